@@ -1,0 +1,245 @@
+/**
+ * Actors: the only module that imports nact, which here is a scheduler and nothing else.
+ *
+ * Addresses, mailboxes, crashes and questions are ours, because nact's own lose messages, run two
+ * handlers at once and can hang the process (docs/decisions/0002-nact-behind-one-module.md).
+ */
+import * as nact from 'nact'
+
+const deliver: unique symbol = Symbol('deliver')
+const fail: unique symbol = Symbol('fail')
+
+/** The address of an actor, typed by what the actor can be told. */
+export type ActorRef<in Message> = {
+  readonly name: string
+  readonly [deliver]: (message: Message) => boolean
+  /** Only the address of an asker has it: where the news goes that no answer will ever come. */
+  readonly [fail]?: (error: ActorFailedError) => void
+}
+
+/** A message that wants an answer says where to send it. */
+export type Asks<Reply> = { readonly replyTo: ActorRef<Reply> }
+
+/** The actor that was asked is not running, died of the question, or is too slow. */
+export class ActorFailedError extends Error {
+  override readonly name = 'ActorFailedError'
+}
+
+export type Behaviour<State, Message> = {
+  /** May throw: that is a failed start. */
+  init(self: ActorRef<Message>): State
+  /** Synchronous on purpose: an actor that awaits reads no mail, not even a cancel. */
+  receive(state: State, message: Message, self: ActorRef<Message>): State
+  /** After each run of messages that were waiting together: the place for work worth doing once. */
+  settle?(state: State, self: ActorRef<Message>): void
+  /** Runs after a crash as well as after an ordinary stop: release here what the actor holds. */
+  terminate?(state: State): void
+}
+
+/** How an incarnation ended. A crash is news like any other; nobody is interrupted by it. */
+export type Ending = Readonly<{
+  reason: 'stopped' | 'killed' | 'crashed'
+  error?: unknown
+  /** The type of the message it crashed on. */
+  lastMessage?: string
+  /** How many messages were still waiting; those who had asked were told so. */
+  dropped: number
+}>
+
+/** One life of an actor. Its `ref` is good for this life only; a `Place` outlives it. */
+export type Incarnation<Message> = {
+  readonly ref: ActorRef<Message>
+  /** In its turn: what is already in the mailbox is handled first. */
+  stop(): void
+  /** At once: what is in the mailbox is dropped. */
+  kill(): void
+  mailboxLength(): number
+}
+
+export type ActorSystem = nact.ActorSystemRef
+
+export const startActorSystem = (): ActorSystem => nact.start()
+
+/** How many messages may wait for one actor before more are refused. */
+const mailboxLimit = 100_000
+
+/** How many messages an actor handles in one go before others get their turn. */
+const turnLimit = 256
+
+type Mail<Message> = { readonly message: Message } | 'stop'
+
+/** Starts one incarnation under a name never used before. `onEnded` hears of its end exactly once. */
+export function spawn<State, Message>(
+  system: ActorSystem,
+  name: string,
+  { init, receive, settle, terminate }: Behaviour<State, Message>,
+  onEnded: (ending: Ending) => void,
+): Incarnation<Message> {
+  let mailbox: Mail<Message>[] = []
+  let alive = true
+  let scheduled = false
+
+  const ref: ActorRef<Message> = {
+    name,
+    [deliver](message) {
+      if (!alive || mailbox.length >= mailboxLimit) return false
+      post({ message })
+      return true
+    },
+  }
+  const scheduler = nact.spawn(system, takeTurn, name, { onCrash: (_m, _e, ctx) => ctx.stop })
+  let state: State
+  try {
+    state = init(ref)
+  } catch (error) {
+    alive = false
+    nact.stop(scheduler)
+    throw error
+  }
+
+  return {
+    ref,
+    stop() {
+      if (alive) post('stop')
+    },
+    kill() {
+      if (alive) end({ reason: 'killed' }, mailbox)
+    },
+    mailboxLength: () => mailbox.length,
+  }
+
+  function post(mail: Mail<Message>): void {
+    mailbox.push(mail)
+    wake()
+  }
+
+  function wake(): void {
+    if (scheduled) return
+    scheduled = true
+    nact.dispatch(scheduler, 'turn')
+  }
+
+  /** Nothing thrown gets out of here: nact never sees an exception. */
+  function takeTurn(): void {
+    scheduled = false
+    const turn = mailbox.slice(0, turnLimit)
+    mailbox = mailbox.slice(turnLimit)
+    for (const [index, mail] of turn.entries()) {
+      if (!alive) return
+      handle(mail, turn.slice(index + 1))
+    }
+    if (alive) settleTurn()
+    if (alive && mailbox.length > 0) wake()
+  }
+
+  function handle(mail: Mail<Message>, restOfTurn: readonly Mail<Message>[]): void {
+    if (mail === 'stop') {
+      end({ reason: 'stopped' }, [...restOfTurn, ...mailbox])
+      return
+    }
+    try {
+      state = receive(state, mail.message, ref)
+    } catch (error) {
+      tellAskerItFailed(mail.message, `${name} crashed on this question`, error)
+      const lastMessage = typeOf(mail.message)
+      end({ reason: 'crashed', error, lastMessage }, [...restOfTurn, ...mailbox])
+    }
+  }
+
+  function settleTurn(): void {
+    try {
+      settle?.(state, ref)
+    } catch (error) {
+      end({ reason: 'crashed', error }, mailbox)
+    }
+  }
+
+  function end(how: Omit<Ending, 'dropped'>, unread: readonly Mail<Message>[]): void {
+    alive = false
+    mailbox = []
+    nact.stop(scheduler)
+    let ending: Ending = { ...how, dropped: unread.length }
+    try {
+      terminate?.(state)
+    } catch (error) {
+      ending = { ...ending, reason: 'crashed', error: ending.error ?? error }
+    }
+    for (const mail of unread) {
+      if (mail !== 'stop') tellAskerItFailed(mail.message, `${name} ended before it could answer`)
+    }
+    onEnded(ending)
+  }
+}
+
+/** False when nobody will read it: the actor is not running, or its mailbox is full. */
+export function tell<Message>(actor: ActorRef<Message>, message: NoInfer<Message>): boolean {
+  return actor[deliver](message)
+}
+
+/** Rejects with `ActorFailedError` only, and at once when the actor is down or dies of the question. */
+export function ask<Message extends Tagged, Q extends Question<Message> & Tagged>(
+  actor: ActorRef<Message>,
+  question: Q,
+  withinMs = 5_000,
+): Promise<Answer<Message, Q>> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (why: string, cause?: unknown) => {
+      clearTimeout(timer)
+      reject(new ActorFailedError(why, { cause }))
+    }
+    const timer = setTimeout(
+      () => giveUp(`${actor.name} did not answer ${question.type} within ${withinMs} ms`),
+      withinMs,
+    )
+    const replyTo: ActorRef<Answer<Message, Q>> = {
+      name: `asker of ${question.type}`,
+      [deliver](answer) {
+        clearTimeout(timer)
+        resolve(answer)
+        return true
+      },
+      [fail]: (error) => giveUp(error.message, error.cause),
+    }
+    // The compiler cannot see that a question and its replyTo make a whole message again.
+    const delivered = actor[deliver]({ ...question, replyTo } as unknown as Message)
+    if (!delivered) giveUp(`${actor.name} is not running`)
+  })
+}
+
+/** Tells whoever asked this, if anybody did, that no answer will come. */
+export function tellAskerItFailed(message: unknown, why: string, cause?: unknown): void {
+  const replyTo = (message as { replyTo?: ActorRef<never> } | null)?.replyTo
+  replyTo?.[fail]?.(new ActorFailedError(why, { cause }))
+}
+
+/**
+ * A name that stays while incarnations come and go: the address to hand out. Whoever supervises
+ * seats each new incarnation in it; while it is empty, telling it anything answers `false`.
+ */
+export type Place<Message> = ActorRef<Message> & {
+  seat(incarnation: ActorRef<Message>): void
+  vacate(): void
+}
+
+export function createPlace<Message>(name: string): Place<Message> {
+  let seated: ActorRef<Message> | undefined
+  return {
+    name,
+    [deliver]: (message) => seated?.[deliver](message) ?? false,
+    seat(incarnation) {
+      seated = incarnation
+    },
+    vacate() {
+      seated = undefined
+    },
+  }
+}
+
+const typeOf = (message: unknown): string =>
+  String((message as { type?: unknown } | null)?.type ?? 'untyped')
+
+type Tagged = { readonly type: string }
+type Question<Message> = Message extends Asks<never> ? Omit<Message, 'replyTo'> : never
+type Answer<Message, Q extends Tagged> = Message extends Asks<infer Reply> & { type: Q['type'] }
+  ? Reply
+  : never

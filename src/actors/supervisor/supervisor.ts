@@ -1,0 +1,136 @@
+import {
+  type ActorRef,
+  type ActorSystem,
+  type Behaviour,
+  type Incarnation,
+  type Place,
+  spawn,
+  tell,
+} from '../actor.ts'
+import {
+  type ChildSpec,
+  type ChildView,
+  defaultChildSpec,
+  type SupervisorEffect,
+  type SupervisorEvent,
+  type SupervisorMessage,
+  type SupervisorState,
+} from './supervisor-protocol.ts'
+import { initialSupervisorState, transition } from './supervisor-transition.ts'
+
+/** A child as `main` describes it: how it is kept alive, where it sits, and how one life of it starts. */
+export type Child = Readonly<{
+  spec: ChildSpec
+  start(name: string, onEnded: Parameters<typeof spawn>[3]): Incarnation<never>
+  vacate(): void
+}>
+
+/** `behaviour` is called anew for each incarnation, so that no state outlives one. */
+export function child<State, Message>(
+  system: ActorSystem,
+  place: Place<Message>,
+  behaviour: () => Behaviour<State, Message>,
+  options: Partial<Omit<ChildSpec, 'id'>> = {},
+): Child {
+  return {
+    spec: { ...defaultChildSpec, ...options, id: place.name },
+    start(name, onEnded) {
+      const incarnation = spawn(system, name, behaviour(), onEnded)
+      place.seat(incarnation.ref)
+      return incarnation as unknown as Incarnation<never>
+    },
+    vacate: place.vacate,
+  }
+}
+
+/** Keeps its children alive, one_for_one; a crash reaches it as a message, so decisions are serial. */
+export function startSupervisor(
+  system: ActorSystem,
+  children: readonly Child[],
+  onEvent: (event: SupervisorEvent) => void,
+): ActorRef<SupervisorMessage> {
+  const childOf = new Map(children.map((child) => [child.spec.id, child]))
+  const living = new Map<string, { incarnation: number; handle: Incarnation<never> }>()
+
+  const { ref } = spawn<SupervisorState, SupervisorMessage>(
+    system,
+    'supervisor',
+    {
+      init: () => initialSupervisorState(children.map(({ spec }) => spec)),
+      receive(state, message, self) {
+        if (message.type === 'whichChildren') {
+          tell(message.replyTo, state.children.map(view))
+          return state
+        }
+        const [next, effects] = transition(state, message, performance.now(), Math.random())
+        for (const effect of effects) perform(effect, self)
+        return next
+      },
+    },
+    ({ error }) => {
+      // A supervisor that crashes has a bug, and nobody above it to restart it.
+      throw new Error('the supervisor crashed', { cause: error })
+    },
+  )
+  tell(ref, { type: 'startAll' })
+  return ref
+
+  function perform(effect: SupervisorEffect, self: ActorRef<SupervisorMessage>): void {
+    switch (effect.do) {
+      case 'start': {
+        const { id, incarnation } = effect
+        try {
+          const handle = childOf.get(id)?.start(`${id}.${incarnation}`, (ending) => {
+            living.delete(id)
+            childOf.get(id)?.vacate()
+            tell(self, { type: 'childEnded', id, incarnation, ending })
+          })
+          if (handle) living.set(id, { incarnation, handle })
+        } catch (error) {
+          tell(self, { type: 'startFailed', id, incarnation, error })
+        }
+        break
+      }
+      case 'stop':
+        living.get(effect.id)?.handle.stop()
+        break
+      case 'kill':
+        living.get(effect.id)?.handle.kill()
+        break
+      case 'restartLater': {
+        const { id, incarnation, afterMs } = effect
+        setTimeout(() => tell(self, { type: 'restartDue', id, incarnation }), afterMs).unref()
+        break
+      }
+      case 'expectEnd': {
+        const { id, incarnation, withinMs } = effect
+        setTimeout(() => tell(self, { type: 'shutdownOverdue', id, incarnation }), withinMs).unref()
+        break
+      }
+      case 'report':
+        onEvent(effect.event)
+        break
+      case 'answerRestart':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerShutdown':
+        tell(effect.to, 'stopped')
+        break
+      default:
+        effect satisfies never
+    }
+  }
+
+  function view(state: SupervisorState['children'][number]): ChildView {
+    const { spec, phase, incarnation, restartedAt } = state
+    const since = performance.now() - spec.periodMs
+    return {
+      id: spec.id,
+      phase,
+      incarnation,
+      restartsInPeriod: restartedAt.filter((at) => at >= since).length,
+      mailbox: living.get(spec.id)?.handle.mailboxLength() ?? 0,
+      ...('error' in state && { error: state.error }),
+    }
+  }
+}

@@ -18,7 +18,14 @@ export const jobStatuses = ['queued', 'running', 'success', 'error', 'canceled']
 export type JobStatus = (typeof jobStatuses)[number]
 
 /** Where a running attempt is, in the order in which it gets there. */
-export const stages = ['loading', 'encoding', 'denoising', 'decoding', 'saving', 'converting'] as const
+export const stages = [
+  'loading',
+  'encoding',
+  'denoising',
+  'decoding',
+  'saving',
+  'converting',
+] as const
 export type Stage = (typeof stages)[number]
 
 /** The generation's own stages; `converting` comes after it, off the GPU. */
@@ -42,6 +49,18 @@ export type VideoRequest = Readonly<{
   seed: number
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
+}>
+
+/** A request before the service has filled in what nobody chose. */
+export type VideoDraft = Omit<VideoRequest, 'seed'> & Readonly<{ seed?: number }>
+
+/** What ffprobe found in a file. */
+export type VideoFacts = Readonly<{
+  width: number
+  height: number
+  frames: number
+  durationSeconds: number
+  bytes: number
 }>
 
 /** Why an attempt or a job failed: stable codes of the API, told apart by who can do something about it. */
@@ -68,4 +87,61 @@ export type Failure = Readonly<{
   message: string
   exitCode?: number
   signal?: string
+}>
+
+/** A running job generates on its GPU, then converts off it. */
+export type RunningPhase = 'generating' | 'converting'
+
+/** How far a job has come. Each state holds exactly what is known by then. */
+export type JobState = Readonly<
+  | { status: 'queued' }
+  | {
+      status: 'running'
+      phase: RunningPhase
+      gpu: GpuId
+      filename: string
+      claimedAt: Timestamp
+      startedAt?: Timestamp
+      /** When the generation ended and the GPU was free. */
+      generatedAt?: Timestamp
+      cancelRequested: boolean
+    }
+  | {
+      status: 'success'
+      gpu: GpuId
+      filename: string
+      startedAt: Timestamp
+      endedAt: Timestamp
+      video: VideoFacts
+      /** When the file was deleted on request; the record stays. */
+      fileDeletedAt?: Timestamp
+    }
+  | { status: 'error'; failure: Failure; gpu?: GpuId; startedAt?: Timestamp; endedAt: Timestamp }
+  | { status: 'canceled'; gpu?: GpuId; startedAt?: Timestamp; endedAt: Timestamp }
+>
+
+export type Job = Readonly<{
+  id: JobId
+  /** Order of submission, and so of the queue. */
+  seq: number
+  request: VideoRequest
+  submittedAt: Timestamp
+  epoch: Epoch
+  /** Attempts that count, the present one included. */
+  attempts: number
+  state: JobState
+}>
+
+/** One try at a job on one GPU, as it is kept. */
+export type Attempt = Readonly<{
+  epoch: Epoch
+  number: number
+  gpu: GpuId
+  claimedAt: Timestamp
+  startedAt?: Timestamp
+  /** When the generation ended and the GPU was free. */
+  generatedAt?: Timestamp
+  endedAt?: Timestamp
+  outcome?: 'success' | 'error' | 'canceled' | 'released'
+  failure?: Failure
 }>

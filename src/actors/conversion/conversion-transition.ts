@@ -1,0 +1,170 @@
+import type { Failure, VideoFacts, VideoRequest } from '../../job.ts'
+import { expectedVideo, type WanTask } from '../../wan-tasks.ts'
+import type { AttemptKey, SourceVideo } from '../ports.ts'
+import type {
+  ActiveConversion,
+  ConversionCommand,
+  ConversionEffect,
+  ConversionNews,
+  ConversionReport,
+  ConversionState,
+} from './conversion-protocol.ts'
+
+export type ConversionStep = readonly [ConversionState, readonly ConversionEffect[]]
+
+/** Every rule of conversion, with no ffmpeg in sight. */
+export function transition(
+  task: WanTask,
+  state: ConversionState,
+  message: ConversionCommand | ConversionNews,
+): ConversionStep {
+  if (message.type === 'announce') return [state, [report({ type: 'conversionReady' })]]
+  const found = state.active.find(({ conversion }) => isSame(conversion, message))
+
+  if (message.type === 'convert') {
+    if (found) return [state, []]
+    const { type: _, ...conversion } = message
+    const added: ActiveConversion = { conversion, step: 'waiting', aborted: false }
+    return startWaiting({ ...state, active: [...state.active, added] })
+  }
+  if (message.type === 'abort') return abort(state, found, message)
+  // A step of a conversion that is over: nobody is interested any longer.
+  if (!found) return [state, []]
+
+  const { conversion } = found
+  const { jobId, epoch } = conversion
+  if (found.aborted) return end(state, found, { type: 'conversionAborted', jobId, epoch })
+  const fail = (failure: Failure) =>
+    end(state, found, { type: 'conversionFailed', jobId, epoch, failure })
+
+  switch (message.type) {
+    case 'inspected': {
+      const verdict = judgeSource(task, conversion.request, message.source)
+      if ('code' in verdict) return fail(verdict)
+      return [
+        withStep(state, { ...found, step: 'encoding' }),
+        [{ do: 'encode', conversion, source: verdict }],
+      ]
+    }
+    case 'encoded': {
+      const { video } = message
+      const failure = judgeFinished(task, conversion.request, video)
+      if (failure) return fail(failure)
+      return [
+        withStep(state, { ...found, step: 'publishing', video }),
+        [{ do: 'publish', conversion }],
+      ]
+    }
+    case 'published':
+      return found.video
+        ? end(state, found, { type: 'converted', jobId, epoch, video: found.video })
+        : [state, []]
+    case 'stepFailed':
+      return fail({ code: 'conversion_failed', message: message.why })
+  }
+}
+
+/** Exit 0 does not mean that there is a video, nor a video that it is whole (facts: `save_video`). */
+export function judgeSource(
+  task: WanTask,
+  request: VideoRequest,
+  source: SourceVideo,
+): VideoFacts | Failure {
+  if (source.how === 'missing') {
+    return {
+      code: 'no_output',
+      message: 'The generation ended as if all were well but left no video; its log may tell why.',
+    }
+  }
+  if (source.how === 'unreadable') {
+    return {
+      code: 'truncated_output',
+      message: `The generation left a file that is not a whole video: ${source.why}`,
+    }
+  }
+  const { facts } = source
+  const { frames, native } = expectedVideo(task, request)
+  if (facts.frames < frames) {
+    return {
+      code: 'truncated_output',
+      message: `The generation left a video of ${facts.frames} frames where ${frames} were asked for.`,
+    }
+  }
+  if (facts.frames > frames || facts.width !== native.width || facts.height !== native.height) {
+    return {
+      code: 'unexpected_output',
+      message: `The generation left ${describe(facts)} where ${describe({ ...native, frames })} was asked for.`,
+    }
+  }
+  return facts
+}
+
+function judgeFinished(
+  task: WanTask,
+  request: VideoRequest,
+  video: VideoFacts,
+): Failure | undefined {
+  const { frames, finished } = expectedVideo(task, request)
+  const { width, height } = finished
+  if (video.frames === frames && video.width === width && video.height === height) return undefined
+  return {
+    code: 'conversion_failed',
+    message: `The conversion made ${describe(video)} where ${describe({ ...finished, frames })} was wanted.`,
+  }
+}
+
+const describe = ({
+  width,
+  height,
+  frames,
+}: Omit<VideoFacts, 'durationSeconds' | 'bytes'>): string =>
+  `${frames} frames of ${width}x${height}`
+
+function abort(
+  state: ConversionState,
+  found: ActiveConversion | undefined,
+  { jobId, epoch }: AttemptKey,
+): ConversionStep {
+  const gone = { type: 'conversionAborted', jobId, epoch } as const
+  if (!found) return [state, [report(gone)]]
+  if (found.step === 'waiting') return end(state, found, gone)
+  return [
+    withStep(state, { ...found, aborted: true }),
+    [{ do: 'interrupt', attempt: { jobId, epoch } }],
+  ]
+}
+
+function end(
+  state: ConversionState,
+  over: ActiveConversion,
+  news: ConversionReport & AttemptKey,
+): ConversionStep {
+  const active = state.active.filter((other) => other !== over)
+  const [next, effects] = startWaiting({ ...state, active })
+  const { jobId, epoch } = over.conversion
+  const discard: ConversionEffect[] =
+    news.type === 'converted' ? [] : [{ do: 'discard', attempt: { jobId, epoch } }]
+  return [next, [...discard, report(news), ...effects]]
+}
+
+/** ffmpeg takes all cores it finds: only so many at a time, the rest in the order they came. */
+function startWaiting(state: ConversionState): ConversionStep {
+  const effects: ConversionEffect[] = []
+  let room = state.limit - state.active.filter(({ step }) => step !== 'waiting').length
+  const active = state.active.map((one): ActiveConversion => {
+    if (one.step !== 'waiting' || room <= 0) return one
+    room -= 1
+    effects.push({ do: 'inspect', conversion: one.conversion })
+    return { ...one, step: 'inspecting' }
+  })
+  return [{ ...state, active }, effects]
+}
+
+const withStep = (state: ConversionState, changed: ActiveConversion): ConversionState => ({
+  ...state,
+  active: state.active.map((one) => (isSame(one.conversion, changed.conversion) ? changed : one)),
+})
+
+const isSame = (a: AttemptKey, b: AttemptKey): boolean => a.jobId === b.jobId && a.epoch === b.epoch
+
+const report = (report: ConversionReport): ConversionEffect => ({ do: 'report', report })

@@ -1,0 +1,84 @@
+import type { GpuId } from '../../job.ts'
+import { type ActorRef, type Behaviour, tell } from '../actor.ts'
+import type {
+  AttemptOrder,
+  GenerationHandle,
+  GenerationObserver,
+  GenerationRunner,
+} from '../ports.ts'
+import type { QueueMessage } from '../queue/queue-protocol.ts'
+import type { GpuEffect, GpuMessage, GpuState } from './gpu-protocol.ts'
+import { idle, transition } from './gpu-transition.ts'
+
+export type GpuActorOptions = Readonly<{
+  gpu: GpuId
+  runner: GenerationRunner
+  queue: ActorRef<QueueMessage>
+  graceMs: number
+  jobTimeoutMs: number
+}>
+
+/** Owns one GPU: at most one generation on it, which outlives this actor and is adopted by the next. */
+export function gpuBehaviour({
+  gpu,
+  runner,
+  queue,
+  graceMs,
+  jobTimeoutMs,
+}: GpuActorOptions): Behaviour<GpuState, GpuMessage> {
+  let generation: GenerationHandle | undefined
+
+  return {
+    init(self) {
+      tell(self, { type: 'announce' })
+      return idle
+    },
+
+    receive(state, message, self) {
+      const [next, effects] = transition(state, message)
+      for (const effect of effects) perform(effect, self)
+      return next
+    },
+
+    terminate() {
+      generation?.detach()
+    },
+  }
+
+  function perform(effect: GpuEffect, self: ActorRef<GpuMessage>): void {
+    switch (effect.do) {
+      case 'start':
+        generation = runner.start(effect.order, observer(effect.order, self))
+        break
+      case 'adopt':
+        generation = runner.adopt(effect.order, observer(effect.order, self))
+        break
+      case 'stop':
+        generation?.stop(effect.reason, graceMs)
+        break
+      case 'limitTime': {
+        const { attempt, startedAt } = effect
+        const leftMs = Math.max(0, startedAt + jobTimeoutMs - Date.now())
+        setTimeout(() => tell(self, { type: 'timeLimitReached', ...attempt }), leftMs).unref()
+        break
+      }
+      case 'report': {
+        const { report } = effect
+        const who = { gpu, incarnation: self.name }
+        tell(queue, report.type === 'gpuReady' ? { ...report, ...who } : report)
+        break
+      }
+      default:
+        effect satisfies never
+    }
+  }
+}
+
+const observer = (
+  { jobId, epoch }: AttemptOrder,
+  self: ActorRef<GpuMessage>,
+): GenerationObserver => ({
+  started: (startedAt) => tell(self, { type: 'generationStarted', jobId, epoch, startedAt }),
+  reported: (reading) => tell(self, { type: 'generationReported', jobId, epoch, reading }),
+  ended: (result) => tell(self, { type: 'generationEnded', jobId, epoch, result }),
+})

@@ -1,0 +1,48 @@
+import type { Reading, Timestamp } from '../../job.ts'
+import type { AttemptKey, AttemptOrder, GenerationResult, StopReason } from '../ports.ts'
+
+/** Orders, in the imperative: the actor may still decline them. */
+export type GpuCommand = Readonly<
+  /** Begin this generation. */
+  | { type: 'run'; order: AttemptOrder }
+  /** Take up this generation, which a former incarnation began. */
+  | { type: 'adopt'; order: AttemptOrder }
+  | ({ type: 'stopGeneration'; reason: StopReason } & AttemptKey)
+  /** Say again who is here and at what work. */
+  | { type: 'announce' }
+>
+
+/** News of the generation, which outlives this actor; so each names its attempt. */
+export type GpuNews = Readonly<
+  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
+  | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
+  | ({ type: 'timeLimitReached' } & AttemptKey)
+>
+
+export type GpuMessage = GpuCommand | GpuNews
+
+export type GpuState = Readonly<
+  | { phase: 'idle' }
+  | { phase: 'busy'; held: Held }
+  | { phase: 'stopping'; held: Held; reason: StopReason }
+>
+
+/** The generation this GPU is at, and what has been heard of it. */
+export type Held = AttemptKey & Readonly<{ startedAt?: Timestamp; reading?: Reading }>
+
+export type GpuEffect = Readonly<
+  | { do: 'start' | 'adopt'; order: AttemptOrder }
+  | { do: 'stop'; reason: StopReason }
+  | { do: 'limitTime'; attempt: AttemptKey; startedAt: Timestamp }
+  | { do: 'report'; report: GpuReport }
+>
+
+/** What the actor tells the queue; the shell adds which GPU and which incarnation it is. */
+export type GpuReport = Readonly<
+  | { type: 'gpuReady'; holding?: AttemptKey }
+  | ({ type: 'runDeclined' } & AttemptKey)
+  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
+  | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
+>

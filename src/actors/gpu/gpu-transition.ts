@@ -1,0 +1,73 @@
+import type { AttemptKey, StopReason } from '../ports.ts'
+import type { GpuCommand, GpuEffect, GpuNews, GpuReport, GpuState, Held } from './gpu-protocol.ts'
+
+export type GpuStep = readonly [GpuState, readonly GpuEffect[]]
+
+export const idle: GpuState = { phase: 'idle' }
+
+/** Every rule of a GPU's life, with no process, clock or actor in sight. */
+export function transition(state: GpuState, message: GpuCommand | GpuNews): GpuStep {
+  switch (message.type) {
+    case 'announce':
+      return [state, announcement(state)]
+    case 'run':
+    case 'adopt': {
+      const { jobId, epoch } = message.order
+      if (state.phase !== 'idle') {
+        const known = isAbout(state, message.order)
+        return [state, known ? [] : [report({ type: 'runDeclined', jobId, epoch })]]
+      }
+      const begin = {
+        do: message.type === 'run' ? 'start' : 'adopt',
+        order: message.order,
+      } as const
+      return [{ phase: 'busy', held: { jobId, epoch } }, [begin]]
+    }
+  }
+  // Whatever names another attempt comes too late. Ignoring it here is why no timer is ever cleared.
+  if (state.phase === 'idle' || !isAbout(state, message)) return [state, []]
+  const { held } = state
+  const { jobId, epoch } = held
+
+  switch (message.type) {
+    case 'stopGeneration':
+      return stop(state, message.reason)
+    case 'timeLimitReached':
+      return stop(state, 'timeout')
+    case 'generationStarted': {
+      const { startedAt } = message
+      const limit = { do: 'limitTime', attempt: { jobId, epoch }, startedAt } as const
+      return [{ ...state, held: { ...held, startedAt } }, [report(message), limit]]
+    }
+    case 'generationReported':
+      return [{ ...state, held: { ...held, reading: message.reading } }, [report(message)]]
+    case 'generationEnded': {
+      const { result } = message
+      return [
+        idle,
+        [report({ type: 'generationEnded', jobId, epoch, result }), report({ type: 'gpuReady' })],
+      ]
+    }
+  }
+}
+
+function stop(state: Exclude<GpuState, { phase: 'idle' }>, reason: StopReason): GpuStep {
+  if (state.phase === 'stopping') return [state, []]
+  return [{ phase: 'stopping', held: state.held, reason }, [{ do: 'stop', reason }]]
+}
+
+/** To a queue that knows nothing, everything that is known. */
+function announcement(state: GpuState): GpuEffect[] {
+  if (state.phase === 'idle') return [report({ type: 'gpuReady' })]
+  const { jobId, epoch, startedAt, reading } = state.held
+  const key = { jobId, epoch }
+  const reports: GpuReport[] = [{ type: 'gpuReady', holding: key }]
+  if (startedAt !== undefined) reports.push({ type: 'generationStarted', ...key, startedAt })
+  if (reading) reports.push({ type: 'generationReported', ...key, reading })
+  return reports.map(report)
+}
+
+const report = (report: GpuReport): GpuEffect => ({ do: 'report', report })
+
+const isAbout = (state: { held: Held }, { jobId, epoch }: AttemptKey): boolean =>
+  state.held.jobId === jobId && state.held.epoch === epoch

@@ -1,0 +1,158 @@
+/** What the actors need from the outside world: infra provides it, tests may script it. */
+import type {
+  Attempt,
+  Epoch,
+  Failure,
+  GpuId,
+  Job,
+  JobId,
+  JobStatus,
+  Reading,
+  Timestamp,
+  VideoFacts,
+  VideoRequest,
+} from '../job.ts'
+
+/** One change to the record of one job; what carries an old epoch is refused by the store too. */
+export type StoreOperation = Readonly<
+  { jobId: JobId; at: Timestamp } & (
+    | { op: 'submit'; seq: number; request: VideoRequest }
+    | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
+    | { op: 'began'; epoch: Epoch }
+    | { op: 'generated'; epoch: Epoch }
+    | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure }
+    | { op: 'requestCancel'; epoch: Epoch }
+    | { op: 'finish'; epoch: Epoch; outcome: Outcome }
+    | { op: 'forgetVideo' }
+  )
+>
+
+export type Outcome = Readonly<
+  | { status: 'success'; video: VideoFacts }
+  | { status: 'error'; failure: Failure }
+  | { status: 'canceled' }
+>
+
+/** Asynchronous, so that a store on another machine can take its place. */
+export type JobStore = {
+  /** What a starting queue has to take up again. */
+  load(): Promise<StoredQueue>
+  /** All or nothing, and durable when it resolves. Rejects with `DiskFullError` for want of room. */
+  commit(operations: readonly StoreOperation[]): Promise<void>
+  find(jobId: JobId): Promise<Job | undefined>
+  findMany(jobIds: readonly JobId[]): Promise<Job[]>
+  attempts(jobId: JobId): Promise<Attempt[]>
+  list(filter: JobFilter): Promise<JobPage>
+  /** The jobs of exactly this prompt, latest first. */
+  lookup(prompt: string, limit: number): Promise<Job[]>
+  /** Finished jobs whose files are there. */
+  videos(selection: VideoSelection): Promise<Job[]>
+  /** A waiting, running or present file of this name. */
+  isNamePromised(filename: string): Promise<boolean>
+}
+
+export type StoredQueue = Readonly<{
+  nextSeq: number
+  /** In the order of submission. */
+  waiting: readonly Job[]
+  running: readonly Job[]
+}>
+
+export type JobFilter = Readonly<{
+  status?: readonly JobStatus[]
+  order: 'asc' | 'desc'
+  limit: number
+  /** Begins behind this job. */
+  after?: JobId
+  /** Only jobs whose file is there. */
+  withVideo?: boolean
+}>
+
+export type JobPage = Readonly<{ jobs: readonly Job[]; hasMore: boolean }>
+
+export type VideoSelection = Readonly<
+  { ids: readonly JobId[] } | { filenames: readonly string[] } | { status: readonly JobStatus[] }
+>
+
+/** The files of finished videos. */
+export type VideoFiles = {
+  exists(filename: string): Promise<boolean>
+  /** Harmless when it is gone already. */
+  remove(filename: string): Promise<void>
+}
+
+/** One try at a job on one GPU: which, and what `generate.py` is to be told. */
+export type AttemptOrder = Readonly<{ jobId: JobId; epoch: Epoch; request: VideoRequest }>
+
+/** How one generation is run: today a shim and a process each; a resident worker could come in its place. */
+export type GenerationRunner = {
+  /** Begins a generation that outlives us. */
+  start(order: AttemptOrder, observer: GenerationObserver): GenerationHandle
+  /** Takes up one that a former owner began, or finds out what became of it. */
+  adopt(order: AttemptOrder, observer: GenerationObserver): GenerationHandle
+}
+
+/** What the attempts of a job work with, on disk. */
+export type WorkFiles = {
+  /** For good: the job is over. */
+  discard(jobId: JobId): Promise<void>
+}
+
+/** Told in this order: started, any number of readings, ended; or only ended. */
+export type GenerationObserver = {
+  started(at: Timestamp): void
+  reported(reading: Reading): void
+  ended(result: GenerationResult): void
+}
+
+export type GenerationHandle = {
+  /** Asks it to stop, forces it after `graceMs`; its end is told to the observer. */
+  stop(reason: StopReason, graceMs: number): void
+  /** Stops observing; the generation goes on. */
+  detach(): void
+}
+
+export type StopReason = 'canceled' | 'timeout' | 'orphaned'
+
+export type GenerationResult = Readonly<
+  | { how: 'completed' }
+  | { how: 'failed'; failure: Failure }
+  /** It had not begun, and now never will. */
+  | { how: 'neverBegan' }
+  /** It began, and its end was seen by nobody. */
+  | { how: 'lost' }
+>
+
+/** ffprobe, ffmpeg and the way into `RESULTS_DIR`, step by step. */
+export type VideoTools = {
+  /** What the generation left; `undefined`: no file, or none that ffprobe can read. */
+  inspect(attempt: AttemptKey): Promise<SourceVideo>
+  /** Makes the finished file beside its final place; resolves with what ffprobe finds in it. */
+  encode(conversion: Conversion, source: VideoFacts, signal: AbortSignal): Promise<VideoFacts>
+  /** Gives the finished file its name, at once and for good. */
+  publish(conversion: Conversion): Promise<void>
+  /** Removes an unfinished file. */
+  discard(attempt: AttemptKey): Promise<void>
+}
+
+export type AttemptKey = Readonly<{ jobId: JobId; epoch: Epoch }>
+
+export type Conversion = AttemptKey & Readonly<{ request: VideoRequest; filename: string }>
+
+export type SourceVideo = Readonly<
+  { how: 'missing' } | { how: 'unreadable'; why: string } | { how: 'readable'; facts: VideoFacts }
+>
+
+/** What the past tells about speed. */
+export type AttemptHistory = {
+  /** The latest successful attempts of each GPU, oldest first, at most `perGpu` of each. */
+  recent(perGpu: number): Promise<readonly PastAttempt[]>
+}
+
+export type PastAttempt = Readonly<{
+  gpu: GpuId
+  /** From claim to the GPU being free. */
+  generationSeconds: number
+  /** From the GPU being free to success. */
+  conversionSeconds: number
+}>

@@ -1,0 +1,392 @@
+import { DiskFullError, RefusalError } from '../../errors.ts'
+import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
+import type { Logger } from '../../log.ts'
+import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
+import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
+import type { EtaMessage } from '../eta/eta-protocol.ts'
+import type { GpuMessage } from '../gpu/gpu-protocol.ts'
+import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
+import type {
+  DeletedVideo,
+  JobView,
+  QueueCommand,
+  QueueEffect,
+  QueueMessage,
+  QueueNews,
+  QueueQuestion,
+  QueueSettings,
+  QueueState,
+} from './queue-protocol.ts'
+import { positionOf, restoreQueue, transition } from './queue-transition.ts'
+
+export type QueueActorOptions = Readonly<{
+  settings: QueueSettings
+  store: JobStore
+  videoFiles: VideoFiles
+  workFiles: WorkFiles
+  gpus: ReadonlyMap<GpuId, ActorRef<GpuMessage>>
+  conversion: ActorRef<ConversionMessage>
+  eta: ActorRef<EtaMessage>
+  log: Logger
+}>
+
+/** What the shell tells itself: how its own reading and writing went. */
+type Internal =
+  | { type: 'loaded'; stored: StoredQueue }
+  | { type: 'readFailed'; error: unknown }
+  | { type: 'committed' }
+  | { type: 'commitFailed'; error: unknown }
+  | { type: 'retryDue' }
+
+/** All that the queue's own address takes; others know it as an address for `QueueMessage`. */
+export type QueueMail = QueueMessage | Internal
+
+/** Messages handled together: what they led to, and what is to be done once the store has it. */
+type Batch = {
+  state: QueueState
+  messages: (QueueCommand | QueueNews)[]
+  operations: StoreOperation[]
+  effects: QueueEffect[]
+}
+
+/** How long to wait before trying again to write what the store could not take. */
+const retryMs = 1_000
+
+/**
+ * Owns jobs: their order, their states, their claims; the only writer of job state.
+ *
+ * Everything a turn changes goes to the store in one commit, and nobody is told anything before
+ * that commit is durable. Since states are immutable, a commit that fails is undone by going back
+ * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
+ */
+export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
+  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, log } = options
+  /** On disk, and what others may see. */
+  let committed: QueueState | undefined
+  let inFlight: Batch | undefined
+  let batch: Batch | undefined
+  let early: QueueMessage[] = []
+  let unwritten: { news: QueueNews[]; error: unknown } | undefined
+
+  return {
+    init(self) {
+      void store.load().then(
+        (stored) => tell(self, { type: 'loaded', stored }),
+        (error: unknown) => tell(self, { type: 'readFailed', error }),
+      )
+      return null
+    },
+
+    receive(_, mail, self) {
+      switch (mail.type) {
+        case 'loaded':
+          begin(mail.stored, self)
+          return null
+        case 'committed':
+          release(self)
+          return null
+        case 'commitFailed':
+          rollBack(mail.error, self)
+          return null
+        case 'retryDue':
+          retry()
+          return null
+        case 'readFailed':
+          throw mail.error
+      }
+      if (!committed) early.push(mail)
+      else if (isQuestion(mail)) answer(mail, committed)
+      else handle(mail)
+      return null
+    },
+
+    settle: (_, self) => flush(self),
+
+    terminate() {
+      for (const message of [...early, ...(inFlight?.messages ?? []), ...(batch?.messages ?? [])]) {
+        tellAskerItFailed(message, 'the queue ended before it could answer')
+      }
+    },
+  }
+
+  function begin(stored: StoredQueue, self: ActorRef<QueueMail>): void {
+    committed = restoreQueue(settings, stored)
+    log.info({ queued: stored.waiting.length, running: stored.running.length }, 'queue restored')
+    tell(conversion, { type: 'announce' })
+    for (const gpu of gpus.values()) tell(gpu, { type: 'announce' })
+    const kept = early
+    early = []
+    for (const message of kept) tell(self, message)
+    showEta()
+  }
+
+  function handle(message: QueueCommand | QueueNews): void {
+    if (unwritten) {
+      if (isNews(message)) unwritten.news.push(message)
+      else refuse(message, unwritten.error)
+      return
+    }
+    const latest = batch?.state ?? inFlight?.state ?? committed
+    if (!latest) return
+    const [state, effects] = transition(latest, message, Date.now())
+    batch ??= { state, messages: [], operations: [], effects: [] }
+    batch.state = state
+    batch.messages.push(message)
+    for (const effect of effects) {
+      if (effect.do === 'store') batch.operations.push(effect.operation)
+      else batch.effects.push(effect)
+    }
+  }
+
+  function flush(self: ActorRef<QueueMail>): void {
+    if (inFlight || !batch) return
+    inFlight = batch
+    batch = undefined
+    if (inFlight.operations.length === 0) {
+      release(self)
+      return
+    }
+    void store.commit(inFlight.operations).then(
+      () => tell(self, { type: 'committed' }),
+      (error: unknown) => tell(self, { type: 'commitFailed', error }),
+    )
+  }
+
+  /** What the batch in flight changed is durable: now it may be known, and acted on. */
+  function release(self: ActorRef<QueueMail>): void {
+    const done = inFlight
+    inFlight = undefined
+    if (!done) return
+    committed = done.state
+    showEta()
+    for (const effect of done.effects) perform(effect, self)
+  }
+
+  function rollBack(error: unknown, self: ActorRef<QueueMail>): void {
+    log.error({ err: error }, 'the store could not write; the queue waits until it can')
+    const undone = [...(inFlight?.messages ?? []), ...(batch?.messages ?? [])]
+    inFlight = batch = undefined
+    unwritten = { news: undone.filter(isNews), error }
+    for (const message of undone) if (!isNews(message)) refuse(message, error)
+    setTimeout(() => tell(self, { type: 'retryDue' }), retryMs).unref()
+  }
+
+  function retry(): void {
+    const news = unwritten?.news ?? []
+    unwritten = undefined
+    for (const message of news) handle(message)
+  }
+
+  function refuse(message: QueueCommand, error: unknown): void {
+    const full = error instanceof DiskFullError
+    if ((message.type === 'submit' || message.type === 'admit') && full) {
+      tell(
+        message.replyTo,
+        new RefusalError('disk_full', 'The disk is full; the job was not taken.'),
+      )
+    } else tellAskerItFailed(message, 'the store could not write', error)
+  }
+
+  function showEta(): void {
+    if (committed) tell(eta, { type: 'queueChanged', queue: committed })
+  }
+
+  function perform(effect: QueueEffect, self: ActorRef<QueueMail>): void {
+    switch (effect.do) {
+      case 'store':
+        break // Already written: that is why the effects are performed now.
+      case 'prepareSubmission':
+        void prepare(effect.draft).then(
+          (prepared) => tell(self, { type: 'admit', ...prepared, replyTo: effect.replyTo }),
+          (error: unknown) => tellAskerItFailed(effect, 'the name could not be checked', error),
+        )
+        break
+      case 'answerSubmit':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerCancel':
+        tell(effect.to, effect.answer)
+        break
+      case 'expectCancel': {
+        const { ticket, withinMs } = effect
+        setTimeout(() => tell(self, { type: 'cancelOverdue', ticket }), withinMs).unref()
+        break
+      }
+      case 'startGeneration':
+      case 'adoptGeneration':
+        order(effect, self)
+        break
+      case 'stopGeneration': {
+        const { jobId, epoch, gpu, reason } = effect
+        // Not running: then its next incarnation is told when it announces itself.
+        tellGpu(gpu, { type: 'stopGeneration', jobId, epoch, reason })
+        break
+      }
+      case 'convert': {
+        const { jobId, epoch, filename } = effect
+        withJob(jobId, self, ({ request }) => {
+          tell(conversion, { type: 'convert', jobId, epoch, filename, request })
+        })
+        break
+      }
+      case 'abortConversion': {
+        const { jobId, epoch } = effect
+        tell(conversion, { type: 'abort', jobId, epoch })
+        break
+      }
+      case 'discardWork':
+        workFiles.discard(effect.jobId).catch((error: unknown) => {
+          log.warn({ err: error, jobId: effect.jobId }, 'work files could not be removed')
+        })
+        break
+      case 'removeVideos':
+        void removeVideos(effect.selection).then(
+          (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
+          (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
+        )
+        break
+      case 'answerDeleted':
+        tell(effect.to, effect.jobs)
+        break
+      case 'tellEta':
+        tell(eta, { type: 'attemptSucceeded', ...effect.news })
+        break
+      case 'showEta':
+        showEta()
+        break
+      case 'logStatus': {
+        const { do: _, ...fields } = effect
+        log.info(fields, 'job status')
+        break
+      }
+      default:
+        effect satisfies never
+    }
+  }
+
+  async function prepare(draft: VideoDraft) {
+    const { filename, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 } = draft
+    const jobId = crypto.randomUUID() as JobId
+    const nameTaken =
+      filename !== undefined &&
+      ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
+    return { jobId, request: { ...draft, seed }, nameTaken }
+  }
+
+  function order(
+    effect: Extract<QueueEffect, { do: 'startGeneration' | 'adoptGeneration' }>,
+    self: ActorRef<QueueMail>,
+  ): void {
+    const { jobId, epoch, gpu } = effect
+    const type = effect.do === 'startGeneration' ? 'run' : 'adopt'
+    withJob(jobId, self, ({ request }) => {
+      const told = tellGpu(gpu, { type, order: { jobId, epoch, request } })
+      // Adoption is offered again to the next incarnation; a start that reached nobody is taken back.
+      if (!told && type === 'run') tell(self, { type: 'runDeclined', jobId, epoch })
+    })
+  }
+
+  /** A record that cannot be read is a crash: a new incarnation derives everything anew. */
+  function withJob(jobId: JobId, self: ActorRef<QueueMail>, then: (job: Job) => void): void {
+    void store.find(jobId).then(
+      (job) => job && then(job),
+      (error: unknown) => tell(self, { type: 'readFailed', error }),
+    )
+  }
+
+  function tellGpu(gpu: GpuId, message: GpuMessage): boolean {
+    const actor = gpus.get(gpu)
+    return actor !== undefined && tell(actor, message)
+  }
+
+  async function removeVideos(
+    selection: Extract<QueueEffect, { do: 'removeVideos' }>['selection'],
+  ): Promise<DeletedVideo[]> {
+    const deleted: DeletedVideo[] = []
+    for (const { id, state } of await store.videos(selection)) {
+      if (state.status !== 'success') continue
+      await videoFiles.remove(state.filename)
+      deleted.push({ jobId: id, filename: state.filename })
+    }
+    return deleted
+  }
+
+  function answer(question: QueueQuestion, state: QueueState): void {
+    const failed = (error: unknown) =>
+      tellAskerItFailed(question, 'the store could not be read', error)
+    switch (question.type) {
+      case 'find':
+        void store
+          .find(question.jobId)
+          .then((job) => tell(question.replyTo, job && view(job, state)), failed)
+        break
+      case 'describe':
+        void Promise.all([store.find(question.jobId), store.attempts(question.jobId)]).then(
+          ([job, attempts]) => tell(question.replyTo, job && { ...view(job, state), attempts }),
+          failed,
+        )
+        break
+      case 'list':
+        void store.list(question.filter).then(({ jobs, hasMore }) => {
+          tell(question.replyTo, { jobs: jobs.map((job) => view(job, state)), hasMore })
+        }, failed)
+        break
+      case 'lookup':
+        void store.lookup(question.prompt, question.limit).then((jobs) => {
+          tell(
+            question.replyTo,
+            jobs.map((job) => view(job, state)),
+          )
+        }, failed)
+        break
+      case 'findVideo':
+        void store
+          .videos({ filenames: [question.filename] })
+          .then(([job]) => tell(question.replyTo, job), failed)
+        break
+      case 'describeGpus':
+        tell(
+          question.replyTo,
+          [...gpus.keys()].map((gpu) => {
+            const ready = state.readyGpus.has(gpu)
+            const job = [...state.running.values()].find(
+              (running) => running.gpu === gpu && running.phase === 'generating',
+            )
+            if (!job) return { gpu, ready }
+            const { jobId, reading } = job
+            return { gpu, ready, jobId, ...(reading && { reading }) }
+          }),
+        )
+        break
+      default:
+        question satisfies never
+    }
+  }
+}
+
+function view(job: Job, state: QueueState): JobView {
+  const position = job.state.status === 'queued' ? positionOf(state, job.id) : undefined
+  const running = state.running.get(job.id)
+  const reading = running?.epoch === job.epoch ? running.reading : undefined
+  return { job, ...(position !== undefined && { position }), ...(reading && { reading }) }
+}
+
+const questions: Record<QueueQuestion['type'], true> = {
+  find: true,
+  describe: true,
+  list: true,
+  lookup: true,
+  findVideo: true,
+  describeGpus: true,
+}
+const isQuestion = (message: QueueMessage): message is QueueQuestion => message.type in questions
+
+const commands: Record<QueueCommand['type'], true> = {
+  submit: true,
+  admit: true,
+  cancel: true,
+  deleteVideos: true,
+  close: true,
+}
+const isNews = (message: QueueCommand | QueueNews): message is QueueNews =>
+  !(message.type in commands)

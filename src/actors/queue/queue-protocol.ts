@@ -1,0 +1,211 @@
+import type { RefusalError } from '../../errors.ts'
+import type {
+  Attempt,
+  Epoch,
+  Failure,
+  GpuId,
+  Job,
+  JobId,
+  JobStatus,
+  Reading,
+  RunningPhase,
+  Timestamp,
+  VideoDraft,
+  VideoFacts,
+  VideoRequest,
+} from '../../job.ts'
+import type { ActorRef, Asks } from '../actor.ts'
+import type {
+  AttemptKey,
+  Conversion,
+  GenerationResult,
+  JobFilter,
+  StopReason,
+  StoreOperation,
+  VideoSelection,
+} from '../ports.ts'
+import type { OrderedMap } from './ordered-map.ts'
+
+/** Orders, in the imperative: the queue may still refuse them. */
+export type QueueCommand = Readonly<
+  | ({ type: 'submit'; draft: VideoDraft } & Asks<JobView | RefusalError>)
+  /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
+  | ({ type: 'cancel'; selection: CancelSelection } & Asks<CancelAnswer>)
+  | ({ type: 'deleteVideos'; selection: VideoSelection } & Asks<readonly DeletedVideo[]>)
+  /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
+  | ({ type: 'admit' } & Submission)
+  /** Takes nothing new and claims nothing more. */
+  | { type: 'close' }
+>
+
+/** News, in the past tense. What concerns an attempt names its job and epoch. */
+export type QueueNews = Readonly<
+  /** An incarnation is there for work, or at work already. Told again, it changes nothing. */
+  | { type: 'gpuReady'; gpu: GpuId; incarnation: string; holding?: AttemptKey }
+  | { type: 'gpuGone'; gpu: GpuId }
+  | ({ type: 'runDeclined' } & AttemptKey)
+  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
+  | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
+  | { type: 'conversionReady' }
+  | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
+  | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
+  | ({ type: 'conversionAborted' } & AttemptKey)
+  | { type: 'cancelOverdue'; ticket: number }
+  | {
+      type: 'videosRemoved'
+      jobs: readonly DeletedVideo[]
+      replyTo: ActorRef<readonly DeletedVideo[]>
+    }
+  | { type: 'etaReady' }
+  | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
+>
+
+/** Questions: answered from the record and the present state, which they never change. */
+export type QueueQuestion = Readonly<
+  | ({ type: 'find'; jobId: JobId } & Asks<JobView | undefined>)
+  | ({ type: 'describe'; jobId: JobId } & Asks<JobDetail | undefined>)
+  | ({ type: 'list'; filter: JobFilter } & Asks<JobViewPage>)
+  | ({ type: 'lookup'; prompt: string; limit: number } & Asks<readonly JobView[]>)
+  | ({ type: 'findVideo'; filename: string } & Asks<Job | undefined>)
+  | ({ type: 'describeGpus' } & Asks<readonly GpuUse[]>)
+>
+
+export type QueueMessage = QueueCommand | QueueNews | QueueQuestion
+
+export type Submission = Readonly<{
+  jobId: JobId
+  request: VideoRequest
+  /** The name asked for belongs to a file or another job already. */
+  nameTaken: boolean
+}> &
+  Asks<JobView | RefusalError>
+
+export type CancelSelection = Readonly<
+  { ids: readonly JobId[] } | { status: readonly ('queued' | 'running')[] }
+>
+
+export type CancelAnswer = Readonly<{
+  canceled: readonly JobId[]
+  /** Told to stop, but not gone yet when the answer had to be given. */
+  canceling: readonly JobId[]
+  /** Selected by id, but neither queued nor running. */
+  rest: readonly JobId[]
+}>
+
+export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
+
+/** A job as the API shows it: its record, and what only the queue knows of it. */
+export type JobView = Readonly<{
+  job: Job
+  /** 1 is next; only while queued. */
+  position?: number
+  /** Only while running. */
+  reading?: Reading
+}>
+
+export type JobDetail = JobView & Readonly<{ attempts: readonly Attempt[] }>
+export type JobViewPage = Readonly<{ jobs: readonly JobView[]; hasMore: boolean }>
+
+/** What the queue knows of a GPU. */
+export type GpuUse = Readonly<{ gpu: GpuId; ready: boolean; jobId?: JobId; reading?: Reading }>
+
+export type WaitingJob = Readonly<{
+  jobId: JobId
+  seq: number
+  epoch: Epoch
+  attempts: number
+  /** Only when a name was asked for. */
+  filename?: string
+  /** Where its last attempt failed: another GPU is tried first. */
+  failedOn?: GpuId
+}>
+
+export type RunningJob = Readonly<{
+  jobId: JobId
+  seq: number
+  epoch: Epoch
+  attempts: number
+  gpu: GpuId
+  filename: string
+  /** Only when a name was asked for: it is kept over a retry. */
+  requestedFilename?: string
+  phase: RunningPhase
+  claimedAt: Timestamp
+  startedAt?: Timestamp
+  generatedAt?: Timestamp
+  cancelRequested: boolean
+  /** Its owner died and `ORPHAN_POLICY` wants it stopped rather than adopted. */
+  orphaned?: true
+  reading?: Reading
+}>
+
+export type QueueSettings = Readonly<{
+  gpus: readonly GpuId[]
+  maxAttempts: number
+  maxQueue: number
+  maxConcurrentLoads: number
+  /** What becomes of a running job whose generation is lost. */
+  orphanPolicy: 'adopt' | 'requeue' | 'fail'
+  /** How long an answer to a cancel may be waited for. */
+  cancelWaitMs: number
+}>
+
+export type QueueState = Readonly<{
+  settings: QueueSettings
+  open: boolean
+  nextSeq: number
+  nextTicket: number
+  /** In the order of submission, which is the order of the queue. */
+  waiting: OrderedMap<number, WaitingJob>
+  seqOf: OrderedMap<JobId, number>
+  running: ReadonlyMap<JobId, RunningJob>
+  /** Names asked for by waiting and running jobs. */
+  names: OrderedMap<string, JobId>
+  /** Which incarnation is there for work on each GPU. */
+  readyGpus: ReadonlyMap<GpuId, string>
+  secondsPerJob: ReadonlyMap<GpuId, number>
+  tickets: ReadonlyMap<number, CancelTicket>
+}>
+
+/** Somebody waits to hear that these jobs are canceled. */
+export type CancelTicket = Readonly<{
+  replyTo: ActorRef<CancelAnswer>
+  waitingFor: ReadonlySet<JobId>
+  canceled: readonly JobId[]
+  rest: readonly JobId[]
+}>
+
+/** What others may see of the queue: it never changes, so it is handed over as it is. */
+export type QueueSnapshot = Pick<QueueState, 'waiting' | 'seqOf' | 'running' | 'readyGpus'>
+
+export type QueueEffect = Readonly<
+  | { do: 'store'; operation: StoreOperation }
+  | { do: 'prepareSubmission'; draft: VideoDraft; replyTo: ActorRef<JobView | RefusalError> }
+  | { do: 'answerSubmit'; to: ActorRef<JobView | RefusalError>; answer: JobView | RefusalError }
+  | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
+  | { do: 'expectCancel'; ticket: number; withinMs: number }
+  | ({ do: 'startGeneration' | 'adoptGeneration'; gpu: GpuId } & AttemptKey)
+  | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
+  | ({ do: 'convert' } & Omit<Conversion, 'request'>)
+  | ({ do: 'abortConversion' } & AttemptKey)
+  | { do: 'discardWork'; jobId: JobId }
+  | { do: 'removeVideos'; selection: VideoSelection; replyTo: ActorRef<readonly DeletedVideo[]> }
+  | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
+  | { do: 'tellEta'; news: AttemptNews }
+  | { do: 'showEta' }
+  | {
+      do: 'logStatus'
+      jobId: JobId
+      status: JobStatus
+      epoch: Epoch
+      gpu?: GpuId
+      failure?: Failure
+    }
+>
+
+export type AttemptNews = Readonly<{
+  gpu: GpuId
+  generationSeconds: number
+  conversionSeconds: number
+}>

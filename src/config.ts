@@ -1,0 +1,144 @@
+/** Configuration: one value, read once, by main. `docs/configuration.md` says the same in words. */
+import { availableParallelism, totalmem } from 'node:os'
+import { join, resolve } from 'node:path'
+import * as v from 'valibot'
+import { wanTaskNames } from './wan-tasks.ts'
+
+/** What one process needs of host memory while its text encoder is built (facts: §4.4). */
+const bytesPerLoad = 35 * 1024 ** 3
+
+const wholeNumber = (min: number, max: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\d+$/, 'must be a whole number'),
+    v.toNumber(),
+    v.minValue(min, `must be at least ${min}`),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
+const path = v.pipe(v.string(), v.nonEmpty('must not be empty'))
+
+const commaSeparated = v.pipe(
+  v.string(),
+  v.transform((list) => list.split(',').map((entry) => entry.trim())),
+)
+
+const jsonArray = v.pipe(
+  v.string(),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const parsed = v.safeParse(v.array(v.string()), safeJson(dataset.value))
+    if (parsed.success) return parsed.output
+    addIssue({ message: 'must be a JSON array of strings, like ["--t5_cpu"]' })
+    return NEVER
+  }),
+)
+
+const url = v.pipe(
+  v.string(),
+  v.url('must be a URL, like https://videos.example.org'),
+  v.transform((text) => text.replace(/\/+$/, '')),
+)
+
+/** Half the cores for conversions: the other half serves, loads models and encodes text. */
+const defaultConversions = String(Math.max(1, Math.floor(availableParallelism() / 2)))
+
+const Env = v.object({
+  HOST: v.optional(path, '127.0.0.1'),
+  /** 0: any free port; the log says which. */
+  PORT: v.optional(wholeNumber(0, 65_535), '8080'),
+  HOST_BASE_URL: v.optional(url),
+  DATA_DIR: v.optional(path, './data'),
+  RESULTS_DIR: v.optional(path),
+  LOGS_DIR: v.optional(path),
+  STATE_DB: v.optional(path),
+  GPU_IDS: v.optional(commaSeparated),
+  NVIDIA_VISIBLE_DEVICES: v.optional(v.string()),
+  WAN_DIR: v.optional(path, '/opt/Wan2.2'),
+  WAN_CKPT_DIR: v.optional(path, '/models/Wan2.2-TI2V-5B'),
+  WAN_PYTHON: v.optional(path, 'python3'),
+  WAN_TASK: v.optional(
+    v.picklist(wanTaskNames, `must be one of ${wanTaskNames.join(', ')}`),
+    'ti2v-5B',
+  ),
+  WAN_EXTRA_ARGS: v.optional(jsonArray, '[]'),
+  FIT_720: v.optional(v.picklist(['pad', 'scale'], 'must be pad or scale'), 'pad'),
+  MAX_ATTEMPTS: v.optional(wholeNumber(1, 100), '2'),
+  ORPHAN_POLICY: v.optional(
+    v.picklist(['adopt', 'requeue', 'fail'], 'must be adopt, requeue or fail'),
+    'adopt',
+  ),
+  GRACE_MS: v.optional(wholeNumber(0, 600_000), '5000'),
+  JOB_TIMEOUT_S: v.optional(wholeNumber(1, 1_000_000), '7200'),
+  MAX_CONCURRENT_LOADS: v.optional(wholeNumber(1, 1_000)),
+  MAX_CONVERSIONS: v.optional(wholeNumber(1, 1_000), defaultConversions),
+  MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
+  MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
+  DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
+  LOG_LEVEL: v.optional(
+    v.picklist(['debug', 'info', 'warn', 'error'], 'must be debug, info, warn or error'),
+    'info',
+  ),
+})
+
+export type Config = ReturnType<typeof toConfig>
+
+/** Called once, by main. Names every bad variable at once, before anything has started. */
+export function readConfig(env: NodeJS.ProcessEnv): Config {
+  // An empty variable is how compose files and unit files say "not set"; for GPU_IDS it is an error.
+  const given = Object.entries(env).filter(([name, value]) => value !== '' || name === 'GPU_IDS')
+  const result = v.safeParse(Env, Object.fromEntries(given))
+  if (result.success) return toConfig(result.output)
+  const faults = result.issues.map((issue) => `  ${v.getDotPath(issue)} ${issue.message}`)
+  throw new Error(`The environment is not usable:\n${faults.join('\n')}`)
+}
+
+function toConfig(env: v.InferOutput<typeof Env>) {
+  const dataDir = resolve(env.DATA_DIR)
+  return {
+    host: env.HOST,
+    port: env.PORT,
+    baseUrl: env.HOST_BASE_URL ?? '',
+    dataDir,
+    data: {
+      workDir: join(dataDir, 'work'),
+      resultsDir: resolve(env.RESULTS_DIR ?? join(dataDir, 'results')),
+      logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
+      stateDb: resolve(env.STATE_DB ?? join(dataDir, 'state.db')),
+    },
+    gpuIds: env.GPU_IDS,
+    nvidiaVisibleDevices: env.NVIDIA_VISIBLE_DEVICES,
+    wan: {
+      wanDir: resolve(env.WAN_DIR),
+      ckptDir: resolve(env.WAN_CKPT_DIR),
+      python: env.WAN_PYTHON,
+      task: env.WAN_TASK,
+      extraArgs: env.WAN_EXTRA_ARGS,
+    },
+    fit720: env.FIT_720,
+    maxAttempts: env.MAX_ATTEMPTS,
+    orphanPolicy: env.ORPHAN_POLICY,
+    graceMs: env.GRACE_MS,
+    jobTimeoutMs: env.JOB_TIMEOUT_S * 1000,
+    maxConcurrentLoads: env.MAX_CONCURRENT_LOADS ?? loadsThatFit(),
+    maxConversions: env.MAX_CONVERSIONS,
+    maxQueue: env.MAX_QUEUE,
+    maxFrames: env.MAX_FRAMES,
+    defaultJobSeconds: env.DEFAULT_JOB_S,
+    logLevel: env.LOG_LEVEL,
+  } as const
+}
+
+/** As many as this machine, or the container's share of it, has memory for; at least one. */
+function loadsThatFit(): number {
+  const limit = process.constrainedMemory()
+  const total = limit > 0 && limit < totalmem() ? limit : totalmem()
+  return Math.max(1, Math.floor(total / bytesPerLoad))
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,36 @@
+/** Every "no" the API knows. The codes are stable: clients switch on them. */
+export type RefusalCode =
+  | 'invalid_request'
+  | 'malformed_body'
+  | 'unsupported_media_type'
+  | 'body_too_large'
+  | 'route_not_found'
+  | 'method_not_allowed'
+  | 'job_not_found'
+  | 'video_not_found'
+  | 'video_deleted'
+  | 'gpu_not_found'
+  | 'filename_taken'
+  | 'queue_full'
+  | 'shutting_down'
+  | 'service_busy'
+  | 'disk_full'
+
+/** A "no" that the caller can act on. Anything else that is thrown is a bug of ours. */
+export class RefusalError extends Error {
+  override readonly name = 'RefusalError'
+  readonly code: RefusalCode
+  /** The field of the request it is about. */
+  readonly field: string | undefined
+
+  constructor(code: RefusalCode, detail: string, options: ErrorOptions & { field?: string } = {}) {
+    super(detail, options)
+    this.code = code
+    this.field = options.field
+  }
+}
+
+/** The store cannot write for want of room; what it was told before is safe. */
+export class DiskFullError extends Error {
+  override readonly name = 'DiskFullError'
+}

@@ -1,0 +1,78 @@
+/** The only place that runs nvidia-smi, which may be missing, fail, or hang for ever on a sick GPU. */
+
+export type NvidiaGpu = Readonly<{ index: number; uuid: string; name: string }>
+
+export type NvidiaSmiAnswer = Readonly<
+  { ok: true; gpus: readonly NvidiaGpu[] } | { ok: false; why: string }
+>
+
+/** The GPUs that `nvidia-smi -L` lists. Never rejects: no answer in time, or none at all, is an answer. */
+export async function listGpus({
+  timeoutMs = 10_000,
+}: {
+  timeoutMs?: number
+} = {}): Promise<NvidiaSmiAnswer> {
+  try {
+    return await ask(timeoutMs)
+  } catch (error) {
+    return { ok: false, why: `nvidia-smi could not be run: ${firstLine(String(error))}` }
+  }
+}
+
+async function ask(timeoutMs: number): Promise<NvidiaSmiAnswer> {
+  // Loading zx takes longer than the rest of a start, and most starts never get here.
+  const { $, quote } = await import('zx/core')
+
+  const timedOut = Promise.withResolvers<'timed out'>()
+  const run = $({
+    nothrow: true,
+    quiet: true,
+    shell: '/bin/sh',
+    prefix: '',
+    quote,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // In a group of its own, so that one signal reaches whatever it has started.
+    detached: true,
+    timeout: timeoutMs,
+    timeoutSignal: 'SIGKILL',
+    // zx would look for the children with `ps`, and where that is missing its time-out throws past
+    // every catch. `.timeout()` instead of the option above would bring zx's own `kill` back.
+    async kill(pid, signal) {
+      signalGroup(Number(pid), signal)
+      timedOut.resolve('timed out')
+    },
+  })`exec nvidia-smi -L`
+
+  // Not even SIGKILL ends a process that is stuck in the driver: nobody waits for its end.
+  const output = await Promise.race([run, timedOut.promise])
+  if (output === 'timed out') {
+    run.child?.unref()
+    run.child?.stdout?.destroy()
+    run.child?.stderr?.destroy()
+    return { ok: false, why: `nvidia-smi did not answer within ${timeoutMs / 1000} s` }
+  }
+  if (output.exitCode === 0) return { ok: true, gpus: parseList(output.stdout) }
+  if (output.exitCode === 127) return { ok: false, why: 'nvidia-smi is not installed' }
+
+  const ending =
+    output.exitCode === null ? `by ${output.signal}` : `with exit code ${output.exitCode}`
+  // What it has to say about a failure it says on stdout.
+  const said = firstLine(`${output.stdout}\n${output.stderr}`)
+  return { ok: false, why: `nvidia-smi was ended ${ending}${said && `: ${said}`}` }
+}
+
+/** Lines like `GPU 0: NVIDIA H100 (UUID: GPU-…)`; the indented ones below them are MIG slices. */
+const parseList = (list: string): NvidiaGpu[] =>
+  [...list.matchAll(/^GPU (\d+): (.*) \(UUID: ([^)]+)\)\s*$/gm)].map(
+    ([, index = '', name = '', uuid = '']) => ({ index: Number(index), name, uuid }),
+  )
+
+function signalGroup(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  try {
+    process.kill(-pid, signal)
+  } catch {
+    // It has just ended by itself.
+  }
+}
+
+const firstLine = (text: string): string => text.trim().split('\n', 1)[0]?.trim() ?? ''

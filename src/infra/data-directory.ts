@@ -1,0 +1,76 @@
+/** Where everything lies, and the lock that keeps two services from sharing it. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import SQLite from 'better-sqlite3'
+import type { WorkFiles } from '../actors/ports.ts'
+import type { Epoch, JobId } from '../job.ts'
+
+export type DataDirectory = Readonly<{
+  /** What attempts work with; gone when their job is over. */
+  workDir: string
+  /** Finished videos. */
+  resultsDir: string
+  /** One log per job. */
+  logsDir: string
+  stateDb: string
+}>
+
+export const jobDirectory = ({ workDir }: Pick<DataDirectory, 'workDir'>, jobId: JobId): string =>
+  join(workDir, jobId)
+
+export const attemptDirectory = (
+  data: Pick<DataDirectory, 'workDir'>,
+  { jobId, epoch }: { jobId: JobId; epoch: Epoch },
+): string => join(jobDirectory(data, jobId), String(epoch))
+
+/** What a generation writes: a file only its own attempt knows. */
+export const videoOf = (attemptDir: string): string => join(attemptDir, 'video.mp4')
+
+export const logOf = ({ logsDir }: Pick<DataDirectory, 'logsDir'>, jobId: JobId): string =>
+  join(logsDir, `${jobId}.log`)
+
+/** Removes what the attempts of a job worked with, when the job is over. */
+export const createWorkFiles = (data: Pick<DataDirectory, 'workDir'>): WorkFiles => ({
+  // A shim that has told its end may still be tidying up in there.
+  discard: (jobId) =>
+    rm(jobDirectory(data, jobId), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }),
+})
+
+export function createDirectories({ workDir, resultsDir, logsDir, stateDb }: DataDirectory): void {
+  for (const directory of [workDir, resultsDir, logsDir, dirname(stateDb)]) {
+    mkdirSync(directory, { recursive: true })
+  }
+}
+
+/**
+ * Held until the process ends, however it ends: the kernel lets go of a file lock with its process,
+ * which neither a pid file nor a heartbeat can promise. Node has no flock; SQLite has.
+ */
+export function lockDirectory(directory: string): { release(): void } {
+  mkdirSync(directory, { recursive: true })
+  const pidFile = join(directory, 'service.pid')
+  const lock = new SQLite(join(directory, 'service.lock'), { timeout: 0 })
+  try {
+    lock.pragma('locking_mode = EXCLUSIVE')
+    lock.exec('BEGIN EXCLUSIVE')
+  } catch (error) {
+    lock.close()
+    if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error
+    throw new Error(
+      `${directory} is in use by another wan-supervisor (pid ${readPid(pidFile)}). ` +
+        'Stop that one first, or give this one its own DATA_DIR.',
+      { cause: error },
+    )
+  }
+  writeFileSync(pidFile, `${process.pid}\n`)
+  return { release: () => lock.close() }
+}
+
+function readPid(pidFile: string): string {
+  try {
+    return readFileSync(pidFile, 'utf8').trim()
+  } catch {
+    return 'unknown'
+  }
+}

@@ -1,0 +1,55 @@
+/** How `generate.py` is called: its arguments and its environment. */
+import type { VideoRequest } from '../../job.ts'
+import { type WanTask, wanTasks } from '../../wan-tasks.ts'
+
+export type WanSetup = Readonly<{
+  python: string
+  /** A checkout of Wan2.2. */
+  wanDir: string
+  ckptDir: string
+  task: WanTask
+  extraArgs: readonly string[]
+}>
+
+/**
+ * One item per argument and `--prompt=…` as one item, so that no prompt is ever an option. Extra
+ * arguments come first: argparse keeps the last of each, and what the service checks must hold.
+ */
+export function commandFor(
+  { python, ckptDir, task, extraArgs }: WanSetup,
+  { prompt, size, frames, steps, guidance, seed }: VideoRequest,
+  saveFile: string,
+): string[] {
+  return [
+    ...[python, 'generate.py', ...extraArgs],
+    ...['--task', task, '--size', wanTasks[task].nativeSize[size], '--ckpt_dir', ckptDir],
+    ...['--frame_num', String(frames), '--sample_steps', String(steps)],
+    ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
+    ...['--base_seed', String(seed), '--save_file', saveFile, `--prompt=${prompt}`],
+  ]
+}
+
+/** With any of these the script believes itself one of many and waits for the others for ever. */
+const distributed = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT']
+
+/** Ours alone. */
+const secret = ['API_TOKENS']
+
+/** Each setting is for a fact measured on the script or its libraries (facts: §8). */
+export function environmentFor(inherited: NodeJS.ProcessEnv, device: string): NodeJS.ProcessEnv {
+  const kept = Object.entries(inherited).filter(
+    ([name]) => !distributed.includes(name) && !secret.includes(name) && !name.startsWith('TQDM_'),
+  )
+  return {
+    PYTORCH_CUDA_ALLOC_CONF: 'expandable_segments:True',
+    ...Object.fromEntries(kept),
+    CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
+    CUDA_VISIBLE_DEVICES: device,
+    PYTHONUNBUFFERED: '1',
+    PYTHONUTF8: '1',
+    TZ: 'UTC',
+    HF_HUB_OFFLINE: '1',
+    TRANSFORMERS_OFFLINE: '1',
+    IMAGEIO_FFMPEG_NO_PREVENT_SIGINT: '1',
+  }
+}

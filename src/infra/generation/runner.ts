@@ -1,0 +1,224 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type {
+  AttemptOrder,
+  GenerationHandle,
+  GenerationObserver,
+  GenerationResult,
+  GenerationRunner,
+  StopReason,
+} from '../../actors/ports.ts'
+import type { Timestamp } from '../../job.ts'
+import type { Logger } from '../../log.ts'
+import { attemptDirectory, type DataDirectory, logOf, videoOf } from '../data-directory.ts'
+import { commandFor, environmentFor, type WanSetup } from './command.ts'
+import { classifyExit } from './failure.ts'
+import { followOutput } from './output-follower.ts'
+import { createOutputReader } from './output-reader.ts'
+import {
+  connectToShim,
+  lastWordsOfShim,
+  readExit,
+  revoke,
+  type ShimConnection,
+  type ShimExit,
+  shimLife,
+  startShim,
+} from './shim-client.ts'
+import { killStrays } from './strays.ts'
+
+export type RunnerOptions = Readonly<{
+  data: DataDirectory
+  wan: WanSetup
+  /** What CUDA_VISIBLE_DEVICES gets. */
+  device: string
+  env: NodeJS.ProcessEnv
+  log: Logger
+}>
+
+/** How soon a shim that did not answer is tried again. */
+const reconnectMs = 25
+
+/** A shim that has begun but not said who it is by then has died in between. */
+const beginningMs = 5_000
+
+/** Runs `generate.py` on one GPU, each generation in a process and a shim of its own that outlive us. */
+export function createGenerationRunner(options: RunnerOptions): GenerationRunner {
+  const { data, wan, device, env } = options
+
+  return {
+    start(order, observer) {
+      const attemptDir = attemptDirectory(data, order)
+      const generation = observe(options, order, observer)
+      try {
+        mkdirSync(attemptDir, { recursive: true })
+        const argv = commandFor(wan, order.request, videoOf(attemptDir))
+        const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
+        writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
+        const shimEnded = startShim(attemptDir, wan.python, environmentFor(env, device))
+        generation.begin(shimEnded)
+      } catch (error) {
+        generation.giveUp(error instanceof Error ? error.message : String(error))
+      }
+      return generation.handle
+    },
+
+    adopt(order, observer) {
+      const generation = observe(options, order, observer)
+      generation.begin()
+      return generation.handle
+    },
+  }
+}
+
+/** Watches one attempt, begun by us or by somebody before us: that makes no difference from here on. */
+function observe(
+  { data, wan, device, log }: RunnerOptions,
+  order: AttemptOrder,
+  observer: GenerationObserver,
+) {
+  const { jobId, epoch, request } = order
+  const attemptDir = attemptDirectory(data, order)
+  const fields = { jobId, epoch }
+  const reader = createOutputReader({ totalSteps: request.steps })
+  let output: ReturnType<typeof followOutput> | undefined
+  let connection: ShimConnection | undefined
+  let stopOrder: { reason: StopReason; graceMs: number } | undefined
+  let ending = false
+  let over = false
+  let isStarted = false
+  let told: unknown
+
+  const handle: GenerationHandle = {
+    stop(reason, graceMs) {
+      stopOrder ??= { reason, graceMs }
+      connection?.stop(stopOrder.reason, graceMs)
+    },
+    detach() {
+      over = true
+      connection?.close()
+      output?.stop()
+    },
+  }
+
+  return {
+    handle,
+    /** `shimEnded`: only of a shim that is our own child. */
+    begin(shimEnded?: Promise<string | undefined>): void {
+      void shimEnded?.then((cannotStart) => (cannotStart ? giveUp(cannotStart) : shimGone()))
+      seek(shimEnded === undefined)
+    },
+    giveUp,
+  }
+
+  function seek(adopting: boolean): void {
+    void lookForIt(adopting).catch((error: unknown) => {
+      log.error({ ...fields, err: error }, 'the generation could not be observed')
+      void lose()
+    })
+  }
+
+  /** Until there is an exit, a shim that answers, or certainty that there will be neither. */
+  async function lookForIt(adopting: boolean): Promise<void> {
+    const giveUpAt = Date.now() + beginningMs
+    while (!over && !ending) {
+      const exit = await readExit(attemptDir)
+      if (exit) return void (await end(exit))
+      if (await connect()) return
+      if (adopting && revoke(attemptDir)) return finish({ how: 'neverBegan' })
+      const life = await shimLife(attemptDir)
+      if (life === 'dead' || (life === 'unknown' && Date.now() > giveUpAt)) return shimGone()
+      await new Promise((resolve) => setTimeout(resolve, reconnectMs))
+    }
+  }
+
+  /** The result it left is looked for after its end, and so cannot be missed. */
+  async function shimGone(): Promise<void> {
+    const exit = await readExit(attemptDir)
+    if (exit) await end(exit)
+    else if (existsSync(attemptDir) && revoke(attemptDir)) {
+      giveUp(`The shim failed: ${await lastWordsOfShim(attemptDir)}`)
+    } else await lose()
+  }
+
+  /** Resolves with whether the shim has answered; from then on its words drive us. */
+  function connect(): Promise<boolean> {
+    return new Promise((resolve) => {
+      let greeted = false
+      const candidate = connectToShim(attemptDir, order, {
+        hello(startedAt) {
+          greeted = true
+          resolve(true)
+          if (over) candidate.close()
+          else {
+            connection = candidate
+            started(startedAt ?? Date.now())
+            if (stopOrder) connection.stop(stopOrder.reason, stopOrder.graceMs)
+          }
+        },
+        exit: (exit) => void end(exit),
+        closed() {
+          connection = undefined
+          if (greeted) seek(true)
+          resolve(false)
+        },
+      })
+    })
+  }
+
+  function started(at: Timestamp): void {
+    if (isStarted || over) return
+    isStarted = true
+    observer.started(at)
+    output = followOutput({
+      attemptDir,
+      logPath: logOf(data, jobId),
+      title: `=== attempt ${epoch} on GPU ${device}, begun ${new Date(at).toISOString()} ===`,
+      reader,
+      onRead() {
+        if (over || reader.reading === told || !reader.reading) return
+        told = reader.reading
+        observer.reported(reader.reading)
+      },
+      onError: (error) => log.warn({ ...fields, err: error }, 'output could not be followed'),
+    })
+  }
+
+  async function end(exit: ShimExit): Promise<void> {
+    if (over || ending) return
+    ending = true
+    started(exit.startedAt)
+    const { code, signal, strays, unreaped } = exit
+    log.info({ ...fields, code, signal, strays, unreaped }, 'generation ended')
+    const evidence = await output?.finish()
+    const failure = classifyExit(exit, evidence ?? { finished: false })
+    finish(failure ? { how: 'failed', failure } : { how: 'completed' })
+  }
+
+  async function lose(): Promise<void> {
+    if (over || ending) return
+    ending = true
+    const unkillable = await killStrays(order)
+    log.warn({ ...fields, unkillable }, 'generation lost')
+    if (existsSync(attemptDir)) started(Date.now())
+    await output?.finish()
+    finish({ how: 'lost' })
+  }
+
+  function giveUp(why: string): void {
+    const error = `${why} (WAN_PYTHON is ${wan.python})`
+    const failure = classifyExit(
+      { code: null, signal: null, reason: null, error },
+      { finished: false },
+    )
+    if (failure) finish({ how: 'failed', failure })
+  }
+
+  function finish(result: GenerationResult): void {
+    if (over) return
+    over = true
+    connection?.close()
+    output?.stop()
+    observer.ended(result)
+  }
+}

@@ -1,0 +1,345 @@
+import { createHash } from 'node:crypto'
+import {
+  type Insertable,
+  type Kysely,
+  type Selectable,
+  sql,
+  type Transaction,
+  type Updateable,
+} from 'kysely'
+import type { AttemptHistory, JobStore, StoreOperation } from '../actors/ports.ts'
+import { DiskFullError } from '../errors.ts'
+import type { Attempt, Failure, Job, JobState, VideoFacts } from '../job.ts'
+import type { Database } from './database.ts'
+
+/** Jobs at rest: the only module that knows what a job looks like in SQL. */
+export function createJobStore(db: Kysely<Database>): JobStore & AttemptHistory {
+  const jobs = () => db.selectFrom('job').selectAll()
+
+  return {
+    async load() {
+      const [waiting, running, last] = await Promise.all([
+        jobs().where('status', '=', 'queued').orderBy('seq').execute(),
+        jobs().where('status', '=', 'running').orderBy('seq').execute(),
+        db
+          .selectFrom('job')
+          .select(({ fn }) => fn.max('seq').as('seq'))
+          .executeTakeFirst(),
+      ])
+      return {
+        nextSeq: (last?.seq ?? 0) + 1,
+        waiting: waiting.map(toJob),
+        running: running.map(toJob),
+      }
+    },
+
+    async commit(operations) {
+      try {
+        await db.transaction().execute(async (trx) => {
+          for (const operation of operations) await apply(trx, operation)
+        })
+      } catch (error) {
+        if ((error as { code?: string }).code !== 'SQLITE_FULL') throw error
+        throw new DiskFullError('the database has no room to write', { cause: error })
+      }
+    },
+
+    async find(jobId) {
+      const row = await jobs().where('id', '=', jobId).executeTakeFirst()
+      return row && toJob(row)
+    },
+
+    async findMany(jobIds) {
+      const rows = await jobs().where('id', 'in', jobIds).execute()
+      return rows.map(toJob)
+    },
+
+    async attempts(jobId) {
+      const rows = await db
+        .selectFrom('attempt')
+        .selectAll()
+        .where('job_id', '=', jobId)
+        .orderBy('epoch')
+        .execute()
+      return rows.map(toAttempt)
+    },
+
+    async list({ status, order, limit, after, withVideo }) {
+      let query = jobs()
+        .orderBy('seq', order)
+        .limit(limit + 1)
+      if (status) query = query.where('status', 'in', status)
+      if (withVideo)
+        query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+      if (after) {
+        const seqOfAfter = db.selectFrom('job').select('seq').where('id', '=', after)
+        query = query.where('seq', order === 'asc' ? '>' : '<', seqOfAfter)
+      }
+      const rows = await query.execute()
+      return { jobs: rows.slice(0, limit).map(toJob), hasMore: rows.length > limit }
+    },
+
+    async lookup(prompt, limit) {
+      const rows = await jobs()
+        .where('prompt_digest', '=', digest(prompt))
+        .where('prompt', '=', prompt)
+        .orderBy('seq', 'desc')
+        .limit(limit)
+        .execute()
+      return rows.map(toJob)
+    },
+
+    async videos(selection) {
+      const present = jobs()
+        .where('status', '=', 'success')
+        .where('file_deleted_at', 'is', null)
+        .orderBy('seq')
+      const rows = await ('ids' in selection
+        ? present.where('id', 'in', selection.ids)
+        : 'filenames' in selection
+          ? present.where('filename', 'in', selection.filenames)
+          : present.where('status', 'in', selection.status)
+      ).execute()
+      return rows.map(toJob)
+    },
+
+    async isNamePromised(filename) {
+      const row = await db
+        .selectFrom('job')
+        .select('id')
+        .where('filename', '=', filename)
+        .where('file_deleted_at', 'is', null)
+        .where('status', 'in', ['queued', 'running', 'success'])
+        .executeTakeFirst()
+      return row !== undefined
+    },
+
+    async recent(perGpu) {
+      const { rows } = await sql<{ gpu: Attempt['gpu']; generation: number; conversion: number }>`
+        select gpu, generation, conversion from (
+          select gpu, ended_at,
+            (generated_at - claimed_at) / 1000.0 as generation,
+            (ended_at - generated_at) / 1000.0 as conversion,
+            row_number() over (partition by gpu order by ended_at desc) as age
+          from attempt where outcome = 'success'
+        ) where age <= ${perGpu} order by ended_at
+      `.execute(db)
+      return rows.map(({ gpu, generation, conversion }) => ({
+        gpu,
+        generationSeconds: generation,
+        conversionSeconds: conversion,
+      }))
+    },
+  }
+}
+
+/** The database refused a change because the record is not in the state the change rests on. */
+export class StaleOperationError extends Error {
+  override readonly name = 'StaleOperationError'
+}
+
+async function apply(trx: Transaction<Database>, operation: StoreOperation): Promise<void> {
+  const { jobId, at } = operation
+  const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
+    trx
+      .updateTable('attempt')
+      .set(change)
+      .where('job_id', '=', jobId)
+      .where('epoch', '=', epoch)
+      .where('outcome', 'is', null)
+      .executeTakeFirst()
+  const jobRow = async (epoch: number, change: Updateable<Database['job']>) => {
+    const { numUpdatedRows } = await trx
+      .updateTable('job')
+      .set(change)
+      .where('id', '=', jobId)
+      .where('epoch', '=', epoch)
+      .where('status', 'in', ['queued', 'running'])
+      .executeTakeFirst()
+    if (numUpdatedRows === 1n) return
+    throw new StaleOperationError(`${operation.op} of ${jobId} at epoch ${epoch} comes too late`)
+  }
+
+  switch (operation.op) {
+    case 'submit':
+      await trx.insertInto('job').values(toRow(operation)).execute()
+      break
+    case 'claim': {
+      const { epoch, attempt, gpu, filename } = operation
+      await jobRow(epoch - 1, {
+        status: 'running',
+        phase: 'generating',
+        epoch,
+        attempts: attempt,
+        gpu,
+        filename,
+        claimed_at: at,
+        started_at: null,
+        generated_at: null,
+      })
+      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at }
+      await trx.insertInto('attempt').values(row).execute()
+      break
+    }
+    case 'began':
+      await jobRow(operation.epoch, { started_at: at })
+      await attemptRow(operation.epoch, { started_at: at })
+      break
+    case 'generated':
+      await jobRow(operation.epoch, { phase: 'converting', generated_at: at })
+      await attemptRow(operation.epoch, { generated_at: at })
+      break
+    case 'release': {
+      const { epoch, attempts } = operation
+      const failure = operation.failure ? JSON.stringify(operation.failure) : null
+      await jobRow(epoch, {
+        status: 'queued',
+        attempts,
+        phase: null,
+        gpu: null,
+        claimed_at: null,
+        started_at: null,
+        generated_at: null,
+      })
+      // A name that was made for the attempt goes with it; one that was asked for stays.
+      await trx
+        .updateTable('job')
+        .set(({ ref }) => ({ filename: ref('requested_filename') }))
+        .where('id', '=', jobId)
+        .execute()
+      await attemptRow(epoch, { outcome: failure ? 'error' : 'released', failure, ended_at: at })
+      break
+    }
+    case 'requestCancel':
+      await jobRow(operation.epoch, { cancel_requested_at: at })
+      break
+    case 'finish': {
+      const { epoch, outcome } = operation
+      const { status } = outcome
+      const failure = status === 'error' ? JSON.stringify(outcome.failure) : null
+      const video = status === 'success' ? JSON.stringify(outcome.video) : null
+      await jobRow(epoch, { status, phase: null, failure, video, ended_at: at })
+      await attemptRow(epoch, { outcome: status, failure, ended_at: at })
+      break
+    }
+    case 'forgetVideo':
+      await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
+      break
+    default:
+      operation satisfies never
+  }
+}
+
+function toRow({
+  jobId,
+  seq,
+  request,
+  at,
+}: Extract<StoreOperation, { op: 'submit' }>): Insertable<Database['job']> {
+  const { prompt, size, frames, steps, guidance, seed, filename } = request
+  return {
+    seq,
+    id: jobId,
+    prompt,
+    prompt_digest: digest(prompt),
+    size,
+    frames,
+    steps,
+    guidance: guidance ?? null,
+    seed,
+    requested_filename: filename ?? null,
+    filename: filename ?? null,
+    submitted_at: at,
+    status: 'queued',
+    epoch: 0,
+    attempts: 0,
+  }
+}
+
+const digest = (prompt: string): string =>
+  createHash('sha256').update(prompt).digest('base64url').slice(0, 16)
+
+function toJob(row: Selectable<Database['job']>): Job {
+  const { prompt, size, frames, steps, guidance, seed, requested_filename: filename } = row
+  return {
+    id: row.id,
+    seq: row.seq,
+    request: {
+      prompt,
+      size,
+      frames,
+      steps,
+      seed,
+      ...(guidance !== null && { guidance }),
+      ...(filename !== null && { filename }),
+    },
+    submittedAt: row.submitted_at,
+    epoch: row.epoch,
+    attempts: row.attempts,
+    state: toState(row),
+  }
+}
+
+function toState(row: Selectable<Database['job']>): JobState {
+  const { gpu, filename, claimed_at: claimedAt, started_at: startedAt, ended_at: endedAt } = row
+  const where = { ...(gpu !== null && { gpu }), ...(startedAt !== null && { startedAt }) }
+  switch (row.status) {
+    case 'queued':
+      return { status: 'queued' }
+    case 'running':
+      return {
+        status: 'running',
+        phase: known(row, 'phase'),
+        gpu: known(row, 'gpu'),
+        filename: known(row, 'filename'),
+        claimedAt: known(row, 'claimed_at'),
+        ...(startedAt !== null && { startedAt }),
+        ...(row.generated_at !== null && { generatedAt: row.generated_at }),
+        cancelRequested: row.cancel_requested_at !== null,
+      }
+    case 'success':
+      return {
+        status: 'success',
+        gpu: known(row, 'gpu'),
+        filename: filename ?? known(row, 'filename'),
+        startedAt: startedAt ?? claimedAt ?? known(row, 'claimed_at'),
+        endedAt: known(row, 'ended_at'),
+        video: JSON.parse(known(row, 'video')) as VideoFacts,
+        ...(row.file_deleted_at !== null && { fileDeletedAt: row.file_deleted_at }),
+      }
+    case 'error':
+      return {
+        status: 'error',
+        failure: JSON.parse(known(row, 'failure')) as Failure,
+        ...where,
+        endedAt: endedAt ?? known(row, 'ended_at'),
+      }
+    case 'canceled':
+      return { status: 'canceled', ...where, endedAt: endedAt ?? known(row, 'ended_at') }
+  }
+}
+
+/** A column that the row's status promises to be there. */
+function known<Key extends keyof Selectable<Database['job']>>(
+  row: Selectable<Database['job']>,
+  column: Key,
+): NonNullable<Selectable<Database['job']>[Key]> {
+  const value = row[column]
+  if (value !== null) return value as NonNullable<typeof value>
+  throw new Error(`job ${row.id} is ${row.status} but has no ${column}`)
+}
+
+function toAttempt(row: Selectable<Database['attempt']>): Attempt {
+  const { started_at, generated_at, ended_at, outcome, failure } = row
+  return {
+    epoch: row.epoch,
+    number: row.number,
+    gpu: row.gpu,
+    claimedAt: row.claimed_at,
+    ...(started_at !== null && { startedAt: started_at }),
+    ...(generated_at !== null && { generatedAt: generated_at }),
+    ...(ended_at !== null && { endedAt: ended_at }),
+    ...(outcome !== null && { outcome }),
+    ...(failure !== null && { failure: JSON.parse(failure) as Failure }),
+  }
+}

@@ -1,0 +1,4 @@
+import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
+
+/** In order; a migration stays as it is once released. */
+export const migrations = { '001-create-job-and-attempt': createJobAndAttempt }

@@ -1,0 +1,165 @@
+import { link, open, rename, rm, stat, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/ports.ts'
+import type { VideoFacts } from '../job.ts'
+import { finishedDimensions } from '../wan-tasks.ts'
+import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
+import { runTool, ToolError } from './tool.ts'
+
+export type VideoToolsOptions = Readonly<{
+  data: DataDirectory
+  /** How 704 becomes 720: bars of 8 pixels on two sides, or a slightly stretched picture. */
+  fit: 'pad' | 'scale'
+}>
+
+/** A clip of some seconds takes some seconds; what takes minutes hangs. */
+const probeMs = 60_000
+const encodeMs = 15 * 60_000
+
+/** ffprobe, ffmpeg and the way into `RESULTS_DIR`. */
+export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
+  const unfinished = ({ jobId, epoch }: AttemptKey) =>
+    join(data.resultsDir, `${unfinishedPrefix}${jobId}.${epoch}.mp4`)
+
+  return {
+    async inspect(attempt) {
+      const path = videoOf(attemptDirectory(data, attempt))
+      if (!(await isFile(path))) return { how: 'missing' }
+      try {
+        return { how: 'readable', facts: (await probe(path)).facts }
+      } catch (error) {
+        if (!(error instanceof ToolError)) throw error
+        return { how: 'unreadable', why: error.message }
+      }
+    },
+
+    async encode(conversion, source, signal) {
+      const from = videoOf(attemptDirectory(data, conversion))
+      const to = unfinished(conversion)
+      const filter = filterFor(source, finishedDimensions(conversion.request.size), fit)
+      const codec = filter
+        ? [
+            '-vf',
+            filter,
+            '-c:v',
+            'libx264',
+            '-preset',
+            'medium',
+            '-crf',
+            '16',
+            '-pix_fmt',
+            'yuv420p',
+          ]
+        : ['-c:v', 'copy']
+      const args = [
+        ...['-nostdin', '-hide_banner', '-v', 'error', '-y', '-i', `file:${from}`],
+        ...['-map', '0:v:0', '-map', '0:a?', ...codec, '-c:a', 'copy'],
+        ...['-metadata', `comment=${signatureOf(conversion)}`],
+        ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
+      ]
+      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal })
+      await sync(to)
+      return (await probe(to)).facts
+    },
+
+    /** Never over a file that is not this job's own, which a crash may have left here just so. */
+    async publish(conversion) {
+      const from = unfinished(conversion)
+      const to = join(data.resultsDir, conversion.filename)
+      try {
+        await link(from, to)
+        await unlink(from)
+      } catch (error) {
+        if ((error as { code?: string }).code !== 'EEXIST') throw error
+        const { comment } = await probe(to).catch(() => ({ comment: undefined }))
+        if (comment !== signatureOf(conversion)) {
+          throw new Error(`${conversion.filename} appeared in RESULTS_DIR and is not this job's.`, {
+            cause: error,
+          })
+        }
+        await rename(from, to)
+      }
+      await sync(data.resultsDir)
+    },
+
+    discard: (attempt) => rm(unfinished(attempt), { force: true }),
+  }
+}
+
+/** Finished files by name; the names have been checked when they were promised. */
+export function createVideoFiles({ resultsDir }: Pick<DataDirectory, 'resultsDir'>): VideoFiles {
+  return {
+    exists: (filename) =>
+      stat(join(resultsDir, filename)).then(
+        () => true,
+        () => false,
+      ),
+    remove: (filename) => rm(join(resultsDir, filename), { force: true }),
+  }
+}
+
+/** Hidden, and no name that anybody can ask for: what it marks is not to be served. */
+export const unfinishedPrefix = '.unfinished.'
+
+/** Written into the file, so that it can be told whose it is whatever its name. */
+const signatureOf = ({ jobId, request }: Conversion): string =>
+  `wan-supervisor job ${jobId} seed ${request.seed}`
+
+const Probe = v.object({
+  streams: v.tuple([
+    v.object({
+      width: v.number(),
+      height: v.number(),
+      nb_read_packets: v.pipe(v.string(), v.digits(), v.toNumber()),
+    }),
+  ]),
+  format: v.object({
+    duration: v.pipe(v.string(), v.toNumber()),
+    size: v.pipe(v.string(), v.digits(), v.toNumber()),
+    tags: v.optional(v.object({ comment: v.optional(v.string()) })),
+  }),
+})
+
+/** Counts the frames that are there, not the ones that the header promises. */
+async function probe(path: string): Promise<{ facts: VideoFacts; comment: string | undefined }> {
+  const entries = 'stream=width,height,nb_read_packets:format=duration,size:format_tags=comment'
+  const what = ['-select_streams', 'v:0', '-count_packets', '-show_entries', entries]
+  const args = ['-v', 'error', ...what, '-of', 'json', `file:${path}`]
+  const output = await runTool('ffprobe', args, { timeoutMs: probeMs })
+  const result = v.safeParse(Probe, JSON.parse(output))
+  if (!result.success) throw new ToolError('ffprobe found no video in it')
+  const { streams, format } = result.output
+  const [{ width, height, nb_read_packets: frames }] = streams
+  const { duration: durationSeconds, size: bytes, tags } = format
+  return { facts: { width, height, frames, durationSeconds, bytes }, comment: tags?.comment }
+}
+
+/** Nothing when the picture has its final size already. Offsets are even: colour is stored at half size. */
+function filterFor(
+  source: { width: number; height: number },
+  target: { width: number; height: number },
+  fit: 'pad' | 'scale',
+): string | undefined {
+  const { width, height } = target
+  if (source.width === width && source.height === height) return undefined
+  if (fit === 'scale') return `scale=${width}:${height}:flags=lanczos,setsar=1`
+  const margin = (outer: number, inner: number) => 2 * Math.floor((outer - inner) / 4)
+  return `pad=${width}:${height}:${margin(width, source.width)}:${margin(height, source.height)}:black`
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  )
+
+/** What is called finished must still be there after a power cut. */
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,88 @@
+import type { HttpBindings } from '@hono/node-server'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { ActorRef } from '../actors/actor.ts'
+import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import { RefusalError } from '../errors.ts'
+import type { GpuId, JobId } from '../job.ts'
+import type { Logger } from '../log.ts'
+import type { WanTask } from '../wan-tasks.ts'
+import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
+import { healthRoutes } from './health-routes.ts'
+import { jobRoutes } from './job-routes.ts'
+import { createJobRenderer } from './job-view.ts'
+import { renderProblem, renderRefusal } from './problem.ts'
+import { generateSchema } from './schemas.ts'
+import { videoRoutes } from './video-routes.ts'
+
+export type AppOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  eta: ActorRef<EtaMessage>
+  supervisor: ActorRef<SupervisorMessage>
+  gpus: GpuRoutesOptions['gpus']
+  childOf(gpu: GpuId): string
+  task: WanTask
+  maxFrames: number
+  cancelWithinMs: number
+  baseUrl: string
+  resultsDir: string
+  logPath(jobId: JobId): string
+  version: string
+  log: Logger
+}>
+
+/** The longest prompt, every character of it escaped, and room for the rest. */
+const largestBody = 256 * 1024
+
+/** The whole API in front of the actors. */
+export function createApp(options: AppOptions) {
+  const { queue, eta, supervisor, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
+  const render = createJobRenderer(eta, baseUrl)
+  const request = generateSchema(task, maxFrames)
+
+  const app = new Hono<{ Bindings: HttpBindings }>()
+  app.use(
+    bodyLimit({
+      maxSize: largestBody,
+      onError: () => {
+        throw new RefusalError('body_too_large', `The body must be at most ${largestBody} bytes.`)
+      },
+    }),
+  )
+  app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
+  app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
+  app.route('/', gpuRoutes({ queue, supervisor, gpus: options.gpus, childOf: options.childOf }))
+  app.route('/', healthRoutes(supervisor, options.version))
+  app.onError(renderProblem(log))
+  app.notFound((c) => {
+    const methods = methodsFor(app, c.req.path)
+    if (methods.length === 0) {
+      return renderRefusal(
+        c,
+        new RefusalError('route_not_found', `There is nothing at ${c.req.path}.`),
+      )
+    }
+    c.header('Allow', methods.join(', '))
+    const detail = `${c.req.path} knows ${methods.join(', ')}, not ${c.req.method}.`
+    return renderRefusal(c, new RefusalError('method_not_allowed', detail))
+  })
+  return app
+}
+
+function methodsFor(app: ReturnType<typeof createApp>, path: string): string[] {
+  const matching = app.routes.filter(
+    ({ method, path: pattern }) => method !== 'ALL' && matches(pattern, path),
+  )
+  return [...new Set(matching.map(({ method }) => method))]
+}
+
+function matches(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/')
+  const given = path.split('/')
+  return (
+    wanted.length === given.length &&
+    wanted.every((part, index) => part.startsWith(':') || part === given[index])
+  )
+}

@@ -1,0 +1,137 @@
+import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
+import { Hono } from 'hono'
+import { type ActorRef, ask } from '../actors/actor.ts'
+import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../errors.ts'
+import type { JobId, JobStatus } from '../job.ts'
+import { found, orThrow, parse, readJson } from './edge.ts'
+import type { createJobRenderer } from './job-view.ts'
+import { DeleteJobsQuery, type generateSchema, IdParam, ListQuery, LookupQuery } from './schemas.ts'
+
+export type JobRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  render: ReturnType<typeof createJobRenderer>
+  request: ReturnType<typeof generateSchema>
+  /** Where a job's log is, whether or not it has been written yet. */
+  logPath(jobId: JobId): string
+  /** How long an answer to a cancel may take: processes are given time to end by themselves. */
+  cancelWithinMs: number
+}>
+
+/** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
+export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: JobRoutesOptions) {
+  const renderAll = async (views: readonly JobView[]) => {
+    const estimates = await render.estimates(views.map(({ job }) => job))
+    return views.map((view) => render.job(view, estimates.get(view.job.id)))
+  }
+  const renderOne = async (view: JobView) => {
+    const estimates = await render.estimates([view.job])
+    return render.job(view, estimates.get(view.job.id))
+  }
+
+  return new Hono()
+    .post('/generate', async (c) => {
+      const draft = parse(request, await readJson(c))
+      const view = orThrow(await ask(queue, { type: 'submit', draft }))
+      const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
+      const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
+      return c.json(accepted, 202, { Location: `/status/${id}` })
+    })
+
+    .get('/status/:id', async (c) => {
+      const jobId = parse(IdParam, c.req.param('id'))
+      const view = found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      return c.json(await renderOne(view))
+    })
+
+    .get('/jobs', async (c) => {
+      const filter = parse(ListQuery, c.req.query())
+      const { status, order, limit, after } = filter
+      const page = await ask(queue, {
+        type: 'list',
+        filter: { order, limit, ...(status && { status }), ...(after && { after }) },
+      })
+      const jobs = await renderAll(page.jobs)
+      return c.json({ jobs, has_more: page.hasMore, next_after: jobs.at(-1)?.id ?? null })
+    })
+
+    .get('/jobs/lookup', async (c) => {
+      const { prompt, all } = parse(LookupQuery, c.req.query())
+      const views = await ask(queue, { type: 'lookup', prompt, limit: all ? 1_000 : 1 })
+      const [latest] = views
+      if (!latest)
+        throw new RefusalError('job_not_found', 'No job has exactly this prompt.', {
+          field: 'prompt',
+        })
+      return c.json(all ? { jobs: await renderAll(views) } : await renderOne(latest))
+    })
+
+    .get('/jobs/:id', async (c) => {
+      const jobId = parse(IdParam, c.req.param('id'))
+      const detail = found(await ask(queue, { type: 'describe', jobId }), () => noJob(jobId))
+      return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) })
+    })
+
+    .get('/jobs/:id/log', async (c) => {
+      const jobId = parse(IdParam, c.req.param('id'))
+      found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      // No log yet is an empty log: the job has not begun.
+      const stream = await openIfThere(logPath(jobId))
+      return c.body(stream, 200, {
+        'Content-Type': 'text/plain; charset=utf-8',
+        'Cache-Control': 'no-store',
+      })
+    })
+
+    .delete('/jobs', async (c) => {
+      const query = parse(DeleteJobsQuery, c.req.query())
+      const { ids, status, delete_files } = query
+      const selection = ids
+        ? { ids }
+        : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
+      const { canceled, canceling, rest } = await ask(
+        queue,
+        { type: 'cancel', selection },
+        cancelWithinMs,
+      )
+      const deleted = delete_files
+        ? await ask(queue, {
+            type: 'deleteVideos',
+            selection: ids ? { ids } : { status: status ?? ['success'] },
+          })
+        : []
+      const ended = await Promise.all(rest.map((jobId) => ask(queue, { type: 'find', jobId })))
+      const unknown = rest.filter((_, index) => ended[index] === undefined)
+      if (ids && unknown.length === ids.length) throw noJob(...unknown)
+      return c.json(
+        {
+          canceled: canceled.map((id) => ({ id, status: 'canceled' })),
+          canceling: canceling.map((id) => ({ id, status: 'running' })),
+          unchanged: ended.flatMap((view) =>
+            view ? [{ id: view.job.id, status: view.job.state.status }] : [],
+          ),
+          not_found: unknown,
+          deleted_files: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
+        },
+        canceling.length > 0 ? 202 : 200,
+      )
+    })
+}
+
+const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
+  status === 'queued' || status === 'running'
+
+const noJob = (...ids: JobId[]) =>
+  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })
+
+async function openIfThere(path: string): Promise<ReadableStream | string> {
+  const stream = createReadStream(path)
+  return new Promise((resolve, reject) => {
+    stream.once('open', () => resolve(Readable.toWeb(stream) as ReadableStream))
+    stream.once('error', (error) => {
+      if ((error as { code?: string }).code === 'ENOENT') resolve('')
+      else reject(error)
+    })
+  })
+}

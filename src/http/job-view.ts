@@ -1,0 +1,94 @@
+/** How a job looks from outside: snake_case, ISO times, `null` for what is not known. */
+import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
+import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
+import type { Attempt, Job, JobId, Timestamp } from '../job.ts'
+
+export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
+
+/** `baseUrl` is put before `file_url` when the service sits behind a proxy. */
+export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
+  return {
+    /** Without an estimate, while its actor is being restarted, a job is still a job. */
+    async estimates(jobs: readonly Job[]): Promise<ReadonlyMap<JobId, Estimate>> {
+      const jobIds = jobs.filter(isOpen).map(({ id }) => id)
+      if (jobIds.length === 0) return new Map()
+      return ask(eta, { type: 'estimate', jobIds }).catch((error: unknown) => {
+        if (error instanceof ActorFailedError) return new Map<JobId, Estimate>()
+        throw error
+      })
+    },
+
+    job({ job, position, reading }: JobView, estimate: Estimate | undefined) {
+      const { id, request, state } = job
+      const { prompt, size, frames, steps, guidance, seed, filename: asked } = request
+      const converting = state.status === 'running' && state.phase === 'converting'
+      return {
+        id,
+        status: state.status,
+        stage: converting ? 'converting' : (reading?.stage ?? null),
+        step: reading?.step ?? null,
+        total_steps: steps,
+        progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
+        eta_seconds: isOpen(job) ? (estimate?.etaSeconds ?? null) : null,
+        queue_position: position ?? null,
+        gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
+        filename: 'filename' in state ? state.filename : (asked ?? null),
+        file_url: hasFile(job) ? fileUrl(baseUrl, job.state.filename) : null,
+        error: state.status === 'error' ? errorOf(state.failure) : null,
+        attempt: job.attempts,
+        cancel_requested: state.status === 'running' && state.cancelRequested,
+        prompt,
+        size,
+        frames,
+        steps,
+        guidance: guidance ?? null,
+        seed,
+        submitted_at: iso(job.submittedAt),
+        started_at: iso('startedAt' in state ? state.startedAt : undefined),
+        ended_at: iso('endedAt' in state ? state.endedAt : undefined),
+        file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
+        file: hasFile(job) ? fileFacts(job) : null,
+      }
+
+      function fileFacts({ state: { video } }: WithFile) {
+        const { width, height, frames, durationSeconds, bytes } = video
+        return { width, height, frames, duration_seconds: durationSeconds, bytes }
+      }
+    },
+
+    attempts: ({ attempts }: JobDetail) => attempts.map(attemptJson),
+  }
+}
+
+export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
+
+export const hasFile = (job: Job): job is WithFile =>
+  job.state.status === 'success' && job.state.fileDeletedAt === undefined
+
+export const fileUrl = (baseUrl: string, filename: string): string =>
+  `${baseUrl}/files/${encodeURIComponent(filename)}`
+
+const isOpen = ({ state: { status } }: Job): boolean => status === 'queued' || status === 'running'
+
+const attemptJson = ({ number, epoch, gpu, outcome, failure, ...times }: Attempt) => ({
+  attempt: number,
+  epoch,
+  gpu_id: gpu,
+  outcome: outcome ?? null,
+  error: failure ? errorOf(failure) : null,
+  claimed_at: iso(times.claimedAt),
+  started_at: iso(times.startedAt),
+  generated_at: iso(times.generatedAt),
+  ended_at: iso(times.endedAt),
+})
+
+const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failure']>) => ({
+  code,
+  message,
+  exit_code: exitCode ?? null,
+  signal: signal ?? null,
+})
+
+const iso = (at: Timestamp | undefined): string | null =>
+  at === undefined ? null : new Date(at).toISOString()

@@ -1,0 +1,166 @@
+/** What requests may hold: one schema gives the type, the parser and the message of refusal. */
+import * as v from 'valibot'
+import { Filename } from '../filename.ts'
+import { GpuId, JobId, jobStatuses, type VideoDraft, videoSizes } from '../job.ts'
+import { type WanTask, wanTasks } from '../wan-tasks.ts'
+
+/** As OpenAI's API has it; well under what fits into one argument of a process. */
+const longestPrompt = 32_000
+
+const Prompt = v.pipe(
+  v.string('must be text'),
+  v.check((text) => text.isWellFormed(), 'must be valid Unicode (it has a lone surrogate)'),
+  v.maxLength(longestPrompt, `must be at most ${longestPrompt} characters long`),
+  v.check(
+    (text) => !/[\p{Cc}\u2028\u2029]/u.test(text),
+    'must be one line without line breaks, tabs or control characters',
+  ),
+  v.trim(),
+  v.nonEmpty('must not be empty'),
+  v.check((text) => !text.startsWith('--'), 'must not begin with "--"'),
+)
+
+const wholeNumber = (min: number, max: number) => {
+  const rule = `must be a whole number from ${min} to ${max}`
+  return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))
+}
+
+/** The body of `POST /generate`. What is left out gets the task's own default. */
+export function generateSchema(task: WanTask, maxFrames: number) {
+  const { steps, frames } = wanTasks[task]
+  const guidanceRule = 'must be a number from 0 to 30'
+  return v.pipe(
+    v.strictObject(
+      {
+        prompt: Prompt,
+        size: v.picklist(videoSizes, `must be ${videoSizes.join(' or ')}`),
+        filename: v.optional(Filename),
+        seed: v.optional(wholeNumber(0, Number.MAX_SAFE_INTEGER)),
+        steps: v.optional(wholeNumber(1, 200), steps),
+        guidance: v.optional(
+          v.pipe(v.number(guidanceRule), v.minValue(0, guidanceRule), v.maxValue(30, guidanceRule)),
+        ),
+        frames: v.optional(
+          v.pipe(
+            wholeNumber(5, maxFrames),
+            v.check(
+              (count) => count % 4 === 1,
+              'must be 4n+1, like 81 or 121: the model makes no other count',
+            ),
+          ),
+          frames,
+        ),
+      },
+      (issue) =>
+        issue.expected === 'never'
+          ? 'is not a known field'
+          : issue.received === 'undefined'
+            ? 'is required'
+            : 'must be a JSON object',
+    ),
+    v.transform(
+      ({ filename, seed, guidance, ...rest }): VideoDraft => ({
+        ...rest,
+        ...(filename !== undefined && { filename }),
+        ...(seed !== undefined && { seed }),
+        ...(guidance !== undefined && { guidance }),
+      }),
+    ),
+  )
+}
+
+export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
+
+const commaSeparated = v.pipe(
+  v.string(),
+  v.transform((list) =>
+    list
+      .split(',')
+      .map((entry) => entry.trim())
+      .filter(Boolean),
+  ),
+  v.minLength(1, 'must name at least one'),
+  v.maxLength(1_000, 'must name at most 1000'),
+)
+const Ids = v.pipe(commaSeparated, v.array(IdParam))
+const Statuses = v.pipe(
+  commaSeparated,
+  v.array(v.picklist(jobStatuses, `must be among ${jobStatuses.join(', ')}`)),
+)
+const flag = v.pipe(
+  v.picklist(['true', 'false'], 'must be true or false'),
+  v.transform((text) => text === 'true'),
+)
+const limit = (max: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\d{1,9}$/, `must be a whole number from 1 to ${max}`),
+    v.toNumber(),
+    v.minValue(1, `must be at least 1`),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
+const unknownParameter = (issue: { expected: string | null }) =>
+  issue.expected === 'never' ? 'is not a known parameter' : 'is required'
+
+/** Exactly one way to say what is meant, so that nothing is deleted by a slip. */
+const sayWhich = (...given: unknown[]): boolean =>
+  given.filter((value) => value !== undefined && value !== false).length === 1
+
+export const DeleteJobsQuery = v.pipe(
+  v.strictObject(
+    {
+      ids: v.optional(Ids),
+      all: v.optional(flag),
+      status: v.optional(Statuses),
+      delete_files: v.optional(flag, 'false'),
+    },
+    unknownParameter,
+  ),
+  v.check(
+    ({ ids, all, status }) => sayWhich(ids, all, status),
+    'say which: ids, all=true or status',
+  ),
+)
+
+export const DeleteVideosQuery = v.pipe(
+  v.strictObject(
+    {
+      filenames: v.optional(commaSeparated),
+      ids: v.optional(Ids),
+      all: v.optional(flag),
+    },
+    unknownParameter,
+  ),
+  v.check(
+    ({ filenames, ids, all }) => sayWhich(filenames, ids, all),
+    'say which: filenames, ids or all=true',
+  ),
+)
+
+export const ListQuery = v.strictObject(
+  {
+    status: v.optional(Statuses),
+    order: v.optional(v.picklist(['asc', 'desc'], 'must be asc or desc'), 'desc'),
+    limit: v.optional(limit(200), '50'),
+    after: v.optional(IdParam),
+  },
+  unknownParameter,
+)
+
+export const VideosQuery = v.omit(ListQuery, ['status'])
+
+export const LookupQuery = v.strictObject(
+  {
+    prompt: v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty')),
+    all: v.optional(flag, 'false'),
+  },
+  unknownParameter,
+)
+
+export const GpuParam = v.pipe(
+  v.string(),
+  v.regex(/^\d{1,6}$/, 'must be a number'),
+  v.toNumber(),
+  GpuId,
+)

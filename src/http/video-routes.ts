@@ -1,0 +1,104 @@
+import { lstat } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import send from '@fastify/send'
+import type { HttpBindings } from '@hono/node-server'
+import { Hono } from 'hono'
+import { type ActorRef, ask } from '../actors/actor.ts'
+import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../errors.ts'
+import { parse } from './edge.ts'
+import { fileUrl, hasFile } from './job-view.ts'
+import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
+
+export type VideoRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  resultsDir: string
+  baseUrl: string
+}>
+
+/** Finished videos: listed, downloaded, deleted. */
+export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) {
+  return new Hono<{ Bindings: HttpBindings }>()
+    .get('/videos', async (c) => {
+      const { order, limit, after } = parse(VideosQuery, c.req.query())
+      const page = await ask(queue, {
+        type: 'list',
+        filter: { order, limit, withVideo: true, ...(after && { after }) },
+      })
+      const videos = page.jobs.flatMap(({ job }) => {
+        if (!hasFile(job)) return []
+        const { filename, video, endedAt } = job.state
+        return [
+          {
+            filename,
+            file_url: fileUrl(baseUrl, filename),
+            id: job.id,
+            prompt: job.request.prompt,
+            size: job.request.size,
+            seed: job.request.seed,
+            bytes: video.bytes,
+            duration_seconds: video.durationSeconds,
+            created_at: new Date(endedAt).toISOString(),
+          },
+        ]
+      })
+      return c.json({ videos, has_more: page.hasMore, next_after: videos.at(-1)?.id ?? null })
+    })
+
+    .delete('/videos', async (c) => {
+      const { ids, filenames } = parse(DeleteVideosQuery, c.req.query())
+      const selection = ids ? { ids } : filenames ? { filenames } : { status: ['success' as const] }
+      const deleted = await ask(queue, { type: 'deleteVideos', selection }, 60_000)
+      const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
+      return c.json({
+        deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
+        // Never there, or deleted before: a repeated DELETE is harmless.
+        not_found: [...(ids ?? filenames ?? [])].filter((name) => !gone.has(name)),
+      })
+    })
+
+    .on(['GET', 'HEAD'], '/files/:filename', async (c) => {
+      const filename = c.req.param('filename')
+      const job = await ask(queue, { type: 'findVideo', filename })
+      if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
+      await assertPlainFile(join(resultsDir, filename), filename)
+      return sendFile(c.env.incoming, resultsDir, filename)
+    })
+}
+
+const noVideo = (filename: string) =>
+  new RefusalError('video_not_found', `There is no video named "${filename}".`, {
+    field: 'filename',
+  })
+
+/** What was put there in the place of ours, a link out of the directory above all, is not served. */
+async function assertPlainFile(path: string, filename: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  if (!found?.isFile()) throw noVideo(filename)
+}
+
+/** Ranges, validators and HEAD are the library's. A name stands for one content for ever: cache it. */
+async function sendFile(
+  incoming: IncomingMessage,
+  root: string,
+  filename: string,
+): Promise<Response> {
+  const { statusCode, headers, stream } = await send(incoming, encodeURIComponent(filename), {
+    root,
+    dotfiles: 'deny',
+    index: false,
+    maxAge: '1y',
+    immutable: true,
+  })
+  const isEmpty = incoming.method === 'HEAD' || statusCode === 304
+  const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
+  return new Response(body, {
+    status: statusCode,
+    headers: {
+      ...headers,
+      'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
+    },
+  })
+}

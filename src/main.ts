@@ -1,0 +1,177 @@
+/** The composition root: the only place where the parts meet. */
+import type { Server } from 'node:http'
+import { serve } from '@hono/node-server'
+import pino from 'pino'
+import packageJson from '../package.json' with { type: 'json' }
+import { ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
+import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
+import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
+import { etaBehaviour } from './actors/eta/eta-actor.ts'
+import type { EtaMessage } from './actors/eta/eta-protocol.ts'
+import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
+import type { GpuMessage } from './actors/gpu/gpu-protocol.ts'
+import { type QueueMail, queueBehaviour } from './actors/queue/queue-actor.ts'
+import { child, startSupervisor } from './actors/supervisor/supervisor.ts'
+import type { SupervisorEvent } from './actors/supervisor/supervisor-protocol.ts'
+import { readConfig } from './config.ts'
+import { createApp } from './http/app.ts'
+import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
+import { migrateToLatest, openDatabase } from './infra/database.ts'
+import { createGenerationRunner } from './infra/generation/runner.ts'
+import { detectGpus, type Gpu } from './infra/gpus.ts'
+import { createJobStore } from './infra/job-store.ts'
+import { createVideoFiles, createVideoTools } from './infra/video-tools.ts'
+import type { GpuId, Job } from './job.ts'
+import type { Logger } from './log.ts'
+
+/** Answers to a cancel wait this much longer than a process is given to end by itself. */
+const afterGraceMs = 10_000
+
+/** How long open requests may take to end before the service leaves without them. */
+const goodbyeMs = 1_000
+
+/** Node's own defaults let a slow client hold a connection for minutes (facts: HTTP abuse). */
+const serverOptions = {
+  headersTimeout: 5_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+} as const
+const maxConnections = 2_000
+
+await main().catch((error: unknown) => {
+  const why = error instanceof Error ? error.message : String(error)
+  process.stderr.write(`wan-supervisor cannot start. ${why}\n`)
+  process.exit(1)
+})
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env)
+  const log = pino({ level: config.logLevel })
+  const gpus = await detectGpus(config)
+  const lock = lockDirectory(config.dataDir)
+  createDirectories(config.data)
+  const db = openDatabase(config.data.stateDb)
+  await migrateToLatest(db)
+  const store = createJobStore(db)
+  const owned = [...gpus, ...formerGpus(gpus, (await store.load()).running)]
+
+  const queue = createPlace<QueueMail>('queue')
+  const eta = createPlace<EtaMessage>('eta')
+  const conversion = createPlace<ConversionMessage>('conversion')
+  const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
+
+  const { data, wan, graceMs, jobTimeoutMs } = config
+  const cancelWaitMs = graceMs + afterGraceMs
+  const system = startActorSystem()
+  const supervisor = startSupervisor(
+    system,
+    [
+      child(
+        system,
+        queue,
+        () =>
+          queueBehaviour({
+            settings: { ...config, gpus: gpus.map(({ id }) => id), cancelWaitMs },
+            store,
+            videoFiles: createVideoFiles(data),
+            workFiles: createWorkFiles(data),
+            gpus: places,
+            conversion,
+            eta,
+            log,
+          }),
+        { significant: true },
+      ),
+      child(system, eta, () =>
+        etaBehaviour({ history: store, queue, defaultSeconds: config.defaultJobSeconds, log }),
+      ),
+      child(system, conversion, () => {
+        const tools = createVideoTools({ data, fit: config.fit720 })
+        return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
+      }),
+      ...owned.map(({ id: gpu, device }) => {
+        const runner = createGenerationRunner({ data, wan, device, env: process.env, log })
+        return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
+          gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
+        )
+      }),
+    ],
+    (event) => {
+      logEvent(log, event)
+      const gone = owned.find(({ id }) => childOf(id) === event.id)
+      if (gone) tell(queue, { type: 'gpuGone', gpu: gone.id })
+      if (event.type === 'childGivenUp' && event.significant) {
+        log.error({ child: event.id }, 'the service cannot go on without this part and ends')
+        process.exit(1)
+      }
+    },
+  )
+
+  const app = createApp({
+    queue,
+    eta,
+    supervisor,
+    gpus: owned,
+    childOf,
+    task: wan.task,
+    maxFrames: config.maxFrames,
+    cancelWithinMs: cancelWaitMs + afterGraceMs,
+    baseUrl: config.baseUrl,
+    resultsDir: data.resultsDir,
+    logPath: (jobId) => logOf(data, jobId),
+    version: packageJson.version,
+    log,
+  })
+  const server = serve(
+    { fetch: app.fetch, hostname: config.host, port: config.port, serverOptions },
+    ({ address, port }) => {
+      const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+      log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
+    },
+  ) as Server
+  server.maxConnections = maxConnections
+  server.on('error', (error) => {
+    log.error({ err: error }, 'the address cannot be used; set HOST or PORT to another')
+    process.exit(1)
+  })
+
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+
+  /** Generations are left to their shims; the next start takes them up again. */
+  async function stop(signal: NodeJS.Signals): Promise<void> {
+    log.info({ signal }, 'stopping; running generations go on and are adopted at the next start')
+    for (const again of ['SIGTERM', 'SIGINT'] as const) process.once(again, () => process.exit(1))
+    tell(queue, { type: 'close' })
+    const closed = new Promise((resolve) => server.close(resolve))
+    setTimeout(() => server.closeAllConnections(), goodbyeMs)
+    await closed
+    await ask(supervisor, { type: 'shutdown' })
+    await db.destroy()
+    lock.release()
+    process.exit(0)
+  }
+}
+
+function childOf(gpu: GpuId): string {
+  return `gpu-${gpu}`
+}
+
+/** GPUs that are no longer ours but still have a generation to watch; they get no new job. */
+function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
+  const ids = running.flatMap(({ state }) =>
+    state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
+  )
+  return ids
+    .filter((id) => !gpus.some((gpu) => gpu.id === id))
+    .map((id) => ({ id, device: String(id) }))
+}
+
+function logEvent(log: Logger, event: SupervisorEvent): void {
+  const { type, id, ...rest } = event
+  const fields = { actor: id, ...rest, ...('error' in event && { err: event.error }) }
+  if (type === 'childStopped') log.info(fields, 'actor stopped')
+  else if (type === 'childFailed') log.error(fields, 'actor crashed; it will be started again')
+  else log.error(fields, 'actor crashed too often and was given up')
+}

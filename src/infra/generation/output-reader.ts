@@ -73,7 +73,7 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
       for (let bar = findBar(text); bar; bar = findBar(text)) {
         readBar(bar.text)
         text = bar.rest
-        folds.stderr(bar.text, text ? 'newline' : end)
+        folds.stderr(bar.text, end)
         if (!text) return
       }
       if (text) readStderr(text)

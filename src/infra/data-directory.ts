@@ -52,6 +52,7 @@ export function lockDirectory(directory: string): { release(): void } {
   const pidFile = join(directory, 'service.pid')
   const lock = new SQLite(join(directory, 'service.lock'), { timeout: 0 })
   try {
+    lock.pragma('journal_mode = MEMORY')
     lock.pragma('locking_mode = EXCLUSIVE')
     lock.exec('BEGIN EXCLUSIVE')
   } catch (error) {

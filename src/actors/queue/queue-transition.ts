@@ -9,7 +9,7 @@ import {
   stages,
   type Timestamp,
 } from '../../job.ts'
-import type { AttemptKey, GenerationResult, Outcome, StopReason, StoredQueue } from '../ports.ts'
+import type { AttemptKey, GenerationResult, Outcome, StoredQueue } from '../ports.ts'
 import { first, fromSorted, get, rank, remove, set, size, values } from './ordered-map.ts'
 import type {
   CancelTicket,
@@ -192,14 +192,11 @@ function welcomeGpu(
   const ready = { ...state, readyGpus: new Map([...state.readyGpus, [gpu, incarnation]]) }
   if (!own) return assign(ready, at)
 
+  if (isOwn) return [ready, []]
   const { jobId, epoch } = own
-  const adopt = isOwn ? [] : [{ do: 'adoptGeneration', jobId, epoch, gpu } as const]
-  const stop = (reason: StopReason) =>
-    ({ do: 'stopGeneration', jobId, epoch, gpu, reason }) as const
-  // A cancel that the former incarnation did not live to carry out is repeated to this one.
-  if (own.cancelRequested) return [ready, [...adopt, stop('canceled')]]
-  if (isOwn || state.settings.orphanPolicy === 'adopt') return [ready, adopt]
-  return [withRunning(ready, { ...own, orphaned: true }), [...adopt, stop('orphaned')]]
+  const adopted: RunningJob =
+    state.settings.orphanPolicy === 'adopt' ? own : { ...own, orphaned: true }
+  return [withRunning(ready, adopted), [{ do: 'adoptGeneration', jobId, epoch, gpu }]]
 }
 
 /** Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now. */
@@ -281,14 +278,8 @@ function onAttempt(state: QueueState, message: AttemptMessage, at: Timestamp): Q
   if (job.phase !== phase) return [state, []]
 
   switch (message.type) {
-    case 'generationStarted': {
-      const { jobId, epoch } = job
-      const { startedAt } = message
-      return [
-        withRunning(state, { ...job, startedAt }),
-        [stored({ op: 'began', jobId, epoch, at: startedAt })],
-      ]
-    }
+    case 'generationStarted':
+      return generationStarted(state, job, message.startedAt)
     case 'generationReported':
       if (job.reading && isBehind(message.reading, job.reading)) return [state, []]
       return assign(withRunning(state, { ...job, reading: message.reading }), at)
@@ -306,6 +297,18 @@ function onAttempt(state: QueueState, message: AttemptMessage, at: Timestamp): Q
     case 'conversionAborted':
       return finish(state, job, { status: 'canceled' }, at)
   }
+}
+
+/** Also of one that was adopted: whatever should have stopped it before is repeated now. */
+function generationStarted(state: QueueState, job: RunningJob, startedAt: Timestamp): QueueStep {
+  const { jobId, epoch, gpu } = job
+  const reason = job.cancelRequested ? 'canceled' : job.orphaned ? 'orphaned' : undefined
+  const stop: QueueEffect[] = reason ? [{ do: 'stopGeneration', jobId, epoch, gpu, reason }] : []
+  if (job.startedAt !== undefined) return [state, stop]
+  return [
+    withRunning(state, { ...job, startedAt }),
+    [stored({ op: 'began', jobId, epoch, at: startedAt }), ...stop],
+  ]
 }
 
 function generationEnded(

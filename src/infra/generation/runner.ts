@@ -22,6 +22,7 @@ import {
   revoke,
   type ShimConnection,
   type ShimExit,
+  shimEnds,
   shimLife,
   startShim,
 } from './shim-client.ts'
@@ -191,6 +192,8 @@ function observe(
     const { code, signal, strays, unreaped } = exit
     log.info({ ...fields, code, signal, strays, unreaped }, 'generation ended')
     const evidence = await output?.finish()
+    // Whoever had it stopped is told when no process of it is left, the shim included.
+    if (stopOrder) await shimEnds(attemptDir)
     const failure = classifyExit(exit, evidence ?? { finished: false })
     finish(failure ? { how: 'failed', failure } : { how: 'completed' })
   }

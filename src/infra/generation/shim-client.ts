@@ -4,6 +4,7 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../actors/ports.ts'
 import { JobId } from '../../job.ts'
@@ -156,6 +157,13 @@ export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | '
   if (!parsed.success) return 'unknown'
   const { boot, shim } = parsed.output
   return boot === bootId() && startOf(shim.pid) === shim.start ? 'alive' : 'dead'
+}
+
+/** A shim that has told its end needs some milliseconds to go; resolves when it has, or soon after. */
+export async function shimEnds(attemptDir: string): Promise<void> {
+  for (let tries = 0; tries < 200 && (await shimLife(attemptDir)) === 'alive'; tries++) {
+    await delay(5)
+  }
 }
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()

@@ -1,0 +1,37 @@
+# Everything a person does with this project. Each target sets up what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check ffmpeg
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: node_modules/.installed ffmpeg ## install packages (Node 24 among them) and ffmpeg
+
+demo: setup ## make a video with two simulated GPUs, from the REST request to the MP4
+	@npm run --silent demo
+
+serve: setup ## run the service on this machine's GPUs; docs/configuration.md has the settings
+	@npm run --silent start
+
+test: setup check ## run every check: types, lint, Python, and all tests
+	@echo '--- tests'
+	@npm test --silent
+
+check: node_modules/.installed ## run the quick checks: types, lint, Python
+	@echo '--- types'
+	@npm run --silent types
+	@echo '--- lint'
+	@npm run --silent lint
+	@echo '--- python'
+	@npm run --silent python
+
+# Install scripts stay off: better-sqlite3 brings its binaries, and would try to compile them anew.
+# Only the package that brings Node itself has something to do.
+node_modules/.installed: package.json package-lock.json
+	@echo '--- packages'
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@npm rebuild node --loglevel=error >/dev/null
+	@touch $@
+
+ffmpeg:
+	@sh scripts/ensure-ffmpeg.sh

@@ -1,4 +1,3 @@
-import type { HttpBindings } from '@hono/node-server'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ActorRef } from '../actors/actor.ts'
@@ -42,7 +41,7 @@ export function createApp(options: AppOptions) {
   const render = createJobRenderer(eta, baseUrl)
   const request = generateSchema(task, maxFrames)
 
-  const app = new Hono<{ Bindings: HttpBindings }>()
+  const app = new Hono()
   app.use(
     bodyLimit({
       maxSize: largestBody,

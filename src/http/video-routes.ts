@@ -3,8 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import send from '@fastify/send'
-import type { HttpBindings } from '@hono/node-server'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../errors.ts'
@@ -20,7 +19,7 @@ export type VideoRoutesOptions = Readonly<{
 
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) {
-  return new Hono<{ Bindings: HttpBindings }>()
+  return new Hono()
     .get('/videos', async (c) => {
       const { order, limit, after } = parse(VideosQuery, c.req.query())
       const page = await ask(queue, {
@@ -64,7 +63,12 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
       const job = await ask(queue, { type: 'findVideo', filename })
       if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
       await assertPlainFile(join(resultsDir, filename), filename)
-      return sendFile(c.env.incoming, resultsDir, filename)
+      // A name we made is never made again; one that was asked for may be, once its video is deleted.
+      const cache =
+        job.request.filename === undefined
+          ? 'public, max-age=31536000, immutable'
+          : 'public, max-age=3600, must-revalidate'
+      return sendFile(c, resultsDir, filename, cache)
     })
 }
 
@@ -79,26 +83,48 @@ async function assertPlainFile(path: string, filename: string): Promise<void> {
   if (!found?.isFile()) throw noVideo(filename)
 }
 
-/** Ranges, validators and HEAD are the library's. A name stands for one content for ever: cache it. */
+/** Ranges, validators and HEAD are the library's. */
 async function sendFile(
-  incoming: IncomingMessage,
+  c: Context,
   root: string,
   filename: string,
+  cache: string,
 ): Promise<Response> {
-  const { statusCode, headers, stream } = await send(incoming, encodeURIComponent(filename), {
-    root,
-    dotfiles: 'deny',
-    index: false,
-    maxAge: '1y',
-    immutable: true,
-  })
-  const isEmpty = incoming.method === 'HEAD' || statusCode === 304
-  const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
-  return new Response(body, {
+  const request = { method: c.req.method, headers: withWeakIfRange(c.req.header()) }
+  // What it looks at is method and headers, of which a request of Node is only one that has them.
+  const { statusCode, headers, stream } = await send(
+    request as unknown as IncomingMessage,
+    encodeURIComponent(filename),
+    { root, dotfiles: 'deny', index: false, cacheControl: false },
+  )
+  if (statusCode === 416) {
+    c.header('Content-Range', headers['Content-Range'])
+    throw new RefusalError('range_not_satisfiable', 'The range begins behind the end of the file.')
+  }
+  if (statusCode === 412) {
+    throw new RefusalError('precondition_failed', 'The file is not the one the request is about.')
+  }
+  if (statusCode >= 400) throw noVideo(filename)
+
+  const { ETag, ...rest } = headers
+  const isEmpty = c.req.method === 'HEAD' || statusCode === 304
+  return new Response(isEmpty ? null : (Readable.toWeb(stream) as ReadableStream), {
     status: statusCode,
     headers: {
-      ...headers,
+      ...rest,
+      ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
+      'Cache-Control': cache,
       'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
     },
   })
+}
+
+/**
+ * The library's validator is a weak one, but a published file never changes: we give it out as a
+ * strong one, so that clients may resume downloads with it, and turn it back for the library.
+ */
+function withWeakIfRange(headers: Record<string, string>): Record<string, string> {
+  const ifRange = headers['if-range']
+  if (!ifRange?.includes('"')) return headers
+  return { ...headers, 'if-range': ifRange.startsWith('W/') ? '"weak"' : `W/${ifRange}` }
 }

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { classifyExit, type GenerationExit } from '../src/infra/generation/failure.ts'
-import { createOutputReader, type Evidence } from '../src/infra/generation/output-reader.ts'
+import {
+  classifyExit,
+  type Evidence,
+  type GenerationExit,
+} from '../src/infra/generation/failure.ts'
+import { createOutputReader } from '../src/infra/generation/output-reader.ts'
 
 const clean: GenerationExit = { code: 0, signal: null, error: null, reason: null }
 const exited = (code: number): GenerationExit => ({ ...clean, code })

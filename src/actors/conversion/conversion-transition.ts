@@ -126,7 +126,8 @@ function abort(
   { jobId, epoch }: AttemptKey,
 ): ConversionStep {
   const gone = { type: 'conversionAborted', jobId, epoch } as const
-  if (!found) return [state, [report(gone)]]
+  // Perhaps a former incarnation had begun it.
+  if (!found) return [state, [{ do: 'discard', attempt: { jobId, epoch } }, report(gone)]]
   if (found.step === 'waiting') return end(state, found, gone)
   return [
     withStep(state, { ...found, aborted: true }),

@@ -1,6 +1,5 @@
 /** Tells what went wrong with a generation, from how its process ended and what it said last. */
 import type { Failure, FailureCode } from '../../job.ts'
-import type { Evidence } from './output-reader.ts'
 
 export type GenerationExit = Readonly<{
   code: number | null
@@ -9,6 +8,18 @@ export type GenerationExit = Readonly<{
   error: string | null
   /** Why we stopped it, if we did. */
   reason: string | null
+}>
+
+/** What the output of a generation tells about its end. */
+export type Evidence = Readonly<{
+  /** Why the video could not be saved, which the exit code does not tell. May be empty. */
+  saveError?: string
+  /** The error that ended the run, or else the last thing it said. */
+  lastLine?: string
+  /** `Finished.` was logged, as it is even after a failed save. */
+  finished: boolean
+  /** A line of stderr that explains a failure even if others came after it. */
+  errorLine?: string
 }>
 
 /** What went wrong, or undefined when the exit itself is clean (the file must still be checked). */

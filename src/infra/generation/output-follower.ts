@@ -10,7 +10,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import type { Evidence, OutputReader, OutputStream } from './output-reader.ts'
+import type { Evidence } from './failure.ts'
+import type { OutputReader, OutputStream } from './output-reader.ts'
 
 /** How often a growing output is looked at. */
 const pollMs = 200

@@ -14,7 +14,7 @@
  * a stage is believed: the true ones come after the prompt was printed.
  */
 import type { GenerationStage, Reading } from '../../job.ts'
-import { weightOf } from './failure.ts'
+import { type Evidence, weightOf } from './failure.ts'
 
 export type OutputStream = 'stdout' | 'stderr'
 
@@ -28,17 +28,6 @@ export type OutputReader = {
   /** What the output so far says about the outcome. */
   readonly evidence: Evidence
 }
-
-export type Evidence = Readonly<{
-  /** Why the video could not be saved, which the exit code does not tell. May be empty. */
-  saveError?: string
-  /** The error that ended the run, or else the last thing it said. */
-  lastLine?: string
-  /** `Finished.` was logged, as it is even after a failed save. */
-  finished: boolean
-  /** A line of stderr that explains a failure even if others came after it. */
-  errorLine?: string
-}>
 
 /** The longest line that is read; the rest of a longer one is dropped. */
 export const longestLineBytes = 64 * 1024

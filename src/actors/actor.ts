@@ -76,13 +76,15 @@ export function spawn<State, Message>(
   onEnded: (ending: Ending) => void,
 ): Incarnation<Message> {
   let mailbox: Mail<Message>[] = []
+  /** What is left of those taken up together in the present turn. */
+  let turn: Mail<Message>[] = []
   let alive = true
   let scheduled = false
 
   const ref: ActorRef<Message> = {
     name,
     [deliver](message) {
-      if (!alive || mailbox.length >= mailboxLimit) return false
+      if (!alive || mailboxLength() >= mailboxLimit) return false
       post({ message })
       return true
     },
@@ -92,8 +94,7 @@ export function spawn<State, Message>(
   try {
     state = init(ref)
   } catch (error) {
-    alive = false
-    nact.stop(scheduler)
+    tellAskersItEnded(cease())
     throw error
   }
 
@@ -103,9 +104,13 @@ export function spawn<State, Message>(
       if (alive) post('stop')
     },
     kill() {
-      if (alive) end({ reason: 'killed' }, mailbox)
+      end({ reason: 'killed' })
     },
-    mailboxLength: () => mailbox.length,
+    mailboxLength,
+  }
+
+  function mailboxLength(): number {
+    return turn.length + mailbox.length
   }
 
   function post(mail: Mail<Message>): void {
@@ -122,27 +127,23 @@ export function spawn<State, Message>(
   /** Nothing thrown gets out of here: nact never sees an exception. */
   function takeTurn(): void {
     scheduled = false
-    const turn = mailbox.slice(0, turnLimit)
+    turn = mailbox.slice(0, turnLimit)
     mailbox = mailbox.slice(turnLimit)
-    for (const [index, mail] of turn.entries()) {
-      if (!alive) return
-      handle(mail, turn.slice(index + 1))
-    }
+    for (let mail = turn.shift(); mail; mail = turn.shift()) handle(mail)
     if (alive) settleTurn()
     if (alive && mailbox.length > 0) wake()
   }
 
-  function handle(mail: Mail<Message>, restOfTurn: readonly Mail<Message>[]): void {
+  function handle(mail: Mail<Message>): void {
     if (mail === 'stop') {
-      end({ reason: 'stopped' }, [...restOfTurn, ...mailbox])
+      end({ reason: 'stopped' })
       return
     }
     try {
       state = receive(state, mail.message, ref)
     } catch (error) {
       tellAskerItFailed(mail.message, `${name} crashed on this question`, error)
-      const lastMessage = typeOf(mail.message)
-      end({ reason: 'crashed', error, lastMessage }, [...restOfTurn, ...mailbox])
+      end({ reason: 'crashed', error, lastMessage: typeOf(mail.message) })
     }
   }
 
@@ -150,24 +151,38 @@ export function spawn<State, Message>(
     try {
       settle?.(state, ref)
     } catch (error) {
-      end({ reason: 'crashed', error }, mailbox)
+      end({ reason: 'crashed', error })
     }
   }
 
-  function end(how: Omit<Ending, 'dropped'>, unread: readonly Mail<Message>[]): void {
-    alive = false
-    mailbox = []
-    nact.stop(scheduler)
+  /** There is one end only: a handler that was cut off may still throw afterwards. */
+  function end(how: Omit<Ending, 'dropped'>): void {
+    if (!alive) return
+    const unread = cease()
     let ending: Ending = { ...how, dropped: unread.length }
     try {
       terminate?.(state)
     } catch (error) {
       ending = { ...ending, reason: 'crashed', error: ending.error ?? error }
     }
-    for (const mail of unread) {
-      if (mail !== 'stop') tellAskerItFailed(mail.message, `${name} ended before it could answer`)
-    }
+    tellAskersItEnded(unread)
     onEnded(ending)
+  }
+
+  /** From here on nothing is delivered and nothing handled; gives back what was not. */
+  function cease(): Message[] {
+    const unread = [...turn, ...mailbox].flatMap((mail) => (mail === 'stop' ? [] : [mail.message]))
+    alive = false
+    turn = []
+    mailbox = []
+    nact.stop(scheduler)
+    return unread
+  }
+
+  function tellAskersItEnded(unread: readonly Message[]): void {
+    for (const message of unread) {
+      tellAskerItFailed(message, `${name} ended before it could answer`)
+    }
   }
 }
 

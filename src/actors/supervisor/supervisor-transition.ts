@@ -1,3 +1,4 @@
+import { format } from 'node:util'
 import type {
   ChildSpec,
   ChildState,
@@ -43,7 +44,7 @@ export function transition(
       })
     case 'startFailed':
       return onChild(state, message, (child) =>
-        failed(state, child, { error: message.error, dropped: 0 }, now, jitter),
+        ended(state, child, { error: message.error, dropped: 0 }, now, jitter),
       )
     case 'childEnded':
       return onChild(state, message, (child) => ended(state, child, message.ending, now, jitter))
@@ -82,7 +83,7 @@ function startChild(state: SupervisorState, child: ChildState): Step {
 function ended(
   state: SupervisorState,
   child: ChildState,
-  ending: { reason: string; error?: unknown; lastMessage?: string; dropped: number },
+  ending: { error?: unknown; lastMessage?: string; dropped: number },
   now: number,
   jitter: number,
 ): Step {
@@ -111,7 +112,7 @@ function failed(
   const { spec, incarnation } = child
   const { id } = spec
   const recent = child.restartedAt.filter((at) => now - at <= spec.periodMs)
-  const what = error instanceof Error ? error.message : String(error ?? 'ended by itself')
+  const what = error instanceof Error ? error.message : format('%s', error ?? 'ended by itself')
 
   if (recent.length >= spec.intensity) {
     const { significant } = spec

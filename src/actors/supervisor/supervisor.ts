@@ -68,8 +68,11 @@ export function startSupervisor(
       },
     },
     ({ error }) => {
-      // A supervisor that crashes has a bug, and nobody above it to restart it.
-      throw new Error('the supervisor crashed', { cause: error })
+      // A supervisor that crashes has a bug, and nobody above it to restart it: the process ends.
+      // Thrown right here, it would be caught by nact and never seen.
+      setImmediate(() => {
+        throw new Error('the supervisor crashed', { cause: error })
+      })
     },
   )
   tell(ref, { type: 'startAll' })

@@ -1,0 +1,1163 @@
+import { describe, expect, it } from 'vitest'
+import { createPlace } from '../src/actors/actor.ts'
+import type { AttemptKey, GenerationResult, StoredQueue } from '../src/actors/ports.ts'
+import { first, values } from '../src/actors/queue/ordered-map.ts'
+import type {
+  CancelAnswer,
+  CancelSelection,
+  JobView,
+  QueueCommand,
+  QueueEffect,
+  QueueNews,
+  QueueSettings,
+} from '../src/actors/queue/queue-protocol.ts'
+import { positionOf, restoreQueue, transition } from '../src/actors/queue/queue-transition.ts'
+import { RefusalError } from '../src/errors.ts'
+import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
+import {
+  aFailure,
+  aQueuedJob,
+  aRequest,
+  aRunningJob,
+  aVideo,
+  gpu0,
+  gpu1,
+  gpu2,
+  gpuId,
+  jobId,
+  midnight,
+  queueSettings,
+} from './support/jobs.ts'
+
+const submitter = createPlace<JobView | RefusalError>('submitter')
+const canceler = createPlace<CancelAnswer>('canceler')
+
+const denoising = (step: number): Reading => ({ stage: 'denoising', step, totalSteps: 50 })
+const completed: GenerationResult = { how: 'completed' }
+const failed = (...code: Parameters<typeof aFailure>): GenerationResult => ({
+  how: 'failed',
+  failure: aFailure(...code),
+})
+
+describe('a submission', () => {
+  it('is prepared first, while there is room for it', () => {
+    const draft = { ...aRequest(), filename: 'fox.mp4' }
+    expect(aQueue().tell({ type: 'submit', draft, replyTo: submitter })).toEqual([
+      { do: 'prepareSubmission', draft, replyTo: submitter },
+    ])
+  })
+
+  it('is stored, and then answered with its place in the queue', () => {
+    const queue = aQueue()
+    queue.submits(1)
+    const request = aRequest()
+    expect(queue.submits(2)).toEqual([
+      { do: 'store', operation: { op: 'submit', jobId: jobId(2), seq: 2, request, at: midnight } },
+      { do: 'answerSubmit', to: submitter, answer: { job: aQueuedJob(2), position: 2 } },
+      { do: 'logStatus', jobId: jobId(2), status: 'queued', epoch: 0 },
+    ])
+    expect(queue.positions(1, 2)).toEqual([1, 2])
+  })
+
+  it('is answered as queued even when a free GPU takes it in the same breath', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    const effects = queue.submits(1)
+    expect(answerOf(effects)).toMatchObject({ job: { state: { status: 'queued' } }, position: 1 })
+    expect(claimsIn(effects)).toEqual([[1, gpu0]])
+    expect(queue.positions(1)).toEqual([undefined])
+  })
+
+  it('is refused when MAX_QUEUE jobs wait, before and after it is prepared', () => {
+    const queue = aQueue({ maxQueue: 2 })
+    queue.submits(1, 2)
+    const draft = aRequest()
+    for (const effects of [
+      queue.tell({ type: 'submit', draft, replyTo: submitter }),
+      queue.submits(3),
+    ]) {
+      expect(effects).toHaveLength(1)
+      expect(answerOf(effects)).toMatchObject({ code: 'queue_full' })
+    }
+    expect(queue.waiting()).toEqual([1, 2])
+  })
+
+  it('is not refused on account of jobs that run', () => {
+    const queue = aQueue({ maxQueue: 1 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.submits(2)
+    expect(queue.waiting()).toEqual([2])
+  })
+
+  it('is refused when the service is closing, before and after it is prepared', () => {
+    const queue = aQueue()
+    queue.tell({ type: 'close' })
+    const submit = queue.tell({ type: 'submit', draft: aRequest(), replyTo: submitter })
+    expect(answerOf(submit)).toMatchObject({ code: 'shutting_down' })
+    expect(answerOf(queue.submits(1))).toMatchObject({ code: 'shutting_down' })
+    expect(queue.waiting()).toEqual([])
+  })
+})
+
+describe('the name a submission asks for', () => {
+  const taken = expect.objectContaining({ code: 'filename_taken', field: 'filename' })
+
+  it('is refused when a file or a finished job has it', () => {
+    const queue = aQueue()
+    expect(answerOf(queue.submitsNamed(1, 'fox.mp4', { nameTaken: true }))).toEqual(taken)
+    expect(queue.waiting()).toEqual([])
+  })
+
+  it.each(['fox.mp4', 'FOX.mp4'])('is refused as %s when a waiting job has fox.mp4', (name) => {
+    const queue = aQueue()
+    queue.submitsNamed(1, 'fox.mp4')
+    const answer = answerOf(queue.submitsNamed(2, name))
+    expect(answer).toBeInstanceOf(RefusalError)
+    expect(answer).toEqual(taken)
+    expect((answer as RefusalError).message).toContain(name)
+  })
+
+  it('is refused while a running or converting job has it', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submitsNamed(1, 'fox.mp4')
+    expect(answerOf(queue.submitsNamed(2, 'fox.mp4'))).toEqual(taken)
+    queue.generationEnds(1, completed)
+    expect(answerOf(queue.submitsNamed(3, 'fox.mp4'))).toEqual(taken)
+  })
+
+  it('is kept while its job is tried again', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submitsNamed(1, 'fox.mp4')
+    queue.generationEnds(1, failed())
+    expect(queue.running(1)).toMatchObject({ epoch: 2, filename: 'fox.mp4' })
+    expect(answerOf(queue.submitsNamed(2, 'fox.mp4'))).toEqual(taken)
+  })
+
+  it.each<[how: string, end: (queue: Queue) => void]>([
+    ['canceled while it waits', (queue) => queue.cancels(2)],
+    [
+      'canceled while it runs',
+      (queue) => {
+        queue.gpuIsReady(gpu1)
+        queue.cancels(2)
+        queue.generationEnds(2, failed('killed'))
+      },
+    ],
+    [
+      'failed for good',
+      (queue) => {
+        queue.gpuIsReady(gpu1)
+        queue.generationEnds(2, failed('checkpoint_missing'))
+      },
+    ],
+    [
+      'finished: from then on the record and the file stand for it',
+      (queue) => {
+        queue.gpuIsReady(gpu1)
+        queue.generationEnds(2, completed)
+        queue.converts(2)
+      },
+    ],
+  ])('is free again when its job is %s', (_how, end) => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.submitsNamed(2, 'fox.mp4')
+    end(queue)
+    expect(answerOf(queue.submitsNamed(3, 'Fox.mp4'))).toMatchObject({ position: 1 })
+  })
+
+  it('is made by the service when none is asked for, from GPU, time and id', () => {
+    const queue = aQueue()
+    queue.submits(1)
+    queue.gpuIsReady(gpu1)
+    expect(queue.running(1)?.filename).toBe('result_gpu1_2026-01-01_00-00-00_00000001.mp4')
+  })
+
+  it('is made anew for each attempt when none is asked for', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1)
+    queue.at(midnight + 61_000)
+    queue.generationEnds(1, failed())
+    expect(queue.running(1)?.filename).toBe('result_gpu1_2026-01-01_00-01-01_00000001.mp4')
+  })
+})
+
+describe('a claim', () => {
+  it('is stored before the generation is started', () => {
+    const queue = aQueue()
+    queue.submitsNamed(1, 'fox.mp4')
+    const job = { jobId: jobId(1), epoch: 1, gpu: gpu0 }
+    expect(queue.gpuIsReady(gpu0)).toEqual([
+      {
+        do: 'store',
+        operation: { op: 'claim', ...job, attempt: 1, filename: 'fox.mp4', at: midnight },
+      },
+      { do: 'startGeneration', ...job },
+      { do: 'logStatus', ...job, status: 'running' },
+    ])
+    expect(queue.running(1)).toEqual({
+      ...job,
+      seq: 1,
+      attempts: 1,
+      filename: 'fox.mp4',
+      requestedFilename: 'fox.mp4',
+      phase: 'generating',
+      claimedAt: midnight,
+      cancelRequested: false,
+    })
+  })
+
+  it('takes the oldest job first', () => {
+    const queue = aQueue()
+    queue.submits(1, 2, 3)
+    expect(claimsIn(queue.gpuIsReady(gpu0))).toEqual([[1, gpu0]])
+    expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([[2, gpu1]])
+    expect(queue.waiting()).toEqual([3])
+  })
+
+  it('gives a GPU one job at a time', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    expect(queue.waiting()).toEqual([2])
+  })
+
+  it('takes the GPU that finishes first by its own history', () => {
+    const queue = aQueue()
+    queue.learns([gpu0, 500], [gpu1, 300])
+    queue.gpusAreReady(gpu0, gpu1)
+    expect(claimsIn(queue.submits(1, 2))).toEqual([
+      [1, gpu1],
+      [2, gpu0],
+    ])
+  })
+
+  it('takes a GPU without a history for one like the others', () => {
+    const queue = aQueue({ gpus: [gpu0, gpu1, gpu2] })
+    queue.learns([gpu0, 500], [gpu1, 300])
+    queue.gpusAreReady(gpu0, gpu1, gpu2)
+    expect(claimsIn(queue.submits(1, 2, 3))).toEqual([
+      [1, gpu1],
+      [2, gpu2],
+      [3, gpu0],
+    ])
+  })
+
+  it('takes the lowest number among equals, in whatever order the GPUs came', () => {
+    const queue = aQueue({ gpus: [gpu2, gpu0, gpu1] })
+    queue.gpusAreReady(gpu2, gpu1, gpu0)
+    expect(claimsIn(queue.submits(1, 2, 3))).toEqual([
+      [1, gpu0],
+      [2, gpu1],
+      [3, gpu2],
+    ])
+  })
+
+  it('gives nothing to a GPU that is gone', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    expect(claimsIn(queue.submits(1))).toEqual([])
+    expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([[1, gpu1]])
+  })
+
+  it('gives nothing to anybody once the service is closing', () => {
+    const queue = aQueue()
+    queue.submits(1, 2)
+    queue.gpuIsReady(gpu0)
+    queue.tell({ type: 'close' })
+    expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([])
+    expect(claimsIn(queue.generationEnds(1, completed))).toEqual([])
+    expect(queue.waiting()).toEqual([2])
+  })
+
+  it('raises the epoch each time', () => {
+    const queue = aQueue({ maxAttempts: 3 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, failed())
+    queue.generationEnds(1, failed())
+    expect(queue.running(1)).toMatchObject({ epoch: 3, attempts: 3 })
+  })
+})
+
+describe('the loading of models', () => {
+  it('is staggered: while as many load as memory holds, the next job waits', () => {
+    const queue = aQueue({ gpus: [gpu0, gpu1, gpu2], maxConcurrentLoads: 2 })
+    queue.gpusAreReady(gpu0, gpu1, gpu2)
+    expect(claimsIn(queue.submits(1, 2, 3))).toEqual([
+      [1, gpu0],
+      [2, gpu1],
+    ])
+  })
+
+  it.each<[what: string, end: (queue: Queue) => readonly QueueEffect[]]>([
+    ['is past it', (queue) => queue.reports(1, { stage: 'encoding' })],
+    ['is over', (queue) => queue.generationEnds(1, completed)],
+    ['has failed for good', (queue) => queue.generationEnds(1, failed('checkpoint_missing'))],
+  ])('lets the next begin as soon as one %s', (_what, end) => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    expect(queue.waiting()).toEqual([2])
+    expect(claimsIn(end(queue))).toHaveLength(1)
+  })
+
+  it('goes on through silence, and when it is reported', () => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    expect(claimsIn(queue.generationStarts(1))).toEqual([])
+    expect(claimsIn(queue.reports(1, { stage: 'loading' }))).toEqual([])
+  })
+
+  it('may still be going on in what a restarted service finds running', () => {
+    const queue = aQueue(
+      { maxConcurrentLoads: 1 },
+      { running: [aRunningJob(1)], waiting: [aQueuedJob(2)] },
+    )
+    expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([])
+    queue.gpuIsReady(gpu0)
+    expect(claimsIn(queue.reports(1, denoising(3)))).toEqual([[2, gpu1]])
+  })
+
+  it('is not what a converting job does', () => {
+    const queue = aQueue(
+      { maxConcurrentLoads: 1 },
+      { running: [aRunningJob(1, { phase: 'converting' })], waiting: [aQueuedJob(2)] },
+    )
+    expect(claimsIn(queue.gpuIsReady(gpu0))).toEqual([[2, gpu0]])
+  })
+})
+
+describe('news of an attempt', () => {
+  it('tells when the generation began', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    expect(queue.generationStarts(1, midnight + 5)).toEqual([
+      {
+        do: 'store',
+        operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight + 5 },
+      },
+    ])
+    expect(queue.running(1)).toMatchObject({ startedAt: midnight + 5 })
+  })
+
+  it('changes nothing when it tells so again', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationStarts(1, midnight + 5)
+    const before = queue.state()
+    expect(queue.generationStarts(1, midnight + 5)).toEqual([])
+    expect(queue.state()).toBe(before)
+  })
+
+  it('is kept in memory only while it tells how far the generation is', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    expect(queue.reports(1, denoising(7))).toEqual([])
+    expect(queue.running(1)?.reading).toEqual(denoising(7))
+  })
+
+  it.each<[earlier: Reading, later: Reading]>([
+    [{ stage: 'loading' }, { stage: 'encoding' }],
+    [{ stage: 'encoding' }, { stage: 'denoising' }],
+    [{ stage: 'denoising' }, denoising(1)],
+    [denoising(1), denoising(2)],
+    [denoising(50), { stage: 'decoding' }],
+    [{ stage: 'decoding' }, { stage: 'saving' }],
+  ])('never goes back: %o comes before %o', (earlier, later) => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.reports(1, earlier)
+    queue.reports(1, later)
+    queue.reports(1, earlier)
+    expect(queue.running(1)?.reading).toEqual(later)
+  })
+
+  it.each<QueueNews>([
+    { type: 'generationStarted', startedAt: midnight, jobId: jobId(1), epoch: 1 },
+    { type: 'generationReported', reading: denoising(3), jobId: jobId(1), epoch: 1 },
+    { type: 'generationEnded', result: completed, jobId: jobId(1), epoch: 1 },
+    { type: 'generationEnded', result: { how: 'neverBegan' }, jobId: jobId(1), epoch: 1 },
+    { type: 'generationEnded', result: { how: 'lost' }, jobId: jobId(1), epoch: 1 },
+    { type: 'runDeclined', jobId: jobId(1), epoch: 1 },
+    { type: 'converted', video: aVideo(), jobId: jobId(1), epoch: 1 },
+    { type: 'conversionFailed', failure: aFailure(), jobId: jobId(1), epoch: 1 },
+    { type: 'conversionAborted', jobId: jobId(1), epoch: 1 },
+  ])('is dropped when it is of an older epoch: $type', (news) => {
+    for (const queue of [generatingAgain(), convertingAgain(), waitingAgain(), over()]) {
+      const before = queue.state()
+      expect(queue.tell(news)).toEqual([])
+      expect(queue.state()).toBe(before)
+    }
+  })
+
+  it.each<QueueNews>([
+    { type: 'generationReported', reading: denoising(3), jobId: jobId(1), epoch: 2 },
+    { type: 'generationEnded', result: failed(), jobId: jobId(1), epoch: 2 },
+    { type: 'runDeclined', jobId: jobId(1), epoch: 2 },
+  ])('is dropped when the attempt is converting already: $type', (news) => {
+    const queue = convertingAgain()
+    const before = queue.state()
+    expect(queue.tell(news)).toEqual([])
+    expect(queue.state()).toBe(before)
+  })
+
+  it.each<QueueNews>([
+    { type: 'converted', video: aVideo(), jobId: jobId(1), epoch: 2 },
+    { type: 'conversionFailed', failure: aFailure(), jobId: jobId(1), epoch: 2 },
+    { type: 'conversionAborted', jobId: jobId(1), epoch: 2 },
+  ])('is dropped when the attempt is not converting yet: $type', (news) => {
+    const queue = generatingAgain()
+    const before = queue.state()
+    expect(queue.tell(news)).toEqual([])
+    expect(queue.state()).toBe(before)
+  })
+
+  /** Job 1 at its second attempt. */
+  function generatingAgain() {
+    const queue = aQueue({ maxAttempts: 3 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, failed())
+    return queue
+  }
+
+  function convertingAgain() {
+    const queue = generatingAgain()
+    queue.generationEnds(1, completed)
+    return queue
+  }
+
+  function waitingAgain() {
+    const queue = generatingAgain()
+    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.generationEnds(1, failed())
+    return queue
+  }
+
+  function over() {
+    const queue = convertingAgain()
+    queue.converts(1)
+    return queue
+  }
+})
+
+describe('a generation that has completed', () => {
+  it('frees its GPU for the next job at once, and is converted', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submitsNamed(1, 'fox.mp4')
+    queue.submits(2)
+    queue.reports(1, { stage: 'saving' })
+    queue.at(midnight + 500_000)
+    const job = { jobId: jobId(1), epoch: 1 }
+    const effects = queue.generationEnds(1, completed)
+    expect(effects.slice(0, 2)).toEqual([
+      { do: 'store', operation: { op: 'generated', ...job, at: midnight + 500_000 } },
+      { do: 'convert', ...job, filename: 'fox.mp4' },
+    ])
+    expect(claimsIn(effects)).toEqual([[2, gpu0]])
+    expect(queue.running(1)).toMatchObject({
+      phase: 'converting',
+      generatedAt: midnight + 500_000,
+    })
+    expect(queue.running(1)).not.toHaveProperty('reading')
+  })
+
+  it('is a success once it is converted, and history for the estimates', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu1)
+    queue.submits(1)
+    queue.at(midnight + 500_000)
+    queue.generationEnds(1, completed)
+    queue.at(midnight + 503_000)
+    const job = { jobId: jobId(1), epoch: 1 }
+    const video = aVideo()
+    expect(queue.converts(1)).toEqual([
+      {
+        do: 'store',
+        operation: {
+          op: 'finish',
+          ...job,
+          outcome: { status: 'success', video },
+          at: midnight + 503_000,
+        },
+      },
+      { do: 'discardWork', jobId: jobId(1) },
+      { do: 'logStatus', ...job, status: 'success', gpu: gpu1 },
+      { do: 'tellEta', news: { gpu: gpu1, generationSeconds: 500, conversionSeconds: 3 } },
+    ])
+    expect(queue.running(1)).toBeUndefined()
+  })
+})
+
+describe('a job whose attempt has failed', () => {
+  it('is tried again in its old place, with the attempt counted', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2, 3)
+    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    const failure = aFailure()
+    expect(queue.generationEnds(1, { how: 'failed', failure })).toEqual([
+      {
+        do: 'store',
+        operation: {
+          op: 'release',
+          jobId: jobId(1),
+          epoch: 1,
+          attempts: 1,
+          failure,
+          at: midnight,
+        },
+      },
+      { do: 'logStatus', jobId: jobId(1), status: 'queued', epoch: 1, gpu: gpu0, failure },
+    ])
+    expect(queue.waiting()).toEqual([1, 2, 3])
+    expect(queue.positions(1, 2, 3)).toEqual([1, 2, 3])
+  })
+
+  it('goes before younger jobs when a GPU is free', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[1, gpu0]])
+  })
+
+  it('is tried on another GPU when one is free, even a slower one', () => {
+    const queue = aQueue()
+    queue.learns([gpu0, 300], [gpu1, 900])
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1)
+    expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[1, gpu1]])
+  })
+
+  it('is tried on the same GPU when no other is free', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[1, gpu0]])
+  })
+
+  it('is not tried more than MAX_ATTEMPTS times', () => {
+    const queue = aQueue({ maxAttempts: 2 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, failed('gpu_error'))
+    const failure = aFailure('out_of_memory')
+    const effects = queue.generationEnds(1, { how: 'failed', failure })
+    expect(outcomesIn(effects)).toEqual([{ status: 'error', failure }])
+    expect(effects).toContainEqual({ do: 'discardWork', jobId: jobId(1) })
+    expect(queue.running(1)).toBeUndefined()
+  })
+
+  const again = [
+    'generation_failed',
+    'out_of_memory',
+    'gpu_error',
+    'killed',
+    'lost',
+    'truncated_output',
+  ]
+  it.each(
+    failureCodes.map((code) => [code, again.includes(code) ? 'tried again' : 'over'] as const),
+  )('for %s is %s, whether it fails generating or converting', (code, fate) => {
+    const generating = aQueue()
+    generating.gpuIsReady(gpu0)
+    generating.submits(1)
+    const converting = aQueue()
+    converting.gpuIsReady(gpu0)
+    converting.submits(1)
+    converting.generationEnds(1, completed)
+
+    for (const effects of [
+      generating.generationEnds(1, failed(code)),
+      converting.conversionFails(1, code),
+    ]) {
+      expect(claimsIn(effects)).toEqual(fate === 'over' ? [] : [[1, gpu0]])
+      expect(outcomesIn(effects)).toEqual(
+        fate === 'over' ? [{ status: 'error', failure: aFailure(code) }] : [],
+      )
+    }
+  })
+})
+
+describe('a generation whose end nobody saw', () => {
+  it.each(['adopt', 'requeue'] as const)('is tried again by %s', (orphanPolicy) => {
+    const queue = aQueue({ orphanPolicy })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    expect(claimsIn(queue.generationEnds(1, { how: 'lost' }))).toEqual([[1, gpu0]])
+    expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 2 })
+    const effects = queue.generationEnds(1, { how: 'lost' })
+    expect(outcomesIn(effects)).toMatchObject([{ status: 'error', failure: { code: 'lost' } }])
+  })
+
+  it('is an error at once by fail', () => {
+    const queue = aQueue({ orphanPolicy: 'fail' })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const effects = queue.generationEnds(1, { how: 'lost' })
+    expect(outcomesIn(effects)).toMatchObject([{ status: 'error', failure: { code: 'lost' } }])
+  })
+
+  it.each(['adopt', 'requeue', 'fail'] as const)(
+    'and that had not begun is no attempt at all, by %s',
+    (orphanPolicy) => {
+      const queue = aQueue({ orphanPolicy, maxAttempts: 1 })
+      queue.gpuIsReady(gpu0)
+      queue.submits(1)
+      queue.tell({ type: 'gpuGone', gpu: gpu0 })
+      expect(queue.generationEnds(1, { how: 'neverBegan' })).toEqual([
+        {
+          do: 'store',
+          operation: { op: 'release', jobId: jobId(1), epoch: 1, attempts: 0, at: midnight },
+        },
+        { do: 'logStatus', jobId: jobId(1), status: 'queued', epoch: 1, gpu: gpu0 },
+      ])
+      expect(claimsIn(queue.gpuIsReady(gpu0, 'gpu-0.2'))).toEqual([[1, gpu0]])
+      expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
+    },
+  )
+})
+
+describe('a GPU that announces itself', () => {
+  const held = { jobId: jobId(1), epoch: 1 }
+  const other = { jobId: jobId(9), epoch: 4 }
+  const stop = { do: 'stopGeneration', gpu: gpu0 } as const
+
+  it('again, as the same incarnation, changes nothing', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const before = queue.state()
+    expect(queue.gpuIsReady(gpu0)).toEqual([])
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.1', other)).toEqual([])
+    expect(queue.state()).toBe(before)
+  })
+
+  it('without the generation it should be at is asked to adopt it', () => {
+    const queue = aQueue({}, { running: [aRunningJob(1)] })
+    expect(queue.gpuIsReady(gpu0)).toEqual([{ do: 'adoptGeneration', ...held, gpu: gpu0 }])
+    expect(queue.running(1)).toMatchObject(held)
+  })
+
+  it('as a new incarnation is asked to adopt what the former was at', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.2')).toEqual([
+      { do: 'adoptGeneration', ...held, gpu: gpu0 },
+    ])
+    expect(queue.waiting()).toEqual([2])
+  })
+
+  it('at the very generation it should be at is left alone', () => {
+    for (const orphanPolicy of ['adopt', 'requeue', 'fail'] as const) {
+      const queue = aQueue({ orphanPolicy }, { running: [aRunningJob(1)] })
+      expect(queue.gpuIsReady(gpu0, 'gpu-0.7', held)).toEqual([])
+      expect(queue.running(1)).toMatchObject(held)
+    }
+  })
+
+  it('at something else must stop that, and gets work only when it is free', () => {
+    const queue = aQueue({}, { waiting: [aQueuedJob(1)] })
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.1', other)).toEqual([
+      { ...stop, ...other, reason: 'orphaned' },
+    ])
+    expect(queue.waiting()).toEqual([1])
+    expect(claimsIn(queue.gpuIsReady(gpu0, 'gpu-0.1'))).toEqual([[1, gpu0]])
+  })
+
+  it('at an older epoch of its job must stop that, and then adopts the present one', () => {
+    const queue = aQueue({}, { running: [aRunningJob(1, {}, { epoch: 2 })] })
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.1', held)).toEqual([
+      { ...stop, ...held, reason: 'orphaned' },
+    ])
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.1')).toEqual([
+      { do: 'adoptGeneration', jobId: jobId(1), epoch: 2, gpu: gpu0 },
+    ])
+  })
+
+  it('is told again of a cancel that the former incarnation did not live to carry out', () => {
+    const queue = aQueue({}, { running: [aRunningJob(1, { cancelRequested: true })] })
+    expect(queue.gpuIsReady(gpu0)).toEqual([{ do: 'adoptGeneration', ...held, gpu: gpu0 }])
+    expect(queue.generationStarts(1)).toContainEqual({ ...stop, ...held, reason: 'canceled' })
+  })
+
+  it('is told again of a cancel when it is at that job already', () => {
+    const started = { cancelRequested: true, startedAt: midnight }
+    const queue = aQueue({}, { running: [aRunningJob(1, started)] })
+    expect(queue.gpuIsReady(gpu0, 'gpu-0.3', held)).toEqual([])
+    expect(queue.generationStarts(1)).toEqual([{ ...stop, ...held, reason: 'canceled' }])
+  })
+
+  it.each([
+    ['requeue', 'tried again'],
+    ['fail', 'an error'],
+  ] as const)(
+    'stops an orphan by %s as soon as it is adopted; the job is %s',
+    (orphanPolicy, fate) => {
+      const queue = aQueue({ orphanPolicy }, { running: [aRunningJob(1)] })
+      expect(queue.gpuIsReady(gpu0)).toEqual([{ do: 'adoptGeneration', ...held, gpu: gpu0 }])
+      expect(queue.generationStarts(1)).toContainEqual({ ...stop, ...held, reason: 'orphaned' })
+      const effects = queue.generationEnds(1, failed('killed'))
+      if (fate === 'tried again') {
+        expect(claimsIn(effects)).toEqual([[1, gpu0]])
+        expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 2 })
+      } else {
+        expect(outcomesIn(effects)).toMatchObject([{ status: 'error', failure: { code: 'lost' } }])
+      }
+    },
+  )
+
+  it('is not told to stop the next attempt at a job whose last one was an orphan', () => {
+    const queue = aQueue({ orphanPolicy: 'requeue' }, { running: [aRunningJob(1)] })
+    queue.gpuIsReady(gpu0)
+    queue.generationEnds(1, { how: 'lost' })
+    expect(queue.generationStarts(1)).not.toContainEqual(
+      expect.objectContaining({ do: 'stopGeneration' }),
+    )
+  })
+
+  it.each(['requeue', 'fail'] as const)(
+    'keeps, by %s too, what had completed before it could be stopped',
+    (orphanPolicy) => {
+      const queue = aQueue({ orphanPolicy }, { running: [aRunningJob(1)] })
+      queue.gpuIsReady(gpu0)
+      queue.generationEnds(1, completed)
+      expect(queue.running(1)).toMatchObject({ phase: 'converting' })
+    },
+  )
+
+  it('and is no longer ours finishes what it is at but gets nothing new', () => {
+    const former = gpuId(7)
+    const queue = aQueue(
+      { gpus: [gpu0] },
+      { running: [aRunningJob(1, { gpu: former })], waiting: [aQueuedJob(2)] },
+    )
+    expect(queue.gpuIsReady(former)).toEqual([{ do: 'adoptGeneration', ...held, gpu: former }])
+    expect(claimsIn(queue.generationEnds(1, completed))).toEqual([])
+    expect(claimsIn(queue.gpuIsReady(former))).toEqual([])
+    expect(claimsIn(queue.gpuIsReady(gpu0))).toEqual([[2, gpu0]])
+  })
+})
+
+describe('a GPU that declines a job', () => {
+  it('gets no other until it announces itself, and the job goes to the next', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1)
+    expect(claimsIn(queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 }))).toEqual([
+      [1, gpu1],
+    ])
+    expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
+    expect(claimsIn(queue.submits(2))).toEqual([])
+    expect(claimsIn(queue.gpuIsReady(gpu0))).toEqual([[2, gpu0]])
+  })
+
+  it('is not asked again and again: without another GPU the job waits', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    expect(claimsIn(queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 }))).toEqual([])
+    expect(queue.waiting()).toEqual([1])
+  })
+
+  it('may well have it the next time: it did not fail there', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 })
+    expect(first(queue.state().waiting)?.value).toEqual({
+      jobId: jobId(1),
+      seq: 1,
+      epoch: 1,
+      attempts: 0,
+    })
+  })
+})
+
+describe('canceling', () => {
+  it('ends a waiting job at once', () => {
+    const queue = aQueue()
+    queue.submits(1, 2)
+    expect(queue.cancels(1)).toEqual([
+      {
+        do: 'store',
+        operation: {
+          op: 'finish',
+          jobId: jobId(1),
+          epoch: 0,
+          outcome: { status: 'canceled' },
+          at: midnight,
+        },
+      },
+      { do: 'discardWork', jobId: jobId(1) },
+      { do: 'logStatus', jobId: jobId(1), status: 'canceled', epoch: 0 },
+      { do: 'answerCancel', to: canceler, answer: anAnswer({ canceled: [1] }) },
+    ])
+    expect(queue.waiting()).toEqual([2])
+    expect(queue.positions(1, 2)).toEqual([undefined, 1])
+  })
+
+  it('stores the wish before it stops a generation, and answers when that has ended', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const job = { jobId: jobId(1), epoch: 1 }
+    expect(queue.cancels(1)).toEqual([
+      { do: 'store', operation: { op: 'requestCancel', ...job, at: midnight } },
+      { do: 'stopGeneration', ...job, gpu: gpu0, reason: 'canceled' },
+      { do: 'expectCancel', ticket: 1, withinMs: 15_000 },
+    ])
+    expect(queue.running(1)).toMatchObject({ cancelRequested: true })
+
+    const effects = queue.generationEnds(1, failed('killed'))
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(cancelAnswersIn(effects)).toEqual([anAnswer({ canceled: [1] })])
+    expect(queue.state().tickets.size).toBe(0)
+  })
+
+  it('stops a generation that begins only after it was canceled', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.cancels(1)
+    expect(queue.generationStarts(1)).toEqual([
+      { do: 'store', operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight } },
+      { do: 'stopGeneration', jobId: jobId(1), epoch: 1, gpu: gpu0, reason: 'canceled' },
+    ])
+  })
+
+  it('aborts a conversion, and answers when that has ended', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, completed)
+    expect(queue.cancels(1)).toContainEqual({
+      do: 'abortConversion',
+      jobId: jobId(1),
+      epoch: 1,
+    })
+    const effects = queue.tell({ type: 'conversionAborted', jobId: jobId(1), epoch: 1 })
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(cancelAnswersIn(effects)).toEqual([anAnswer({ canceled: [1] })])
+  })
+
+  it.each<[end: string, tell: (queue: Queue) => readonly QueueEffect[]]>([
+    ['completes all the same', (queue) => queue.generationEnds(1, completed)],
+    ['fails', (queue) => queue.generationEnds(1, failed())],
+    ['fails for good', (queue) => queue.generationEnds(1, failed('checkpoint_missing'))],
+    ['never began', (queue) => queue.generationEnds(1, { how: 'neverBegan' })],
+    ['is lost', (queue) => queue.generationEnds(1, { how: 'lost' })],
+    ['is declined', (queue) => queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 })],
+  ])('makes the job canceled and nothing else when its generation %s', (_end, tell) => {
+    for (const orphanPolicy of ['adopt', 'fail'] as const) {
+      const queue = aQueue({ orphanPolicy })
+      queue.gpuIsReady(gpu0)
+      queue.submits(1)
+      queue.cancels(1)
+      const effects = tell(queue)
+      expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+      expect(cancelAnswersIn(effects)).toEqual([anAnswer({ canceled: [1] })])
+      expect([...queue.waiting(), queue.running(1)]).toEqual([undefined])
+    }
+  })
+
+  it.each<[end: string, tell: (queue: Queue) => readonly QueueEffect[]]>([
+    ['is done all the same', (queue) => queue.converts(1)],
+    ['fails', (queue) => queue.conversionFails(1, 'truncated_output')],
+  ])('makes the job canceled and nothing else when its conversion %s', (_end, tell) => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, completed)
+    queue.cancels(1)
+    const effects = tell(queue)
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(effects).not.toContainEqual(expect.objectContaining({ do: 'tellEta' }))
+  })
+
+  it('frees the GPU for the next job when the generation has ended', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    expect(claimsIn(queue.cancels(1))).toEqual([])
+    expect(claimsIn(queue.generationEnds(1, failed('killed')))).toEqual([[2, gpu0]])
+  })
+
+  it('twice stops the generation once and answers both', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.cancels(1)
+    expect(queue.cancels(1)).toEqual([{ do: 'expectCancel', ticket: 2, withinMs: 15_000 }])
+    const effects = queue.generationEnds(1, failed('killed'))
+    expect(cancelAnswersIn(effects)).toEqual([
+      anAnswer({ canceled: [1] }),
+      anAnswer({ canceled: [1] }),
+    ])
+  })
+
+  it('many at once answers when the last of them is gone, naming what was not to be canceled', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2, 3)
+    const effects = queue.cancels(1, 2, 3, 9, 3, 9)
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(cancelAnswersIn(effects)).toEqual([])
+    expect(cancelAnswersIn(queue.generationEnds(2, failed('killed')))).toEqual([])
+    expect(cancelAnswersIn(queue.generationEnds(1, completed))).toEqual([
+      anAnswer({ canceled: [3, 2, 1], rest: [9] }),
+    ])
+  })
+
+  it('answers in time although a generation will not end, and that job ends as canceled later', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2, 3)
+    queue.cancels(1, 2, 3)
+    queue.generationEnds(2, failed('killed'))
+    expect(queue.tell({ type: 'cancelOverdue', ticket: 1 })).toEqual([
+      {
+        do: 'answerCancel',
+        to: canceler,
+        answer: anAnswer({ canceled: [3, 2], canceling: [1] }),
+      },
+    ])
+    const effects = queue.generationEnds(1, failed('killed'))
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(cancelAnswersIn(effects)).toEqual([])
+  })
+
+  it('is not overdue any longer once it is answered', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.cancels(1)
+    queue.generationEnds(1, failed('killed'))
+    const before = queue.state()
+    expect(queue.tell({ type: 'cancelOverdue', ticket: 1 })).toEqual([])
+    expect(queue.state()).toBe(before)
+  })
+
+  it.each<[what: string, selection: CancelSelection, canceled: number[], canceling: number[]]>([
+    ['all that waits', { status: ['queued'] }, [2, 3], []],
+    ['all that runs', { status: ['running'] }, [], [1]],
+    ['everything', { status: ['queued', 'running'] }, [2, 3], [1]],
+    ['nothing', { status: [] }, [], []],
+    ['nothing by id', { ids: [] }, [], []],
+  ])('selects %s', (_what, selection, canceled, canceling) => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2, 3)
+    const effects = queue.cancelsBy(selection)
+    const overdue = queue.tell({ type: 'cancelOverdue', ticket: 1 })
+    expect(cancelAnswersIn([...effects, ...overdue])).toEqual([anAnswer({ canceled, canceling })])
+  })
+
+  it('answers at once when there is nothing to cancel', () => {
+    const queue = aQueue()
+    expect(queue.cancels(1)).toEqual([
+      { do: 'answerCancel', to: canceler, answer: anAnswer({ rest: [1] }) },
+    ])
+  })
+})
+
+describe('a queue taken up from the store', () => {
+  const waiting = [aQueuedJob(2, { epoch: 1, attempts: 1 }), aQueuedJob(5, { filename: 'b.mp4' })]
+  const converting = aRunningJob(
+    3,
+    { phase: 'converting', generatedAt: midnight + 9 },
+    { filename: 'a.mp4' },
+  )
+  const stored: StoredQueue = { nextSeq: 6, waiting, running: [aRunningJob(1), converting] }
+
+  it('has everything in its place', () => {
+    const queue = aQueue({}, stored)
+    expect(queue.waiting()).toEqual([2, 5])
+    expect(queue.positions(1, 2, 3, 5)).toEqual([undefined, 1, undefined, 2])
+    expect(queue.running(1)).toMatchObject({ phase: 'generating', gpu: gpu0, epoch: 1 })
+    expect(queue.running(3)).toMatchObject({
+      phase: 'converting',
+      generatedAt: midnight + 9,
+      requestedFilename: 'a.mp4',
+    })
+    expect(queue.state()).toMatchObject({ nextSeq: 6, open: true })
+  })
+
+  it('still promises the names that were asked for', () => {
+    const queue = aQueue({}, stored)
+    for (const name of ['A.mp4', 'b.MP4']) {
+      expect(answerOf(queue.submitsNamed(6, name))).toMatchObject({ code: 'filename_taken' })
+    }
+    expect(answerOf(queue.submitsNamed(6, 'video-1.mp4'))).toMatchObject({ position: 3 })
+  })
+
+  it('claims nothing before a GPU has announced itself, then with a higher epoch', () => {
+    const queue = aQueue({}, stored)
+    expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([[2, gpu1]])
+    expect(queue.running(2)).toMatchObject({ epoch: 2, attempts: 2 })
+  })
+
+  it('puts what comes next behind what was there', () => {
+    const queue = aQueue({}, stored)
+    queue.submits(4)
+    expect(queue.waiting()).toEqual([2, 5, 4])
+  })
+
+  it('asks the converter again for what it should convert', () => {
+    const queue = aQueue({}, stored)
+    expect(queue.tell({ type: 'conversionReady' })).toEqual([
+      { do: 'convert', jobId: jobId(3), epoch: 1, filename: 'a.mp4' },
+    ])
+  })
+
+  it('asks the converter again to abort what was canceled', () => {
+    const canceled = aRunningJob(3, { phase: 'converting', cancelRequested: true })
+    const queue = aQueue({}, { running: [canceled] })
+    expect(queue.tell({ type: 'conversionReady' })).toEqual([
+      { do: 'abortConversion', jobId: jobId(3), epoch: 1 },
+    ])
+  })
+
+  it('does not make a success of what was canceled before', () => {
+    const generating = aRunningJob(1, { cancelRequested: true })
+    const converting = aRunningJob(3, { phase: 'converting', cancelRequested: true })
+    const queue = aQueue({}, { running: [generating, converting] })
+    expect(outcomesIn(queue.generationEnds(1, completed))).toEqual([{ status: 'canceled' }])
+    expect(outcomesIn(queue.converts(3))).toEqual([{ status: 'canceled' }])
+  })
+})
+
+describe('the queue', () => {
+  it('removes files first and forgets them then', () => {
+    const replyTo = createPlace<readonly { jobId: JobId; filename: string }[]>('deleter')
+    const selection = { filenames: ['fox.mp4'] }
+    const jobs = [{ jobId: jobId(1), filename: 'fox.mp4' }]
+    const queue = aQueue()
+    expect(queue.tell({ type: 'deleteVideos', selection, replyTo })).toEqual([
+      { do: 'removeVideos', selection, replyTo },
+    ])
+    expect(queue.tell({ type: 'videosRemoved', jobs, replyTo })).toEqual([
+      { do: 'store', operation: { op: 'forgetVideo', jobId: jobId(1), at: midnight } },
+      { do: 'answerDeleted', to: replyTo, jobs },
+    ])
+  })
+
+  it('shows itself to estimates that are new', () => {
+    expect(aQueue().tell({ type: 'etaReady' })).toEqual([{ do: 'showEta' }])
+  })
+})
+
+type Queue = ReturnType<typeof aQueue>
+
+/** The queue's rules with the state and the clock kept; each word answers with the effects. */
+function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
+  let state = restoreQueue(
+    { ...queueSettings, ...settings },
+    { nextSeq: 1, waiting: [], running: [], ...stored },
+  )
+  let now = midnight
+
+  function tell(message: QueueCommand | QueueNews): readonly QueueEffect[] {
+    const [next, effects] = transition(state, message, now)
+    state = next
+    return effects
+  }
+
+  /** The present attempt of a job. */
+  const attempt = (n: number) => ({
+    jobId: jobId(n),
+    epoch: state.running.get(jobId(n))?.epoch ?? 0,
+  })
+
+  return {
+    tell,
+    state: () => state,
+    at(time: number) {
+      now = time
+    },
+    submits: (...ns: number[]) =>
+      ns.flatMap((n) =>
+        tell({
+          type: 'admit',
+          jobId: jobId(n),
+          request: aRequest(),
+          nameTaken: false,
+          replyTo: submitter,
+        }),
+      ),
+    submitsNamed: (n: number, filename: string, { nameTaken = false } = {}) =>
+      tell({
+        type: 'admit',
+        jobId: jobId(n),
+        request: aRequest({ filename }),
+        nameTaken,
+        replyTo: submitter,
+      }),
+    gpuIsReady,
+    gpusAreReady: (...gpus: GpuId[]) => gpus.flatMap((gpu) => gpuIsReady(gpu)),
+    learns: (...secondsPerJob: [GpuId, number][]) =>
+      tell({ type: 'speedsLearned', secondsPerJob: new Map(secondsPerJob) }),
+    generationStarts: (n: number, startedAt = now) =>
+      tell({ type: 'generationStarted', startedAt, ...attempt(n) }),
+    reports: (n: number, reading: Reading) =>
+      tell({ type: 'generationReported', reading, ...attempt(n) }),
+    generationEnds: (n: number, result: GenerationResult) =>
+      tell({ type: 'generationEnded', result, ...attempt(n) }),
+    converts: (n: number) => tell({ type: 'converted', video: aVideo(), ...attempt(n) }),
+    conversionFails: (n: number, ...code: Parameters<typeof aFailure>) =>
+      tell({ type: 'conversionFailed', failure: aFailure(...code), ...attempt(n) }),
+    cancels: (...ns: number[]) => cancelsBy({ ids: ns.map(jobId) }),
+    cancelsBy,
+    waiting: () => [...values(state.waiting)].map((job) => numberOf(job.jobId)),
+    running: (n: number) => state.running.get(jobId(n)),
+    positions: (...ns: number[]) => ns.map((n) => positionOf(state, jobId(n))),
+  }
+
+  function gpuIsReady(gpu: GpuId, incarnation = `gpu-${gpu}.1`, holding?: AttemptKey) {
+    return tell({ type: 'gpuReady', gpu, incarnation, ...(holding && { holding }) })
+  }
+
+  function cancelsBy(selection: CancelSelection) {
+    return tell({ type: 'cancel', selection, replyTo: canceler })
+  }
+}
+
+const numberOf = (id: JobId): number => Number(id.slice(-12))
+
+const answerOf = (effects: readonly QueueEffect[]) =>
+  effects.flatMap((effect) => (effect.do === 'answerSubmit' ? [effect.answer] : []))[0]
+
+/** Which job got which GPU, in the order in which they got them. */
+const claimsIn = (effects: readonly QueueEffect[]) =>
+  effects.flatMap((effect) =>
+    effect.do === 'startGeneration' ? [[numberOf(effect.jobId), effect.gpu] as const] : [],
+  )
+
+const outcomesIn = (effects: readonly QueueEffect[]) =>
+  effects.flatMap((effect) =>
+    effect.do === 'store' && effect.operation.op === 'finish' ? [effect.operation.outcome] : [],
+  )
+
+const cancelAnswersIn = (effects: readonly QueueEffect[]) =>
+  effects.flatMap((effect) => (effect.do === 'answerCancel' ? [effect.answer] : []))
+
+const anAnswer = (ids: { [list in keyof CancelAnswer]?: number[] }): CancelAnswer => ({
+  canceled: (ids.canceled ?? []).map(jobId),
+  canceling: (ids.canceling ?? []).map(jobId),
+  rest: (ids.rest ?? []).map(jobId),
+})

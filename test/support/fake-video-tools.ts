@@ -1,0 +1,40 @@
+import type { AttemptKey, VideoTools } from '../../src/actors/ports.ts'
+import type { VideoFacts } from '../../src/job.ts'
+
+type Step = 'inspect' | 'encode' | 'publish' | 'discard'
+
+/** A step that was asked for, and the test's way to end it. */
+export type FakeStep = Readonly<{
+  step: Step
+  attempt: AttemptKey
+  source?: VideoFacts
+  signal?: AbortSignal
+  succeeds(result?: unknown): void
+  fails(error: unknown): void
+}>
+
+/** Touches no file: the test decides how, and when, each step ends. */
+export function createFakeVideoTools(): { tools: VideoTools; steps: readonly FakeStep[] } {
+  const steps: FakeStep[] = []
+
+  function take<T>(
+    step: Step,
+    { jobId, epoch }: AttemptKey,
+    details: Pick<FakeStep, 'source' | 'signal'> = {},
+  ): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    const succeeds = (result?: unknown) => resolve(result as T)
+    steps.push({ step, attempt: { jobId, epoch }, ...details, succeeds, fails: reject })
+    return promise
+  }
+
+  return {
+    steps,
+    tools: {
+      inspect: (attempt) => take('inspect', attempt),
+      encode: (conversion, source, signal) => take('encode', conversion, { source, signal }),
+      publish: (conversion) => take('publish', conversion),
+      discard: (attempt) => take('discard', attempt),
+    },
+  }
+}

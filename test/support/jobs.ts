@@ -1,0 +1,96 @@
+/** Words of the domain, ready for use: ids, requests, videos, and jobs in each of their states. */
+import * as v from 'valibot'
+import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
+import type { QueueSettings } from '../../src/actors/queue/queue-protocol.ts'
+import {
+  type Failure,
+  type FailureCode,
+  GpuId,
+  type Job,
+  JobId,
+  type JobState,
+  type VideoFacts,
+  type VideoRequest,
+} from '../../src/job.ts'
+
+/** Midnight, when a test does not care about the time. */
+export const midnight = Date.UTC(2026, 0, 1)
+
+export const jobId = (n: number): JobId =>
+  v.parse(JobId, `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`)
+
+export const gpuId = (n: number): GpuId => v.parse(GpuId, n)
+export const [gpu0, gpu1, gpu2] = [gpuId(0), gpuId(1), gpuId(2)]
+
+export const aRequest = (wished: Partial<VideoRequest> = {}): VideoRequest => ({
+  prompt: 'a fox in the snow',
+  size: '1280x720',
+  frames: 121,
+  steps: 50,
+  seed: 7,
+  ...wished,
+})
+
+/** A finished video of `aRequest()`. */
+export const aVideo = (facts: Partial<VideoFacts> = {}): VideoFacts => ({
+  width: 1280,
+  height: 720,
+  frames: 121,
+  durationSeconds: 5.04,
+  bytes: 3_000_000,
+  ...facts,
+})
+
+/** What the generation leaves for `aRequest()`, before anything is made of it. */
+export const aSource = (facts: Partial<VideoFacts> = {}): VideoFacts =>
+  aVideo({ height: 704, ...facts })
+
+export const aFailure = (code: FailureCode = 'out_of_memory'): Failure => ({
+  code,
+  message: `it failed: ${code}`,
+})
+
+export const queueSettings: QueueSettings = {
+  gpus: [gpu0, gpu1],
+  maxAttempts: 2,
+  maxQueue: 100,
+  maxConcurrentLoads: 8,
+  orphanPolicy: 'adopt',
+  cancelWaitMs: 15_000,
+}
+
+/** The record of job `n`, which waits. */
+export const aQueuedJob = (n: number, { filename, ...known }: QueuedJob = {}): Job => ({
+  id: jobId(n),
+  seq: n,
+  request: aRequest(filename === undefined ? {} : { filename }),
+  submittedAt: midnight,
+  epoch: 0,
+  attempts: 0,
+  ...known,
+  state: { status: 'queued' },
+})
+
+type QueuedJob = Partial<Pick<Job, 'epoch' | 'attempts' | 'seq'>> & { filename?: string }
+
+/** The record of job `n`, at its first attempt on GPU 0 if nothing else is said. */
+export const aRunningJob = (
+  n: number,
+  state: Partial<Extract<JobState, { status: 'running' }>> = {},
+  known: QueuedJob = {},
+): Job => ({
+  ...aQueuedJob(n, { epoch: 1, attempts: 1, ...known }),
+  state: {
+    status: 'running',
+    phase: 'generating',
+    gpu: gpu0,
+    filename: known.filename ?? `video-${n}.mp4`,
+    claimedAt: midnight,
+    cancelRequested: false,
+    ...state,
+  },
+})
+
+/** One actor in a system of its own. */
+export const anActor = <State, Message>(name: string, behaviour: Behaviour<State, Message>) =>
+  spawn(startActorSystem(), name, behaviour, () => {})

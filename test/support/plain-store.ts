@@ -1,0 +1,131 @@
+/** What the store keeps of jobs, as a plain list, and a strict eye on what may be done to it. */
+import { strict as assert } from 'node:assert'
+import type { StoredQueue, StoreOperation } from '../../src/actors/ports.ts'
+import type {
+  Epoch,
+  GpuId,
+  Job,
+  JobId,
+  JobStatus,
+  RunningPhase,
+  Timestamp,
+  VideoRequest,
+} from '../../src/job.ts'
+
+export type StoredJob = Readonly<{
+  jobId: JobId
+  seq: number
+  request: VideoRequest
+  submittedAt: Timestamp
+  status: JobStatus
+  epoch: Epoch
+  attempts: number
+  cancelRequested: boolean
+  /** How many attempts have been given back as failed. */
+  failures: number
+  attempt?: StoredAttempt
+}>
+
+type StoredAttempt = Readonly<{
+  gpu: GpuId
+  filename: string
+  phase: RunningPhase
+  claimedAt: Timestamp
+  startedAt?: Timestamp
+  generatedAt?: Timestamp
+}>
+
+export function createPlainStore() {
+  /** In the order in which they were taken, whatever `seq` says. */
+  const jobs = new Map<JobId, StoredJob>()
+
+  const all = () => [...jobs.values()]
+  const having = (status: JobStatus) => all().filter((job) => job.status === status)
+
+  return {
+    all,
+    having,
+    find: (jobId: JobId) => jobs.get(jobId),
+
+    load(): StoredQueue {
+      const bySeq = (a: StoredJob, b: StoredJob) => a.seq - b.seq
+      return {
+        nextSeq: Math.max(0, ...all().map(({ seq }) => seq)) + 1,
+        waiting: having('queued').toSorted(bySeq).map(toJob),
+        running: having('running').toSorted(bySeq).map(toJob),
+      }
+    },
+
+    apply(operation: StoreOperation): void {
+      const { jobId, at } = operation
+      if (operation.op === 'submit') {
+        const { seq, request } = operation
+        assert(!jobs.has(jobId), `${jobId} is submitted twice`)
+        assert(!all().some((job) => job.seq === seq), `number ${seq} is given twice`)
+        jobs.set(jobId, {
+          jobId,
+          seq,
+          request,
+          submittedAt: at,
+          status: 'queued',
+          epoch: 0,
+          attempts: 0,
+          cancelRequested: false,
+          failures: 0,
+        })
+        return
+      }
+      const job = jobs.get(jobId)
+      assert(job, `${operation.op} of a job that was never submitted`)
+      if (operation.op === 'forgetVideo') return
+      const active = job.status === 'queued' || job.status === 'running'
+      assert(active, `${operation.op} of ${jobId}, which is ${job.status} for good`)
+      const epoch = operation.op === 'claim' ? operation.epoch - 1 : operation.epoch
+      assert.equal(epoch, job.epoch, `${operation.op} of ${jobId} at an epoch that is not its own`)
+      jobs.set(jobId, { ...job, ...changeOf(job, operation) })
+    },
+  }
+
+  function changeOf(
+    job: StoredJob,
+    operation: Exclude<StoreOperation, { op: 'submit' | 'forgetVideo' }>,
+  ): Partial<StoredJob> {
+    const { at } = operation
+    if (operation.op === 'claim') {
+      const { epoch, gpu, filename } = operation
+      assert.equal(job.status, 'queued', 'only what waits can be claimed')
+      const others = having('running').filter(({ attempt }) => attempt?.phase === 'generating')
+      assert(!others.some(({ attempt }) => attempt?.gpu === gpu), `GPU ${gpu} has a job already`)
+      const attempt = { gpu, filename, phase: 'generating', claimedAt: at } as const
+      return { status: 'running', epoch, attempts: operation.attempt, attempt }
+    }
+    if (operation.op === 'finish') return { status: operation.outcome.status }
+
+    const { attempt } = job
+    assert(job.status === 'running' && attempt, `${operation.op} of a job that does not run`)
+    switch (operation.op) {
+      case 'began':
+        return { attempt: { ...attempt, startedAt: at } }
+      case 'generated':
+        assert.equal(attempt.phase, 'generating')
+        return { attempt: { ...attempt, phase: 'converting', generatedAt: at } }
+      case 'requestCancel':
+        return { cancelRequested: true }
+      case 'release': {
+        const { attempts, failure } = operation
+        return { status: 'queued', attempts, failures: job.failures + (failure ? 1 : 0) }
+      }
+    }
+  }
+}
+
+export type PlainStore = ReturnType<typeof createPlainStore>
+
+function toJob(job: StoredJob): Job {
+  const { jobId: id, seq, request, submittedAt, epoch, attempts, cancelRequested } = job
+  const known = { id, seq, request, submittedAt, epoch, attempts }
+  if (job.status === 'running' && job.attempt) {
+    return { ...known, state: { status: 'running', ...job.attempt, cancelRequested } }
+  }
+  return { ...known, state: { status: 'queued' } }
+}

@@ -1,0 +1,532 @@
+/**
+ * A world around the queue's rules: a store, GPUs whose generations outlive them, a converter, and
+ * crashes of each. It watches itself: what must never happen throws as soon as it does.
+ */
+import { strict as assert } from 'node:assert'
+import { createPlace } from '../../src/actors/actor.ts'
+import type {
+  AttemptKey,
+  GenerationResult,
+  StopReason,
+  StoreOperation,
+} from '../../src/actors/ports.ts'
+import { get, size, values } from '../../src/actors/queue/ordered-map.ts'
+import type {
+  CancelAnswer,
+  CancelSelection,
+  JobView,
+  QueueCommand,
+  QueueEffect,
+  QueueNews,
+  QueueSettings,
+} from '../../src/actors/queue/queue-protocol.ts'
+import type { restoreQueue, transition } from '../../src/actors/queue/queue-transition.ts'
+import { RefusalError } from '../../src/errors.ts'
+import { type FailureCode, type GpuId, type JobId, type Reading, stages } from '../../src/job.ts'
+import { aFailure, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
+import { createPlainStore, type StoredJob } from './plain-store.ts'
+
+/** The rules under test, or what a test makes of them. */
+export type Rules = Readonly<{ transition: typeof transition; restoreQueue: typeof restoreQueue }>
+
+export const allGpus = [gpu0, gpu1, gpu2]
+
+/** What a GPU's actor is told, and reads when its turn comes. */
+type Order = Readonly<
+  | { type: 'announce' }
+  | ({ type: 'run' | 'adopt' } & AttemptKey)
+  | ({ type: 'stop'; reason: StopReason } & AttemptKey)
+>
+
+type Gpu = {
+  incarnation: number
+  up: boolean
+  inbox: Order[]
+  holding?: AttemptKey | undefined
+}
+
+/** The process and its shim: it lives on whatever dies around it. */
+type Generation = {
+  attempt: AttemptKey
+  gpu: GpuId
+  reading?: Reading
+  stopped?: StopReason
+  result?: GenerationResult
+}
+
+type Conversion = { attempt: AttemptKey; aborted: boolean }
+
+/** Answers that were asked for: a crash takes the askers with it. */
+type Canceler = { answers: CancelAnswer[]; gone: boolean }
+
+export type AttemptNews = Extract<QueueNews, AttemptKey>
+
+export type World = ReturnType<typeof createWorld>
+
+export function createWorld(first: QueueSettings, { transition, restoreQueue }: Rules) {
+  const store = createPlainStore()
+  const gpus = new Map<GpuId, Gpu>(
+    allGpus.map((gpu) => [gpu, { incarnation: 0, up: false, inbox: [] }]),
+  )
+  const generations = new Map<string, Generation>()
+  const conversions = new Map<string, Conversion>()
+  const cancelers = new Map<unknown, Canceler>()
+  /** Jobs that somebody wished to be canceled while they ran. */
+  const wishes = new Set<JobId>()
+  const history: AttemptNews[] = []
+  const mail: (QueueCommand | QueueNews)[] = []
+  let settings = first
+  let state = restoreQueue(settings, store.load())
+  let overdue: number[] = []
+  let submissions = 0
+  let now = midnight
+  /** While it is, the queue is down and hears nothing. */
+  let deaf = false
+
+  // --- the queue ------------------------------------------------------------------------------
+
+  function tellQueue(message: QueueCommand | QueueNews): void {
+    if ('epoch' in message) history.push(message)
+    if (!deaf) mail.push(message)
+  }
+
+  /** Each turn is durable before anybody hears of it. */
+  function turn(): void {
+    for (let message = mail.shift(); message; message = mail.shift()) {
+      now += 1
+      const [next, effects] = transition(state, message, now)
+      state = next
+      for (const effect of effects) if (effect.do === 'store') keep(effect.operation)
+      for (const effect of effects) perform(effect)
+      checkInvariants()
+    }
+  }
+
+  function keep(operation: StoreOperation): void {
+    if (operation.op === 'claim') checkClaim(operation)
+    if (operation.op === 'release') {
+      const began = generations.has(keyOf(operation))
+      assert.equal(operation.failure !== undefined, began, 'what began counts, and nothing else')
+    }
+    if (operation.op === 'finish' && wishes.has(operation.jobId)) {
+      assert.equal(operation.outcome.status, 'canceled', 'what is canceled ends as nothing else')
+    }
+    store.apply(operation)
+  }
+
+  function perform(effect: QueueEffect): void {
+    switch (effect.do) {
+      case 'answerSubmit':
+        if (effect.answer instanceof RefusalError) break
+        assert(store.find(effect.answer.job.id), 'a job that was taken is on disk')
+        break
+      case 'startGeneration':
+        order(effect.gpu, { type: 'run', ...keyIn(effect) })
+        break
+      case 'adoptGeneration':
+        order(effect.gpu, { type: 'adopt', ...keyIn(effect) })
+        break
+      case 'stopGeneration':
+        order(effect.gpu, { type: 'stop', ...keyIn(effect), reason: effect.reason })
+        break
+      case 'convert':
+        if (conversions.has(keyOf(effect))) break
+        conversions.set(keyOf(effect), { attempt: keyIn(effect), aborted: false })
+        break
+      case 'abortConversion': {
+        const conversion = conversions.get(keyOf(effect))
+        if (conversion) conversion.aborted = true
+        else tellQueue({ type: 'conversionAborted', ...keyIn(effect) })
+        break
+      }
+      case 'discardWork':
+        assert(!isAtWork(effect.jobId), 'nothing is at work on what is discarded')
+        break
+      case 'expectCancel':
+        overdue.push(effect.ticket)
+        break
+      case 'answerCancel':
+        checkAnswer(effect.to, effect.answer)
+        break
+    }
+  }
+
+  function order(gpu: GpuId, order: Order): void {
+    const actor = gpuOf(gpu)
+    if (actor.up) actor.inbox.push(order)
+    else if (order.type === 'run') tellQueue({ type: 'runDeclined', ...keyIn(order) })
+  }
+
+  // --- GPUs and their generations -------------------------------------------------------------
+
+  const gpuOf = (gpu: GpuId): Gpu => {
+    const found = gpus.get(gpu)
+    assert(found)
+    return found
+  }
+
+  function readOrder(gpu: GpuId): void {
+    const actor = gpuOf(gpu)
+    const next = actor.inbox.shift()
+    if (!next) return
+    if (next.type === 'announce') announce(gpu)
+    else if (next.type === 'stop') {
+      const generation = generations.get(keyOf(next))
+      if (generation && isSame(actor.holding, next)) generation.stopped ??= next.reason
+    } else if (!actor.holding) take(gpu, next)
+    else if (!isSame(actor.holding, next)) tellQueue({ type: 'runDeclined', ...keyIn(next) })
+  }
+
+  function take(gpu: GpuId, taken: Extract<Order, { type: 'run' | 'adopt' }>): void {
+    const attempt = keyIn(taken)
+    const known = generations.get(keyOf(attempt))
+    gpuOf(gpu).holding = attempt
+    if (known?.result) tellEnd(gpu, attempt, known.result)
+    else if (known) tellProgress(attempt)
+    else if (taken.type === 'adopt') tellEnd(gpu, attempt, { how: 'neverBegan' })
+    else {
+      assert(!liveOn(gpu), `GPU ${gpu} has a generation already`)
+      generations.set(keyOf(attempt), { attempt, gpu })
+      tellProgress(attempt)
+    }
+  }
+
+  function announce(gpu: GpuId): void {
+    const { incarnation, holding } = gpuOf(gpu)
+    const who = { gpu, incarnation: `gpu-${gpu}.${incarnation}` }
+    tellQueue({ type: 'gpuReady', ...who, ...(holding && { holding }) })
+    if (holding) tellProgress(holding)
+  }
+
+  function tellProgress(attempt: AttemptKey): void {
+    tellQueue({ type: 'generationStarted', startedAt: now, ...attempt })
+    const reading = generations.get(keyOf(attempt))?.reading
+    if (reading) tellQueue({ type: 'generationReported', reading, ...attempt })
+  }
+
+  function tellEnd(gpu: GpuId, attempt: AttemptKey, result: GenerationResult): void {
+    const actor = gpuOf(gpu)
+    actor.holding = undefined
+    tellQueue({ type: 'generationEnded', result, ...attempt })
+    tellQueue({ type: 'gpuReady', gpu, incarnation: `gpu-${gpu}.${actor.incarnation}` })
+  }
+
+  const liveOn = (gpu: GpuId): Generation | undefined =>
+    [...generations.values()].find((one) => one.gpu === gpu && !one.result)
+
+  const isAtWork = (id: JobId): boolean =>
+    [...generations.values()].some(({ attempt, result }) => attempt.jobId === id && !result) ||
+    [...conversions.values()].some(({ attempt }) => attempt.jobId === id)
+
+  function progress(gpu: GpuId): void {
+    const generation = liveOn(gpu)
+    if (!generation) return
+    generation.reading = after(generation.reading)
+    const { attempt, reading } = generation
+    if (isSame(gpuOf(gpu).holding, attempt)) {
+      tellQueue({ type: 'generationReported', reading, ...attempt })
+    }
+  }
+
+  function endGeneration(gpu: GpuId, result: GenerationResult): void {
+    const generation = liveOn(gpu)
+    if (!generation) return
+    generation.result = result
+    if (isSame(gpuOf(gpu).holding, generation.attempt)) tellEnd(gpu, generation.attempt, result)
+  }
+
+  function endConversion(which: number, failure?: FailureCode): void {
+    const conversion = pick([...conversions.values()], which)
+    if (!conversion) return
+    const { attempt, aborted } = conversion
+    conversions.delete(keyOf(attempt))
+    // An abort may come too late for one that is done already.
+    if (failure === undefined) tellQueue({ type: 'converted', video: aVideo(), ...attempt })
+    else if (aborted) tellQueue({ type: 'conversionAborted', ...attempt })
+    else tellQueue({ type: 'conversionFailed', failure: aFailure(failure), ...attempt })
+  }
+
+  // --- crashes --------------------------------------------------------------------------------
+
+  function startGpu(gpu: GpuId): void {
+    const actor = gpuOf(gpu)
+    if (actor.up) return
+    Object.assign(actor, { up: true, incarnation: actor.incarnation + 1 })
+    actor.inbox.push({ type: 'announce' })
+  }
+
+  function crashGpu(gpu: GpuId): void {
+    Object.assign(gpuOf(gpu), { up: false, inbox: [], holding: undefined })
+    tellQueue({ type: 'gpuGone', gpu })
+  }
+
+  /** Comes back with what is on disk, and asks who is there. */
+  function restartQueue(): void {
+    mail.length = 0
+    overdue = []
+    for (const canceler of cancelers.values()) canceler.gone ||= canceler.answers.length === 0
+    state = restoreQueue(settings, store.load())
+    for (const { up, inbox } of gpus.values()) if (up) inbox.push({ type: 'announce' })
+    tellQueue({ type: 'conversionReady' })
+  }
+
+  function crashQueue(unheard: () => void): void {
+    deaf = true
+    unheard()
+    deaf = false
+    restartQueue()
+  }
+
+  function crashService(gpusThen: readonly GpuId[], { reboot }: { reboot: boolean }): void {
+    for (const actor of gpus.values()) {
+      Object.assign(actor, { up: false, inbox: [], holding: undefined })
+    }
+    conversions.clear()
+    if (reboot) {
+      for (const generation of generations.values()) generation.result ??= { how: 'lost' }
+    }
+    settings = { ...settings, gpus: gpusThen }
+    restartQueue()
+  }
+
+  // --- what must be so ------------------------------------------------------------------------
+
+  function checkClaim({ jobId, epoch, attempt, gpu }: Extract<StoreOperation, { op: 'claim' }>) {
+    const [oldest] = store.having('queued')
+    assert.equal(jobId, oldest?.jobId, 'the oldest waiting job is claimed')
+    assert(settings.gpus.includes(gpu), `GPU ${gpu} is not ours`)
+    assert(gpuOf(gpu).incarnation > 0, `GPU ${gpu} has never been there`)
+    assert(state.open, 'nothing is claimed once the queue is closed')
+    assert.equal(attempt, (oldest?.failures ?? 0) + 1, 'failures are counted, and nothing else')
+    assert(attempt <= settings.maxAttempts, `attempt ${attempt} is one too many`)
+    assert(![...generations.values()].some((one) => isSame(one.attempt, { jobId, epoch })))
+    const loading = store.having('running').filter(isLoading).length + 1
+    assert(loading <= settings.maxConcurrentLoads, `${loading} load at once`)
+  }
+
+  /** As it is, whether or not the queue knows it. */
+  function isLoading({ jobId, epoch, attempt }: StoredJob): boolean {
+    const generation = generations.get(keyOf({ jobId, epoch }))
+    if (attempt?.phase !== 'generating' || generation?.result) return false
+    return !generation?.reading || generation.reading.stage === 'loading'
+  }
+
+  function checkAnswer(to: unknown, { canceled, canceling, rest }: CancelAnswer): void {
+    const canceler = cancelers.get(to)
+    assert(canceler && !canceler.gone, 'an answer goes to who is there to hear it')
+    canceler.answers.push({ canceled, canceling, rest })
+    assert.equal(canceler.answers.length, 1, 'one question, one answer')
+    for (const id of canceled) assert.equal(store.find(id)?.status, 'canceled')
+    for (const id of canceling) assert(store.find(id)?.status === 'running' && wishes.has(id))
+    for (const id of rest) assert.notEqual(store.find(id)?.status, 'running')
+  }
+
+  function checkInvariants(): void {
+    const queued = store.having('queued')
+    const running = store.having('running')
+
+    assert.deepEqual(
+      [...values(state.waiting)].map(({ failedOn: _, ...job }) => job),
+      queued
+        .toSorted((a, b) => a.seq - b.seq)
+        .map(({ jobId, seq, epoch, attempts, request }) => ({
+          ...{ jobId, seq, epoch, attempts },
+          ...(request.filename && { filename: request.filename }),
+        })),
+      'the queue shows what is stored of waiting jobs',
+    )
+    assert.equal(size(state.seqOf), queued.length)
+    for (const { jobId, seq } of queued) assert.equal(get(state.seqOf, jobId), seq)
+    assert.deepEqual(
+      new Map([...state.running].map(([id, { reading: _, orphaned: __, ...job }]) => [id, job])),
+      new Map(
+        running.map(({ jobId, seq, epoch, attempts, cancelRequested, attempt, request }) => [
+          jobId,
+          {
+            ...{ jobId, seq, epoch, attempts, cancelRequested, ...attempt },
+            ...(request.filename && { requestedFilename: request.filename }),
+          },
+        ]),
+      ),
+      'the queue shows what is stored of running jobs',
+    )
+
+    const promised = [...queued, ...running].flatMap(({ request }) => request.filename ?? [])
+    assert.deepEqual(
+      new Set(promised.map((name) => name.toLowerCase())).size,
+      promised.length,
+      'no two active jobs have one name',
+    )
+    assert.equal(size(state.names), promised.length)
+
+    const live = [...generations.values()].filter(({ result }) => !result)
+    assert.equal(new Set(live.map(({ gpu }) => gpu)).size, live.length, 'one generation per GPU')
+    for (const { attempt, gpu, stopped } of live) {
+      const job = store.find(attempt.jobId)
+      assert(job?.status === 'running' && job.epoch === attempt.epoch, 'nobody runs for nothing')
+      const { holding, inbox } = gpuOf(gpu)
+      if (!job.cancelRequested || !isSame(holding, attempt)) continue
+      const told = inbox.some((order) => order.type === 'stop' || order.type === 'announce')
+      assert(stopped || told, 'what is canceled is stopped')
+    }
+
+    const silent = [...state.running.values()].filter(
+      ({ phase, reading }) => phase === 'generating' && (reading?.stage ?? 'loading') === 'loading',
+    )
+    const busy = running.flatMap(({ attempt }) =>
+      attempt?.phase === 'generating' ? [attempt.gpu] : [],
+    )
+    const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
+    const mayClaim = state.open && silent.length < settings.maxConcurrentLoads
+    assert(!mayClaim || free.length === 0 || queued.length === 0, 'no GPU idles while jobs wait')
+
+    for (const { waitingFor } of state.tickets.values()) {
+      assert(waitingFor.size > 0)
+      for (const id of waitingFor) assert(store.find(id)?.cancelRequested)
+    }
+  }
+
+  // --- what may happen ------------------------------------------------------------------------
+
+  const world = {
+    submit(filename?: string): void {
+      submissions += 1
+      const nameTaken = store
+        .having('success')
+        .some(({ request }) => request.filename?.toLowerCase() === filename?.toLowerCase())
+      tellQueue({
+        type: 'admit',
+        jobId: jobId(submissions),
+        request: aRequest(filename === undefined ? {} : { filename }),
+        nameTaken: filename !== undefined && nameTaken,
+        replyTo: createPlace<JobView | RefusalError>('submitter'),
+      })
+    },
+
+    /** By id: of jobs that were submitted, and else of jobs that never will be. */
+    cancel(selected: CancelSelection | readonly number[]): void {
+      const selection =
+        'status' in selected || 'ids' in selected
+          ? selected
+          : { ids: selected.map((n) => jobId(n <= submissions ? n : 1_000 + n)) }
+      const replyTo = createPlace<CancelAnswer>('canceler')
+      cancelers.set(replyTo, { answers: [], gone: false })
+      for (const { jobId } of store.having('running')) {
+        const isSelected =
+          'ids' in selection ? selection.ids.includes(jobId) : selection.status.includes('running')
+        if (isSelected) wishes.add(jobId)
+      }
+      tellQueue({ type: 'cancel', selection, replyTo })
+    },
+
+    cancelOverdue(which: number): void {
+      const ticket = pick(overdue, which)
+      if (ticket === undefined) return
+      overdue = overdue.filter((other) => other !== ticket)
+      tellQueue({ type: 'cancelOverdue', ticket })
+    },
+
+    learn(speeds: readonly number[]): void {
+      const secondsPerJob = new Map(allGpus.map((gpu) => [gpu, speeds[gpu] ?? 1]))
+      tellQueue({ type: 'speedsLearned', secondsPerJob })
+    },
+
+    close: () => tellQueue({ type: 'close' }),
+
+    startGpu: (which: number) => withGpu(which, ({ up }) => !up, startGpu),
+    readOrder: (which: number) => withGpu(which, ({ inbox }) => inbox.length > 0, readOrder),
+    progress: (which: number) => withGpu(which, (_, gpu) => liveOn(gpu) !== undefined, progress),
+    endGeneration: (which: number, result: GenerationResult) =>
+      withGpu(
+        which,
+        (_, gpu) => liveOn(gpu) !== undefined,
+        (gpu) => endGeneration(gpu, result),
+      ),
+    endConversion,
+    crashGpu: (which: number) => withGpu(which, ({ up }) => up, crashGpu),
+    crashQueue,
+    crashService,
+
+    /** News of an attempt that is over changes nothing at all. */
+    repeatOldNews(which: number): void {
+      const news = pick(history, which)
+      if (!news || isCurrent(news)) return
+      const before = state
+      const [next, effects] = transition(state, news, now)
+      assert(next === before && effects.length === 0, `${news.type} comes too late`)
+    },
+  }
+
+  /** Does it to one of the GPUs to which it can be done. */
+  function withGpu(
+    which: number,
+    isOne: (actor: Gpu, gpu: GpuId) => boolean,
+    act: (gpu: GpuId) => void,
+  ): void {
+    const gpu = pick(
+      allGpus.filter((gpu) => isOne(gpuOf(gpu), gpu)),
+      which,
+    )
+    if (gpu !== undefined) act(gpu)
+  }
+
+  function isCurrent({ jobId, epoch, type }: AttemptNews): boolean {
+    const job = store.find(jobId)
+    const phase = type.startsWith('conver') ? 'converting' : 'generating'
+    return job?.status === 'running' && job.epoch === epoch && job.attempt?.phase === phase
+  }
+
+  return {
+    /** Something happens, and everything that it leads to at once. */
+    let(happen: (may: typeof world) => void): void {
+      happen(world)
+      turn()
+    },
+
+    /** With everybody there and at work, every job comes to its end. */
+    settle(): void {
+      if (!state.open) crashService(settings.gpus, { reboot: false })
+      turn()
+      for (let round = 0; isUnsettled(); round++) {
+        assert(round < 20 * (submissions + 1), 'every job comes to its end')
+        for (const gpu of allGpus) {
+          startGpu(gpu)
+          while (gpuOf(gpu).inbox.length > 0) {
+            readOrder(gpu)
+            turn()
+          }
+          progress(gpu)
+          turn()
+          endGeneration(gpu, { how: 'completed' })
+          turn()
+        }
+        while (conversions.size > 0) {
+          endConversion(0)
+          turn()
+        }
+      }
+      for (const { gone, answers } of cancelers.values()) {
+        assert(gone || answers.length === 1, 'every question is answered')
+      }
+    },
+  }
+
+  function isUnsettled(): boolean {
+    return store.all().some(({ status }) => status === 'queued' || status === 'running')
+  }
+}
+
+const keyIn = ({ jobId, epoch }: AttemptKey): AttemptKey => ({ jobId, epoch })
+const keyOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
+const isSame = (a: AttemptKey | undefined, b: AttemptKey): boolean =>
+  a?.jobId === b.jobId && a.epoch === b.epoch
+
+const pick = <T>(list: readonly T[], which: number): T | undefined => list[which % list.length]
+
+/** One step on, or one stage. */
+function after({ stage, step = 0 }: Reading = { stage: 'loading' }): Reading {
+  const totalSteps = 2
+  if (stage === 'denoising' && step < totalSteps) return { stage, step: step + 1, totalSteps }
+  const next = stages[stages.indexOf(stage) + 1] ?? stage
+  return { stage: next === 'converting' ? stage : next }
+}

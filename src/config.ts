@@ -74,6 +74,8 @@ const Env = v.object({
   MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
   MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
   DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
+  /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
+  FAULT_INJECTION: v.optional(v.picklist(['0', '1'], 'must be 0 or 1'), '0'),
   LOG_LEVEL: v.optional(
     v.picklist(['debug', 'info', 'warn', 'error'], 'must be debug, info, warn or error'),
     'info',
@@ -132,6 +134,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     maxQueue: env.MAX_QUEUE,
     maxFrames: env.MAX_FRAMES,
     defaultJobSeconds: env.DEFAULT_JOB_S,
+    faultInjection: env.FAULT_INJECTION === '1',
     logLevel: env.LOG_LEVEL,
   } as const
 }

@@ -1,9 +1,11 @@
 /** The composition root: the only place where the parts meet. */
+import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
+import { join } from 'node:path'
 import { serve } from '@hono/node-server'
 import pino from 'pino'
 import packageJson from '../package.json' with { type: 'json' }
-import { ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
+import { type ActorRef, ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
 import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
 import { etaBehaviour } from './actors/eta/eta-actor.ts'
@@ -136,8 +138,16 @@ async function main(): Promise<void> {
     process.exit(1)
   })
 
+  if (config.faultInjection) process.on('SIGUSR2', crashAnActor)
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
+
+  /** For crash tests: a message that no actor survives, to the one that the file `crash` names. */
+  function crashAnActor(): void {
+    const name = readFileSync(join(config.dataDir, 'crash'), 'utf8').trim()
+    const victim = [queue, eta, conversion, ...places.values()].find((place) => place.name === name)
+    if (victim) tell(victim as ActorRef<never>, null as never)
+  }
 
   /** Generations are left to their shims; the next start takes them up again. */
   async function stop(signal: NodeJS.Signals): Promise<void> {

@@ -13,7 +13,8 @@ import type {
   QueueSettings,
   QueueState,
 } from '../src/actors/queue/queue-protocol.ts'
-import { restoreQueue, transition } from '../src/actors/queue/queue-transition.ts'
+import { restoreQueue } from '../src/actors/queue/queue-state.ts'
+import { transition } from '../src/actors/queue/queue-transition.ts'
 import type { FailureCode } from '../src/job.ts'
 import { aFailure, queueSettings } from './support/jobs.ts'
 import { allGpus, createWorld, type Rules, type World } from './support/queue-world.ts'

@@ -11,7 +11,8 @@ import type {
   QueueNews,
   QueueSettings,
 } from '../src/actors/queue/queue-protocol.ts'
-import { positionOf, restoreQueue, transition } from '../src/actors/queue/queue-transition.ts'
+import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
+import { transition } from '../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../src/errors.ts'
 import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
 import {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
@@ -44,10 +44,11 @@ describe('a finished video', { timeout: 120_000 }, () => {
   it('is the only file that is left of its job', async () => {
     const service = await startService()
     const { filename } = await service.until(await service.submit({ prompt: 'a fox' }))
-    const { stdout } = await run('find', ['.', '-path', './work/*', '-o', '-path', './results/*'], {
-      cwd: service.dataDir,
-    })
-    expect(stdout.trim().split('\n')).toEqual([`./results/${filename}`])
+    const left = () =>
+      readdirSync(service.dataDir, { recursive: true, encoding: 'utf8' })
+        .filter((path) => /^(work|results)\//.test(path))
+        .toSorted()
+    await expect.poll(left).toEqual([`results/${filename}`])
   })
 })
 

@@ -20,7 +20,8 @@ import type {
   QueueNews,
   QueueSettings,
 } from '../../src/actors/queue/queue-protocol.ts'
-import type { restoreQueue, transition } from '../../src/actors/queue/queue-transition.ts'
+import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
+import type { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/errors.ts'
 import { type FailureCode, type GpuId, type JobId, type Reading, stages } from '../../src/job.ts'
 import { aFailure, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'

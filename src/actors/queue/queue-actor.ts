@@ -17,7 +17,8 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { positionOf, restoreQueue, transition } from './queue-transition.ts'
+import { positionOf, restoreQueue } from './queue-state.ts'
+import { transition } from './queue-transition.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings

@@ -177,7 +177,10 @@ export type CancelTicket = Readonly<{
 }>
 
 /** What others may see of the queue: it never changes, so it is handed over as it is. */
-export type QueueSnapshot = Pick<QueueState, 'waiting' | 'seqOf' | 'running' | 'readyGpus'>
+export type QueueSnapshot = Pick<
+  QueueState,
+  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus'
+>
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }

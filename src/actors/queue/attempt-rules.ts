@@ -1,0 +1,201 @@
+/** What becomes of a job when its attempt is heard of. */
+import { isRetryable } from '../../failures.ts'
+import { type Failure, stages, type Timestamp } from '../../job.ts'
+import type { AttemptKey, GenerationResult, Outcome } from '../ports.ts'
+import { dropFromTickets, settleTickets } from './cancel-rules.ts'
+import { assign, thenAssign } from './claim-rules.ts'
+import type { QueueEffect, QueueNews, QueueState, RunningJob } from './queue-protocol.ts'
+import {
+  enqueue,
+  forgetName,
+  type QueueStep,
+  stored,
+  withoutGpu,
+  withoutKey,
+  withRunning,
+} from './queue-state.ts'
+
+type AttemptMessage = Extract<QueueNews, AttemptKey>
+
+/** News that carries an older epoch, or of a job that is over, comes too late and is dropped here. */
+export function onAttempt(state: QueueState, message: AttemptMessage, at: Timestamp): QueueStep {
+  const job = state.running.get(message.jobId)
+  if (!job || job.epoch !== message.epoch) return [state, []]
+  const phase = message.type.startsWith('conver') ? 'converting' : 'generating'
+  if (job.phase !== phase) return [state, []]
+
+  switch (message.type) {
+    case 'generationStarted':
+      return generationStarted(state, job, message.startedAt)
+    case 'generationReported':
+      if (job.reading && isBehind(message.reading, job.reading)) return [state, []]
+      return assign(withRunning(state, { ...job, reading: message.reading }), at)
+    // Not ready, whatever we thought: its next announcement tells when it is.
+    case 'runDeclined':
+      return release(withoutGpu(state, job.gpu), job, at)
+    case 'generationEnded':
+      return generationEnded(state, job, message.result, at)
+    case 'converted':
+      return job.cancelRequested
+        ? finish(state, job, { status: 'canceled' }, at)
+        : succeeded(state, job, message.video, at)
+    case 'conversionFailed':
+      return attemptFailed(state, job, message.failure, at)
+    case 'conversionAborted':
+      return finish(state, job, { status: 'canceled' }, at)
+  }
+}
+
+/** Also of one that was adopted: whatever should have stopped it before is repeated now. */
+function generationStarted(state: QueueState, job: RunningJob, startedAt: Timestamp): QueueStep {
+  const { jobId, epoch, gpu } = job
+  const reason = job.cancelRequested ? 'canceled' : job.orphaned ? 'orphaned' : undefined
+  const stop: QueueEffect[] = reason ? [{ do: 'stopGeneration', jobId, epoch, gpu, reason }] : []
+  if (job.startedAt !== undefined) return [state, stop]
+  return [
+    withRunning(state, { ...job, startedAt }),
+    [stored({ op: 'began', jobId, epoch, at: startedAt }), ...stop],
+  ]
+}
+
+function generationEnded(
+  state: QueueState,
+  job: RunningJob,
+  result: GenerationResult,
+  at: Timestamp,
+): QueueStep {
+  if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
+  switch (result.how) {
+    case 'completed':
+      return generated(state, job, at)
+    case 'neverBegan':
+      return release(state, job, at)
+    case 'failed':
+      return job.orphaned
+        ? orphanLost(state, job, at)
+        : attemptFailed(state, job, result.failure, at)
+    case 'lost':
+      return orphanLost(state, job, at)
+  }
+}
+
+function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  const failure: Failure = {
+    code: 'lost',
+    message: job.orphaned
+      ? 'What watched over the generation died, and ORPHAN_POLICY had it stopped.'
+      : 'The generation died together with what watched over it, so its end is unknown.',
+  }
+  return state.settings.orphanPolicy === 'fail'
+    ? finish(state, job, { status: 'error', failure }, at)
+    : attemptFailed(state, job, failure, at)
+}
+
+/** The GPU is free from here on; the file is made ready elsewhere. */
+function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  const { jobId, epoch, filename } = job
+  const { reading: _, ...rest } = job
+  return thenAssign(
+    [
+      withRunning(state, { ...rest, phase: 'converting', generatedAt: at }),
+      [stored({ op: 'generated', jobId, epoch, at }), { do: 'convert', jobId, epoch, filename }],
+    ],
+    at,
+  )
+}
+
+function attemptFailed(
+  state: QueueState,
+  job: RunningJob,
+  failure: Failure,
+  at: Timestamp,
+): QueueStep {
+  if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
+  const again = isRetryable(failure.code) && job.attempts < state.settings.maxAttempts
+  return again
+    ? release(state, job, at, failure)
+    : finish(state, job, { status: 'error', failure }, at)
+}
+
+/** Back to its old place in the queue. Only what failed counts as an attempt. */
+function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
+  if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
+  const { jobId, seq, epoch, gpu } = job
+  const attempts = failure ? job.attempts : job.attempts - 1
+  const { requestedFilename: filename } = job
+  const waiting = {
+    jobId,
+    seq,
+    epoch,
+    attempts,
+    ...(filename && { filename }),
+    ...(failure && { failedOn: gpu }),
+  }
+  const cause = failure ? { failure } : {}
+  return thenAssign(
+    [
+      enqueue({ ...state, running: withoutKey(state.running, jobId) }, waiting),
+      [
+        stored({ op: 'release', jobId, epoch, attempts, ...cause, at }),
+        { do: 'logStatus', jobId, status: 'queued', epoch, gpu, ...cause },
+      ],
+    ],
+    at,
+  )
+}
+
+function succeeded(
+  state: QueueState,
+  job: RunningJob,
+  video: Extract<Outcome, { status: 'success' }>['video'],
+  at: Timestamp,
+): QueueStep {
+  const [next, effects] = finish(state, job, { status: 'success', video }, at)
+  const generatedAt = job.generatedAt ?? at
+  const news = {
+    gpu: job.gpu,
+    generationSeconds: (generatedAt - job.claimedAt) / 1000,
+    conversionSeconds: (at - generatedAt) / 1000,
+  }
+  return [next, [...effects, { do: 'tellEta', news }]]
+}
+
+function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
+  const { jobId, epoch, gpu } = job
+  const over = forgetName(
+    { ...state, running: withoutKey(state.running, jobId) },
+    job.requestedFilename,
+  )
+  const [answered, answers] =
+    outcome.status === 'canceled' ? settleTickets(over, jobId) : dropFromTickets(over, jobId)
+  const cause = outcome.status === 'error' ? { failure: outcome.failure } : {}
+  return thenAssign(
+    [
+      answered,
+      [
+        stored({ op: 'finish', jobId, epoch, outcome, at }),
+        { do: 'discardWork', jobId },
+        ...answers,
+        { do: 'logStatus', jobId, status: outcome.status, epoch, gpu, ...cause },
+      ],
+    ],
+    at,
+  )
+}
+
+/** A new converter knows of nothing; one that does know drops what it has already. */
+export function resumeConversions(state: QueueState): QueueStep {
+  const converting = [...state.running.values()].filter(({ phase }) => phase === 'converting')
+  const effects = converting.map(({ jobId, epoch, filename, cancelRequested }) =>
+    cancelRequested
+      ? ({ do: 'abortConversion', jobId, epoch } as const)
+      : ({ do: 'convert', jobId, epoch, filename } as const),
+  )
+  return [state, effects]
+}
+
+/** Readings only go forward within an attempt, whatever order they come in. */
+function isBehind(a: RunningJob['reading'] & {}, b: RunningJob['reading'] & {}): boolean {
+  const lag = stages.indexOf(a.stage) - stages.indexOf(b.stage)
+  return lag < 0 || (lag === 0 && (a.step ?? 0) < (b.step ?? 0))
+}

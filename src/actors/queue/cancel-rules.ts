@@ -1,0 +1,129 @@
+/** How jobs are canceled, and who is told when they are. */
+import type { JobId, Timestamp } from '../../job.ts'
+import { get, values } from './ordered-map.ts'
+import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
+import {
+  dequeue,
+  forgetName,
+  type QueueStep,
+  stored,
+  without,
+  withoutKey,
+  withRunning,
+} from './queue-state.ts'
+
+export function cancel(
+  state: QueueState,
+  { selection, replyTo }: Extract<QueueCommand, { type: 'cancel' }>,
+  at: Timestamp,
+): QueueStep {
+  const selected =
+    'ids' in selection ? [...new Set(selection.ids)] : active(state, selection.status)
+  const queued = selected.filter((id) => get(state.seqOf, id) !== undefined)
+  const running = selected.filter((id) => state.running.has(id))
+  const known = new Set([...queued, ...running])
+  const rest = selected.filter((id) => !known.has(id))
+
+  let now = state
+  const effects: QueueEffect[] = []
+  for (const jobId of queued) {
+    const [next, more] = cancelQueued(now, jobId, at)
+    now = next
+    effects.push(...more)
+  }
+  for (const jobId of running) {
+    const [next, more] = cancelRunning(now, jobId, at)
+    now = next
+    effects.push(...more)
+  }
+  if (running.length === 0) {
+    const answer = { canceled: queued, canceling: [], rest }
+    return [now, [...effects, { do: 'answerCancel', to: replyTo, answer }]]
+  }
+  const ticket = now.nextTicket
+  const open: CancelTicket = { replyTo, waitingFor: new Set(running), canceled: queued, rest }
+  return [
+    { ...now, nextTicket: ticket + 1, tickets: new Map([...now.tickets, [ticket, open]]) },
+    [...effects, { do: 'expectCancel', ticket, withinMs: now.settings.cancelWaitMs }],
+  ]
+}
+
+function active(state: QueueState, status: readonly ('queued' | 'running')[]): JobId[] {
+  const queued = status.includes('queued')
+    ? [...values(state.waiting)].map(({ jobId }) => jobId)
+    : []
+  return status.includes('running') ? [...queued, ...state.running.keys()] : queued
+}
+
+function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {
+  const seq = get(state.seqOf, jobId)
+  const job = seq === undefined ? undefined : get(state.waiting, seq)
+  if (!job) return [state, []]
+  const { epoch } = job
+  return [
+    forgetName(dequeue(state, jobId, job.seq), job.filename),
+    [
+      stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
+      { do: 'discardWork', jobId },
+      { do: 'logStatus', jobId, status: 'canceled', epoch },
+    ],
+  ]
+}
+
+/** The wish is on disk before anything is stopped: from then on the job can only end as canceled. */
+function cancelRunning(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {
+  const job = state.running.get(jobId)
+  if (!job || job.cancelRequested) return [state, []]
+  const { epoch, gpu } = job
+  const stop: QueueEffect =
+    job.phase === 'generating'
+      ? { do: 'stopGeneration', jobId, epoch, gpu, reason: 'canceled' }
+      : { do: 'abortConversion', jobId, epoch }
+  return [
+    withRunning(state, { ...job, cancelRequested: true }),
+    [stored({ op: 'requestCancel', jobId, epoch, at }), stop],
+  ]
+}
+
+/** One of the jobs somebody waits for is canceled. */
+export function settleTickets(state: QueueState, jobId: JobId): QueueStep {
+  return updateTickets(state, jobId, (ticket) => ({
+    ...ticket,
+    canceled: [...ticket.canceled, jobId],
+  }))
+}
+
+/** A job that ended otherwise will never be canceled: nobody waits for it any longer. */
+export function dropFromTickets(state: QueueState, jobId: JobId): QueueStep {
+  return updateTickets(state, jobId, (ticket) => ({ ...ticket, rest: [...ticket.rest, jobId] }))
+}
+
+function updateTickets(
+  state: QueueState,
+  jobId: JobId,
+  note: (ticket: CancelTicket) => CancelTicket,
+): QueueStep {
+  const tickets = new Map(state.tickets)
+  const effects: QueueEffect[] = []
+  for (const [number, ticket] of state.tickets) {
+    if (!ticket.waitingFor.has(jobId)) continue
+    const noted = { ...note(ticket), waitingFor: without(ticket.waitingFor, jobId) }
+    tickets.set(number, noted)
+    if (noted.waitingFor.size > 0) continue
+    tickets.delete(number)
+    effects.push(answerTicket(noted))
+  }
+  return [{ ...state, tickets }, effects]
+}
+
+export function answerOverdueTicket(state: QueueState, number: number): QueueStep {
+  const ticket = state.tickets.get(number)
+  if (!ticket) return [state, []]
+  return [{ ...state, tickets: withoutKey(state.tickets, number) }, [answerTicket(ticket)]]
+}
+
+const answerTicket = ({ replyTo, canceled, waitingFor, rest }: CancelTicket): QueueEffect => ({
+  do: 'answerCancel',
+  to: replyTo,
+  answer: { canceled, canceling: [...waitingFor], rest },
+})

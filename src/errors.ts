@@ -10,6 +10,7 @@ export type RefusalCode =
   | 'video_not_found'
   | 'range_not_satisfiable'
   | 'precondition_failed'
+  | 'gpu_not_found'
   | 'filename_taken'
   | 'queue_full'
   | 'shutting_down'

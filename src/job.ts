@@ -73,11 +73,13 @@ export const failureCodes = [
   'gpu_error',
   'killed',
   'lost',
+  'unkillable',
   'timeout',
   'no_output',
   'truncated_output',
   'unexpected_output',
   'conversion_failed',
+  'disk_full',
 ] as const
 export type FailureCode = (typeof failureCodes)[number]
 
@@ -91,6 +93,27 @@ export type Failure = Readonly<{
 
 /** A running job generates on its GPU, then converts off it. */
 export type RunningPhase = 'generating' | 'converting'
+
+/** What is remembered of a GPU beyond the job it is at. */
+export type GpuHealth = Readonly<{
+  /** By an operator: it ends what it runs and takes nothing new. */
+  drained: boolean
+  /** Of different jobs, one after the other, the latest last; a generation that succeeds ends the row. */
+  failures: readonly Readonly<{ jobId: JobId; code: FailureCode; at: Timestamp }>[]
+  quarantine?: Quarantine
+}>
+
+/** Too many failures, or a process that survived SIGKILL: no job until it has proven itself. */
+export type Quarantine = Readonly<{
+  reason: 'failures' | 'unkillable'
+  since: Timestamp
+  /** When it gets one job to prove itself; absent: only when an operator says so. */
+  until?: Timestamp
+  /** How often in a row; each doubles the time. */
+  strikes: number
+  /** Its time is over, and the next job is its probe. */
+  probing: boolean
+}>
 
 /** How far a job has come. Each state holds exactly what is known by then. */
 export type JobState = Readonly<

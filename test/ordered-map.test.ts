@@ -22,7 +22,7 @@ const change: fc.Arbitrary<Change> = fc.record(
   { key, value: fc.string() },
   { requiredKeys: ['key'] },
 )
-const changes = fc.array(change, { maxLength: 200 })
+const changes = fc.array(change, { maxLength: 200, size: 'max' })
 
 describe('an ordered map', () => {
   it('holds what a plain array of entries would hold', () => {
@@ -43,7 +43,7 @@ describe('an ordered map', () => {
   })
 
   it('orders words as it orders numbers', () => {
-    const words = fc.uniqueArray(fc.string())
+    const words = fc.uniqueArray(fc.string(), { maxLength: 200, size: 'max' })
     fc.assert(
       fc.property(words, (words) => {
         const map = words.reduce<OrderedMap<string, string>>(
@@ -57,7 +57,7 @@ describe('an ordered map', () => {
 
   it('comes from sorted entries as if they had been set one by one', () => {
     const sorted = fc
-      .uniqueArray(key, { maxLength: 40 })
+      .uniqueArray(key, { maxLength: 40, size: 'max' })
       .map((keys) => keys.toSorted((a, b) => a - b).map((key) => [key, `value ${key}`] as const))
     fc.assert(
       fc.property(sorted, changes, key, (entries, changes, asked) => {
@@ -77,6 +77,7 @@ describe('an ordered map', () => {
         for (const change of changes) {
           map = apply(map, change)
           expect(depth(map)).toBeLessThanOrEqual(deepest(map))
+          expect(isBalanced(map)).toBe(true)
         }
       }),
     )
@@ -134,6 +135,15 @@ function applyPlainly(entries: Entries, { key, value }: Change): Entries {
 
 function depth<K extends string | number, V>(map: OrderedMap<K, V>): number {
   return map ? 1 + Math.max(depth(map.left), depth(map.right)) : 0
+}
+
+/** Neither side of any node weighs more than three times as much as the other, and sizes are true. */
+function isBalanced<K extends string | number, V>(map: OrderedMap<K, V>): boolean {
+  if (!map) return true
+  const { left, right } = map
+  const [light = 0, heavy = 0] = [size(left) + 1, size(right) + 1].toSorted((a, b) => a - b)
+  const isTrue = map.size === size(left) + size(right) + 1
+  return isTrue && heavy <= 3 * light && isBalanced(left) && isBalanced(right)
 }
 
 const deepest = (map: { size: number } | undefined): number =>

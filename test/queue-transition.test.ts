@@ -93,7 +93,7 @@ describe('a submission', () => {
 
   it('is refused when the service is closing, before and after it is prepared', () => {
     const queue = aQueue()
-    queue.tell({ type: 'close' })
+    queue.tell({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') })
     const submit = queue.tell({ type: 'submit', draft: aRequest(), replyTo: submitter })
     expect(answerOf(submit)).toMatchObject({ code: 'shutting_down' })
     expect(answerOf(queue.submits(1))).toMatchObject({ code: 'shutting_down' })
@@ -271,7 +271,7 @@ describe('a claim', () => {
     const queue = aQueue()
     queue.submits(1, 2)
     queue.gpuIsReady(gpu0)
-    queue.tell({ type: 'close' })
+    queue.tell({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') })
     expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([])
     expect(claimsIn(queue.generationEnds(1, completed))).toEqual([])
     expect(queue.waiting()).toEqual([2])
@@ -510,7 +510,7 @@ describe('a job whose attempt has failed', () => {
     queue.submits(1, 2, 3)
     queue.tell({ type: 'gpuGone', gpu: gpu0 })
     const failure = aFailure()
-    expect(queue.generationEnds(1, { how: 'failed', failure })).toEqual([
+    expect(queue.generationEnds(1, { how: 'failed', failure }).slice(2)).toEqual([
       {
         do: 'store',
         operation: {
@@ -543,10 +543,19 @@ describe('a job whose attempt has failed', () => {
     expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[1, gpu1]])
   })
 
-  it('is tried on the same GPU when no other is free', () => {
+  it('waits for another GPU if there is one, and lets those behind it go first', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2, 3)
+    expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[3, gpu0]])
+    expect(claimsIn(queue.generationEnds(2, completed))).toEqual([[1, gpu1]])
+  })
+
+  it('is tried on the same GPU when the others are drained', () => {
     const queue = aQueue()
     queue.gpusAreReady(gpu0, gpu1)
     queue.submits(1, 2)
+    queue.tell({ type: 'drainGpu', gpu: gpu1, replyTo: createPlace('operator') })
     expect(claimsIn(queue.generationEnds(1, failed()))).toEqual([[1, gpu0]])
   })
 
@@ -569,6 +578,7 @@ describe('a job whose attempt has failed', () => {
     'killed',
     'lost',
     'truncated_output',
+    'disk_full',
   ]
   it.each(
     failureCodes.map((code) => [code, again.includes(code) ? 'tried again' : 'over'] as const),
@@ -984,7 +994,12 @@ describe('a queue taken up from the store', () => {
     { phase: 'converting', generatedAt: midnight + 9 },
     { filename: 'a.mp4' },
   )
-  const stored: StoredQueue = { nextSeq: 6, waiting, running: [aRunningJob(1), converting] }
+  const stored: StoredQueue = {
+    nextSeq: 6,
+    waiting,
+    running: [aRunningJob(1), converting],
+    gpus: new Map(),
+  }
 
   it('has everything in its place', () => {
     const queue = aQueue({}, stored)
@@ -1069,7 +1084,7 @@ type Queue = ReturnType<typeof aQueue>
 function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
   let state = restoreQueue(
     { ...queueSettings, ...settings },
-    { nextSeq: 1, waiting: [], running: [], ...stored },
+    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), ...stored },
   )
   let now = midnight
 

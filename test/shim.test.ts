@@ -140,6 +140,7 @@ describe('the result of an attempt', () => {
   it('dies with its directory', async () => {
     const attempt = anAttempt({ script: untilGo })
     const shim = startShim(attempt)
+    await attempt.state()
     await attempt.worker('started')
 
     fs.rmSync(attempt.dir, { recursive: true })

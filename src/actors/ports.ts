@@ -3,6 +3,7 @@ import type {
   Attempt,
   Epoch,
   Failure,
+  GpuHealth,
   GpuId,
   Job,
   JobId,
@@ -14,7 +15,12 @@ import type {
 } from '../job.ts'
 
 /** One change to the record of one job; what carries an old epoch is refused by the store too. */
-export type StoreOperation = Readonly<
+export type StoreOperation = JobOperation | GpuOperation
+
+/** What is remembered of a GPU, as a whole. */
+export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: GpuHealth }>
+
+export type JobOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
     | { op: 'submit'; seq: number; request: VideoRequest }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
@@ -56,6 +62,7 @@ export type StoredQueue = Readonly<{
   /** In the order of submission. */
   waiting: readonly Job[]
   running: readonly Job[]
+  gpus: ReadonlyMap<GpuId, GpuHealth>
 }>
 
 export type JobFilter = Readonly<{
@@ -121,6 +128,8 @@ export type GenerationResult = Readonly<
   | { how: 'neverBegan' }
   /** It began, and its end was seen by nobody. */
   | { how: 'lost' }
+  /** A process of it has survived SIGKILL and may still hold the GPU. */
+  | { how: 'unkillable' }
 >
 
 /** ffprobe, ffmpeg and the way into `RESULTS_DIR`, step by step. */
@@ -156,3 +165,18 @@ export type PastAttempt = Readonly<{
   /** From the GPU being free to success. */
   conversionSeconds: number
 }>
+
+/** What is done for the disks besides working on them. */
+export type Housekeeping = {
+  /** Each place that is written to, though several may be on one disk. */
+  measure(): Promise<readonly Disk[]>
+  /** Backs up the database for this day (`2026-07-31`) unless that has been done. */
+  backUp(day: string): Promise<void>
+  /** Keeps back some room for what must be written on a full disk. */
+  restoreReserve(): Promise<void>
+}
+
+export type Disk = Readonly<{ path: string; freeBytes: number }>
+
+/** One thing that has to be so before jobs get anywhere; `detail` says what to do when it is not. */
+export type Check = Readonly<{ name: string; ok: boolean; detail: string }>

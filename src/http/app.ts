@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import { RefusalError } from '../errors.ts'
@@ -22,6 +23,8 @@ export type AppOptions = Readonly<{
   supervisor: ActorRef<SupervisorMessage>
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
+  measured: GpuRoutesOptions['measured']
+  installation(): Promise<readonly Check[]>
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
@@ -37,7 +40,7 @@ const largestBody = 256 * 1024
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, supervisor, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
+  const { queue, eta, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
   const render = createJobRenderer(eta, baseUrl)
   const request = generateSchema(task, maxFrames)
 
@@ -52,8 +55,8 @@ export function createApp(options: AppOptions) {
   )
   app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
   app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
-  app.route('/', gpuRoutes({ queue, supervisor, gpus: options.gpus, childOf: options.childOf }))
-  app.route('/', healthRoutes(supervisor, options.version))
+  app.route('/', gpuRoutes(options))
+  app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))
   app.notFound((c) => {
     const methods = methodsFor(app, c.req.path)

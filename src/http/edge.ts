@@ -29,6 +29,10 @@ export async function readJson(c: Context): Promise<unknown> {
   }
 }
 
+/** Of a request whose body may be left out. */
+export const readJsonIfAny = async (c: Context): Promise<unknown> =>
+  c.req.header('Content-Type') === undefined ? {} : readJson(c)
+
 export function orThrow<Answer>(answer: Answer | RefusalError): Exclude<Answer, RefusalError> {
   if (answer instanceof RefusalError) throw answer
   return answer as Exclude<Answer, RefusalError>

@@ -17,6 +17,7 @@ const problems = {
   video_not_found: { status: 404, title: 'There is no such video' },
   range_not_satisfiable: { status: 416, title: 'The file has no such range' },
   precondition_failed: { status: 412, title: 'The file is another one' },
+  gpu_not_found: { status: 404, title: 'There is no such GPU' },
   filename_taken: { status: 409, title: 'The file name is taken' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   shutting_down: { status: 503, title: 'The service is stopping' },

@@ -164,3 +164,14 @@ export const GpuParam = v.pipe(
   v.toNumber(),
   GpuId,
 )
+
+/** What becomes of the job when an operator restarts a GPU's actor. */
+export const RestartBody = v.strictObject(
+  {
+    job: v.optional(
+      v.picklist(['adopt', 'requeue', 'fail'], 'must be adopt, requeue or fail'),
+      'adopt',
+    ),
+  },
+  () => 'is not a known field',
+)

@@ -12,19 +12,57 @@ export async function listGpus({
 }: {
   timeoutMs?: number
 } = {}): Promise<NvidiaSmiAnswer> {
+  const answer = await run(['-L'], timeoutMs)
+  return answer.ok ? { ok: true, gpus: parseList(answer.stdout) } : answer
+}
+
+export type NvidiaReading = Readonly<{
+  uuid: string
+  memoryUsedMiB: number
+  memoryTotalMiB: number
+  utilizationPercent: number
+  temperatureC: number
+}>
+
+/** What the GPUs' own instruments say; empty when nvidia-smi does not. */
+export async function measureGpus(timeoutMs = 5_000): Promise<readonly NvidiaReading[]> {
+  const fields = 'uuid,memory.used,memory.total,utilization.gpu,temperature.gpu'
+  const answer = await run([`--query-gpu=${fields}`, '--format=csv,noheader,nounits'], timeoutMs)
+  if (!answer.ok) return []
+  return answer.stdout
+    .trim()
+    .split('\n')
+    .flatMap((line) => {
+      const [uuid = '', ...values] = line.split(',').map((value) => value.trim())
+      const [
+        used = Number.NaN,
+        total = Number.NaN,
+        utilization = Number.NaN,
+        temperature = Number.NaN,
+      ] = values.map(Number)
+      const numbers = [used, total, utilization, temperature]
+      if (numbers.some(Number.isNaN)) return []
+      const memory = { memoryUsedMiB: used, memoryTotalMiB: total }
+      return [{ uuid, ...memory, utilizationPercent: utilization, temperatureC: temperature }]
+    })
+}
+
+type Output = Readonly<{ ok: true; stdout: string } | { ok: false; why: string }>
+
+async function run(args: readonly string[], timeoutMs: number): Promise<Output> {
   try {
-    return await ask(timeoutMs)
+    return await ask(args, timeoutMs)
   } catch (error) {
     return { ok: false, why: `nvidia-smi could not be run: ${firstLine(String(error))}` }
   }
 }
 
-async function ask(timeoutMs: number): Promise<NvidiaSmiAnswer> {
+async function ask(args: readonly string[], timeoutMs: number): Promise<Output> {
   // Loading zx takes longer than the rest of a start, and most starts never get here.
   const { $, quote } = await import('zx/core')
 
   const timedOut = Promise.withResolvers<'timed out'>()
-  const run = $({
+  const running = $({
     nothrow: true,
     quiet: true,
     shell: '/bin/sh',
@@ -41,17 +79,17 @@ async function ask(timeoutMs: number): Promise<NvidiaSmiAnswer> {
       signalGroup(Number(pid), signal)
       timedOut.resolve('timed out')
     },
-  })`exec nvidia-smi -L`
+  })`exec nvidia-smi ${args}`
 
   // Not even SIGKILL ends a process that is stuck in the driver: nobody waits for its end.
-  const output = await Promise.race([run, timedOut.promise])
+  const output = await Promise.race([running, timedOut.promise])
   if (output === 'timed out') {
-    run.child?.unref()
-    run.child?.stdout?.destroy()
-    run.child?.stderr?.destroy()
+    running.child?.unref()
+    running.child?.stdout?.destroy()
+    running.child?.stderr?.destroy()
     return { ok: false, why: `nvidia-smi did not answer within ${timeoutMs / 1000} s` }
   }
-  if (output.exitCode === 0) return { ok: true, gpus: parseList(output.stdout) }
+  if (output.exitCode === 0) return { ok: true, stdout: output.stdout }
   if (output.exitCode === 127) return { ok: false, why: 'nvidia-smi is not installed' }
 
   const ending =

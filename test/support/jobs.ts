@@ -56,6 +56,8 @@ export const queueSettings: QueueSettings = {
   maxQueue: 100,
   maxConcurrentLoads: 8,
   orphanPolicy: 'adopt',
+  quarantineAfter: 1_000,
+  quarantineMs: 60_000,
   cancelWaitMs: 15_000,
 }
 

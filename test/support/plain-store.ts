@@ -1,8 +1,9 @@
 /** What the store keeps of jobs, as a plain list, and a strict eye on what may be done to it. */
 import { strict as assert } from 'node:assert'
-import type { StoredQueue, StoreOperation } from '../../src/actors/ports.ts'
+import type { JobOperation, StoredQueue, StoreOperation } from '../../src/actors/ports.ts'
 import type {
   Epoch,
+  GpuHealth,
   GpuId,
   Job,
   JobId,
@@ -38,6 +39,7 @@ type StoredAttempt = Readonly<{
 export function createPlainStore() {
   /** In the order in which they were taken, whatever `seq` says. */
   const jobs = new Map<JobId, StoredJob>()
+  const gpus = new Map<GpuId, GpuHealth>()
 
   const all = () => [...jobs.values()]
   const having = (status: JobStatus) => all().filter((job) => job.status === status)
@@ -53,10 +55,15 @@ export function createPlainStore() {
         nextSeq: Math.max(0, ...all().map(({ seq }) => seq)) + 1,
         waiting: having('queued').toSorted(bySeq).map(toJob),
         running: having('running').toSorted(bySeq).map(toJob),
+        gpus: new Map(gpus),
       }
     },
 
     apply(operation: StoreOperation): void {
+      if (operation.op === 'setGpuHealth') {
+        gpus.set(operation.gpu, operation.health)
+        return
+      }
       const { jobId, at } = operation
       if (operation.op === 'submit') {
         const { seq, request } = operation
@@ -88,7 +95,7 @@ export function createPlainStore() {
 
   function changeOf(
     job: StoredJob,
-    operation: Exclude<StoreOperation, { op: 'submit' | 'forgetVideo' }>,
+    operation: Exclude<JobOperation, { op: 'submit' | 'forgetVideo' }>,
   ): Partial<StoredJob> {
     const { at } = operation
     if (operation.op === 'claim') {

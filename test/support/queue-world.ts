@@ -293,7 +293,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   // --- what must be so ------------------------------------------------------------------------
 
   function checkClaim({ jobId, epoch, attempt, gpu }: Extract<StoreOperation, { op: 'claim' }>) {
-    const [oldest] = store.having('queued')
+    // One that has failed before may be waiting for another GPU than the one that is free.
+    const [oldest] = store.having('queued').filter((job) => job.jobId === jobId || !job.failures)
     assert.equal(jobId, oldest?.jobId, 'the oldest waiting job is claimed')
     assert(settings.gpus.includes(gpu), `GPU ${gpu} is not ours`)
     assert(gpuOf(gpu).incarnation > 0, `GPU ${gpu} has never been there`)
@@ -379,7 +380,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     )
     const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
     const mayClaim = state.open && silent.length < settings.maxConcurrentLoads
-    assert(!mayClaim || free.length === 0 || queued.length === 0, 'no GPU idles while jobs wait')
+    const fresh = queued.filter(({ failures }) => failures === 0)
+    assert(!mayClaim || free.length === 0 || fresh.length === 0, 'no GPU idles while jobs wait')
 
     for (const { waitingFor } of state.tickets.values()) {
       assert(waitingFor.size > 0)
@@ -432,7 +434,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       tellQueue({ type: 'speedsLearned', secondsPerJob })
     },
 
-    close: () => tellQueue({ type: 'close' }),
+    close: () =>
+      tellQueue({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') }),
 
     startGpu: (which: number) => withGpu(which, ({ up }) => !up, startGpu),
     readOrder: (which: number) => withGpu(which, ({ inbox }) => inbox.length > 0, readOrder),

@@ -58,7 +58,8 @@ export async function cleanUp(): Promise<void> {
   }
   for (const root of roots.splice(0)) {
     for (const pid of processesOf(root)) kill(pid)
-    fs.rmSync(root, { recursive: true, force: true })
+    // A worker dies a little after its shim, and may leave one more file until then.
+    fs.rmSync(root, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 })
   }
 }
 

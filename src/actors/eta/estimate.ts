@@ -2,6 +2,7 @@ import type { GpuId, JobId, Reading, Stage, Timestamp } from '../../job.ts'
 import type { PastAttempt } from '../ports.ts'
 import { get, rank } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
+import { isTrusted } from '../queue/queue-state.ts'
 import type { Estimate, EtaState } from './eta-protocol.ts'
 
 /** How many past attempts of a GPU its average is taken over. */
@@ -27,12 +28,12 @@ export const secondsPerJob = (past: EtaState['past']): ReadonlyMap<GpuId, number
 
 /**
  * Plays the queue forward over all GPUs with their own averages. Asked for many jobs, it plays once:
- * `starts` grows only as far as the furthest position asked for, and serves until the queue's
+ * `ends` grows only as far as the furthest position asked for, and serves until the queue's
  * running jobs or the history change.
  */
 export function createForecast(
   { past, defaultSeconds }: Pick<EtaState, 'past' | 'defaultSeconds'>,
-  queue: Pick<QueueSnapshot, 'running' | 'readyGpus'>,
+  queue: Pick<QueueSnapshot, 'settings' | 'running' | 'readyGpus' | 'gpuHealth'>,
   at: Timestamp,
 ) {
   const known = secondsPerJob(past)
@@ -41,15 +42,19 @@ export function createForecast(
   const all = [...past.values()].flat()
   const conversion = all.length ? average(all, 'conversionSeconds') : defaultConversionSeconds
 
-  const remaining = (job: RunningJob): number => {
+  /** Seconds until it is done, `elapsed` seconds after `at`. */
+  const remaining = (job: RunningJob, elapsed = 0): number => {
     const from = job.phase === 'converting' ? (job.generatedAt ?? at) : job.claimedAt
     const whole = job.phase === 'converting' ? conversion : ofGpu(job.gpu)
-    const left = Math.max(0, whole - (at - from) / 1000)
+    const left = Math.max(0, whole - (at - from) / 1000 - elapsed)
     return job.phase === 'converting' ? left : left + conversion
   }
 
   const busy = [...queue.running.values()].filter(({ phase }) => phase === 'generating')
-  const gpus = [...new Set([...queue.readyGpus.keys(), ...busy.map(({ gpu }) => gpu)])]
+  // Others end what they run, and get nothing more.
+  const gpus = queue.settings.gpus
+    .filter((gpu) => queue.readyGpus.has(gpu) || busy.some((job) => job.gpu === gpu))
+    .filter((gpu) => isTrusted(queue, gpu))
   const freeIn = new Map(
     gpus.map((gpu) => {
       const job = busy.find((running) => running.gpu === gpu)
@@ -100,7 +105,7 @@ export function estimateOf(
   const running = queue.running.get(jobId)
   if (running) {
     return {
-      etaSeconds: seconds(forecast.remaining(running) - elapsed),
+      etaSeconds: seconds(forecast.remaining(running, elapsed)),
       progress: progressOf(running),
     }
   }

@@ -49,9 +49,12 @@ export function etaBehaviour({
           return learn({ ...state, past: remember(state.past, attempt) })
         }
         case 'queueChanged': {
-          const { running, readyGpus } = message.queue
+          const { running, readyGpus, gpuHealth } = message.queue
           // New positions at the end of the queue change nothing for those before them.
-          const same = state.queue?.running === running && state.queue.readyGpus === readyGpus
+          const same =
+            state.queue?.running === running &&
+            state.queue.readyGpus === readyGpus &&
+            state.queue.gpuHealth === gpuHealth
           if (!same) forecast = undefined
           return { ...state, queue: message.queue }
         }

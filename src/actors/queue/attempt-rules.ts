@@ -4,6 +4,7 @@ import { type Failure, stages, type Timestamp } from '../../job.ts'
 import type { AttemptKey, GenerationResult, Outcome } from '../ports.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
+import { noteFailure, noteSuccess, noteUnkillable } from './gpu-rules.ts'
 import type { QueueEffect, QueueNews, QueueState, RunningJob } from './queue-protocol.ts'
 import {
   enqueue,
@@ -64,6 +65,7 @@ function generationEnded(
   result: GenerationResult,
   at: Timestamp,
 ): QueueStep {
+  if (result.how === 'unkillable') return unkillable(state, job, at)
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
   switch (result.how) {
     case 'completed':
@@ -79,14 +81,28 @@ function generationEnded(
   }
 }
 
+/** No `canceled` either, for that would say that nothing of it is left. */
+function unkillable(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  const failure: Failure = {
+    code: 'unkillable',
+    message:
+      'A process of the generation survived SIGKILL, as happens when the driver of a sick GPU hangs. ' +
+      'The GPU gets no more jobs until an operator resumes it; the machine may need a restart.',
+  }
+  const [noted, effects] = noteUnkillable(state, job.gpu, at)
+  const [next, more] = finish(noted, job, { status: 'error', failure }, at)
+  return [next, [...effects, ...more]]
+}
+
 function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  if (job.orphaned === 'giveBack') return release(state, job, at)
   const failure: Failure = {
     code: 'lost',
     message: job.orphaned
       ? 'What watched over the generation died, and ORPHAN_POLICY had it stopped.'
       : 'The generation died together with what watched over it, so its end is unknown.',
   }
-  return state.settings.orphanPolicy === 'fail'
+  return (job.orphaned ?? state.settings.orphanPolicy) === 'fail'
     ? finish(state, job, { status: 'error', failure }, at)
     : attemptFailed(state, job, failure, at)
 }
@@ -95,10 +111,15 @@ function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueSte
 function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
   const { jobId, epoch, filename } = job
   const { reading: _, ...rest } = job
+  const [noted, effects] = noteSuccess(state, job.gpu)
   return thenAssign(
     [
-      withRunning(state, { ...rest, phase: 'converting', generatedAt: at }),
-      [stored({ op: 'generated', jobId, epoch, at }), { do: 'convert', jobId, epoch, filename }],
+      withRunning(noted, { ...rest, phase: 'converting', generatedAt: at }),
+      [
+        ...effects,
+        stored({ op: 'generated', jobId, epoch, at }),
+        { do: 'convert', jobId, epoch, filename },
+      ],
     ],
     at,
   )
@@ -112,9 +133,11 @@ function attemptFailed(
 ): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
   const again = isRetryable(failure.code) && job.attempts < state.settings.maxAttempts
-  return again
-    ? release(state, job, at, failure)
-    : finish(state, job, { status: 'error', failure }, at)
+  const [noted, effects] = noteFailure(state, job, failure, at)
+  const [next, more] = again
+    ? release(noted, job, at, failure)
+    : finish(noted, job, { status: 'error', failure }, at)
+  return [next, [...effects, ...more]]
 }
 
 /** Back to its old place in the queue. Only what failed counts as an attempt. */

@@ -1,20 +1,25 @@
 /** Which waiting job gets which GPU, and when. */
 import { defaultFilename } from '../../filename.ts'
 import type { GpuId, Timestamp } from '../../job.ts'
-import { first } from './ordered-map.ts'
+import { values } from './ordered-map.ts'
 import type { QueueEffect, QueueState, RunningJob, WaitingJob } from './queue-protocol.ts'
-import { dequeue, generatingOn, type QueueStep, stored, withRunning } from './queue-state.ts'
+import {
+  dequeue,
+  generatingOn,
+  isUsable,
+  type QueueStep,
+  stored,
+  withRunning,
+} from './queue-state.ts'
 
 /** Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now. */
 export function assign(state: QueueState, at: Timestamp): QueueStep {
   let now = state
   const effects: QueueEffect[] = []
-  while (now.open) {
-    const head = first(now.waiting)?.value
-    if (!head || loading(now) >= now.settings.maxConcurrentLoads) break
-    const gpu = bestGpu(now, head)
-    if (gpu === undefined) break
-    const [next, more] = claim(now, head, gpu, at)
+  while (now.open && now.hasRoom && loading(now) < now.settings.maxConcurrentLoads) {
+    const match = nextMatch(now)
+    if (!match) break
+    const [next, more] = claim(now, match.job, match.gpu, at)
     now = next
     effects.push(...more)
   }
@@ -26,14 +31,29 @@ export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueSte
   return [next, [...effects, ...more]]
 }
 
-/** Of the free GPUs the one that will finish first by its own history; the lowest number breaks ties. */
-function bestGpu(state: QueueState, job: WaitingJob): GpuId | undefined {
-  const free = state.settings.gpus.filter(
-    (gpu) => state.readyGpus.has(gpu) && !generatingOn(state, gpu),
-  )
+/**
+ * The oldest waiting job for which a GPU is free. A job that failed on a GPU waits for another one,
+ * if there is another that may be given jobs at all; meanwhile those behind it may go first.
+ */
+function nextMatch(state: QueueState): { job: WaitingJob; gpu: GpuId } | undefined {
+  const usable = state.settings.gpus.filter((gpu) => isUsable(state, gpu))
+  const free = usable.filter((gpu) => !generatingOn(state, gpu))
+  if (free.length === 0) return undefined
+  for (const job of values(state.waiting)) {
+    const elsewhere = usable.some((gpu) => gpu !== job.failedOn)
+    const gpu = fastest(
+      state,
+      free.filter((candidate) => candidate !== job.failedOn || !elsewhere),
+    )
+    if (gpu !== undefined) return { job, gpu }
+  }
+  return undefined
+}
+
+/** The one that will finish first by its own history; the lowest number breaks ties. */
+function fastest(state: QueueState, gpus: readonly GpuId[]): GpuId | undefined {
   const seconds = (gpu: GpuId) => state.secondsPerJob.get(gpu) ?? averageOf(state.secondsPerJob)
-  const rating = (gpu: GpuId) => [gpu === job.failedOn ? 1 : 0, seconds(gpu), gpu] as const
-  return free.toSorted((a, b) => compare(rating(a), rating(b)))[0]
+  return gpus.toSorted((a, b) => seconds(a) - seconds(b) || a - b)[0]
 }
 
 function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): QueueStep {
@@ -73,11 +93,3 @@ const averageOf = (seconds: ReadonlyMap<GpuId, number>): number =>
   seconds.size === 0
     ? 0
     : [...seconds.values()].reduce((sum, value) => sum + value, 0) / seconds.size
-
-function compare(a: readonly number[], b: readonly number[]): number {
-  for (const [index, value] of a.entries()) {
-    const other = b[index] ?? 0
-    if (value !== other) return value - other
-  }
-  return 0
-}

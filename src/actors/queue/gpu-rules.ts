@@ -1,8 +1,25 @@
 /** Which GPUs are there, and which of them may be given work. */
-import type { Timestamp } from '../../job.ts'
-import { assign } from './claim-rules.ts'
-import type { QueueNews, QueueState, RunningJob } from './queue-protocol.ts'
-import { generatingOn, type QueueStep, withRunning } from './queue-state.ts'
+import { RefusalError } from '../../errors.ts'
+import { blamesGpu } from '../../failures.ts'
+import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../job.ts'
+import type { ActorRef } from '../actor.ts'
+import { thenAssign } from './claim-rules.ts'
+import type {
+  GpuUse,
+  QueueCommand,
+  QueueEffect,
+  QueueNews,
+  QueueState,
+  RunningJob,
+} from './queue-protocol.ts'
+import {
+  generatingOn,
+  gpuUse,
+  healthOf,
+  type QueueStep,
+  stored,
+  withRunning,
+} from './queue-state.ts'
 
 export function welcomeGpu(
   state: QueueState,
@@ -17,11 +34,116 @@ export function welcomeGpu(
     return [state, [{ do: 'stopGeneration', ...holding, gpu, reason: 'orphaned' }]]
   }
   const ready = { ...state, readyGpus: new Map([...state.readyGpus, [gpu, incarnation]]) }
-  if (!own) return assign(ready, at)
+  const { quarantine } = healthOf(ready, gpu)
+  if (!own) return thenAssign([ready, quarantine ? expectProbe(gpu, quarantine, at) : []], at)
 
   if (isOwn) return [ready, []]
   const { jobId, epoch } = own
+  const { orphanPolicy } = state.settings
   const adopted: RunningJob =
-    state.settings.orphanPolicy === 'adopt' ? own : { ...own, orphaned: true }
+    own.orphaned || orphanPolicy === 'adopt' ? own : { ...own, orphaned: orphanPolicy }
   return [withRunning(ready, adopted), [{ do: 'adoptGeneration', jobId, epoch, gpu }]]
 }
+
+/** An operator's word: it takes nothing new, or it is as good as new. */
+export function drainOrResume(
+  state: QueueState,
+  { type, gpu, replyTo }: Extract<QueueCommand, { type: 'drainGpu' | 'resumeGpu' }>,
+  at: Timestamp,
+): QueueStep {
+  if (!isKnown(state, gpu)) return [state, [unknownGpu(gpu, replyTo)]]
+  const health =
+    type === 'drainGpu'
+      ? { ...healthOf(state, gpu), drained: true }
+      : { drained: false, failures: [] }
+  const [next, effects] = withHealth(state, gpu, health)
+  const answer: QueueEffect = { do: 'answerGpu', to: replyTo, answer: gpuUse(next, gpu) }
+  return thenAssign([next, [...effects, answer]], at)
+}
+
+/** The job of a GPU is not to be adopted by the next incarnation of its actor. */
+export function disown(
+  state: QueueState,
+  { gpu, fate, replyTo }: Extract<QueueCommand, { type: 'disown' }>,
+): QueueStep {
+  if (!isKnown(state, gpu)) return [state, [unknownGpu(gpu, replyTo)]]
+  const own = generatingOn(state, gpu)
+  const next = own ? withRunning(state, { ...own, orphaned: fate }) : state
+  return [next, [{ do: 'answerGpu', to: replyTo, answer: gpuUse(next, gpu) }]]
+}
+
+/** One job after the other failing here speaks against the GPU, not against the jobs. */
+export function noteFailure(
+  state: QueueState,
+  { gpu, jobId }: RunningJob,
+  { code }: Failure,
+  at: Timestamp,
+): QueueStep {
+  if (!blamesGpu(code)) return [state, []]
+  const health = healthOf(state, gpu)
+  const others = health.failures.filter((failure) => failure.jobId !== jobId)
+  const failures = [...others, { jobId, code, at }].slice(-state.settings.quarantineAfter)
+  const isSick = failures.length >= state.settings.quarantineAfter || health.quarantine?.probing
+  if (!isSick) return withHealth(state, gpu, { ...health, failures })
+  const strikes = (health.quarantine?.strikes ?? 0) + 1
+  const until = at + Math.min(longestQuarantineMs, state.settings.quarantineMs * 2 ** (strikes - 1))
+  const quarantine: Quarantine = { reason: 'failures', since: at, until, strikes, probing: false }
+  const [next, effects] = withHealth(state, gpu, { ...health, failures, quarantine })
+  return [next, [...effects, ...expectProbe(gpu, quarantine, at)]]
+}
+
+/** A generation that ends well proves a GPU. */
+export function noteSuccess(state: QueueState, gpu: GpuId): QueueStep {
+  const { drained, failures, quarantine } = healthOf(state, gpu)
+  if (failures.length === 0 && !quarantine) return [state, []]
+  return withHealth(state, gpu, { drained, failures: [] })
+}
+
+/** Until an operator says otherwise: a second process beside the one that will not go may harm both. */
+export function noteUnkillable(state: QueueState, gpu: GpuId, at: Timestamp): QueueStep {
+  const health = healthOf(state, gpu)
+  const strikes = (health.quarantine?.strikes ?? 0) + 1
+  return withHealth(state, gpu, {
+    ...health,
+    quarantine: { reason: 'unkillable', since: at, strikes, probing: false },
+  })
+}
+
+export function startProbe(
+  state: QueueState,
+  { gpu, since }: Extract<QueueNews, { type: 'probeDue' }>,
+  at: Timestamp,
+): QueueStep {
+  const health = healthOf(state, gpu)
+  const { quarantine } = health
+  if (quarantine?.since !== since || quarantine.probing) return [state, []]
+  const probing = { ...health, quarantine: { ...quarantine, probing: true } }
+  return thenAssign(withHealth(state, gpu, probing), at)
+}
+
+const longestQuarantineMs = 60 * 60 * 1000
+
+function expectProbe(gpu: GpuId, quarantine: Quarantine, at: Timestamp): QueueEffect[] {
+  const { since, until, probing } = quarantine
+  if (until === undefined || probing) return []
+  return [{ do: 'expectProbe', gpu, since, withinMs: Math.max(0, until - at) }]
+}
+
+function withHealth(state: QueueState, gpu: GpuId, health: GpuHealth): QueueStep {
+  return [
+    { ...state, gpuHealth: new Map([...state.gpuHealth, [gpu, health]]) },
+    [stored({ op: 'setGpuHealth', gpu, health }), { do: 'logGpu', gpu, health }],
+  ]
+}
+
+const isKnown = (state: QueueState, gpu: GpuId): boolean =>
+  state.settings.gpus.includes(gpu) || generatingOn(state, gpu) !== undefined
+
+const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect => ({
+  do: 'answerGpu',
+  to,
+  answer: new RefusalError(
+    'gpu_not_found',
+    `This service has no GPU ${gpu}; GET /gpus lists them.`,
+  ),
+})

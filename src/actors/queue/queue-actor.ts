@@ -6,6 +6,7 @@ import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
+import { size } from './ordered-map.ts'
 import type {
   DeletedVideo,
   JobView,
@@ -17,7 +18,7 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { positionOf, restoreQueue } from './queue-state.ts'
+import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 
 export type QueueActorOptions = Readonly<{
@@ -213,6 +214,22 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         setTimeout(() => tell(self, { type: 'cancelOverdue', ticket }), withinMs).unref()
         break
       }
+      case 'expectProbe': {
+        const { gpu, since, withinMs } = effect
+        setTimeout(() => tell(self, { type: 'probeDue', gpu, since }), withinMs).unref()
+        break
+      }
+      case 'answerGpu':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerClosed':
+        tell(effect.to, 'closed')
+        break
+      case 'logGpu': {
+        const { gpu, health } = effect
+        log.warn({ gpu, ...health }, 'gpu health')
+        break
+      }
       case 'startGeneration':
       case 'adoptGeneration':
         order(effect, self)
@@ -232,7 +249,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       }
       case 'abortConversion': {
         const { jobId, epoch } = effect
-        tell(conversion, { type: 'abort', jobId, epoch })
+        // The same way as `convert`, which it would overtake otherwise.
+        withJob(jobId, self, () => tell(conversion, { type: 'abort', jobId, epoch }))
         break
       }
       case 'discardWork':
@@ -348,16 +366,17 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'describeGpus':
         tell(
           question.replyTo,
-          [...gpus.keys()].map((gpu) => {
-            const ready = state.readyGpus.has(gpu)
-            const job = [...state.running.values()].find(
-              (running) => running.gpu === gpu && running.phase === 'generating',
-            )
-            if (!job) return { gpu, ready }
-            const { jobId, reading } = job
-            return { gpu, ready, jobId, ...(reading && { reading }) }
-          }),
+          [...gpus.keys()].map((gpu) => gpuUse(state, gpu)),
         )
+        break
+      case 'describeQueue':
+        tell(question.replyTo, {
+          open: state.open,
+          hasRoom: state.hasRoom,
+          waiting: size(state.waiting),
+          running: state.running.size,
+          usableGpus: settings.gpus.filter((gpu) => isUsable(state, gpu)),
+        })
         break
       default:
         question satisfies never
@@ -379,6 +398,7 @@ const questions: Record<QueueQuestion['type'], true> = {
   lookup: true,
   findVideo: true,
   describeGpus: true,
+  describeQueue: true,
 }
 const isQuestion = (message: QueueMessage): message is QueueQuestion => message.type in questions
 
@@ -387,6 +407,9 @@ const commands: Record<QueueCommand['type'], true> = {
   admit: true,
   cancel: true,
   deleteVideos: true,
+  drainGpu: true,
+  resumeGpu: true,
+  disown: true,
   close: true,
 }
 const isNews = (message: QueueCommand | QueueNews): message is QueueNews =>

@@ -3,6 +3,7 @@ import type {
   Attempt,
   Epoch,
   Failure,
+  GpuHealth,
   GpuId,
   Job,
   JobId,
@@ -34,8 +35,12 @@ export type QueueCommand = Readonly<
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Asks<readonly DeletedVideo[]>)
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
-  /** Takes nothing new and claims nothing more. */
-  | { type: 'close' }
+  /** The next of these changes what a GPU may be given; answered with what is then known of it. */
+  | ({ type: 'drainGpu' | 'resumeGpu'; gpu: GpuId } & Asks<GpuUse | RefusalError>)
+  /** Before an operator restarts a GPU's actor: its job is not to be adopted but given back, or failed. */
+  | ({ type: 'disown'; gpu: GpuId; fate: 'giveBack' | 'fail' } & Asks<GpuUse | RefusalError>)
+  /** Takes nothing new and claims nothing more; answered when what `mode` wants to wait for is over. */
+  | ({ type: 'close'; mode: CloseMode } & Asks<'closed'>)
 >
 
 /** News, in the past tense. What concerns an attempt names its job and epoch. */
@@ -47,6 +52,9 @@ export type QueueNews = Readonly<
   | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
+  | { type: 'probeDue'; gpu: GpuId; since: Timestamp }
+  /** Whether there is room on every disk that is written. */
+  | { type: 'roomChecked'; hasRoom: boolean }
   | { type: 'conversionReady' }
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
@@ -69,6 +77,7 @@ export type QueueQuestion = Readonly<
   | ({ type: 'lookup'; prompt: string; limit: number } & Asks<readonly JobView[]>)
   | ({ type: 'findVideo'; filename: string } & Asks<Job | undefined>)
   | ({ type: 'describeGpus' } & Asks<readonly GpuUse[]>)
+  | ({ type: 'describeQueue' } & Asks<QueueSummary>)
 >
 
 export type QueueMessage = QueueCommand | QueueNews | QueueQuestion
@@ -108,7 +117,27 @@ export type JobDetail = JobView & Readonly<{ attempts: readonly Attempt[] }>
 export type JobViewPage = Readonly<{ jobs: readonly JobView[]; hasMore: boolean }>
 
 /** What the queue knows of a GPU. */
-export type GpuUse = Readonly<{ gpu: GpuId; ready: boolean; jobId?: JobId; reading?: Reading }>
+export type GpuUse = Readonly<{
+  gpu: GpuId
+  /** Its actor is there. */
+  ready: boolean
+  health: GpuHealth
+  jobId?: JobId
+  reading?: Reading
+}>
+
+/** `detach`: generations go on in their shims. `drain`: they are waited for. `kill`: they are stopped. */
+export type CloseMode = 'detach' | 'drain' | 'kill'
+
+/** Whether jobs get anywhere, and if not why. */
+export type QueueSummary = Readonly<{
+  open: boolean
+  hasRoom: boolean
+  waiting: number
+  running: number
+  /** GPUs that may be given a job now or after the one they have. */
+  usableGpus: readonly GpuId[]
+}>
 
 export type WaitingJob = Readonly<{
   jobId: JobId
@@ -135,8 +164,8 @@ export type RunningJob = Readonly<{
   startedAt?: Timestamp
   generatedAt?: Timestamp
   cancelRequested: boolean
-  /** Its owner died and `ORPHAN_POLICY` wants it stopped rather than adopted. */
-  orphaned?: true
+  /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
+  orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
 }>
 
@@ -147,6 +176,10 @@ export type QueueSettings = Readonly<{
   maxConcurrentLoads: number
   /** What becomes of a running job whose generation is lost. */
   orphanPolicy: 'adopt' | 'requeue' | 'fail'
+  /** Failures of different jobs in a row that put a GPU into quarantine. */
+  quarantineAfter: number
+  /** How long for the first time; doubled each time up to an hour. */
+  quarantineMs: number
   /** How long an answer to a cancel may be waited for. */
   cancelWaitMs: number
 }>
@@ -154,6 +187,10 @@ export type QueueSettings = Readonly<{
 export type QueueState = Readonly<{
   settings: QueueSettings
   open: boolean
+  /** Somebody waits for the end of what runs. */
+  closing?: Readonly<{ mode: CloseMode; replyTo: ActorRef<'closed'> }>
+  /** On every disk that is written; without it nothing is taken or claimed. */
+  hasRoom: boolean
   nextSeq: number
   nextTicket: number
   /** In the order of submission, which is the order of the queue. */
@@ -164,6 +201,7 @@ export type QueueState = Readonly<{
   names: OrderedMap<string, JobId>
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
+  gpuHealth: ReadonlyMap<GpuId, GpuHealth>
   secondsPerJob: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
 }>
@@ -179,7 +217,7 @@ export type CancelTicket = Readonly<{
 /** What others may see of the queue: it never changes, so it is handed over as it is. */
 export type QueueSnapshot = Pick<
   QueueState,
-  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus'
+  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus' | 'gpuHealth'
 >
 
 export type QueueEffect = Readonly<
@@ -188,6 +226,10 @@ export type QueueEffect = Readonly<
   | { do: 'answerSubmit'; to: ActorRef<JobView | RefusalError>; answer: JobView | RefusalError }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
+  | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
+  | { do: 'answerGpu'; to: ActorRef<GpuUse | RefusalError>; answer: GpuUse | RefusalError }
+  | { do: 'answerClosed'; to: ActorRef<'closed'> }
+  | { do: 'logGpu'; gpu: GpuId; health: GpuHealth }
   | ({ do: 'startGeneration' | 'adoptGeneration'; gpu: GpuId } & AttemptKey)
   | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
   | ({ do: 'convert' } & Omit<Conversion, 'request'>)

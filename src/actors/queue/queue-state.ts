@@ -1,8 +1,9 @@
 /** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
-import type { GpuId, Job, JobId } from '../../job.ts'
+import type { GpuHealth, GpuId, Job, JobId } from '../../job.ts'
 import type { StoredQueue } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
+  GpuUse,
   QueueEffect,
   QueueSettings,
   QueueState,
@@ -22,6 +23,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
   return {
     settings,
     open: true,
+    hasRoom: true,
     nextSeq: stored.nextSeq,
     nextTicket: 1,
     waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),
@@ -31,8 +33,35 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
     readyGpus: new Map(),
+    gpuHealth: stored.gpus,
     secondsPerJob: new Map(),
     tickets: new Map(),
+  }
+}
+
+const wellHealth: GpuHealth = { drained: false, failures: [] }
+
+export const healthOf = ({ gpuHealth }: Pick<QueueState, 'gpuHealth'>, gpu: GpuId): GpuHealth =>
+  gpuHealth.get(gpu) ?? wellHealth
+
+/** Neither drained nor in quarantine: it may be given jobs. */
+export function isTrusted(state: Pick<QueueState, 'gpuHealth'>, gpu: GpuId): boolean {
+  const { drained, quarantine } = healthOf(state, gpu)
+  return !drained && (quarantine === undefined || quarantine.probing)
+}
+
+/** Its actor is there as well: it may be given a job now, or after the one it has. */
+export const isUsable = (state: Pick<QueueState, 'gpuHealth' | 'readyGpus'>, gpu: GpuId): boolean =>
+  state.readyGpus.has(gpu) && isTrusted(state, gpu)
+
+export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
+  const job = generatingOn(state, gpu)
+  return {
+    gpu,
+    ready: state.readyGpus.has(gpu),
+    health: healthOf(state, gpu),
+    ...(job && { jobId: job.jobId }),
+    ...(job?.reading && { reading: job.reading }),
   }
 }
 

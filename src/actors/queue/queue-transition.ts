@@ -1,8 +1,9 @@
 import type { Timestamp } from '../../job.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
-import { welcomeGpu } from './gpu-rules.ts'
-import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
+import { assign } from './claim-rules.ts'
+import { disown, drainOrResume, startProbe, welcomeGpu } from './gpu-rules.ts'
+import type { CloseMode, QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored, withoutGpu } from './queue-state.ts'
 import { admit, prepare } from './submit-rules.ts'
 
@@ -12,6 +13,14 @@ export function transition(
   message: QueueCommand | QueueNews,
   at: Timestamp,
 ): QueueStep {
+  const [next, effects] = decide(state, message, at)
+  const { closing } = next
+  if (!closing || !isOver(next, closing.mode)) return [next, effects]
+  const { closing: _, ...closed } = next
+  return [closed, [...effects, { do: 'answerClosed', to: closing.replyTo }]]
+}
+
+function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timestamp): QueueStep {
   switch (message.type) {
     case 'submit':
       return prepare(state, message)
@@ -35,7 +44,16 @@ export function transition(
         ],
       ]
     case 'close':
-      return [{ ...state, open: false }, []]
+      return close(state, message)
+    case 'drainGpu':
+    case 'resumeGpu':
+      return drainOrResume(state, message, at)
+    case 'disown':
+      return disown(state, message)
+    case 'probeDue':
+      return startProbe(state, message, at)
+    case 'roomChecked':
+      return assign({ ...state, hasRoom: message.hasRoom }, at)
     case 'gpuReady':
       return welcomeGpu(state, message, at)
     case 'gpuGone':
@@ -49,4 +67,33 @@ export function transition(
     default:
       return onAttempt(state, message, at)
   }
+}
+
+/** Nothing is claimed any more; what runs goes on, or is stopped and given back as if never begun. */
+function close(
+  state: QueueState,
+  { mode, replyTo }: Extract<QueueCommand, { type: 'close' }>,
+): QueueStep {
+  const closing = { ...state, open: false, closing: { mode, replyTo } }
+  if (mode !== 'kill') return [closing, []]
+  const generating = [...state.running.values()].filter(({ phase }) => phase === 'generating')
+  const running = new Map(state.running)
+  for (const job of generating) running.set(job.jobId, { ...job, orphaned: 'giveBack' })
+  return [
+    { ...closing, running },
+    generating.map(({ jobId, epoch, gpu }) => ({
+      do: 'stopGeneration',
+      jobId,
+      epoch,
+      gpu,
+      reason: 'orphaned',
+    })),
+  ]
+}
+
+function isOver({ running }: QueueState, mode: CloseMode): boolean {
+  if (mode === 'detach') return true
+  const left = [...running.values()]
+  // A conversion that is cut off is made anew by the next start, from the generation's file.
+  return mode === 'drain' ? left.length === 0 : left.every(({ phase }) => phase === 'converting')
 }

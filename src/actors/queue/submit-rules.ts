@@ -52,9 +52,15 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
   )
 }
 
-function refuseSubmit({ open, waiting, settings }: QueueState): RefusalError | undefined {
+function refuseSubmit({ open, hasRoom, waiting, settings }: QueueState): RefusalError | undefined {
   if (!open)
     return new RefusalError('shutting_down', 'The service is stopping and takes no new jobs.')
+  if (!hasRoom) {
+    return new RefusalError(
+      'disk_full',
+      'There is too little room on the disk (MIN_FREE_DISK_MB) to take a job; make room, or try again later.',
+    )
+  }
   if (size(waiting) < settings.maxQueue) return undefined
   return new RefusalError(
     'queue_full',

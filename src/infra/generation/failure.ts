@@ -1,4 +1,5 @@
 /** Tells what went wrong with a generation, from how its process ended and what it said last. */
+import { saysDiskFull } from '../../failures.ts'
 import type { Failure, FailureCode } from '../../job.ts'
 
 export type GenerationExit = Readonly<{
@@ -20,18 +21,24 @@ export type Evidence = Readonly<{
   finished: boolean
   /** A line of stderr that explains a failure even if others came after it. */
   errorLine?: string
+  /** There was no room left when it ended. Then what it tried to say about that may be lost too. */
+  diskFull?: boolean
 }>
 
 /** What went wrong, or undefined when the exit itself is clean (the file must still be checked). */
 export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure | undefined {
   const { code, signal, error, reason } = exit
-  const { saveError, lastLine, errorLine } = evidence
+  const { saveError, lastLine, errorLine, diskFull } = evidence
 
+  if (error !== null && saysDiskFull(error)) return failure('disk_full', roomRanOut, error)
   if (error !== null) return failure('environment_broken', notStarted, error)
   if (reason === 'timeout') return failure('timeout', tookTooLong, lastLine)
   if (code === 0) {
     if (saveError === undefined) return undefined
     if (outOfMemory.test(saveError)) return failure('out_of_memory', memoryRanOut, saveError)
+    if (diskFull || saysDiskFull(saveError)) {
+      return failure('disk_full', roomRanOut, saveError || undefined)
+    }
     return failure('no_output', notSaved, saveError || undefined)
   }
   if (reason !== null) return failure('killed', `The generation was stopped (${reason})`, lastLine)
@@ -39,6 +46,7 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
   if (code === 2 && !(lastLine && scriptMissing.test(lastLine))) {
     return failure('invalid_arguments', argumentsRefused, lastLine)
   }
+  if (lastLine && saysDiskFull(lastLine)) return failure('disk_full', roomRanOut, lastLine)
   for (const sign of signs) {
     for (const line of [lastLine, errorLine, saveError]) {
       if (line && sign.pattern.test(line)) return failure(sign.code, sign.meaning, line)
@@ -49,6 +57,7 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
     return failure('killed', `The generation was ended by ${signal}`, lastLine)
   }
   if (code === null) return failure('lost', 'Nobody saw how the generation ended', lastLine)
+  if (diskFull) return failure('disk_full', roomRanOut, lastLine)
   return failure('generation_failed', `generate.py failed with exit code ${code}`, lastLine)
 
   function failure(failureCode: FailureCode, meaning: string, line: string | undefined): Failure {
@@ -101,6 +110,7 @@ const gpuFault =
 const memoryRanOut =
   'The GPU ran out of memory; put --offload_model True --convert_model_dtype --t5_cpu into ' +
   'WAN_EXTRA_ARGS, or ask for fewer frames'
+const roomRanOut = 'A disk was full; make room where DATA_DIR and RESULTS_DIR are'
 const notStarted = 'The generation could not be started; check WAN_PYTHON and WAN_DIR'
 const tookTooLong =
   'The generation was stopped because it took too long; raise JOB_TIMEOUT_S, or ask for fewer ' +

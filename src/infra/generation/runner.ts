@@ -11,12 +11,14 @@ import type {
 import type { Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { attemptDirectory, type DataDirectory, logOf, videoOf } from '../data-directory.ts'
+import { hasNoRoom } from '../free-space.ts'
 import { commandFor, environmentFor, type WanSetup } from './command.ts'
 import { classifyExit } from './failure.ts'
 import { followOutput } from './output-follower.ts'
 import { createOutputReader } from './output-reader.ts'
 import {
   connectToShim,
+  killShim,
   lastWordsOfShim,
   readExit,
   revoke,
@@ -39,6 +41,9 @@ export type RunnerOptions = Readonly<{
 
 /** How soon a shim that did not answer is tried again. */
 const reconnectMs = 25
+
+/** A stop that has had no effect so long after the grace is carried out by ourselves. */
+const afterGraceMs = 3_000
 
 /** A shim that has begun but not said who it is by then has died in between. */
 const beginningMs = 5_000
@@ -94,6 +99,7 @@ function observe(
     stop(reason, graceMs) {
       stopOrder ??= { reason, graceMs }
       connection?.stop(stopOrder.reason, graceMs)
+      setTimeout(() => void force(), graceMs + afterGraceMs).unref()
     },
     detach() {
       over = true
@@ -106,7 +112,9 @@ function observe(
     handle,
     /** `shimEnded`: only of a shim that is our own child. */
     begin(shimEnded?: Promise<string | undefined>): void {
-      void shimEnded?.then((cannotStart) => (cannotStart ? giveUp(cannotStart) : shimGone()))
+      void shimEnded
+        ?.then((cannotStart) => (cannotStart ? giveUp(cannotStart) : shimGone()))
+        .catch((error: unknown) => giveUp(error instanceof Error ? error.message : String(error)))
       seek(shimEnded === undefined)
     },
     giveUp,
@@ -185,16 +193,26 @@ function observe(
     })
   }
 
+  /** The shim does not answer, or its worker does not die: without the shim there is an end at least. */
+  async function force(): Promise<void> {
+    if (over || ending) return
+    log.warn(fields, 'the shim did not stop its generation and is killed')
+    await killStrays(order)
+    await killShim(attemptDir)
+  }
+
   async function end(exit: ShimExit): Promise<void> {
     if (over || ending) return
     ending = true
     started(exit.startedAt)
     const { code, signal, strays, unreaped } = exit
     log.info({ ...fields, code, signal, strays, unreaped }, 'generation ended')
+    const diskFull = hasNoRoom(attemptDir)
     const evidence = await output?.finish()
     // Whoever had it stopped is told when no process of it is left, the shim included.
     if (stopOrder) await shimEnds(attemptDir)
-    const failure = classifyExit(exit, evidence ?? { finished: false })
+    if (unreaped > 0) return finish({ how: 'unkillable' })
+    const failure = classifyExit(exit, { finished: false, ...evidence, diskFull })
     finish(failure ? { how: 'failed', failure } : { how: 'completed' })
   }
 
@@ -205,7 +223,7 @@ function observe(
     log.warn({ ...fields, unkillable }, 'generation lost')
     if (existsSync(attemptDir)) started(Date.now())
     await output?.finish()
-    finish({ how: 'lost' })
+    finish({ how: unkillable > 0 ? 'unkillable' : 'lost' })
   }
 
   function giveUp(why: string): void {

@@ -159,6 +159,13 @@ export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | '
   return boot === bootId() && startOf(shim.pid) === shim.start ? 'alive' : 'dead'
 }
 
+/** Only the shim itself, and no later process with its number. */
+export async function killShim(attemptDir: string): Promise<void> {
+  const parsed = v.safeParse(ShimState, await readJson(join(attemptDir, 'state.json')))
+  if (!parsed.success || (await shimLife(attemptDir)) !== 'alive') return
+  process.kill(parsed.output.shim.pid, 'SIGKILL')
+}
+
 /** A shim that has told its end needs some milliseconds to go; resolves when it has, or soon after. */
 export async function shimEnds(attemptDir: string): Promise<void> {
   for (let tries = 0; tries < 200 && (await shimLife(attemptDir)) === 'alive'; tries++) {

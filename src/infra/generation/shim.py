@@ -32,10 +32,14 @@ SWEEP_AGAIN_S = 0.05
 WRITE_AGAIN_S = 1
 LONGEST_LINE = 64 * 1024
 MOST_CLIENTS = 64
+MOST_DEAD_AT_ONCE = 256
 NEVER = float('inf')
 
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>: Python knows neither these nor prctl
 PR_SET_CHILD_SUBREAPER = 36
+
+CAUGHT = (signal.SIGCHLD, signal.SIGTERM)
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def main():
@@ -187,7 +191,7 @@ class Shim:
         Each is looked at before it is collected: until then the worker's pid, which is its group's
         number too, belongs to it even in death, so that killing the group can't hit a stranger.
         """
-        while True:
+        for _ in range(MOST_DEAD_AT_ONCE):
             try:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -200,6 +204,8 @@ class Shim:
                 os.waitpid(dead.si_pid, 0)
                 if self.end and dead.si_status == signal.SIGKILL and dead.si_code != os.CLD_EXITED:
                     self.strays += 1
+        os.kill(os.getpid(), signal.SIGCHLD)  # the rest later: whoever else waits has a turn first
+        return True
 
     def reap_worker(self):
         if self.verdict is not None:
@@ -215,8 +221,8 @@ class Shim:
             self.end['code'] = os.WEXITSTATUS(status)
 
     def sweep(self):
-        """Kills our children, upon which theirs become ours, until there are none. Nothing escapes
-        this: no new session, no daemon's double fork, no cleared environment."""
+        """Kills our children, upon which theirs become ours, until there are none. No new session,
+        double fork or cleared environment lets a process escape this."""
         for pid in children():
             kill(os.kill, pid, signal.SIGKILL)
         if not self.reap():
@@ -441,10 +447,6 @@ def become_worker(shim, report, cookie, cwd, argv):
         os.write(report, f'cannot {doing}: {why}'.encode('utf-8', 'replace')[:4096])
     finally:
         os._exit(127)
-
-
-CAUGHT = (signal.SIGCHLD, signal.SIGTERM)
-IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def catch_signals():

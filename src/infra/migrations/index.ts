@@ -1,4 +1,8 @@
 import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
+import * as createGpu from './002-create-gpu.ts'
 
 /** In order; a migration stays as it is once released. */
-export const migrations = { '001-create-job-and-attempt': createJobAndAttempt }
+export const migrations = {
+  '001-create-job-and-attempt': createJobAndAttempt,
+  '002-create-gpu': createGpu,
+}

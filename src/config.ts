@@ -1,6 +1,6 @@
 /** Configuration: one value, read once, by main. `docs/configuration.md` says the same in words. */
 import { availableParallelism, totalmem } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
 import { wanTaskNames } from './wan-tasks.ts'
 
@@ -67,12 +67,19 @@ const Env = v.object({
     v.picklist(['adopt', 'requeue', 'fail'], 'must be adopt, requeue or fail'),
     'adopt',
   ),
+  QUARANTINE_AFTER: v.optional(wholeNumber(1, 1_000), '3'),
+  QUARANTINE_S: v.optional(wholeNumber(1, 86_400), '60'),
+  SHUTDOWN: v.optional(
+    v.picklist(['detach', 'drain', 'kill'], 'must be detach, drain or kill'),
+    'detach',
+  ),
   GRACE_MS: v.optional(wholeNumber(0, 600_000), '5000'),
   JOB_TIMEOUT_S: v.optional(wholeNumber(1, 1_000_000), '7200'),
   MAX_CONCURRENT_LOADS: v.optional(wholeNumber(1, 1_000)),
   MAX_CONVERSIONS: v.optional(wholeNumber(1, 1_000), defaultConversions),
   MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
   MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
+  MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
   DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
   FAULT_INJECTION: v.optional(v.picklist(['0', '1'], 'must be 0 or 1'), '0'),
@@ -104,6 +111,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 
 function toConfig(env: v.InferOutput<typeof Env>) {
   const dataDir = resolve(env.DATA_DIR)
+  const stateDb = resolve(env.STATE_DB ?? join(dataDir, 'state.db'))
   return {
     host: env.HOST,
     port: env.PORT,
@@ -113,8 +121,11 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       workDir: join(dataDir, 'work'),
       resultsDir: resolve(env.RESULTS_DIR ?? join(dataDir, 'results')),
       logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
-      stateDb: resolve(env.STATE_DB ?? join(dataDir, 'state.db')),
+      stateDb,
     },
+    backupsDir: join(dataDir, 'backups'),
+    /** On the disk of the database, or it would be of no use to it. */
+    reserve: join(dirname(stateDb), 'reserve'),
     gpuIds: env.GPU_IDS,
     nvidiaVisibleDevices: env.NVIDIA_VISIBLE_DEVICES,
     wan: {
@@ -127,12 +138,16 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     fit720: env.FIT_720,
     maxAttempts: env.MAX_ATTEMPTS,
     orphanPolicy: env.ORPHAN_POLICY,
+    quarantineAfter: env.QUARANTINE_AFTER,
+    quarantineMs: env.QUARANTINE_S * 1000,
+    shutdown: env.SHUTDOWN,
     graceMs: env.GRACE_MS,
     jobTimeoutMs: env.JOB_TIMEOUT_S * 1000,
     maxConcurrentLoads: env.MAX_CONCURRENT_LOADS ?? loadsThatFit(),
     maxConversions: env.MAX_CONVERSIONS,
     maxQueue: env.MAX_QUEUE,
     maxFrames: env.MAX_FRAMES,
+    minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION === '1',
     logLevel: env.LOG_LEVEL,

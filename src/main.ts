@@ -12,22 +12,33 @@ import { etaBehaviour } from './actors/eta/eta-actor.ts'
 import type { EtaMessage } from './actors/eta/eta-protocol.ts'
 import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from './actors/gpu/gpu-protocol.ts'
+import { janitorBehaviour } from './actors/janitor/janitor-actor.ts'
+import type { JanitorMessage } from './actors/janitor/janitor-protocol.ts'
 import { type QueueMail, queueBehaviour } from './actors/queue/queue-actor.ts'
 import { child, startSupervisor } from './actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from './actors/supervisor/supervisor-protocol.ts'
 import { readConfig } from './config.ts'
 import { createApp } from './http/app.ts'
+import { createBackups } from './infra/backups.ts'
 import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
+import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
+import { createGpuMeter } from './infra/gpu-meter.ts'
 import { detectGpus, type Gpu } from './infra/gpus.ts'
+import { createHousekeeping } from './infra/housekeeping.ts'
+import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
+import { createReserve } from './infra/reserve.ts'
 import { createVideoFiles, createVideoTools } from './infra/video-tools.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
 
 /** Answers to a cancel wait this much longer than a process is given to end by itself. */
 const afterGraceMs = 10_000
+
+/** As long as a timer of Node's can be: somebody waits as long as it takes. */
+const longestTimerMs = 2 ** 31 - 1
 
 /** How long open requests may take to end before the service leaves without them. */
 const goodbyeMs = 1_000
@@ -53,14 +64,20 @@ async function main(): Promise<void> {
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
   createDirectories(config.data)
-  const db = openDatabase(config.data.stateDb)
-  await migrateToLatest(db)
-  const store = createJobStore(db)
+  const reserve = createReserve(config.reserve)
+  const database = openDatabase(config.data.stateDb, {
+    mustHaveJobs: await hasFilesOfJobs(config.data, config.backupsDir),
+    makeRoom: reserve.release,
+  })
+  const backups = createBackups(config.backupsDir, database)
+  await migrateToLatest(database.db, backups.beforeMigration)
+  const store = createJobStore(database.db, reserve)
   const owned = [...gpus, ...formerGpus(gpus, (await store.load()).running)]
 
   const queue = createPlace<QueueMail>('queue')
   const eta = createPlace<EtaMessage>('eta')
   const conversion = createPlace<ConversionMessage>('conversion')
+  const janitor = createPlace<JanitorMessage>('janitor')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
 
   const { data, wan, graceMs, jobTimeoutMs } = config
@@ -92,6 +109,10 @@ async function main(): Promise<void> {
         const tools = createVideoTools({ data, fit: config.fit720 })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
       }),
+      child(system, janitor, () => {
+        const housekeeping = createHousekeeping({ data, backups, reserve })
+        return janitorBehaviour({ housekeeping, queue, minFreeBytes: config.minFreeBytes, log })
+      }),
       ...owned.map(({ id: gpu, device }) => {
         const runner = createGenerationRunner({ data, wan, device, env: process.env, log })
         return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
@@ -116,6 +137,8 @@ async function main(): Promise<void> {
     supervisor,
     gpus: owned,
     childOf,
+    measured: createGpuMeter(owned),
+    installation: () => checkInstallation(wan),
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
@@ -149,16 +172,17 @@ async function main(): Promise<void> {
     if (victim) tell(victim as ActorRef<never>, null as never)
   }
 
-  /** Generations are left to their shims; the next start takes them up again. */
+  /** By default generations are left to their shims, and the next start takes them up again. */
   async function stop(signal: NodeJS.Signals): Promise<void> {
-    log.info({ signal }, 'stopping; running generations go on and are adopted at the next start')
+    log.info({ signal, shutdown: config.shutdown }, 'stopping')
     for (const again of ['SIGTERM', 'SIGINT'] as const) process.once(again, () => process.exit(1))
-    tell(queue, { type: 'close' })
+    // Until this is answered, requests are: only new jobs are refused.
+    await ask(queue, { type: 'close', mode: config.shutdown }, longestTimerMs).catch(() => {})
     const closed = new Promise((resolve) => server.close(resolve))
     setTimeout(() => server.closeAllConnections(), goodbyeMs)
     await closed
     await ask(supervisor, { type: 'shutdown' })
-    await db.destroy()
+    await database.close()
     lock.release()
     process.exit(0)
   }

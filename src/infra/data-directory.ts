@@ -64,8 +64,26 @@ export function lockDirectory(directory: string): { release(): void } {
       { cause: error },
     )
   }
-  writeFileSync(pidFile, `${process.pid}\n`)
-  return { release: () => lock.close() }
+  notePid(pidFile)
+  held.add(lock)
+  return {
+    release() {
+      held.delete(lock)
+      lock.close()
+    },
+  }
+}
+
+/** Out of reach of the garbage collector, which would let go of a lock that nobody refers to. */
+const held = new Set<SQLite.Database>()
+
+/** For a message only: a full disk keeps nobody from starting. */
+function notePid(pidFile: string): void {
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`)
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ENOSPC') throw error
+  }
 }
 
 function readPid(pidFile: string): string {

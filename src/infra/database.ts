@@ -1,10 +1,13 @@
+import { existsSync, statSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { Kysely, SqliteDialect } from 'kysely'
-import { Migrator } from 'kysely/migration'
+import { Kysely, SqliteDialect, sql } from 'kysely'
+import { type Migration, Migrator } from 'kysely/migration'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import { migrations } from './migrations/index.ts'
 
-export type Database = { job: JobTable; attempt: AttemptTable }
+export type Database = { job: JobTable; attempt: AttemptTable; gpu: GpuTable }
 
 type JobTable = {
   seq: number
@@ -37,6 +40,12 @@ type JobTable = {
   file_deleted_at: Timestamp | null
 }
 
+type GpuTable = {
+  id: GpuId
+  /** JSON, a GpuHealth. */
+  health: string
+}
+
 type AttemptTable = {
   job_id: JobId
   epoch: Epoch
@@ -51,18 +60,187 @@ type AttemptTable = {
   failure: string | null
 }
 
-/** What has been committed survives a power cut: WAL with `synchronous=FULL`. */
-export function openDatabase(path: string): Kysely<Database> {
-  const sqlite = new SQLite(path)
-  sqlite.pragma('journal_mode = WAL')
-  sqlite.pragma('synchronous = FULL')
-  sqlite.pragma('foreign_keys = ON')
-  sqlite.pragma('busy_timeout = 5000')
-  return new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
+/** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */
+export class UnusableDatabaseError extends Error {
+  override readonly name = 'UnusableDatabaseError'
 }
 
-export async function migrateToLatest(db: Kysely<Database>): Promise<void> {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } })
+export type OpenDatabase = Readonly<{
+  db: Kysely<Database>
+  /** A whole and checked copy in one file, made while the database is in use. */
+  backup(to: string): Promise<void>
+  close(): Promise<void>
+}>
+
+export type OpenOptions = Readonly<{
+  /** There are files of earlier jobs: an empty database cannot be the one that knows them. */
+  mustHaveJobs?: boolean
+  /** Frees some room on a disk that has none, if it can: even opening takes a little. */
+  makeRoom?(): boolean
+}>
+
+/**
+ * What has been committed survives a power cut: WAL with `synchronous=FULL`. Throws
+ * `UnusableDatabaseError` rather than hand out a database that will not do.
+ */
+export function openDatabase(path: string, options: OpenOptions = {}): OpenDatabase {
+  const { mustHaveJobs = false, makeRoom } = options
+  if (mustHaveJobs && isEmptyFile(path)) throw jobsGone(path)
+  const sqlite = explained(path, () => openSound(path, makeRoom))
+  try {
+    refuseOther(sqlite, path, mustHaveJobs)
+  } catch (error) {
+    sqlite.close()
+    throw error
+  }
+  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
+  return { db, backup: (to) => backUp(sqlite, to), close: () => db.destroy() }
+}
+
+/**
+ * Brings the schema up to what this code needs. `beforeChange` is called with the first migration
+ * that is missing when that changes a database that has been in use.
+ */
+export async function migrateToLatest(
+  db: Kysely<Database>,
+  beforeChange?: (migration: string) => Promise<void>,
+  available: Record<string, Migration> = migrations,
+): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => available } })
+  const all = await migrator.getMigrations()
+  const [next] = all.filter(({ executedAt }) => executedAt === undefined)
+  if (next && all.some(({ executedAt }) => executedAt !== undefined))
+    await beforeChange?.(next.name)
   const { error } = await migrator.migrateToLatest()
   if (error) throw error
+}
+
+/** All or nothing. Kysely's own loses the error of a full disk, on which SQLite rolls back unasked. */
+export async function transact(
+  db: Kysely<Database>,
+  work: (connection: Kysely<Database>) => Promise<void>,
+): Promise<void> {
+  await db.connection().execute(async (connection) => {
+    await sql`begin immediate`.execute(connection)
+    try {
+      await work(connection)
+      await sql`commit`.execute(connection)
+    } catch (error) {
+      await sql`rollback`.execute(connection).catch(() => {}) // Done already, or there is nothing to do.
+      throw error
+    }
+  })
+}
+
+export const isDiskFull = (error: unknown): boolean => {
+  const { code } = error as { code?: string }
+  return code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+/** Errors that a full disk may be behind. */
+export const isWriteError = (error: unknown): boolean =>
+  /^SQLITE_(IOERR|CANTOPEN)/.test((error as { code?: string }).code ?? '')
+
+function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
+  const sqlite = new SQLite(path)
+  try {
+    sqlite.pragma('journal_mode = WAL')
+    sqlite.pragma('synchronous = FULL')
+    sqlite.pragma('foreign_keys = ON')
+    sqlite.pragma('busy_timeout = 5000')
+    const found = sqlite.pragma('quick_check(1)', { simple: true })
+    if (found !== 'ok') throw new SQLite.SqliteError(String(found), 'SQLITE_CORRUPT')
+    sqlite.exec('BEGIN IMMEDIATE; ROLLBACK') // May we write, and does nobody else?
+    return sqlite
+  } catch (error) {
+    sqlite.close()
+    if ((isDiskFull(error) || isWriteError(error)) && makeRoom?.()) return openSound(path)
+    throw error
+  }
+}
+
+/** A sound database, but not the one that this code and these files belong to. */
+function refuseOther(sqlite: SQLite.Database, path: string, mustHaveJobs: boolean): void {
+  const hasMigrations = sqlite
+    .prepare("select 1 from sqlite_master where type = 'table' and name = 'kysely_migration'")
+    .get()
+  const names = hasMigrations
+    ? (sqlite.prepare('select name from kysely_migration').pluck().all() as string[])
+    : []
+  const unknown = names.find((name) => !(name in migrations))
+  if (unknown) {
+    throw new UnusableDatabaseError(
+      `${path} was written by another, probably newer version of the service: it has "${unknown}". ` +
+        'Start that version, or put back the backup made before the upgrade: docs/operations.md says how.',
+    )
+  }
+  if (mustHaveJobs && names.length === 0) throw jobsGone(path)
+}
+
+/** To a temporary name first: what is called a backup is one, and not the half of it. */
+async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
+  const unfinished = `${to}.unfinished`
+  try {
+    await rm(unfinished, { force: true })
+    await sqlite.backup(unfinished)
+    const copy = new SQLite(unfinished)
+    try {
+      copy.pragma('journal_mode = DELETE') // One file, with nothing beside it that belongs to it.
+      const found = copy.pragma('quick_check(1)', { simple: true })
+      if (found !== 'ok') throw new Error(`the database is damaged: ${found}`)
+    } finally {
+      copy.close()
+    }
+    await sync(unfinished)
+    await rename(unfinished, to)
+    await sync(dirname(to))
+  } catch (error) {
+    await rm(unfinished, { force: true })
+    throw error
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+const isEmptyFile = (path: string): boolean => !existsSync(path) || statSync(path).size === 0
+
+const jobsGone = (path: string): UnusableDatabaseError =>
+  new UnusableDatabaseError(
+    `${path} is missing or empty, but the work files, videos or backups of earlier jobs are there. ` +
+      'Put the database back, or a backup of it: docs/operations.md says how. To begin anew without ' +
+      'those jobs, move their files away first.',
+  )
+
+/** What SQLite says in codes, said in words. */
+function explained<T>(path: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    const { code = '', message } = error as { code?: string; message: string }
+    const why = `(${code ? `${code}: ` : ''}${message})`
+    throw new UnusableDatabaseError(explain(), { cause: error })
+
+    function explain(): string {
+      if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
+        return `${path} is locked by another program. Close that one, such as a database browser, and start again.`
+      }
+      if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
+        return `${path} is damaged ${why}. Put back a backup: docs/operations.md says how.`
+      }
+      if (isDiskFull(error)) {
+        return `There is no room on the disk of ${path}. Make some, a few MiB at least, and start again.`
+      }
+      if (code.startsWith('SQLITE_IOERR')) {
+        return `${path} cannot be read or written ${why}. Look for errors of its disk in the kernel log, and whether that disk is full.`
+      }
+      return `${path} cannot be opened for writing ${why}. Check that it is a file, and that it and its directory belong to the user the service runs as.`
+    }
+  }
 }

@@ -1,26 +1,27 @@
 import { createHash } from 'node:crypto'
-import {
-  type Insertable,
-  type Kysely,
-  type Selectable,
-  sql,
-  type Transaction,
-  type Updateable,
-} from 'kysely'
-import type { AttemptHistory, JobStore, StoreOperation } from '../actors/ports.ts'
+import { type Insertable, type Kysely, type Selectable, sql, type Updateable } from 'kysely'
+import type { AttemptHistory, JobOperation, JobStore, StoreOperation } from '../actors/ports.ts'
 import { DiskFullError } from '../errors.ts'
-import type { Attempt, Failure, Job, JobState, VideoFacts } from '../job.ts'
-import type { Database } from './database.ts'
+import type { Attempt, Failure, GpuHealth, Job, JobState, VideoFacts } from '../job.ts'
+import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
+import type { Reserve } from './reserve.ts'
 
 /** Jobs at rest: the only module that knows what a job looks like in SQL. */
-export function createJobStore(db: Kysely<Database>): JobStore & AttemptHistory {
+export function createJobStore(
+  db: Kysely<Database>,
+  reserve?: Pick<Reserve, 'release' | 'isDiskFull'>,
+): JobStore & AttemptHistory {
   const jobs = () => db.selectFrom('job').selectAll()
+  /** SQLite does not always find the right word for it. */
+  const lacksRoom = (error: unknown) =>
+    isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
 
   return {
     async load() {
-      const [waiting, running, last] = await Promise.all([
+      const [waiting, running, gpus, last] = await Promise.all([
         jobs().where('status', '=', 'queued').orderBy('seq').execute(),
         jobs().where('status', '=', 'running').orderBy('seq').execute(),
+        db.selectFrom('gpu').selectAll().execute(),
         db
           .selectFrom('job')
           .select(({ fn }) => fn.max('seq').as('seq'))
@@ -30,16 +31,22 @@ export function createJobStore(db: Kysely<Database>): JobStore & AttemptHistory 
         nextSeq: (last?.seq ?? 0) + 1,
         waiting: waiting.map(toJob),
         running: running.map(toJob),
+        gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
       }
     },
 
     async commit(operations) {
+      const write = () =>
+        transact(db, async (connection) => {
+          for (const operation of operations) await apply(connection, operation)
+        })
       try {
-        await db.transaction().execute(async (trx) => {
-          for (const operation of operations) await apply(trx, operation)
+        await write().catch((error: unknown) => {
+          if (!lacksRoom(error) || operations.every(canWait) || !reserve?.release()) throw error
+          return write()
         })
       } catch (error) {
-        if ((error as { code?: string }).code !== 'SQLITE_FULL') throw error
+        if (!lacksRoom(error)) throw error
         throw new DiskFullError('the database has no room to write', { cause: error })
       }
     },
@@ -133,12 +140,26 @@ export function createJobStore(db: Kysely<Database>): JobStore & AttemptHistory 
   }
 }
 
+/** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
+const canWait = ({ op }: StoreOperation): boolean => op === 'submit' || op === 'claim'
+
 /** The database refused a change because the record is not in the state the change rests on. */
 export class StaleOperationError extends Error {
   override readonly name = 'StaleOperationError'
 }
 
-async function apply(trx: Transaction<Database>, operation: StoreOperation): Promise<void> {
+async function apply(trx: Kysely<Database>, operation: StoreOperation): Promise<void> {
+  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation)
+  const { gpu: id } = operation
+  const health = JSON.stringify(operation.health)
+  await trx
+    .insertInto('gpu')
+    .values({ id, health })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet({ health }))
+    .execute()
+}
+
+async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promise<void> {
   const { jobId, at } = operation
   const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
     trx
@@ -235,7 +256,7 @@ function toRow({
   seq,
   request,
   at,
-}: Extract<StoreOperation, { op: 'submit' }>): Insertable<Database['job']> {
+}: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
   const { prompt, size, frames, steps, guidance, seed, filename } = request
   return {
     seq,

@@ -5,6 +5,7 @@ import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/p
 import type { VideoFacts } from '../job.ts'
 import { finishedDimensions } from '../wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
+import { hasNoRoom } from './free-space.ts'
 import { runTool, ToolError } from './tool.ts'
 
 export type VideoToolsOptions = Readonly<{
@@ -58,7 +59,11 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
         ...['-metadata', `comment=${signatureOf(conversion)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
-      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal })
+      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal }).catch((error: Error) => {
+        // ffmpeg does not always say so, or not last.
+        if (!hasNoRoom(data.resultsDir)) throw error
+        throw new ToolError(`no space left on device in RESULTS_DIR: ${error.message}`)
+      })
       await sync(to)
       return (await probe(to)).facts
     },

@@ -1,3 +1,4 @@
+import { saysDiskFull } from '../../failures.ts'
 import type { Failure, VideoFacts, VideoRequest } from '../../job.ts'
 import { expectedVideo, type WanTask } from '../../wan-tasks.ts'
 import type { AttemptKey, SourceVideo } from '../ports.ts'
@@ -60,7 +61,10 @@ export function transition(
         ? end(state, found, { type: 'converted', jobId, epoch, video: found.video })
         : [state, []]
     case 'stepFailed':
-      return fail({ code: 'conversion_failed', message: message.why })
+      return fail({
+        code: saysDiskFull(message.why) ? 'disk_full' : 'conversion_failed',
+        message: message.why,
+      })
   }
 }
 

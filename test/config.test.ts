@@ -1,0 +1,240 @@
+import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { readConfig } from '../src/config.ts'
+
+describe('the configuration', () => {
+  it('has a value for everything when nothing is set', () => {
+    expect(readConfig({})).toEqual({
+      host: '127.0.0.1',
+      port: 8080,
+      baseUrl: '',
+      dataDir: resolve('data'),
+      data: {
+        workDir: resolve('data/work'),
+        resultsDir: resolve('data/results'),
+        logsDir: resolve('data/logs'),
+        stateDb: resolve('data/state.db'),
+      },
+      backupsDir: resolve('data/backups'),
+      reserve: resolve('data/reserve'),
+      gpuIds: undefined,
+      nvidiaVisibleDevices: undefined,
+      wan: {
+        wanDir: '/opt/Wan2.2',
+        ckptDir: '/models/Wan2.2-TI2V-5B',
+        python: 'python3',
+        task: 'ti2v-5B',
+        extraArgs: [],
+      },
+      fit720: 'pad',
+      maxAttempts: 2,
+      orphanPolicy: 'adopt',
+      graceMs: 5_000,
+      jobTimeoutMs: 7_200_000,
+      maxConcurrentLoads: expect.toSatisfy((loads) => Number.isSafeInteger(loads) && loads >= 1),
+      maxConversions: Math.max(1, Math.floor(availableParallelism() / 2)),
+      maxQueue: 10_000,
+      maxFrames: 241,
+      minFreeBytes: 2048 * 1024 ** 2,
+      defaultJobSeconds: 540,
+      faultInjection: false,
+      quarantineAfter: 3,
+      quarantineMs: 60_000,
+      shutdown: 'detach',
+      logLevel: 'info',
+    })
+  })
+
+  it('is what is set', () => {
+    const config = readConfig({
+      HOST: '0.0.0.0',
+      PORT: '0',
+      HOST_BASE_URL: 'https://videos.example.org/wan',
+      DATA_DIR: '/srv/wan',
+      RESULTS_DIR: '/srv/results',
+      LOGS_DIR: 'my logs',
+      STATE_DB: '/srv/state.sqlite',
+      GPU_IDS: '1, GPU-8932f937',
+      NVIDIA_VISIBLE_DEVICES: 'all',
+      WAN_DIR: 'Wan2.2',
+      WAN_CKPT_DIR: '/models/t2v',
+      WAN_PYTHON: '/opt/venv/bin/python',
+      WAN_TASK: 't2v-A14B',
+      WAN_EXTRA_ARGS: '["--t5_cpu", "--offload_model", "True"]',
+      FIT_720: 'scale',
+      MAX_ATTEMPTS: '1',
+      ORPHAN_POLICY: 'fail',
+      GRACE_MS: '0',
+      JOB_TIMEOUT_S: '60',
+      MAX_CONCURRENT_LOADS: '3',
+      MAX_CONVERSIONS: '4',
+      MAX_QUEUE: '5',
+      MAX_FRAMES: '81',
+      MIN_FREE_DISK_MB: '512',
+      DEFAULT_JOB_S: '100',
+      FAULT_INJECTION: '1',
+      QUARANTINE_AFTER: '4',
+      QUARANTINE_S: '5',
+      SHUTDOWN: 'kill',
+      LOG_LEVEL: 'debug',
+    })
+    expect(config).toEqual({
+      host: '0.0.0.0',
+      port: 0,
+      baseUrl: 'https://videos.example.org/wan',
+      dataDir: '/srv/wan',
+      data: {
+        workDir: '/srv/wan/work',
+        resultsDir: '/srv/results',
+        logsDir: resolve('my logs'),
+        stateDb: '/srv/state.sqlite',
+      },
+      backupsDir: '/srv/wan/backups',
+      reserve: '/srv/reserve',
+      gpuIds: ['1', 'GPU-8932f937'],
+      nvidiaVisibleDevices: 'all',
+      wan: {
+        wanDir: resolve('Wan2.2'),
+        ckptDir: '/models/t2v',
+        python: '/opt/venv/bin/python',
+        task: 't2v-A14B',
+        extraArgs: ['--t5_cpu', '--offload_model', 'True'],
+      },
+      fit720: 'scale',
+      maxAttempts: 1,
+      orphanPolicy: 'fail',
+      graceMs: 0,
+      jobTimeoutMs: 60_000,
+      maxConcurrentLoads: 3,
+      maxConversions: 4,
+      maxQueue: 5,
+      maxFrames: 81,
+      minFreeBytes: 512 * 1024 ** 2,
+      defaultJobSeconds: 100,
+      faultInjection: true,
+      quarantineAfter: 4,
+      quarantineMs: 5_000,
+      shutdown: 'kill',
+      logLevel: 'debug',
+    })
+  })
+
+  it.each([
+    ['https://videos.example.org/', 'https://videos.example.org'],
+    ['https://videos.example.org/wan///', 'https://videos.example.org/wan'],
+    ['http://10.0.0.1:8080', 'http://10.0.0.1:8080'],
+  ])('takes the slash from the end of HOST_BASE_URL: %s', (given, baseUrl) => {
+    expect(readConfig({ HOST_BASE_URL: given })).toMatchObject({ baseUrl })
+  })
+
+  it('takes an empty variable for one that is not set', () => {
+    const names = Object.keys(everyFault)
+    expect(readConfig(Object.fromEntries(names.map((name) => [name, ''])))).toEqual(readConfig({}))
+  })
+
+  it('takes an empty GPU_IDS for what it says: no GPU', () => {
+    expect(readConfig({ GPU_IDS: '' })).toMatchObject({ gpuIds: [''] })
+  })
+
+  it('does not mind what is not about it', () => {
+    expect(readConfig({ PATH: '/bin', API_TOKEN: 'x', MAX_ATTEMPT: '7' })).toEqual(readConfig({}))
+  })
+})
+
+/** One bad value for each variable that has any. */
+const everyFault = {
+  PORT: '65536',
+  HOST_BASE_URL: 'videos.example.org',
+  WAN_TASK: 'i2v-A14B',
+  WAN_EXTRA_ARGS: '--t5_cpu',
+  FIT_720: 'crop',
+  MAX_ATTEMPTS: '0',
+  ORPHAN_POLICY: 'retry',
+  GRACE_MS: '-1',
+  JOB_TIMEOUT_S: '0',
+  MAX_CONCURRENT_LOADS: '1.5',
+  MAX_CONVERSIONS: 'many',
+  MAX_QUEUE: '1e3',
+  MAX_FRAMES: '4',
+  MIN_FREE_DISK_MB: '-1',
+  DEFAULT_JOB_S: ' 540',
+  FAULT_INJECTION: 'true',
+  QUARANTINE_AFTER: '0',
+  QUARANTINE_S: 'a minute',
+  SHUTDOWN: 'now',
+  LOG_LEVEL: 'verbose',
+}
+
+describe('an environment that is not usable', () => {
+  it('is refused with every fault named at once', () => {
+    expect(() => readConfig(everyFault)).toThrowErrorMatchingInlineSnapshot(`
+      [Error: The environment is not usable:
+        PORT must be at most 65535
+        HOST_BASE_URL must be a URL, like https://videos.example.org
+        WAN_TASK must be one of ti2v-5B, t2v-A14B
+        WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
+        FIT_720 must be pad or scale
+        MAX_ATTEMPTS must be at least 1
+        ORPHAN_POLICY must be adopt, requeue or fail
+        QUARANTINE_AFTER must be at least 1
+        QUARANTINE_S must be a whole number
+        SHUTDOWN must be detach, drain or kill
+        GRACE_MS must be a whole number
+        JOB_TIMEOUT_S must be at least 1
+        MAX_CONCURRENT_LOADS must be a whole number
+        MAX_CONVERSIONS must be a whole number
+        MAX_QUEUE must be a whole number
+        MAX_FRAMES must be at least 5
+        MIN_FREE_DISK_MB must be a whole number
+        DEFAULT_JOB_S must be a whole number
+        FAULT_INJECTION must be 0 or 1
+        LOG_LEVEL must be debug, info, warn or error]
+    `)
+  })
+
+  it('does not hide good values behind bad ones, nor bad ones behind good ones', () => {
+    expect(faultsOf({ PORT: '80.5', HOST: 'localhost', FIT_720: 'pad', MAX_QUEUE: '0' })).toEqual([
+      'PORT must be a whole number',
+      'MAX_QUEUE must be at least 1',
+    ])
+  })
+
+  it.each([
+    ['PORT', '-1', 'must be a whole number'],
+    ['PORT', '0x50', 'must be a whole number'],
+    ['PORT', '٨٠', 'must be a whole number'],
+    ['MAX_ATTEMPTS', '101', 'must be at most 100'],
+    ['GRACE_MS', '600001', 'must be at most 600000'],
+    ['MAX_CONCURRENT_LOADS', '0', 'must be at least 1'],
+    ['WAN_EXTRA_ARGS', '{}', 'must be a JSON array of strings, like ["--t5_cpu"]'],
+    ['WAN_EXTRA_ARGS', '["--steps", 3]', 'must be a JSON array of strings, like ["--t5_cpu"]'],
+    ['WAN_EXTRA_ARGS', 'null', 'must be a JSON array of strings, like ["--t5_cpu"]'],
+    ['ORPHAN_POLICY', 'Adopt', 'must be adopt, requeue or fail'],
+    ['HOST_BASE_URL', '/videos', 'must be a URL, like https://videos.example.org'],
+  ])('is one where %s is %j', (name, value, fault) => {
+    expect(faultsOf({ [name]: value })).toEqual([`${name} ${fault}`])
+  })
+
+  it.each(['API_TOKENS', 'JOBS_PER_HOUR', 'RETENTION_DAYS'])(
+    'is one that counts on %s, which this version does not keep',
+    (name) => {
+      expect(faultsOf({ [name]: '7', PORT: 'x' })).toEqual([
+        'PORT must be a whole number',
+        `${name} is not supported by this version; leave it unset`,
+      ])
+      for (const off of ['', '0']) expect(readConfig({ [name]: off })).toEqual(readConfig({}))
+    },
+  )
+
+  function faultsOf(env: NodeJS.ProcessEnv): string[] {
+    try {
+      readConfig(env)
+    } catch (error) {
+      const [first, ...faults] = String((error as Error).message).split('\n')
+      expect(first).toBe('The environment is not usable:')
+      return faults.map((fault) => fault.trim())
+    }
+    return []
+  }
+})

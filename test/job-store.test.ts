@@ -1,0 +1,655 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Kysely, sql } from 'kysely'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Outcome, StoreOperation } from '../src/actors/ports.ts'
+import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/data-directory.ts'
+import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
+import { createJobStore, StaleOperationError } from '../src/infra/job-store.ts'
+import type { GpuId, Job, JobId, VideoRequest } from '../src/job.ts'
+import {
+  aFailure,
+  aQueuedJob,
+  aRequest,
+  aVideo,
+  gpu0,
+  gpu1,
+  jobId,
+  midnight,
+} from './support/jobs.ts'
+
+let db: Kysely<Database>
+let store: ReturnType<typeof createJobStore>
+let directory: string
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'job-store-'))
+  db = openDatabase(':memory:').db
+  await migrateToLatest(db)
+  store = createJobStore(db)
+})
+afterEach(async () => {
+  await db.destroy()
+  rmSync(directory, { recursive: true, force: true })
+})
+
+const video = aVideo()
+const success: Outcome = { status: 'success', video }
+const canceled: Outcome = { status: 'canceled' }
+const error: Outcome = { status: 'error', failure: aFailure('gpu_error') }
+
+/** What happens to job `n`, one minute after the other. */
+const operations = {
+  submit: (n: number, request: Partial<VideoRequest> = {}): StoreOperation => ({
+    op: 'submit',
+    jobId: jobId(n),
+    seq: n,
+    request: aRequest(request),
+    at: minute(0),
+  }),
+  claim: (
+    n: number,
+    epoch = 1,
+    { gpu = gpu0, filename = `video-${n}.mp4` } = {},
+  ): StoreOperation => ({
+    op: 'claim',
+    jobId: jobId(n),
+    epoch,
+    attempt: epoch,
+    gpu,
+    filename,
+    at: minute(1),
+  }),
+  began: (n: number, epoch = 1): StoreOperation => ({
+    op: 'began',
+    jobId: jobId(n),
+    epoch,
+    at: minute(2),
+  }),
+  generated: (n: number, epoch = 1): StoreOperation => ({
+    op: 'generated',
+    jobId: jobId(n),
+    epoch,
+    at: minute(3),
+  }),
+  requestCancel: (n: number, epoch = 1): StoreOperation => ({
+    op: 'requestCancel',
+    jobId: jobId(n),
+    epoch,
+    at: minute(3),
+  }),
+  finish: (n: number, outcome: Outcome = success, epoch = 1, at = minute(4)): StoreOperation => ({
+    op: 'finish',
+    jobId: jobId(n),
+    epoch,
+    outcome,
+    at,
+  }),
+  forgetVideo: (n: number): StoreOperation => ({
+    op: 'forgetVideo',
+    jobId: jobId(n),
+    at: minute(9),
+  }),
+}
+const { submit, claim, began, generated, requestCancel, finish, forgetVideo } = operations
+
+const release = (n: number, epoch = 1, failed = true): StoreOperation => ({
+  op: 'release',
+  jobId: jobId(n),
+  epoch,
+  attempts: failed ? epoch : epoch - 1,
+  ...(failed && { failure: aFailure() }),
+  at: minute(4),
+})
+
+/** Job `n` from its submission to its video. */
+const made = (n: number, details: { gpu?: GpuId; filename?: string } = {}) => [
+  submit(n),
+  claim(n, 1, details),
+  began(n),
+  generated(n),
+  finish(n),
+]
+
+describe('the record of a job', () => {
+  it('is as it was submitted', async () => {
+    const request = aRequest({
+      prompt: "a fox'; drop table job; --\n🦊 «été» \\u0000",
+      size: '720x1280',
+      frames: 81,
+      steps: 30,
+      guidance: 4.5,
+      seed: Number.MAX_SAFE_INTEGER,
+      filename: 'fox.mp4',
+    })
+    await store.commit([submit(1, request)])
+    expect(await store.find(jobId(1))).toEqual({ ...aQueuedJob(1), request })
+    expect(await store.attempts(jobId(1))).toEqual([])
+  })
+
+  it('tells its running, converting and success', async () => {
+    const running = { status: 'running', phase: 'generating', gpu: gpu1, filename: 'fox.mp4' }
+    await store.commit([submit(1)])
+    await store.commit([claim(1, 1, { gpu: gpu1, filename: 'fox.mp4' })])
+    expect(await store.find(jobId(1))).toMatchObject({
+      epoch: 1,
+      attempts: 1,
+      state: { ...running, claimedAt: minute(1), cancelRequested: false },
+    })
+    expect((await stateOf(1)).status === 'running' && (await stateOf(1))).not.toHaveProperty(
+      'startedAt',
+    )
+    await store.commit([began(1)])
+    expect(await stateOf(1)).toMatchObject({ ...running, startedAt: minute(2) })
+    await store.commit([generated(1)])
+    const converting = { ...running, phase: 'converting', generatedAt: minute(3) }
+    expect(await stateOf(1)).toMatchObject(converting)
+    await store.commit([finish(1)])
+    expect(await stateOf(1)).toEqual({
+      status: 'success',
+      gpu: gpu1,
+      filename: 'fox.mp4',
+      startedAt: minute(2),
+      endedAt: minute(4),
+      video,
+    })
+    expect(await store.attempts(jobId(1))).toEqual([
+      {
+        epoch: 1,
+        number: 1,
+        gpu: gpu1,
+        claimedAt: minute(1),
+        startedAt: minute(2),
+        generatedAt: minute(3),
+        endedAt: minute(4),
+        outcome: 'success',
+      },
+    ])
+  })
+
+  it('tells why it failed', async () => {
+    await store.commit([submit(1), claim(1), began(1), finish(1, error)])
+    const failure = aFailure('gpu_error')
+    const known = { gpu: gpu0, startedAt: minute(2), endedAt: minute(4) }
+    expect(await stateOf(1)).toEqual({ status: 'error', failure, ...known })
+    expect(await store.attempts(jobId(1))).toMatchObject([{ outcome: 'error', failure }])
+  })
+
+  it('tells that it was canceled while it waited', async () => {
+    await store.commit([submit(1), finish(1, canceled, 0)])
+    expect(await stateOf(1)).toEqual({ status: 'canceled', endedAt: minute(4) })
+    expect(await store.attempts(jobId(1))).toEqual([])
+  })
+
+  it('keeps the wish to cancel until the end', async () => {
+    await store.commit([submit(1), claim(1), requestCancel(1)])
+    expect(await stateOf(1)).toMatchObject({ status: 'running', cancelRequested: true })
+    await store.commit([finish(1, canceled)])
+    expect(await stateOf(1)).toEqual({ status: 'canceled', gpu: gpu0, endedAt: minute(4) })
+    expect(await store.attempts(jobId(1))).toMatchObject([{ outcome: 'canceled' }])
+  })
+
+  it('waits again as if nothing had been, but for what is known of its attempts', async () => {
+    await store.commit([submit(1), claim(1), began(1), release(1)])
+    expect(await store.find(jobId(1))).toEqual(aQueuedJob(1, { epoch: 1, attempts: 1 }))
+    await store.commit([claim(1, 2, { gpu: gpu1 }), release(1, 2, false)])
+    expect(await store.find(jobId(1))).toEqual(aQueuedJob(1, { epoch: 2, attempts: 1 }))
+    const [first, second] = await store.attempts(jobId(1))
+    expect(first).toMatchObject({ epoch: 1, outcome: 'error', failure: aFailure() })
+    expect(second).toEqual({
+      epoch: 2,
+      number: 2,
+      gpu: gpu1,
+      claimedAt: minute(1),
+      endedAt: minute(4),
+      outcome: 'released',
+    })
+  })
+
+  it('leaves no trace of a former attempt in the next', async () => {
+    await store.commit([submit(1), claim(1), began(1), generated(1), release(1), claim(1, 2)])
+    const state = await stateOf(1)
+    expect(state).toMatchObject({ status: 'running', phase: 'generating' })
+    expect(state).not.toHaveProperty('startedAt')
+    expect(state).not.toHaveProperty('generatedAt')
+  })
+
+  it('says when its file was deleted, and stays', async () => {
+    await store.commit([...made(1), forgetVideo(1)])
+    expect(await stateOf(1)).toMatchObject({ status: 'success', fileDeletedAt: minute(9) })
+  })
+
+  it('of a job that never was is nothing', async () => {
+    expect(await store.find(jobId(1))).toBeUndefined()
+    expect(await store.attempts(jobId(1))).toEqual([])
+    expect(await store.findMany([jobId(1)])).toEqual([])
+    expect(await store.findMany([])).toEqual([])
+  })
+
+  it('is found among others', async () => {
+    await store.commit([submit(1), submit(2), submit(3)])
+    const found = await store.findMany([jobId(3), jobId(1), jobId(9)])
+    expect(numbersOf(found).toSorted()).toEqual([1, 3])
+  })
+
+  async function stateOf(n: number) {
+    const job = await store.find(jobId(n))
+    if (!job) throw new Error(`no job ${n}`)
+    return job.state
+  }
+})
+
+describe('a change that comes too late', () => {
+  it.each<[what: string, late: StoreOperation, before: StoreOperation[]]>([
+    ['a claim of an epoch that was', claim(1, 1, { gpu: gpu1 }), [claim(1), release(1)]],
+    ['a claim of an epoch to come', claim(1, 3), [claim(1), release(1)]],
+    ['a start', began(1, 1), [claim(1), release(1), claim(1, 2)]],
+    ['an end of the generation', generated(1, 1), [claim(1), release(1), claim(1, 2)]],
+    ['a release', release(1, 1), [claim(1), release(1), claim(1, 2)]],
+    ['a wish to cancel', requestCancel(1, 1), [claim(1), release(1), claim(1, 2)]],
+    ['an end', finish(1, success, 1), [claim(1), release(1), claim(1, 2)]],
+    ['an end after the end', finish(1, success), [claim(1), finish(1, canceled)]],
+    ['a claim after the end', claim(1, 2), [claim(1), finish(1, error)]],
+    ['a release after the end', release(1), [claim(1), finish(1, canceled)]],
+    ['anything of a job that never was', finish(8, canceled, 0), []],
+  ])('is refused: %s', async (_what, late, before) => {
+    await store.commit([submit(1), ...before])
+    const was = await everything()
+    await expect(store.commit([late])).rejects.toThrow(StaleOperationError)
+    expect(await everything()).toEqual(was)
+  })
+
+  it('takes everything with it that was to be written together', async () => {
+    await store.commit([submit(1), claim(1), submit(2)])
+    const was = await everything()
+    const batch = [submit(3), claim(2, 1, { gpu: gpu1 }), finish(1, success, 9), submit(4)]
+    await expect(store.commit(batch)).rejects.toThrow(StaleOperationError)
+    expect(await everything()).toEqual(was)
+    await store.commit([submit(3), submit(4)])
+    expect((await store.load()).nextSeq).toBe(5)
+  })
+
+  it('is named with its job and epoch', async () => {
+    await store.commit([submit(1)])
+    await expect(store.commit([began(1, 7)])).rejects.toThrow(`began of ${jobId(1)} at epoch 7`)
+  })
+})
+
+describe('the database itself refuses', () => {
+  it.each<[what: string, batch: StoreOperation[]]>([
+    ['a second job of the same id', [submit(1), { ...submit(1), seq: 2 } as StoreOperation]],
+    ['a second job of the same number', [submit(1), { ...submit(2), seq: 1 } as StoreOperation]],
+    ['two generations on one GPU', [submit(1), submit(2), claim(1), claim(2)]],
+    [
+      'two waiting jobs of one file',
+      [submit(1, { filename: 'fox.mp4' }), submit(2, { filename: 'FOX.mp4' })],
+    ],
+    [
+      'a job of the name of a finished one',
+      [...made(1, { filename: 'fox.mp4' }), submit(2, { filename: 'fox.mp4' })],
+    ],
+    [
+      'two attempts of one file',
+      [
+        ...[submit(1), submit(2), claim(1, 1, { filename: 'fox.mp4' })],
+        claim(2, 1, { gpu: gpu1, filename: 'fox.mp4' }),
+      ],
+    ],
+  ])('%s, and with it all of the batch', async (_what, batch) => {
+    await expect(store.commit(batch)).rejects.toThrow(/UNIQUE|constraint/)
+    expect(await everything()).toEqual([])
+  })
+
+  it.each<[what: string, batch: StoreOperation[]]>([
+    [
+      'the next generation on a GPU whose last one is being converted',
+      [submit(1), claim(1), generated(1), submit(2), claim(2)],
+    ],
+    ['the next after a release', [submit(1), claim(1), release(1), submit(2), claim(2)]],
+    ['generations on two GPUs', [submit(1), submit(2), claim(1), claim(2, 1, { gpu: gpu1 })]],
+    [
+      'a name whose job has failed',
+      [submit(1, { filename: 'a.mp4' }), finish(1, error, 0), submit(2, { filename: 'a.mp4' })],
+    ],
+    [
+      'a name whose file was deleted',
+      [...made(1, { filename: 'a.mp4' }), forgetVideo(1), submit(2, { filename: 'a.mp4' })],
+    ],
+  ])('but not %s', async (_what, batch) => {
+    await store.commit(batch)
+    expect(await everything()).not.toEqual([])
+  })
+})
+
+describe('a name', () => {
+  it('is promised while its job waits, runs or has its file', async () => {
+    const promised = () => store.isNamePromised('fox.mp4')
+    expect(await promised()).toBe(false)
+    await store.commit([submit(1, { filename: 'Fox.mp4' })])
+    expect(await promised()).toBe(true)
+    await store.commit([claim(1, 1, { filename: 'Fox.mp4' })])
+    expect(await promised()).toBe(true)
+    await store.commit([release(1)])
+    expect(await promised()).toBe(true)
+    await store.commit([claim(1, 2, { filename: 'Fox.mp4' }), generated(1, 2)])
+    await store.commit([finish(1, success, 2)])
+    expect(await promised()).toBe(true)
+    await store.commit([forgetVideo(1)])
+    expect(await promised()).toBe(false)
+  })
+
+  it.each([error, canceled])('is not promised once its job has ended as $status', async (end) => {
+    await store.commit([submit(1, { filename: 'fox.mp4' }), finish(1, end, 0)])
+    expect(await store.isNamePromised('fox.mp4')).toBe(false)
+  })
+
+  it('that was made for an attempt goes with it', async () => {
+    await store.commit([submit(1), claim(1, 1, { filename: 'made.mp4' })])
+    expect(await store.isNamePromised('made.mp4')).toBe(true)
+    await store.commit([release(1)])
+    expect(await store.isNamePromised('made.mp4')).toBe(false)
+  })
+})
+
+describe('what a starting queue takes up', () => {
+  it('is nothing at first', async () => {
+    expect(await store.load()).toEqual({
+      nextSeq: 1,
+      waiting: [],
+      running: [],
+      gpus: new Map(),
+    })
+  })
+
+  it('is what waits and what runs, in the order of submission, and the next number', async () => {
+    await store.commit([
+      ...[submit(3), submit(1), submit(2), submit(4), submit(5), submit(6)],
+      ...[claim(1), generated(1), claim(2), claim(3, 1, { gpu: gpu1 }), release(3)],
+      finish(6, canceled, 0),
+    ])
+    const { nextSeq, waiting, running } = await store.load()
+    expect(nextSeq).toBe(7)
+    expect(numbersOf(waiting)).toEqual([3, 4, 5])
+    expect(numbersOf(running)).toEqual([1, 2])
+    expect(running[0]?.state).toMatchObject({ phase: 'converting' })
+  })
+})
+
+describe('a list of jobs', () => {
+  beforeEach(() =>
+    store.commit([
+      ...made(1),
+      ...[submit(2), finish(2, canceled, 0), submit(3), claim(3), submit(4), submit(5)],
+      ...[finish(5, error, 0), ...made(6, { gpu: gpu1 }), forgetVideo(6)],
+    ]),
+  )
+
+  it.each<[filter: Partial<Parameters<typeof store.list>[0]>, numbers: number[]]>([
+    [{}, [1, 2, 3, 4, 5, 6]],
+    [{ order: 'desc' }, [6, 5, 4, 3, 2, 1]],
+    [{ status: ['queued'] }, [4]],
+    [{ status: ['running', 'error'], order: 'desc' }, [5, 3]],
+    [{ status: ['success'] }, [1, 6]],
+    [{ status: [] }, []],
+    [{ withVideo: true }, [1]],
+    [{ withVideo: true, status: ['queued'] }, []],
+    [{ after: jobId(3) }, [4, 5, 6]],
+    [{ after: jobId(3), order: 'desc' }, [2, 1]],
+    [{ after: jobId(6) }, []],
+    [{ after: jobId(99) }, []],
+    [{ after: jobId(2), status: ['success'] }, [6]],
+  ])('by %o holds %o', async (filter, numbers) => {
+    const page = await store.list({ order: 'asc', limit: 100, ...filter })
+    expect(numbersOf(page.jobs)).toEqual(numbers)
+    expect(page.hasMore).toBe(false)
+  })
+
+  it.each(['asc', 'desc'] as const)('is read page by page, %s', async (order) => {
+    const seen: number[][] = []
+    let after: JobId | undefined
+    for (let hasMore = true; hasMore; ) {
+      const page = await store.list({ order, limit: 4, ...(after && { after }) })
+      seen.push(numbersOf(page.jobs))
+      after = page.jobs.at(-1)?.id
+      hasMore = page.hasMore
+    }
+    expect(seen).toEqual(
+      order === 'asc'
+        ? [
+            [1, 2, 3, 4],
+            [5, 6],
+          ]
+        : [
+            [6, 5, 4, 3],
+            [2, 1],
+          ],
+    )
+  })
+
+  it('says that there is no more when the page is just full', async () => {
+    expect(await store.list({ order: 'asc', limit: 6 })).toMatchObject({ hasMore: false })
+    expect(await store.list({ order: 'asc', limit: 5 })).toMatchObject({ hasMore: true })
+  })
+})
+
+describe('a lookup', () => {
+  it('finds the jobs of exactly this prompt, latest first', async () => {
+    const prompts = ['a fox', 'A fox', 'a fox ', 'a fox', 'a fo', 'a fox']
+    await store.commit(prompts.map((prompt, index) => submit(index + 1, { prompt })))
+    expect(numbersOf(await store.lookup('a fox', 10))).toEqual([6, 4, 1])
+    expect(numbersOf(await store.lookup('a fox', 1))).toEqual([6])
+    expect(numbersOf(await store.lookup('a fox ', 10))).toEqual([3])
+    expect(await store.lookup('a f%', 10)).toEqual([])
+  })
+
+  it('is not fooled by two prompts of one digest', async () => {
+    await store.commit([submit(1, { prompt: 'a fox' }), submit(2, { prompt: 'an owl' })])
+    const fox = db.selectFrom('job').select('prompt_digest').where('seq', '=', 1)
+    await db.updateTable('job').set({ prompt_digest: fox }).where('seq', '=', 2).execute()
+    expect(numbersOf(await store.lookup('a fox', 10))).toEqual([1])
+  })
+})
+
+describe('the videos', () => {
+  beforeEach(() =>
+    store.commit([
+      ...made(1, { filename: 'a.mp4' }),
+      ...made(2, { filename: 'b.mp4' }),
+      ...[...made(3, { filename: 'c.mp4' }), forgetVideo(3)],
+      ...[submit(4, { filename: 'd.mp4' }), submit(5), claim(5, 1, { filename: 'e.mp4' })],
+    ]),
+  )
+
+  it.each<[selection: Parameters<typeof store.videos>[0], numbers: number[]]>([
+    [{ ids: [jobId(2), jobId(1), jobId(3), jobId(4), jobId(99)] }, [1, 2]],
+    [{ ids: [] }, []],
+    [{ filenames: ['b.mp4', 'c.mp4', 'd.mp4', 'e.mp4'] }, [2]],
+    [{ filenames: ['A.MP4'] }, [1]],
+    [{ filenames: [] }, []],
+    [{ status: ['success'] }, [1, 2]],
+    [{ status: ['queued', 'running', 'error'] }, []],
+  ])('of %o are those of %o, for only their files are there', async (selection, numbers) => {
+    expect(numbersOf(await store.videos(selection))).toEqual(numbers)
+  })
+})
+
+describe('what is remembered of speed', () => {
+  it('is the latest successes of each GPU, oldest first', async () => {
+    await store.commit([
+      ...lasting(1, gpu0, 100, 1),
+      ...lasting(2, gpu1, 500, 5),
+      ...lasting(3, gpu0, 200, 2),
+      ...lasting(4, gpu0, 300, 3),
+      ...[submit(5), claim(5), began(5), finish(5, error)],
+    ])
+    expect(await store.recent(2)).toEqual([
+      { gpu: gpu1, generationSeconds: 500, conversionSeconds: 5 },
+      { gpu: gpu0, generationSeconds: 200, conversionSeconds: 2 },
+      { gpu: gpu0, generationSeconds: 300, conversionSeconds: 3 },
+    ])
+    expect(await store.recent(50)).toHaveLength(4)
+  })
+
+  it('counts of a job that was tried twice only the try that went well', async () => {
+    await store.commit([submit(1), claim(1), release(1)])
+    await store.commit([claim(1, 2), began(1, 2), generated(1, 2), finish(1, success, 2)])
+    expect(await store.recent(50)).toEqual([
+      { gpu: gpu0, generationSeconds: 120, conversionSeconds: 60 },
+    ])
+  })
+
+  /** Job `n` at `n` o'clock. */
+  function lasting(n: number, gpu: GpuId, generationSeconds: number, conversionSeconds: number) {
+    const claimedAt = minute(60 * n)
+    const generatedAt = claimedAt + 1000 * generationSeconds
+    return [
+      submit(n),
+      { ...claim(n, 1, { gpu }), at: claimedAt },
+      { ...generated(n), at: generatedAt },
+      finish(n, success, 1, generatedAt + 1000 * conversionSeconds),
+    ]
+  }
+})
+
+describe('a database on disk', () => {
+  const path = () => join(directory, 'state.db')
+
+  it('does not take a power cut for a reason to forget, new or opened again', async () => {
+    for (const _ of ['new', 'opened again']) {
+      const onDisk = openDatabase(path()).db
+      await migrateToLatest(onDisk)
+      const pragma = async (name: string) => {
+        const { rows } = await sql.raw<object>(`pragma ${name}`).execute(onDisk)
+        return Object.values(rows[0] ?? {})[0]
+      }
+      expect(await pragma('journal_mode')).toBe('wal')
+      expect(await pragma('synchronous')).toBe(2) // FULL
+      expect(await pragma('foreign_keys')).toBe(1)
+      await onDisk.destroy()
+    }
+  })
+
+  it('has everything when it is opened again, however often it is migrated', async () => {
+    const before = openDatabase(path()).db
+    await migrateToLatest(before)
+    await createJobStore(before).commit([...made(1), submit(2, { filename: 'b.mp4' }), submit(3)])
+    await createJobStore(before).commit([claim(2, 1, { filename: 'b.mp4' })])
+    const was = await contentsOf(before)
+    await before.destroy()
+
+    const after = openDatabase(path()).db
+    await migrateToLatest(after)
+    await migrateToLatest(after)
+    expect(await contentsOf(after)).toEqual(was)
+    expect(await createJobStore(after).load()).toMatchObject({
+      nextSeq: 4,
+      waiting: [{ id: jobId(3) }],
+      running: [{ id: jobId(2) }],
+    })
+    await after.destroy()
+  })
+
+  it('forgets the attempts of a job together with the job', async () => {
+    await store.commit(made(1))
+    await db.deleteFrom('job').execute()
+    expect(await store.attempts(jobId(1))).toEqual([])
+  })
+})
+
+describe('the lock of a data directory', () => {
+  const others: ChildProcess[] = []
+  afterEach(() => {
+    for (const other of others.splice(0)) other.kill('SIGKILL')
+  })
+
+  it('makes the directory when there is none', () => {
+    const lock = lockDirectory(join(directory, 'new', 'data'))
+    expect(existsSync(join(directory, 'new', 'data'))).toBe(true)
+    lock.release()
+  })
+
+  it('is had by one service at a time, and free again when that lets go', () => {
+    const lock = lockDirectory(directory)
+    expect(() => lockDirectory(directory)).toThrow(`${directory} is in use`)
+    expect(() => lockDirectory(directory)).toThrow(`pid ${process.pid}`)
+    lock.release()
+    lockDirectory(directory).release()
+  })
+
+  it('of another directory is another lock', () => {
+    const locks = ['a', 'b'].map((name) => lockDirectory(join(directory, name)))
+    for (const lock of locks) lock.release()
+  })
+
+  it('names the process that has it, and goes with that process, however it dies', async () => {
+    const other = await holder()
+    expect(readFileSync(join(directory, 'service.pid'), 'utf8')).toBe(`${other.pid}\n`)
+    expect(() => lockDirectory(directory)).toThrow(`pid ${other.pid}`)
+
+    other.kill('SIGKILL')
+    await once(other, 'exit')
+    const lock = lockDirectory(directory)
+    expect(readFileSync(join(directory, 'service.pid'), 'utf8')).toBe(`${process.pid}\n`)
+    lock.release()
+  })
+
+  async function holder(): Promise<ChildProcess> {
+    const script = join(import.meta.dirname, 'support', 'lock-holder.ts')
+    const child = spawn(process.execPath, ['--expose-gc', script, directory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    others.push(child)
+    await once(child.stdout, 'data')
+    return child
+  }
+})
+
+describe('the directories', () => {
+  it('are made with all that is above them', () => {
+    const data = {
+      workDir: join(directory, 'work'),
+      resultsDir: join(directory, 'far', 'away', 'results'),
+      logsDir: join(directory, 'logs'),
+      stateDb: join(directory, 'state', 'state.db'),
+    }
+    createDirectories(data)
+    createDirectories(data)
+    for (const path of [data.workDir, data.resultsDir, data.logsDir, join(directory, 'state')]) {
+      expect(existsSync(path)).toBe(true)
+    }
+  })
+
+  it('lose what a job has worked with, and nothing else', async () => {
+    const workDir = join(directory, 'work')
+    const work = (n: number) => join(workDir, jobId(n), '1')
+    for (const n of [1, 2]) createDirectories({ ...anywhere(), workDir: work(n) })
+    const files = createWorkFiles({ workDir })
+    await files.discard(jobId(1))
+    await files.discard(jobId(1))
+    expect([existsSync(join(workDir, jobId(1))), existsSync(work(2))]).toEqual([false, true])
+  })
+
+  const anywhere = () => ({
+    workDir: directory,
+    resultsDir: directory,
+    logsDir: directory,
+    stateDb: join(directory, 'state.db'),
+  })
+})
+
+function minute(n: number): number {
+  return midnight + n * 60_000
+}
+
+const numbersOf = (jobs: readonly Job[]): number[] => jobs.map(({ seq }) => seq)
+
+const everything = () => contentsOf(db)
+
+async function contentsOf(db: Kysely<Database>): Promise<object[]> {
+  const jobs = await db.selectFrom('job').selectAll().orderBy('seq').execute()
+  const attempts = await db.selectFrom('attempt').selectAll().orderBy('job_id').execute()
+  return [...jobs, ...attempts]
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest'
+import { tell } from '../src/actors/actor.ts'
+import type { ConversionMessage } from '../src/actors/conversion/conversion-protocol.ts'
+import type { EtaMessage } from '../src/actors/eta/eta-protocol.ts'
+import type { GpuMessage } from '../src/actors/gpu/gpu-protocol.ts'
+import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
+import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
+import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
+import { createJobStore } from '../src/infra/job-store.ts'
+import { anActor, aRequest, gpu0, jobId, midnight, queueSettings } from './support/jobs.ts'
+import { createProbe } from './support/probe.ts'
+
+describe('the actor of the queue', () => {
+  it('has a conversion begun before it has it aborted, however soon it is canceled', async () => {
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    const { actor, gpu, conversion } = await aQueueActorWith([
+      { op: 'submit', jobId: jobId(1), seq: 1, request: aRequest(), at: midnight },
+      { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
+    ])
+    expect([await gpu.next(), await conversion.next()]).toEqual([
+      { type: 'announce' },
+      { type: 'announce' },
+    ])
+    const { ref: replyTo } = createProbe<CancelAnswer>('canceler')
+    tell(actor.ref, { type: 'generationEnded', result: { how: 'completed' }, ...attempt })
+    tell(actor.ref, { type: 'cancel', selection: { ids: [jobId(1)] }, replyTo })
+    expect([await conversion.next(), await conversion.next()]).toEqual([
+      { type: 'convert', ...attempt, filename: 'fox.mp4', request: aRequest() },
+      { type: 'abort', ...attempt },
+    ])
+  })
+})
+
+async function aQueueActorWith(
+  operations: Parameters<ReturnType<typeof createJobStore>['commit']>[0],
+) {
+  const { db } = openDatabase(':memory:')
+  await migrateToLatest(db)
+  const store = createJobStore(db)
+  await store.commit(operations)
+  const gpu = createProbe<GpuMessage>('gpu')
+  const conversion = createProbe<ConversionMessage>('conversion')
+  const quiet = () => {}
+  const actor = anActor(
+    'queue',
+    queueBehaviour({
+      settings: queueSettings,
+      store,
+      videoFiles: { exists: async () => false, remove: async () => {} },
+      workFiles: { discard: async () => {} },
+      gpus: new Map([[gpu0, gpu.ref]]),
+      conversion: conversion.ref,
+      eta: createProbe<EtaMessage>('eta').ref,
+      log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    }),
+  )
+  return { actor, gpu, conversion }
+}

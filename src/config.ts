@@ -123,6 +123,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
       stateDb,
     },
+    archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),
     /** On the disk of the database, or it would be of no use to it. */
     reserve: join(dirname(stateDb), 'reserve'),

@@ -140,7 +140,14 @@ export type JobState = Readonly<
       fileDeletedAt?: Timestamp
     }
   | { status: 'error'; failure: Failure; gpu?: GpuId; startedAt?: Timestamp; endedAt: Timestamp }
-  | { status: 'canceled'; gpu?: GpuId; startedAt?: Timestamp; endedAt: Timestamp }
+  | {
+      status: 'canceled'
+      gpu?: GpuId
+      startedAt?: Timestamp
+      endedAt: Timestamp
+      /** Of a running job: how long its end took is told by the two. */
+      cancelRequestedAt?: Timestamp
+    }
 >
 
 export type Job = Readonly<{

@@ -23,6 +23,7 @@ import { createBackups } from './infra/backups.ts'
 import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
+import { endFormerLife } from './infra/generation/former-life.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
 import { detectGpus, type Gpu } from './infra/gpus.ts'
@@ -72,7 +73,14 @@ async function main(): Promise<void> {
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
   const store = createJobStore(database.db, reserve)
-  const owned = [...gpus, ...formerGpus(gpus, (await store.load()).running)]
+  const { running } = await store.load()
+  const owned = [...gpus, ...formerGpus(gpus, running)]
+  await endFormerLife(config.data, {
+    running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
+    isKnown: async (jobId) => (await store.find(jobId)) !== undefined,
+    archiveDir: config.archiveDir,
+    log,
+  })
 
   const queue = createPlace<QueueMail>('queue')
   const eta = createPlace<EtaMessage>('eta')

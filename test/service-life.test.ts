@@ -142,6 +142,35 @@ describe('a service that is stopped and started again', () => {
   })
 })
 
+describe('what a former life has left', () => {
+  it('is ended and cleared away before anything is claimed, and archived if nobody knows its job', async () => {
+    const dataDir = aDataDirectory()
+    await (await startService({ dataDir })).stop()
+    const unknown = '11111111-1111-4111-8111-111111111111'
+    const directory = join(dataDir, 'work', unknown, '1')
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(join(directory, 'stdout.log'), 'who was that?')
+    const env = { ...process.env, WAN_ATTEMPT: `${unknown}/1` }
+    const stray = spawn('sleep', ['600'], { env, detached: true, stdio: 'ignore' })
+    await expect.poll(() => processesOf(`WAN_ATTEMPT=${unknown}`)).toEqual([stray.pid])
+
+    const service = await startService({ dataDir })
+    await expect.poll(() => processesOf(`WAN_ATTEMPT=${unknown}`)).toEqual([])
+    expect(existsSync(directory)).toBe(false)
+    expect(existsSync(join(dataDir, 'archive', unknown, '1', 'stdout.log'))).toBe(true)
+    expect((await service.request('/health')).status).toBe(200)
+  })
+
+  it('is not touched when it belongs to another data directory', async () => {
+    const job = '22222222-2222-4222-8222-222222222222'
+    const env = { ...process.env, WAN_ATTEMPT: `${job}/1` }
+    const other = spawn('sleep', ['600'], { env, detached: true, stdio: 'ignore' })
+    await startService()
+    expect(processesOf(`WAN_ATTEMPT=${job}`)).toEqual([other.pid])
+    other.kill('SIGKILL')
+  })
+})
+
 describe('a service that cannot start', () => {
   it('names the one that uses its data directory already', async () => {
     const first = await startService()
@@ -219,9 +248,11 @@ it('writes only into its data directories', async () => {
   expect(existsSync(join(dataDir, 'l', `${job.id}.log`))).toBe(true)
   expect(existsSync(join(dataDir, 's', 'jobs.db'))).toBe(true)
   expect(readdirSync(dataDir).sort()).toEqual([
+    'backups',
     'journal',
     'l',
     'r',
+    'reserve',
     's',
     'service.lock',
     'service.pid',

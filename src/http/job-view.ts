@@ -38,6 +38,9 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
         error: state.status === 'error' ? errorOf(state.failure) : null,
         attempt: job.attempts,
         cancel_requested: state.status === 'running' && state.cancelRequested,
+        cancel_requested_at: iso(
+          'cancelRequestedAt' in state ? state.cancelRequestedAt : undefined,
+        ),
         prompt,
         size,
         frames,

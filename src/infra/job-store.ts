@@ -336,7 +336,12 @@ function toState(row: Selectable<Database['job']>): JobState {
         endedAt: endedAt ?? known(row, 'ended_at'),
       }
     case 'canceled':
-      return { status: 'canceled', ...where, endedAt: endedAt ?? known(row, 'ended_at') }
+      return {
+        status: 'canceled',
+        ...where,
+        endedAt: endedAt ?? known(row, 'ended_at'),
+        ...(row.cancel_requested_at !== null && { cancelRequestedAt: row.cancel_requested_at }),
+      }
   }
 }
 

@@ -131,7 +131,10 @@ async function main(): Promise<void> {
     (event) => {
       logEvent(log, event)
       const gone = owned.find(({ id }) => childOf(id) === event.id)
-      if (gone) tell(queue, { type: 'gpuGone', gpu: gone.id })
+      if (gone) {
+        const givenUp = event.type === 'childGivenUp'
+        tell(queue, { type: 'gpuGone', gpu: gone.id, givenUp })
+      }
       if (event.type === 'childGivenUp' && event.significant) {
         log.error({ child: event.id }, 'the service cannot go on without this part and ends')
         process.exit(1)

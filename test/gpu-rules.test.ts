@@ -204,7 +204,7 @@ describe('an operator', () => {
     queue.ready(gpu0)
     queue.submits(1)
     queue.tell({ type: 'disown', gpu: gpu0, fate, replyTo: someone })
-    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
     const key = { jobId: jobId(1), epoch: 1 }
     const adopted = queue.tell({ type: 'gpuReady', gpu: gpu0, incarnation: 'gpu-0.2' })
     expect(adopted).toMatchObject([{ do: 'adoptGeneration' }])
@@ -264,6 +264,17 @@ describe('a queue that is closed', () => {
       }),
     )
     expect(effects).toContainEqual(expect.objectContaining({ do: 'answerClosed' }))
+  })
+})
+
+describe('a GPU whose actor was given up', () => {
+  it('does not hold up the loading of the others', () => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.ready(gpu0)
+    queue.ready(gpu1)
+    expect(queue.submits(1, 2)).toEqual([gpu0])
+    expect(claims(queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false }))).toEqual([])
+    expect(claims(queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: true }))).toEqual([gpu1])
   })
 })
 

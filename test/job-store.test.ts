@@ -188,7 +188,12 @@ describe('the record of a job', () => {
     await store.commit([submit(1), claim(1), requestCancel(1)])
     expect(await stateOf(1)).toMatchObject({ status: 'running', cancelRequested: true })
     await store.commit([finish(1, canceled)])
-    expect(await stateOf(1)).toEqual({ status: 'canceled', gpu: gpu0, endedAt: minute(4) })
+    expect(await stateOf(1)).toEqual({
+      status: 'canceled',
+      gpu: gpu0,
+      endedAt: minute(4),
+      cancelRequestedAt: minute(3),
+    })
     expect(await store.attempts(jobId(1))).toMatchObject([{ outcome: 'canceled' }])
   })
 

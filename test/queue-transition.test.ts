@@ -262,7 +262,7 @@ describe('a claim', () => {
   it('gives nothing to a GPU that is gone', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
-    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
     expect(claimsIn(queue.submits(1))).toEqual([])
     expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([[1, gpu1]])
   })
@@ -442,7 +442,7 @@ describe('news of an attempt', () => {
 
   function waitingAgain() {
     const queue = generatingAgain()
-    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
     queue.generationEnds(1, failed())
     return queue
   }
@@ -508,7 +508,7 @@ describe('a job whose attempt has failed', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
     queue.submits(1, 2, 3)
-    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
     const failure = aFailure()
     expect(queue.generationEnds(1, { how: 'failed', failure }).slice(2)).toEqual([
       {
@@ -628,7 +628,7 @@ describe('a generation whose end nobody saw', () => {
       const queue = aQueue({ orphanPolicy, maxAttempts: 1 })
       queue.gpuIsReady(gpu0)
       queue.submits(1)
-      queue.tell({ type: 'gpuGone', gpu: gpu0 })
+      queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
       expect(queue.generationEnds(1, { how: 'neverBegan' })).toEqual([
         {
           do: 'store',
@@ -667,7 +667,7 @@ describe('a GPU that announces itself', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
     queue.submits(1, 2)
-    queue.tell({ type: 'gpuGone', gpu: gpu0 })
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
     expect(queue.gpuIsReady(gpu0, 'gpu-0.2')).toEqual([
       { do: 'adoptGeneration', ...held, gpu: gpu0 },
     ])

@@ -12,15 +12,17 @@ const fail: unique symbol = Symbol('fail')
 /** The address of an actor, typed by what the actor can be told. */
 export type ActorRef<in Message> = {
   readonly name: string
-  readonly [deliver]: (message: Message) => boolean
+  readonly [deliver]: (message: Message) => Delivery
   /** Only the address of an asker has it: where the news goes that no answer will ever come. */
   readonly [fail]?: (error: ActorFailedError) => void
 }
 
+type Delivery = 'delivered' | 'not_running' | 'mailbox_full'
+
 /** A message that wants an answer says where to send it. */
 export type Asks<Reply> = { readonly replyTo: ActorRef<Reply> }
 
-/** The actor that was asked is not running, died of the question, or is too slow. */
+/** The actor that was asked is not running, has too much mail, died of the question, or is too slow. */
 export class ActorFailedError extends Error {
   override readonly name = 'ActorFailedError'
 }
@@ -84,9 +86,10 @@ export function spawn<State, Message>(
   const ref: ActorRef<Message> = {
     name,
     [deliver](message) {
-      if (!alive || mailboxLength() >= mailboxLimit) return false
+      if (!alive) return 'not_running'
+      if (mailboxLength() >= mailboxLimit) return 'mailbox_full'
       post({ message })
-      return true
+      return 'delivered'
     },
   }
   const scheduler = nact.spawn(system, takeTurn, name, { onCrash: (_m, _e, ctx) => ctx.stop })
@@ -163,7 +166,8 @@ export function spawn<State, Message>(
     try {
       terminate?.(state)
     } catch (error) {
-      ending = { ...ending, reason: 'crashed', error: ending.error ?? error }
+      const reason = ending.reason === 'stopped' ? 'crashed' : ending.reason
+      ending = { ...ending, reason, error: ending.error ?? error }
     }
     tellAskersItEnded(unread)
     onEnded(ending)
@@ -188,10 +192,10 @@ export function spawn<State, Message>(
 
 /** False when nobody will read it: the actor is not running, or its mailbox is full. */
 export function tell<Message>(actor: ActorRef<Message>, message: NoInfer<Message>): boolean {
-  return actor[deliver](message)
+  return actor[deliver](message) === 'delivered'
 }
 
-/** Rejects with `ActorFailedError` only, and at once when the actor is down or dies of the question. */
+/** Rejects with `ActorFailedError` only, and at once unless the actor is merely slow. */
 export function ask<Message extends Tagged, Q extends Question<Message> & Tagged>(
   actor: ActorRef<Message>,
   question: Q,
@@ -211,13 +215,14 @@ export function ask<Message extends Tagged, Q extends Question<Message> & Tagged
       [deliver](answer) {
         clearTimeout(timer)
         resolve(answer)
-        return true
+        return 'delivered'
       },
       [fail]: (error) => giveUp(error.message, error.cause),
     }
     // The compiler cannot see that a question and its replyTo make a whole message again.
-    const delivered = actor[deliver]({ ...question, replyTo } as unknown as Message)
-    if (!delivered) giveUp(`${actor.name} is not running`)
+    const delivery = actor[deliver]({ ...question, replyTo } as unknown as Message)
+    if (delivery === 'not_running') giveUp(`${actor.name} is not running`)
+    if (delivery === 'mailbox_full') giveUp(`${actor.name} has too much mail to take a question`)
   })
 }
 
@@ -240,7 +245,7 @@ export function createPlace<Message>(name: string): Place<Message> {
   let seated: ActorRef<Message> | undefined
   return {
     name,
-    [deliver]: (message) => seated?.[deliver](message) ?? false,
+    [deliver]: (message) => seated?.[deliver](message) ?? 'not_running',
     seat(incarnation) {
       seated = incarnation
     },

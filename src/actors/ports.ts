@@ -140,6 +140,8 @@ export type VideoTools = {
   encode(conversion: Conversion, source: VideoFacts, signal: AbortSignal): Promise<VideoFacts>
   /** Gives the finished file its name, at once and for good. */
   publish(conversion: Conversion): Promise<void>
+  /** Takes a published file back: its job was canceled meanwhile. */
+  withdraw(conversion: Conversion): Promise<void>
   /** Removes an unfinished file. */
   discard(attempt: AttemptKey): Promise<void>
 }

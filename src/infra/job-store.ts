@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type Insertable, type Kysely, type Selectable, sql, type Updateable } from 'kysely'
 import type { AttemptHistory, JobOperation, JobStore, StoreOperation } from '../actors/ports.ts'
 import { DiskFullError } from '../errors.ts'
-import type { Attempt, Failure, GpuHealth, Job, JobState, VideoFacts } from '../job.ts'
+import type { Attempt, Failure, GpuHealth, Job, JobState, JobStatus, VideoFacts } from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
 import type { Reserve } from './reserve.ts'
 
@@ -169,13 +169,17 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       .where('epoch', '=', epoch)
       .where('outcome', 'is', null)
       .executeTakeFirst()
-  const jobRow = async (epoch: number, change: Updateable<Database['job']>) => {
+  const jobRow = async (
+    epoch: number,
+    change: Updateable<Database['job']>,
+    from: readonly JobStatus[] = ['queued', 'running'],
+  ) => {
     const { numUpdatedRows } = await trx
       .updateTable('job')
       .set(change)
       .where('id', '=', jobId)
       .where('epoch', '=', epoch)
-      .where('status', 'in', ['queued', 'running'])
+      .where('status', 'in', from)
       .executeTakeFirst()
     if (numUpdatedRows === 1n) return
     throw new StaleOperationError(`${operation.op} of ${jobId} at epoch ${epoch} comes too late`)
@@ -187,7 +191,7 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       break
     case 'claim': {
       const { epoch, attempt, gpu, filename } = operation
-      await jobRow(epoch - 1, {
+      const claimed = {
         status: 'running',
         phase: 'generating',
         epoch,
@@ -197,7 +201,8 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
         claimed_at: at,
         started_at: null,
         generated_at: null,
-      })
+      } as const
+      await jobRow(epoch - 1, claimed, ['queued'])
       const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at }
       await trx.insertInto('attempt').values(row).execute()
       break

@@ -88,6 +88,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
       await sync(data.resultsDir)
     },
 
+    withdraw: ({ filename }) => rm(join(data.resultsDir, filename), { force: true }),
     discard: (attempt) => rm(unfinished(attempt), { force: true }),
   }
 }

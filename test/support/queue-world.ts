@@ -258,7 +258,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
 
   function crashGpu(gpu: GpuId): void {
     Object.assign(gpuOf(gpu), { up: false, inbox: [], holding: undefined })
-    tellQueue({ type: 'gpuGone', gpu })
+    tellQueue({ type: 'gpuGone', gpu, givenUp: false })
   }
 
   /** Comes back with what is on disk, and asks who is there. */

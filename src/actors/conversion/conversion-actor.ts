@@ -82,6 +82,9 @@ export function conversionBehaviour({
         // What is left over is removed at the next start at the latest.
         void tools.discard(effect.attempt).catch(() => {})
         break
+      case 'withdraw':
+        void tools.withdraw(effect.conversion).catch(() => {})
+        break
       case 'report':
         tell(queue, effect.report)
         break

@@ -38,6 +38,8 @@ export type ConversionEffect = Readonly<
   | { do: 'publish'; conversion: Conversion }
   | { do: 'interrupt'; attempt: AttemptKey }
   | { do: 'discard'; attempt: AttemptKey }
+  /** It was published just when it was to be aborted. */
+  | { do: 'withdraw'; conversion: Conversion }
   | { do: 'report'; report: ConversionReport }
 >
 

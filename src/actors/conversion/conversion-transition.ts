@@ -34,7 +34,11 @@ export function transition(
 
   const { conversion } = found
   const { jobId, epoch } = conversion
-  if (found.aborted) return end(state, found, { type: 'conversionAborted', jobId, epoch })
+  if (found.aborted) {
+    const [next, effects] = end(state, found, { type: 'conversionAborted', jobId, epoch })
+    const tooLate = message.type === 'published'
+    return [next, tooLate ? [{ do: 'withdraw', conversion }, ...effects] : effects]
+  }
   const fail = (failure: Failure) =>
     end(state, found, { type: 'conversionFailed', jobId, epoch, failure })
 

@@ -83,7 +83,8 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
   ]
 }
 
-const loading = ({ running }: QueueState): number => [...running.values()].filter(isLoading).length
+const loading = ({ running, givenUpGpus }: QueueState): number =>
+  [...running.values()].filter((job) => isLoading(job) && !givenUpGpus.has(job.gpu)).length
 
 /** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
 const isLoading = ({ phase, reading }: RunningJob): boolean =>

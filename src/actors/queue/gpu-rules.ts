@@ -3,7 +3,7 @@ import { RefusalError } from '../../errors.ts'
 import { blamesGpu } from '../../failures.ts'
 import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../job.ts'
 import type { ActorRef } from '../actor.ts'
-import { thenAssign } from './claim-rules.ts'
+import { assign, thenAssign } from './claim-rules.ts'
 import type {
   GpuUse,
   QueueCommand,
@@ -18,6 +18,8 @@ import {
   healthOf,
   type QueueStep,
   stored,
+  without,
+  withoutGpu,
   withRunning,
 } from './queue-state.ts'
 
@@ -33,7 +35,11 @@ export function welcomeGpu(
   if (holding && !isOwn) {
     return [state, [{ do: 'stopGeneration', ...holding, gpu, reason: 'orphaned' }]]
   }
-  const ready = { ...state, readyGpus: new Map([...state.readyGpus, [gpu, incarnation]]) }
+  const ready = {
+    ...state,
+    readyGpus: new Map([...state.readyGpus, [gpu, incarnation]]),
+    givenUpGpus: without(state.givenUpGpus, gpu),
+  }
   const { quarantine } = healthOf(ready, gpu)
   if (!own) return thenAssign([ready, quarantine ? expectProbe(gpu, quarantine, at) : []], at)
 
@@ -43,6 +49,16 @@ export function welcomeGpu(
   const adopted: RunningJob =
     own.orphaned || orphanPolicy === 'adopt' ? own : { ...own, orphaned: orphanPolicy }
   return [withRunning(ready, adopted), [{ do: 'adoptGeneration', jobId, epoch, gpu }]]
+}
+
+export function loseGpu(
+  state: QueueState,
+  { gpu, givenUp }: Extract<QueueNews, { type: 'gpuGone' }>,
+  at: Timestamp,
+): QueueStep {
+  const gone = withoutGpu(state, gpu)
+  if (!givenUp) return [gone, []]
+  return assign({ ...gone, givenUpGpus: new Set([...gone.givenUpGpus, gpu]) }, at)
 }
 
 /** An operator's word: it takes nothing new, or it is as good as new. */

@@ -165,7 +165,9 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 
   function rollBack(error: unknown, self: ActorRef<QueueMail>): void {
-    log.error({ err: error }, 'the store could not write; the queue waits until it can')
+    // Anything but a full disk says that disk and memory disagree: start anew from the disk.
+    if (!(error instanceof DiskFullError)) throw error
+    log.error({ err: error }, 'the disk is full; the queue waits until it can write')
     const undone = [...(inFlight?.messages ?? []), ...(batch?.messages ?? [])]
     inFlight = batch = undefined
     unwritten = { news: undone.filter(isNews), error }

@@ -47,7 +47,8 @@ export type QueueCommand = Readonly<
 export type QueueNews = Readonly<
   /** An incarnation is there for work, or at work already. Told again, it changes nothing. */
   | { type: 'gpuReady'; gpu: GpuId; incarnation: string; holding?: AttemptKey }
-  | { type: 'gpuGone'; gpu: GpuId }
+  /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
+  | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
   | ({ type: 'runDeclined' } & AttemptKey)
   | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
@@ -201,6 +202,8 @@ export type QueueState = Readonly<{
   names: OrderedMap<string, JobId>
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
+  /** Their generations are heard of no more, and must not hold up the others. */
+  givenUpGpus: ReadonlySet<GpuId>
   gpuHealth: ReadonlyMap<GpuId, GpuHealth>
   secondsPerJob: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>

@@ -33,6 +33,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
     readyGpus: new Map(),
+    givenUpGpus: new Set(),
     gpuHealth: stored.gpus,
     secondsPerJob: new Map(),
     tickets: new Map(),

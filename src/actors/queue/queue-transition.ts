@@ -2,9 +2,9 @@ import type { Timestamp } from '../../job.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
-import { disown, drainOrResume, startProbe, welcomeGpu } from './gpu-rules.ts'
+import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
 import type { CloseMode, QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
-import { type QueueStep, stored, withoutGpu } from './queue-state.ts'
+import { type QueueStep, stored } from './queue-state.ts'
 import { admit, prepare } from './submit-rules.ts'
 
 /** Every rule of the queue, with no store, process, clock or actor in sight. */
@@ -57,7 +57,7 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
     case 'gpuReady':
       return welcomeGpu(state, message, at)
     case 'gpuGone':
-      return [withoutGpu(state, message.gpu), []]
+      return loseGpu(state, message, at)
     case 'conversionReady':
       return resumeConversions(state)
     case 'etaReady':

@@ -8,15 +8,21 @@ import {
   tell,
 } from '../actor.ts'
 import {
+  type Backoff,
   type ChildSpec,
   type ChildView,
   defaultChildSpec,
+  type Strategy,
   type SupervisorEffect,
   type SupervisorEvent,
   type SupervisorMessage,
   type SupervisorState,
 } from './supervisor-protocol.ts'
-import { initialSupervisorState, transition } from './supervisor-transition.ts'
+import { countChildren, initialSupervisorState } from './supervisor-state.ts'
+import { transition } from './supervisor-transition.ts'
+
+/** A longer timer than this would go off at once. */
+const longestTimerMs = 2 ** 31 - 1
 
 /** A child as `main` describes it: how it is kept alive, where it sits, and how one life of it starts. */
 export type Child = Readonly<{
@@ -25,15 +31,21 @@ export type Child = Readonly<{
   vacate(): void
 }>
 
+/** What of a child's spec differs from the default. */
+export type ChildOptions = Readonly<
+  Partial<Omit<ChildSpec, 'id' | 'backoff'>> & { backoff?: Partial<Backoff> }
+>
+
 /** `behaviour` is called anew for each incarnation, so that no state outlives one. */
 export function child<State, Message>(
   system: ActorSystem,
   place: Place<Message>,
   behaviour: () => Behaviour<State, Message>,
-  options: Partial<Omit<ChildSpec, 'id'>> = {},
+  options: ChildOptions = {},
 ): Child {
+  const backoff = { ...defaultChildSpec.backoff, ...options.backoff }
   return {
-    spec: { ...defaultChildSpec, ...options, id: place.name },
+    spec: { ...defaultChildSpec, ...options, backoff, id: place.name },
     start(name, onEnded) {
       const incarnation = spawn(system, name, behaviour(), onEnded)
       place.seat(incarnation.ref)
@@ -43,23 +55,32 @@ export function child<State, Message>(
   }
 }
 
-/** Keeps its children alive, one_for_one; a crash reaches it as a message, so decisions are serial. */
+/**
+ * Keeps its children alive; a crash reaches it as a message, so decisions are serial. Throws when
+ * the specs of the children contradict themselves.
+ */
 export function startSupervisor(
   system: ActorSystem,
   children: readonly Child[],
   onEvent: (event: SupervisorEvent) => void,
+  strategy: Strategy = 'one_for_one',
 ): ActorRef<SupervisorMessage> {
+  const specs = children.map(({ spec }) => spec)
   const childOf = new Map(children.map((child) => [child.spec.id, child]))
-  const living = new Map<string, { incarnation: number; handle: Incarnation<never> }>()
+  const living = new Map<string, Incarnation<never>>()
 
   const { ref } = spawn<SupervisorState, SupervisorMessage>(
     system,
     'supervisor',
     {
-      init: () => initialSupervisorState(children.map(({ spec }) => spec)),
+      init: () => initialSupervisorState(specs, strategy),
       receive(state, message, self) {
         if (message.type === 'whichChildren') {
           tell(message.replyTo, state.children.map(view))
+          return state
+        }
+        if (message.type === 'countChildren') {
+          tell(message.replyTo, countChildren(state))
           return state
         }
         const [next, effects] = transition(state, message, performance.now(), Math.random())
@@ -88,32 +109,36 @@ export function startSupervisor(
             childOf.get(id)?.vacate()
             tell(self, { type: 'childEnded', id, incarnation, ending })
           })
-          if (handle) living.set(id, { incarnation, handle })
+          if (handle) living.set(id, handle)
+          tell(self, { type: 'childStarted', id, incarnation })
         } catch (error) {
           tell(self, { type: 'startFailed', id, incarnation, error })
         }
         break
       }
       case 'stop':
-        living.get(effect.id)?.handle.stop()
+        living.get(effect.id)?.stop()
         break
       case 'kill':
-        living.get(effect.id)?.handle.kill()
+        living.get(effect.id)?.kill()
         break
       case 'restartLater': {
         const { id, incarnation, afterMs } = effect
-        setTimeout(() => tell(self, { type: 'restartDue', id, incarnation }), afterMs).unref()
+        later(afterMs, () => tell(self, { type: 'restartDue', id, incarnation }))
         break
       }
       case 'expectEnd': {
         const { id, incarnation, withinMs } = effect
-        setTimeout(() => tell(self, { type: 'shutdownOverdue', id, incarnation }), withinMs).unref()
+        later(withinMs, () => tell(self, { type: 'shutdownOverdue', id, incarnation }))
         break
       }
       case 'report':
         onEvent(effect.event)
         break
       case 'answerRestart':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerTerminate':
         tell(effect.to, effect.answer)
         break
       case 'answerShutdown':
@@ -132,8 +157,12 @@ export function startSupervisor(
       phase,
       incarnation,
       restartsInPeriod: restartedAt.filter((at) => at >= since).length,
-      mailbox: living.get(spec.id)?.handle.mailboxLength() ?? 0,
+      mailbox: living.get(spec.id)?.mailboxLength() ?? 0,
       ...('error' in state && { error: state.error }),
     }
   }
+}
+
+function later(ms: number, then: () => void): void {
+  setTimeout(then, Math.min(ms, longestTimerMs)).unref()
 }

@@ -257,7 +257,7 @@ class Shim:
         self.result_due = 0
 
     def save_result(self):
-        """Clients hear the result when it is durable, or when that has failed for the first time."""
+        """Clients hear the result once it is durable, or that has failed for the first time."""
         try:
             write_json('exit.json', self.result, durable=True)
             self.done = True

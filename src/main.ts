@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { serve } from '@hono/node-server'
-import pino from 'pino'
 import packageJson from '../package.json' with { type: 'json' }
 import { type ActorRef, ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
 import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
@@ -31,7 +30,8 @@ import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
 import { createReserve } from './infra/reserve.ts'
-import { createVideoFiles, createVideoTools } from './infra/video-tools.ts'
+import { createStdoutLog } from './infra/stdout-log.ts'
+import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
 
@@ -61,7 +61,7 @@ await main().catch((error: unknown) => {
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)
-  const log = pino({ level: config.logLevel })
+  const log = createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
   createDirectories(config.data)
@@ -75,6 +75,7 @@ async function main(): Promise<void> {
   const store = createJobStore(database.db, reserve)
   const { running } = await store.load()
   const owned = [...gpus, ...formerGpus(gpus, running)]
+  await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
     running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
     isKnown: async (jobId) => (await store.find(jobId)) !== undefined,
@@ -190,6 +191,8 @@ async function main(): Promise<void> {
     // Until this is answered, requests are: only new jobs are refused.
     await ask(queue, { type: 'close', mode: config.shutdown }, longestTimerMs).catch(() => {})
     const closed = new Promise((resolve) => server.close(resolve))
+    // A connection that was busy just now is an idle one in a moment.
+    setInterval(() => server.closeIdleConnections(), 50)
     setTimeout(() => server.closeAllConnections(), goodbyeMs)
     await closed
     await ask(supervisor, { type: 'shutdown' })
@@ -216,7 +219,7 @@ function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
 function logEvent(log: Logger, event: SupervisorEvent): void {
   const { type, id, ...rest } = event
   const fields = { actor: id, ...rest, ...('error' in event && { err: event.error }) }
-  if (type === 'childStopped') log.info(fields, 'actor stopped')
+  if (type === 'childStopped') log[event.killed ? 'warn' : 'info'](fields, 'actor stopped')
   else if (type === 'childFailed') log.error(fields, 'actor crashed; it will be started again')
   else log.error(fields, 'actor crashed too often and was given up')
 }

@@ -100,7 +100,7 @@ describe('a conversion', () => {
   it.each(['inspecting', 'encoding', 'publishing'])('fails when %s fails, saying why', (step) => {
     const converter = aConverter()
     converter.isAt(step, 1)
-    expect(converter.hears('stepFailed', 1, { why: 'ffmpeg is away' })).toEqual([
+    expect(converter.hears('stepFailed', 1, { why: 'ffmpeg is away', killed: false })).toEqual([
       { do: 'discard', attempt: attempt(1) },
       report({
         type: 'conversionFailed',
@@ -115,8 +115,8 @@ describe('a conversion', () => {
     { type: 'inspected', ...attempt(2), source: readable() },
     { type: 'encoded', ...attempt(2), video: aVideo() },
     { type: 'published', ...attempt(2) },
-    { type: 'stepFailed', ...attempt(2), why: 'late' },
-    { type: 'stepFailed', jobId: jobId(1), epoch: 2, why: 'of another epoch' },
+    { type: 'stepFailed', ...attempt(2), why: 'late', killed: false },
+    { type: 'stepFailed', jobId: jobId(1), epoch: 2, why: 'of another epoch', killed: false },
   ])('takes no notice of news about another: $type', (news) => {
     const converter = aConverter()
     converter.converts(1)
@@ -159,7 +159,7 @@ describe('an aborted conversion', () => {
         const effects =
           end === 'well'
             ? converter.endsStep(1)
-            : converter.hears('stepFailed', 1, { why: 'aborted' })
+            : converter.hears('stepFailed', 1, { why: 'aborted', killed: false })
         // Published just when it was to be aborted: then it is taken back.
         const isOut = step === 'publishing' && end === 'well'
         expect(effects.filter((effect) => effect.do === 'withdraw')).toHaveLength(isOut ? 1 : 0)
@@ -170,16 +170,33 @@ describe('an aborted conversion', () => {
   )
 })
 
+describe('a conversion that somebody kills', () => {
+  it('is made anew from the file of its generation, but not for ever', () => {
+    const converter = aConverter()
+    converter.isAt('encoding', 1)
+    for (let kill = 1; kill <= 20; kill++) {
+      expect(startsIn(converter.hears('stepFailed', 1, { why: 'SIGKILL', killed: true }))).toEqual([
+        1,
+      ])
+    }
+    const effects = converter.hears('stepFailed', 1, { why: 'SIGKILL', killed: true })
+    expect(effects.some((effect) => effect.do === 'report')).toBe(true)
+    expect(converter.steps()).toEqual([])
+  })
+})
+
 describe('the converter', () => {
   it('works on so many at once, and on the others in the order they came', () => {
     const converter = aConverter({ limit: 2 })
     expect([1, 2, 3, 4].flatMap((n) => startsIn(converter.converts(n)))).toEqual([1, 2])
     expect(converter.steps()).toEqual(['inspecting', 'inspecting', 'waiting', 'waiting'])
 
-    const next = converter.hears('stepFailed', 2, { why: 'any' })
+    const next = converter.hears('stepFailed', 2, { why: 'any', killed: false })
     expect(startsIn(next)).toEqual([3])
     converter.aborts(1)
-    expect(startsIn(converter.hears('stepFailed', 1, { why: 'aborted' }))).toEqual([4])
+    expect(startsIn(converter.hears('stepFailed', 1, { why: 'aborted', killed: false }))).toEqual([
+      4,
+    ])
     expect(converter.steps()).toEqual(['inspecting', 'inspecting'])
   })
 
@@ -194,7 +211,7 @@ describe('the converter', () => {
     const converter = aConverter({ limit: 1 })
     for (const n of [1, 2, 3]) converter.converts(n)
     expect(startsIn(converter.aborts(2))).toEqual([])
-    expect(startsIn(converter.hears('stepFailed', 1, { why: 'any' }))).toEqual([3])
+    expect(startsIn(converter.hears('stepFailed', 1, { why: 'any', killed: false }))).toEqual([3])
   })
 
   it('announces itself', () => {

@@ -3,6 +3,16 @@ import { spawn } from 'node:child_process'
 /** A tool that ended otherwise than well; the message ends in the last line it said. */
 export class ToolError extends Error {
   override readonly name = 'ToolError'
+  /**
+   * `failed`: it ran and said no. `killed`: by a signal of somebody else, its work not at fault.
+   * `prevented`: not installed, not in time, or interrupted by us.
+   */
+  readonly how: 'failed' | 'killed' | 'prevented'
+
+  constructor(message: string, how: ToolError['how'] = 'failed') {
+    super(message)
+    this.how = how
+  }
 }
 
 /** How much of what a tool says is kept. */
@@ -15,10 +25,10 @@ const keptBytes = 1024 * 1024
 export function runTool(
   command: string,
   args: readonly string[],
-  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
+  { timeoutMs, signal, env }: { timeoutMs: number; signal?: AbortSignal; env?: NodeJS.ProcessEnv },
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...(env && { env }) })
     let stdout = ''
     let stderr = ''
     let why: string | undefined
@@ -55,6 +65,7 @@ export function runTool(
       reject(
         new ToolError(
           `${command} ${why ?? `failed (${status})`}${lastLine ? `: ${lastLine}` : ''}`,
+          why !== undefined ? 'prevented' : killedBy !== null ? 'killed' : 'failed',
         ),
       )
     }

@@ -1,4 +1,4 @@
-import { link, open, rename, rm, stat, unlink } from 'node:fs/promises'
+import { link, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/ports.ts'
@@ -6,6 +6,7 @@ import type { VideoFacts } from '../job.ts'
 import { finishedDimensions } from '../wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
 import { hasNoRoom } from './free-space.ts'
+import { attemptCookie, killStrays } from './generation/strays.ts'
 import { runTool, ToolError } from './tool.ts'
 
 export type VideoToolsOptions = Readonly<{
@@ -20,8 +21,8 @@ const encodeMs = 15 * 60_000
 
 /** ffprobe, ffmpeg and the way into `RESULTS_DIR`. */
 export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
-  const unfinished = ({ jobId, epoch }: AttemptKey) =>
-    join(data.resultsDir, `${unfinishedPrefix}${jobId}.${epoch}.mp4`)
+  /** Each run of ffmpeg writes to a name of its own: one that outlived its service may still write. */
+  const unfinished = new Map<string, string>()
 
   return {
     async inspect(attempt) {
@@ -30,14 +31,16 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
       try {
         return { how: 'readable', facts: (await probe(path)).facts }
       } catch (error) {
-        if (!(error instanceof ToolError)) throw error
+        if (!(error instanceof ToolError) || error.how !== 'failed') throw error
         return { how: 'unreadable', why: error.message }
       }
     },
 
     async encode(conversion, source, signal) {
       const from = videoOf(attemptDirectory(data, conversion))
-      const to = unfinished(conversion)
+      const to = join(data.resultsDir, `${namePrefix(conversion)}${crypto.randomUUID()}.mp4`)
+      unfinished.set(namePrefix(conversion), to)
+      await killStrays(conversion)
       const filter = filterFor(source, finishedDimensions(conversion.request.size), fit)
       const codec = filter
         ? [
@@ -59,7 +62,8 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
         ...['-metadata', `comment=${signatureOf(conversion)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
-      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal }).catch((error: Error) => {
+      const env = { ...process.env, ...attemptCookie(conversion) }
+      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal, env }).catch((error: Error) => {
         // ffmpeg does not always say so, or not last.
         if (!hasNoRoom(data.resultsDir)) throw error
         throw new ToolError(`no space left on device in RESULTS_DIR: ${error.message}`)
@@ -70,7 +74,8 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
 
     /** Never over a file that is not this job's own, which a crash may have left here just so. */
     async publish(conversion) {
-      const from = unfinished(conversion)
+      const from = unfinished.get(namePrefix(conversion))
+      if (from === undefined) throw new Error('nothing has been made that could be published')
       const to = join(data.resultsDir, conversion.filename)
       try {
         await link(from, to)
@@ -89,7 +94,10 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
     },
 
     withdraw: ({ filename }) => rm(join(data.resultsDir, filename), { force: true }),
-    discard: (attempt) => rm(unfinished(attempt), { force: true }),
+    async discard(attempt) {
+      unfinished.delete(namePrefix(attempt))
+      await removeUnfinished(data.resultsDir, namePrefix(attempt))
+    },
   }
 }
 
@@ -105,8 +113,19 @@ export function createVideoFiles({ resultsDir }: Pick<DataDirectory, 'resultsDir
   }
 }
 
+/** Removes what conversions left that were cut off: all of it, or that of one attempt. */
+export async function removeUnfinished(
+  resultsDir: string,
+  prefix = unfinishedPrefix,
+): Promise<void> {
+  const left = (await readdir(resultsDir)).filter((name) => name.startsWith(prefix))
+  for (const name of left) await rm(join(resultsDir, name), { force: true })
+}
+
 /** Hidden, and no name that anybody can ask for: what it marks is not to be served. */
-export const unfinishedPrefix = '.unfinished.'
+const unfinishedPrefix = '.unfinished.'
+
+const namePrefix = ({ jobId, epoch }: AttemptKey): string => `${unfinishedPrefix}${jobId}.${epoch}.`
 
 /** Written into the file, so that it can be told whose it is whatever its name. */
 const signatureOf = ({ jobId, request }: Conversion): string =>

@@ -132,7 +132,10 @@ export async function startService({
       isSo = (job: JobJson) => !['queued', 'running'].includes(job.status),
     ): Promise<JobJson> {
       let job = await status(id)
-      const isOver = async () => isSo((job = await status(id)))
+      const isOver = async () => {
+        job = await status(id)
+        return isSo(job)
+      }
       await vi.waitUntil(isOver, { timeout: 45_000, interval: 30 }).catch(() => {
         throw new Error(`the job has not come so far: ${JSON.stringify(job)}`)
       })

@@ -110,7 +110,8 @@ function follow(
     (news) => tell(self, { ...news, jobId, epoch } as ConversionNews),
     (error: unknown) => {
       const why = error instanceof Error ? error.message : String(error)
-      tell(self, { type: 'stepFailed', jobId, epoch, why })
+      const killed = (error as { how?: string } | null)?.how === 'killed'
+      tell(self, { type: 'stepFailed', jobId, epoch, why, killed })
     },
   )
 }

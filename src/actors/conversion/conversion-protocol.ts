@@ -10,7 +10,8 @@ export type ConversionNews = Readonly<
   | ({ type: 'inspected'; source: SourceVideo } & AttemptKey)
   | ({ type: 'encoded'; video: VideoFacts } & AttemptKey)
   | ({ type: 'published' } & AttemptKey)
-  | ({ type: 'stepFailed'; why: string } & AttemptKey)
+  /** `killed`: by a signal of somebody else, so that another try may well go through. */
+  | ({ type: 'stepFailed'; why: string; killed: boolean } & AttemptKey)
 >
 
 export type ConversionMessage = ConversionCommand | ConversionNews
@@ -22,6 +23,8 @@ export type ActiveConversion = Readonly<{
   conversion: Conversion
   step: ConversionStep
   aborted: boolean
+  /** How often a step of it was killed. */
+  kills: number
   /** Known once encoded. */
   video?: VideoFacts
 }>

@@ -11,6 +11,9 @@ import type {
   ConversionState,
 } from './conversion-protocol.ts'
 
+/** A conversion that is killed is made anew, for its generation has cost minutes; but not for ever. */
+const mostKills = 20
+
 export type ConversionStep = readonly [ConversionState, readonly ConversionEffect[]]
 
 /** Every rule of conversion, with no ffmpeg in sight. */
@@ -25,7 +28,7 @@ export function transition(
   if (message.type === 'convert') {
     if (found) return [state, []]
     const { type: _, ...conversion } = message
-    const added: ActiveConversion = { conversion, step: 'waiting', aborted: false }
+    const added: ActiveConversion = { conversion, step: 'waiting', aborted: false, kills: 0 }
     return startWaiting({ ...state, active: [...state.active, added] })
   }
   if (message.type === 'abort') return abort(state, found, message)
@@ -65,6 +68,10 @@ export function transition(
         ? end(state, found, { type: 'converted', jobId, epoch, video: found.video })
         : [state, []]
     case 'stepFailed':
+      if (message.killed && found.kills < mostKills) {
+        const again: ActiveConversion = { ...found, step: 'inspecting', kills: found.kills + 1 }
+        return [withStep(state, again), [{ do: 'inspect', conversion }]]
+      }
       return fail({
         code: saysDiskFull(message.why) ? 'disk_full' : 'conversion_failed',
         message: message.why,

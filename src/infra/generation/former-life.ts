@@ -5,7 +5,7 @@ import type { AttemptKey } from '../../actors/ports.ts'
 import { JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { attemptDirectory, type DataDirectory } from '../data-directory.ts'
-import { killShim, revoke } from './shim-client.ts'
+import { killShim } from './shim-client.ts'
 import { killStrays } from './strays.ts'
 
 /** How many directories that belong to no job are kept for whoever wonders about them. */
@@ -35,20 +35,18 @@ export async function endFormerLife(
     const jobId = v.safeParse(JobId, jobName)
     if (!jobId.success) continue
     const known = await isKnown(jobId.output)
-    const epochs = (await readdir(join(data.workDir, jobName)))
-      .map(Number)
-      .filter(Number.isSafeInteger)
-    for (const epoch of epochs) {
-      if (current.has(`${jobName}/${epoch}`)) continue
+    const jobDir = join(data.workDir, jobName)
+    const epochs = (await readdir(jobDir)).map(Number).filter(Number.isSafeInteger)
+    const over = epochs.filter((epoch) => !current.has(`${jobName}/${epoch}`))
+    for (const epoch of over) {
       const attempt = { jobId: jobId.output, epoch }
-      const directory = attemptDirectory(data, attempt)
-      revoke(directory)
       const unkillable = await killStrays(attempt)
-      await killShim(directory)
+      await killShim(attemptDirectory(data, attempt))
       log.warn({ ...attempt, known, unkillable }, 'an attempt of a former life was ended')
-      if (known) await rm(directory, { recursive: true, force: true })
+      if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
-    if (!known) await archive(join(data.workDir, jobName), archiveDir, jobName)
+    if (!known) await archive(jobDir, archiveDir, jobName)
+    else if (over.length === epochs.length) await rm(jobDir, { recursive: true, force: true })
   }
 }
 

@@ -23,6 +23,7 @@ import {
   readExit,
   revoke,
   type ShimConnection,
+  type ShimEnd,
   type ShimExit,
   shimEnds,
   shimLife,
@@ -111,9 +112,9 @@ function observe(
   return {
     handle,
     /** `shimEnded`: only of a shim that is our own child. */
-    begin(shimEnded?: Promise<string | undefined>): void {
+    begin(shimEnded?: Promise<ShimEnd>): void {
       void shimEnded
-        ?.then((cannotStart) => (cannotStart ? giveUp(cannotStart) : shimGone()))
+        ?.then(({ cannotStart, signal }) => (cannotStart ? giveUp(cannotStart) : shimGone(signal)))
         .catch((error: unknown) => giveUp(error instanceof Error ? error.message : String(error)))
       seek(shimEnded === undefined)
     },
@@ -142,10 +143,11 @@ function observe(
   }
 
   /** The result it left is looked for after its end, and so cannot be missed. */
-  async function shimGone(): Promise<void> {
+  async function shimGone(killedBy: string | null = null): Promise<void> {
     const exit = await readExit(attemptDir)
     if (exit) await end(exit)
-    else if (existsSync(attemptDir) && revoke(attemptDir)) {
+    // Killed before it could begin: no fault of the installation, so it is worth another try.
+    else if (killedBy === null && existsSync(attemptDir) && revoke(attemptDir)) {
       giveUp(`The shim failed: ${await lastWordsOfShim(attemptDir)}`)
     } else await lose()
   }

@@ -36,12 +36,15 @@ const ShimMessage = v.union([v.object({ hello: Hello }), v.object({ exit: ShimEx
 const Identity = v.object({ pid: v.number(), start: v.number() })
 const ShimState = v.object({ shim: Identity, worker: Identity, boot: v.string() })
 
-/** Starts a shim that outlives us. Resolves when it has ended, with the reason if it could not start. */
+/** How a shim of our own ended: it could not even start, or was killed, or ended by itself. */
+export type ShimEnd = Readonly<{ cannotStart?: string; signal: NodeJS.Signals | null }>
+
+/** Starts a shim that outlives us. Resolves when it has ended. */
 export function startShim(
   attemptDir: string,
   python: string,
   env: NodeJS.ProcessEnv,
-): Promise<string | undefined> {
+): Promise<ShimEnd> {
   return new Promise((resolve) => {
     const output = openSync(join(attemptDir, 'shim.log'), 'a')
     const shim = spawn(python, ['-I', '-S', shimPath, attemptDir], {
@@ -51,8 +54,10 @@ export function startShim(
     })
     closeSync(output)
     shim.unref()
-    shim.on('error', (error) => resolve(`${python} could not be started: ${error.message}`))
-    shim.on('exit', () => resolve(undefined))
+    shim.on('error', ({ message }) => {
+      resolve({ cannotStart: `${python} could not be started: ${message}`, signal: null })
+    })
+    shim.on('exit', (_, signal) => resolve({ signal }))
   })
 }
 

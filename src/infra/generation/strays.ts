@@ -17,8 +17,13 @@ export async function killStrays(attempt: AttemptKey, withinMs = 5_000): Promise
   return strays.length
 }
 
-function findStrays({ jobId, epoch }: AttemptKey): number[] {
-  const cookie = `WAN_ATTEMPT=${jobId}/${epoch}`
+/** By this in its environment a process of an attempt is known; the shim gives it to its worker. */
+export const attemptCookie = ({ jobId, epoch }: AttemptKey) => ({
+  WAN_ATTEMPT: `${jobId}/${epoch}`,
+})
+
+function findStrays(attempt: AttemptKey): number[] {
+  const cookie = `WAN_ATTEMPT=${attemptCookie(attempt).WAN_ATTEMPT}`
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && environmentOf(name).includes(cookie))
     .map(Number)

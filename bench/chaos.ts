@@ -1,0 +1,120 @@
+/** `npm run chaos`: kills the real service, or parts of it, again and again, and tells what it cost. */
+import { parseArgs } from 'node:util'
+import { columns } from './chaos/oracle.ts'
+import { type RowName, rowNames } from './chaos/rows.ts'
+import { clearAway, type RowResult, runRow } from './chaos/run-row.ts'
+
+const help = `npm run chaos -- [options]
+
+  --row NAME[,NAME]  only these rows (${rowNames.join(', ')})
+  --kills N          how often each row kills (20)
+  --seconds N        stop killing after so long, shared by the rows (600); ending takes a while more
+  --seed N           who is killed when, as far as timing allows (random)
+  --gpus N           simulated GPUs (2)
+  --cancels SHARE    share of the jobs that somebody tries to cancel (0.05)
+  --keep             keep the data directories; chaos.log in them is the log of the service
+  --markdown         print the table as Markdown
+`
+
+const { values } = parseArgs({
+  options: {
+    row: { type: 'string' },
+    kills: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '600' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
+    gpus: { type: 'string', default: '2' },
+    cancels: { type: 'string', default: '0.05' },
+    keep: { type: 'boolean', default: false },
+    markdown: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+const chosen = values.row?.split(',') ?? rowNames
+const faults = [
+  ...chosen
+    .filter((name) => !rowNames.includes(name as RowName))
+    .map((name) => `there is no row ${name}`),
+  ...(['kills', 'seconds', 'seed', 'gpus', 'cancels'] as const)
+    .filter((name) => !(Number(values[name]) >= 0))
+    .map((name) => `--${name} must be a number`),
+]
+
+if (values.help) process.stdout.write(help)
+else if (faults.length > 0) {
+  say(`${faults.join('\n')}\n\n${help}`)
+  process.exitCode = 2
+} else await main()
+
+async function main(): Promise<void> {
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => {
+      clearAway()
+      process.exit(130)
+    })
+  }
+  const seed = Number(values.seed)
+  say(`seed ${seed}`)
+
+  const endsAt = Date.now() + Number(values.seconds) * 1000
+  const results: RowResult[] = []
+  for (const [index, row] of (chosen as RowName[]).entries()) {
+    const share = (endsAt - Date.now()) / (chosen.length - index)
+    const result = await runRow(row, {
+      kills: Number(values.kills),
+      seed,
+      gpus: Number(values.gpus),
+      until: Date.now() + share,
+      cancels: Number(values.cancels),
+      keep: values.keep,
+      say: (progress) => say(`${row}: ${progress}`),
+    })
+    results.push(result)
+    report(result)
+  }
+  process.stdout.write(table(results))
+  if (results.some(isBad)) process.exitCode = 1
+}
+
+/** Every finding in words, as far as anybody would read on. */
+function report({ row, kills, jobs, seconds, killsPerSecond, findings, kept }: RowResult): void {
+  const rate = killsPerSecond.toFixed(2)
+  say(
+    `${row}: ${kills} kills, ${jobs} jobs, ${seconds.toFixed(0)} s, ${rate} kills a second while killing`,
+  )
+  for (const column of columns) {
+    for (const finding of findings[column].slice(0, 20)) say(`${row}: ${column}: ${finding}`)
+  }
+  if (kept) say(`${row}: kept ${kept}`)
+}
+
+function table(results: readonly RowResult[]): string {
+  const head = ['row', 'kills', 'jobs', ...columns]
+  const body = results.map(({ row, kills, jobs, findings }) => [
+    row,
+    String(kills),
+    String(jobs),
+    ...columns.map((column) => String(findings[column].length)),
+  ])
+  const widths = head.map((title, index) =>
+    Math.max(title.length, ...body.map((cells) => cells[index]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]) => {
+    const padded = cells.map((cell, index) =>
+      index === 0 ? cell.padEnd(widths[index] ?? 0) : cell.padStart(widths[index] ?? 0),
+    )
+    return values.markdown ? `| ${padded.join(' | ')} |\n` : `${padded.join('  ')}\n`
+  }
+  const rule = widths.map((width, index) =>
+    index === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}${values.markdown ? ':' : '-'}`,
+  )
+  return [head, rule, ...body].map(line).join('')
+}
+
+function isBad({ findings }: RowResult): boolean {
+  return columns.some((column) => findings[column].length > 0)
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}

@@ -1,0 +1,169 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Cast, type Identity, signal, type Victim, writes } from './processes.ts'
+import type { Random } from './random.ts'
+import type { KeptService } from './service.ts'
+
+/** What a row can see, and whom it can reach. */
+export type World = Readonly<{
+  dataDir: string
+  gpus: number
+  random: Random
+  service: KeptService
+  look(): Cast
+  /** SIGKILL, and a note of what the victim had achieved by then. */
+  kill(victim: Victim): boolean
+}>
+
+/** Waits for its moment and strikes once. False: there was nobody to be struck. */
+export type Stroke = (world: World) => Promise<boolean>
+
+const nobodyMs = 10_000
+
+/** Who is struck, row by row. One kill is one moment, however many processes it takes. */
+export const rows = {
+  service: async (world) => {
+    await aMomentOfService(world)
+    return killService(world)
+  },
+
+  shim: (world) => killOne(world, ({ shims }) => shims),
+  generation: (world) => killOne(world, ({ generations }) => generations),
+
+  'service+shim': async (world) => {
+    if (!(await someone(world, ({ shims }) => shims))) return false
+    await delay(world.random.between(0, 400))
+    const shim = world.random.pick(world.look().shims)
+    const serviceFirst = world.random.chance(0.5)
+    if (!serviceFirst && shim) world.kill(shim)
+    const hit = await killService(world, () => serviceFirst && shim && world.kill(shim))
+    return hit && shim !== undefined
+  },
+
+  /** As when a container ends. */
+  everything: async (world) => {
+    await aMomentOfService(world)
+    return killService(world, () => {
+      const { shims, generations } = world.look()
+      for (const victim of [...generations, ...shims]) world.kill(victim)
+    })
+  },
+
+  'gpu-actor': (world) => crashActor(world, gpuNames(world)),
+  'queue-actor': (world) => crashActor(world, ['queue']),
+
+  'stop-cont': async (world) => {
+    const { random, service } = world
+    await delay(random.between(0, 300))
+    const kind = random.pick(['service', 'shims', 'generations'] as const)
+    const victim: Identity | undefined =
+      kind === 'service' || kind === undefined
+        ? service.identity()
+        : await someone(world, (cast) => cast[kind])
+    if (!victim || !signal(victim, 'SIGSTOP')) return false
+    await delay(random.between(50, 800))
+    signal(victim, 'SIGCONT')
+    return true
+  },
+
+  ffmpeg: (world) => killOne(world, ({ conversions }) => conversions, 120),
+
+  /** A conversion that outlives its service, and goes on when the next one has made its own. */
+  'late-ffmpeg': async (world) => {
+    const { random } = world
+    const isWriting = (cast: Cast) => cast.conversions.filter(writes)
+    if (!(await someone(world, isWriting))) return false
+    await delay(random.between(0, 40))
+    const late = isWriting(world.look()).filter((victim) => signal(victim, 'SIGSTOP'))
+    if (late.length === 0) return false
+    const hit = await killService(world)
+    await another(world, late)
+    await delay(random.between(0, 300))
+    for (const victim of late) signal(victim, 'SIGCONT')
+    return hit
+  },
+
+  sigterm: async (world) => {
+    await aMomentOfService(world, 0)
+    await world.service.stop()
+    return true
+  },
+} satisfies Record<string, Stroke>
+
+export type RowName = keyof typeof rows
+export const rowNames = Object.keys(rows) as RowName[]
+
+/** Mostly while it serves, sometimes while it starts. */
+async function aMomentOfService({ service, random }: World, whileStarting = 0.2): Promise<void> {
+  if (!random.chance(whileStarting)) await service.listening()
+  await delay(random.between(0, 600))
+}
+
+/** `meanwhile` happens in the same turn. */
+async function killService({ service }: World, meanwhile?: () => void): Promise<boolean> {
+  const victim = service.identity()
+  const ended = service.expectEnd()
+  const hit = victim !== undefined && signal(victim, 'SIGKILL')
+  meanwhile?.()
+  await ended
+  return hit
+}
+
+/** One of a kind, at a random moment of its life. */
+async function killOne(
+  world: World,
+  kind: (cast: Cast) => readonly Victim[],
+  latestMs = 400,
+): Promise<boolean> {
+  const { random } = world
+  if (!(await someone(world, kind))) return false
+  await delay(random.between(0, latestMs))
+  const victim = random.pick(kind(world.look()))
+  if (!victim || !world.kill(victim)) return false
+  await delay(random.between(0, 200))
+  return true
+}
+
+async function someone(
+  { look, random }: World,
+  kind: (cast: Cast) => readonly Victim[],
+): Promise<Victim | undefined> {
+  for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(10)) {
+    const victim = random.pick(kind(look()))
+    if (victim) return victim
+  }
+  return undefined
+}
+
+/** Resolves when other conversions of the same attempts have come and gone. */
+async function another({ look }: World, late: readonly Victim[]): Promise<void> {
+  let came = false
+  for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(10)) {
+    const others = look().conversions.filter(({ attempt, pid }) =>
+      late.some((victim) => victim.attempt === attempt && victim.pid !== pid),
+    )
+    if (came && others.length === 0) return
+    came ||= others.length > 0
+  }
+}
+
+/** An actor that has fallen often waits long, so a service with a past is exchanged for a new one. */
+async function crashActor(world: World, names: readonly string[]): Promise<boolean> {
+  const { dataDir, random, service } = world
+  await service.listening()
+  await delay(random.between(0, 500))
+  const name = random.pick(names) ?? 'queue'
+  const before = service.crashes().filter(({ actor }) => actor === name)
+  if (before.length >= random.between(1, 3)) {
+    await service.stop()
+    await service.listening()
+    await delay(random.between(0, 500))
+  } else
+    await delay(Math.max(0, (before.at(-1)?.againAt ?? 0) - Date.now()) + random.between(20, 400))
+  writeFileSync(join(dataDir, 'crash'), name)
+  return service.crash(name, (pid) => process.kill(pid, 'SIGUSR2'))
+}
+
+const gpuNames = ({ gpus }: World): string[] =>
+  Array.from({ length: gpus }, (_, gpu) => `gpu-${gpu}`)

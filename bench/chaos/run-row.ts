@@ -1,0 +1,170 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createClient } from './client.ts'
+import { type Findings, judge } from './oracle.ts'
+import { everythingOf, isAlive, killEverythingOf, signal, type Victim } from './processes.ts'
+import { createRandom } from './random.ts'
+import { exitOf, leftFiles, readResults, readRuns } from './results.ts'
+import { type RowName, rows, type World } from './rows.ts'
+import { keepService, maxAttempts } from './service.ts'
+import { watchGenerations } from './watch.ts'
+
+export type RowOptions = Readonly<{
+  kills: number
+  seed: number
+  gpus: number
+  /** When to stop killing, whatever has been reached by then. */
+  until: number
+  /** Share of the jobs that somebody tries to cancel. */
+  cancels: number
+  /** Keep the data directory, for a look at what happened. */
+  keep: boolean
+  say(progress: string): void
+}>
+
+export type RowResult = Readonly<{
+  row: RowName
+  kills: number
+  jobs: number
+  /** All in all; the rate is that of the time of killing alone. */
+  seconds: number
+  killsPerSecond: number
+  findings: Findings
+  kept?: string
+}>
+
+/** Twice as long as anything that is left to do should take. */
+const settleMs = 60_000
+const inquestMs = 3_000
+const vanishMs = 3_000
+const progressMs = 5_000
+
+/** Rows that are under way, for whoever has to end early. */
+const clearing = new Set<() => void>()
+
+/** Ends at once whatever the rows under way have started, and removes what they wrote. */
+export function clearAway(): void {
+  for (const clear of clearing) clear()
+}
+
+/** Kills at random, lets everything finish, and judges. */
+export async function runRow(row: RowName, options: RowOptions): Promise<RowResult> {
+  const { gpus, seed, cancels, keep, say } = options
+  const startedAt = Date.now()
+  const dataDir = mkdtempSync(join(tmpdir(), 'wan-chaos-'))
+  const service = keepService(dataDir, gpus)
+  const watch = watchGenerations(dataDir)
+  const struck = new Set<string>()
+  const excused = new Set<string>()
+  const inquests: Promise<void>[] = []
+  const clear = () => {
+    clearing.delete(clear)
+    watch.stop()
+    service.abandon()
+    killEverythingOf(dataDir)
+    if (!keep) rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
+  }
+  clearing.add(clear)
+
+  try {
+    const client = createClient(service, {
+      random: createRandom(seed, `${row} client`),
+      waiting: gpus + 2,
+      cancels,
+    })
+    const random = createRandom(seed, row)
+    const kills = await strike({ dataDir, gpus, random, service, look: watch.look, kill })
+    const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
+    say('letting everything finish')
+    await client.close()
+    await client.settled(settleMs)
+    await Promise.all(inquests)
+    // One more start: what was left over is to be removed by then, and nothing may be changed.
+    await client.all()
+    await service.stop()
+    await service.listening()
+    await client.settled(settleMs)
+    const jobs = await client.all()
+    await vanish(() => leftFiles(dataDir))
+    await service.stop({ forGood: true })
+    const leftProcesses = await vanish(() => everythingOf(dataDir))
+    watch.stop()
+
+    say('looking at every file')
+    const findings = judge({
+      gpus,
+      frames: 5,
+      maxAttempts,
+      orders: client.orders,
+      runs: readRuns(dataDir),
+      jobs,
+      flips: client.flips,
+      files: await readResults(dataDir),
+      lastAlive: watch.lastAlive,
+      together: watch.together,
+      excused,
+      struck,
+      leftProcesses: leftProcesses.map(({ pid, what }) => `${pid}: ${what}`),
+      leftFiles: leftFiles(dataDir),
+      problems: service.problems,
+    })
+    const accepted = client.orders.filter(({ id }) => id).length
+    const seconds = (Date.now() - startedAt) / 1000
+    return {
+      row,
+      kills,
+      jobs: accepted,
+      seconds,
+      killsPerSecond,
+      findings,
+      ...(keep && { kept: dataDir }),
+    }
+  } finally {
+    clear()
+  }
+
+  async function strike(world: World): Promise<number> {
+    let kills = 0
+    let saidAt = Date.now()
+    while (kills < options.kills && Date.now() < options.until) {
+      if (await rows[row](world)) kills++
+      if (Date.now() - saidAt < progressMs) continue
+      saidAt = Date.now()
+      say(`${kills} of ${options.kills} kills`)
+    }
+    return kills
+  }
+
+  function kill(victim: Victim): boolean {
+    const isHit = signal(victim, 'SIGKILL')
+    if (isHit && victim.role !== 'conversion') {
+      struck.add(victim.attempt)
+      inquests.push(inquest(victim))
+    }
+    return isHit
+  }
+
+  /** Unless its success is on disk, nobody can know that the victim's attempt had come to its end. */
+  async function inquest(victim: Victim): Promise<void> {
+    const { attempt, role } = victim
+    while (isAlive(victim)) await delay(1)
+    // A shim leaves nothing after its death; that of a generation is recorded by its shim.
+    const giveUpAt = Date.now() + (role === 'shim' ? 0 : inquestMs)
+    let exit = exitOf(dataDir, attempt)
+    while (!exit && Date.now() < giveUpAt) {
+      await delay(5)
+      exit = exitOf(dataDir, attempt)
+    }
+    if (exit?.code !== 0) excused.add(attempt)
+  }
+}
+
+/** What is on its way out gets a moment to go. Resolves with what is left then. */
+async function vanish<T>(look: () => readonly T[]): Promise<readonly T[]> {
+  for (const giveUpAt = Date.now() + vanishMs; Date.now() < giveUpAt; await delay(50)) {
+    if (look().length === 0) return []
+  }
+  return look()
+}

@@ -1,0 +1,159 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFileSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Identity, identify } from './processes.ts'
+
+const root = join(import.meta.dirname, '..', '..')
+
+/** A start takes half a second; on a machine that is busy with everything else, some. */
+const startMs = 30_000
+const stopMs = 10_000
+
+type LogLine = Readonly<{ msg?: string; url?: string; actor?: string; restartInMs?: number }>
+
+export type KeptService = ReturnType<typeof keepService>
+
+/** The real service, started again whenever it is down. */
+export function keepService(dataDir: string, gpus: number) {
+  const problems: string[] = []
+  let wanted = true
+  let life = start()
+
+  return {
+    /** It ended, or an actor did, and nobody here had a hand in it. */
+    problems: problems as readonly string[],
+    /** Nothing while it is starting. */
+    url: () => life.url,
+    /** Of this life of it; at which time each will be running again. */
+    crashes: () => life.crashes as readonly { actor: string; againAt: number }[],
+    identity: (): Identity | undefined => identify(life.child.pid ?? 0),
+
+    /** Resolves with the address, of this life or a later one. */
+    async listening(): Promise<string> {
+      const giveUpAt = Date.now() + startMs
+      for (;;) {
+        if (life.url) return life.url
+        if (Date.now() > giveUpAt) throw new Error(`the service does not start: ${problems.at(-1)}`)
+        await delay(5)
+      }
+    },
+
+    /** To be called before what will end it; resolves when it has. */
+    expectEnd(): Promise<unknown> {
+      life.expected = true
+      return life.ended
+    },
+
+    /** Whether the actor fell as it was told to. */
+    async crash(actor: string, doIt: (pid: number) => void): Promise<boolean> {
+      const { crashes, child } = life
+      const before = crashes.length
+      life.pushed.push(actor)
+      doIt(child.pid ?? 0)
+      for (let tries = 0; tries < 400 && crashes.length === before; tries++) await delay(5)
+      return crashes.length > before
+    },
+
+    /** Orderly; it is started again unless this is the end. */
+    async stop({ forGood = false } = {}): Promise<void> {
+      if (forGood) wanted = false
+      const { child, ended } = life
+      life.expected = true
+      child.kill('SIGTERM')
+      const code = await Promise.race([ended, delay(stopMs, 'too slow', { ref: false })])
+      if (code !== 0) problems.push(`SIGTERM ended it with ${code}`)
+      if (code !== 'too slow') return
+      child.kill('SIGKILL')
+      await ended
+    },
+
+    /** At once, and without a trace of goodwill. */
+    abandon(): void {
+      wanted = false
+      life.expected = true
+      life.child.kill('SIGKILL')
+    },
+  }
+
+  function start() {
+    const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: environment(dataDir, gpus),
+    })
+    const begun = {
+      child: child as ChildProcess,
+      url: undefined as string | undefined,
+      expected: false,
+      crashes: [] as { actor: string; againAt: number }[],
+      pushed: [] as string[],
+      ended: once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string),
+    }
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr = (stderr + text).slice(-2_000)
+    })
+    createInterface(child.stdout).on('line', (line) => {
+      note(line)
+      hear(parse(line))
+    })
+    void begun.ended.then((how) => {
+      begun.url = undefined
+      note(`{"msg":"ended","how":"${how}"}`)
+      if (!begun.expected) problems.push(`the service ended by itself (${how}): ${stderr}`)
+      if (wanted) life = start()
+    })
+    return begun
+
+    function note(line: string): void {
+      // Not when everything has been cleared away meanwhile.
+      if (existsSync(dataDir)) appendFileSync(join(dataDir, 'chaos.log'), `${line}\n`)
+    }
+
+    function hear({ msg, url, actor, restartInMs }: LogLine): void {
+      if (msg === 'listening') begun.url = url
+      if (msg === 'actor crashed too often and was given up') problems.push(`${actor}: ${msg}`)
+      if (msg !== 'actor crashed; it will be started again' || !actor) return
+      begun.crashes.push({ actor, againAt: Date.now() + (restartInMs ?? 0) })
+      const push = begun.pushed.indexOf(actor)
+      if (push < 0) problems.push(`${actor} crashed by itself`)
+      else begun.pushed.splice(push, 1)
+    }
+  }
+}
+
+/** Generations of a third of a second, and tries enough to outlive every kill. */
+function environment(dataDir: string, gpus: number): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env.PATH,
+    HOME: process.env.HOME,
+    PORT: '0',
+    DATA_DIR: dataDir,
+    GPU_IDS: Array.from({ length: gpus }, (_, gpu) => gpu).join(','),
+    WAN_DIR: join(root, 'sim'),
+    MAX_CONCURRENT_LOADS: '8',
+    MAX_CONVERSIONS: '2',
+    MAX_ATTEMPTS: String(maxAttempts),
+    // It is never the fault of the GPU or the disk here.
+    QUARANTINE_AFTER: '1000',
+    MIN_FREE_DISK_MB: '0',
+    GRACE_MS: '300',
+    FAULT_INJECTION: '1',
+    SIM_SPEED: '20',
+    SIM_JOURNAL: join(dataDir, 'journal'),
+    SIM_STATE_DIR: dataDir,
+  }
+}
+
+export const maxAttempts = 50
+
+/** The last line of one that was killed may be cut short. */
+function parse(line: string): LogLine {
+  try {
+    return JSON.parse(line) as LogLine
+  } catch {
+    return {}
+  }
+}

@@ -186,6 +186,41 @@ describe('the end of a generation', () => {
     })
   })
 
+  it.each<[how: string, exit: GenerationExit, evidence: Evidence]>([
+    [
+      'could not be started',
+      { ...clean, code: null, error: 'ENOSPC: no space left on device, write' },
+      nothing,
+    ],
+    [
+      'could not save its video',
+      clean,
+      { finished: true, saveError: '[Errno 28] No space left on device' },
+    ],
+    [
+      'could not save its video for another reason than it says',
+      clean,
+      { finished: true, saveError: '[Errno 32] Broken pipe', diskFull: true },
+    ],
+    [
+      'could not write',
+      exited(1),
+      evidenceOf(traceback('OSError: [Errno 28] No space left on device')),
+    ],
+    ['could not even say so', exited(1), { finished: false, diskFull: true }],
+  ])('is for want of room when it %s on a full disk', (_how, exit, evidence) => {
+    expect(classifyExit(exit, evidence)).toMatchObject({
+      code: 'disk_full',
+      message: expect.stringContaining('DATA_DIR'),
+    })
+  })
+
+  it('is not blamed on a full disk when it has another reason', () => {
+    const evidence = evidenceOf(traceback(`torch.OutOfMemoryError: ${thisProcess}`))
+    expect(classifyExit(exited(1), { ...evidence, diskFull: true })?.code).toBe('out_of_memory')
+    expect(classifyExit(clean, { finished: true, diskFull: true })).toBeUndefined()
+  })
+
   it('is lost when nobody saw it', () => {
     expect(classifyExit({ ...clean, code: null }, nothing)?.code).toBe('lost')
   })

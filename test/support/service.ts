@@ -51,7 +51,10 @@ export function serviceEnvironment(
     GPU_IDS: '0,1',
     WAN_DIR: join(root, 'sim'),
     MAX_CONCURRENT_LOADS: '8',
+    // Tests of faults fail on purpose; those of quarantine say what they want.
+    QUARANTINE_AFTER: '1000',
     GRACE_MS: '2000',
+    MIN_FREE_DISK_MB: '0',
     SIM_SPEED: '1000',
     SIM_DIRECTIVES: '1',
     SIM_JOURNAL: join(dataDir, 'journal'),
@@ -87,14 +90,16 @@ export async function startService({
   })
 
   // Not `expect.poll`, which works in tests alone and not in what prepares them.
-  await vi.waitUntil(
-    () => lines.some(({ msg }) => msg === 'listening') || child.exitCode !== null,
-    {
-      timeout: 20_000,
-    },
-  )
+  const isUpOrOver = () =>
+    lines.some(({ msg }) => msg === 'listening') ||
+    child.exitCode !== null ||
+    child.signalCode !== null
+  await vi.waitUntil(isUpOrOver, { timeout: 30_000 }).catch(() => {})
   const url = lines.find(({ msg }) => msg === 'listening')?.url as string | undefined
-  if (!url) throw new Error(`the service did not start: ${stderr}`)
+  if (!url) {
+    const how = `${child.exitCode} ${child.signalCode} ${stderr} ${JSON.stringify(lines)}`
+    throw new Error(`the service did not start: ${how}`)
+  }
 
   const request = (path: string, init?: RequestInit) => fetch(`${url}${path}`, init)
   const json = async <T>(path: string, init?: RequestInit): Promise<T> =>

@@ -44,13 +44,10 @@ export function aSmallDisk({ mib = 24, files = 1_000 } = {}) {
         closeSync(fd)
       }
     },
-    /** Takes all names that another file could have. */
-    fillWithFiles(): void {
-      try {
-        for (let n = 0; ; n++) closeSync(openSync(`${filler}-${n}`, 'wx'))
-      } catch (error) {
-        if ((error as { code?: string }).code !== 'ENOSPC') throw error
-      }
+    /** Leaves room for only so many files and directories more, however small. */
+    fillWithFiles({ leaving }: { leaving: number }): void {
+      const left = statfsSync(path).ffree - leaving
+      for (let n = 0; n < left; n++) closeSync(openSync(`${filler}-${n}`, 'wx'))
     },
     makeRoom(): void {
       rmSync(filler, { force: true })

@@ -14,12 +14,10 @@ FROM ${NODE_IMAGE} AS node
 FROM node AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
-# Without the development tools in package.json, `npm ci` does not ask the lockfile for their
-# binaries for every other platform. Nothing here has an install script: better-sqlite3 ships its
-# binaries, and that for Linux needs glibc 2.34 (Ubuntu 22.04 has 2.35).
+# No install scripts: better-sqlite3 ships its binaries, and that for Linux needs glibc 2.34
+# (Ubuntu 22.04 has 2.35).
 RUN --mount=type=cache,target=/root/.npm \
-    npm pkg delete devDependencies \
-    && npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+    npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 
 # --- Wan2.2, at one commit ----------------------------------------------------------------------

@@ -53,6 +53,8 @@ const serverOptions = {
 } as const
 const maxConnections = 2_000
 
+const loopback = /^(127\.|::1$|::ffff:127\.)/
+
 await main().catch((error: unknown) => {
   const why = error instanceof Error ? error.message : String(error)
   process.stderr.write(`wan-supervisor cannot start. ${why}\n`)
@@ -165,6 +167,9 @@ async function main(): Promise<void> {
     ({ address, port }) => {
       const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
       log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
+      if (!loopback.test(address)) {
+        log.warn({ url }, 'others can reach this address, and nobody is asked for a password')
+      }
     },
   ) as Server
   server.maxConnections = maxConnections

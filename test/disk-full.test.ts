@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { JobJson } from '../src/http/job-view.ts'
 import {
   aDataDirectory,
+  killLeftovers,
   processesOf,
   quick,
   readJournal,
@@ -105,7 +106,7 @@ describe.runIf(canMount)('on a full disk, a service', () => {
     })
     onTestFinished(() => {
       child.kill('SIGKILL')
-      for (const pid of processesOf(disk.path)) process.kill(pid, 'SIGKILL')
+      killLeftovers(disk.path)
     })
     await expect.poll(log, { timeout: 20_000 }).toContain('queue restored')
     await hasSettled(disk.path)

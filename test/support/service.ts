@@ -187,7 +187,7 @@ export function processesOf(text: string): number[] {
 }
 
 /** Also what a killed service left behind, which is its right but no test's. */
-function killLeftovers(dataDir: string): void {
+export function killLeftovers(dataDir: string): void {
   for (const pid of processesOf(dataDir)) {
     try {
       process.kill(pid, 'SIGKILL')

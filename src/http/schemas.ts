@@ -80,7 +80,7 @@ const commaSeparated = v.pipe(
       .filter(Boolean),
   ),
   v.minLength(1, 'must name at least one'),
-  v.maxLength(1_000, 'must name at most 1000'),
+  v.maxLength(400, 'must name at most 400: more do not fit into an address'),
 )
 const Ids = v.pipe(commaSeparated, v.array(IdParam))
 const Statuses = v.pipe(

@@ -174,7 +174,7 @@ describe('a conversion that somebody kills', () => {
   it('is made anew from the file of its generation, but not for ever', () => {
     const converter = aConverter()
     converter.isAt('encoding', 1)
-    for (let kill = 1; kill <= 20; kill++) {
+    for (let kill = 1; kill <= 100; kill++) {
       expect(startsIn(converter.hears('stepFailed', 1, { why: 'SIGKILL', killed: true }))).toEqual([
         1,
       ])

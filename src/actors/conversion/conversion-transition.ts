@@ -12,7 +12,7 @@ import type {
 } from './conversion-protocol.ts'
 
 /** A conversion that is killed is made anew, for its generation has cost minutes; but not for ever. */
-const mostKills = 20
+const mostKills = 100
 
 export type ConversionStep = readonly [ConversionState, readonly ConversionEffect[]]
 

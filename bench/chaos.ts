@@ -8,6 +8,8 @@ const help = `npm run chaos -- [options]
 
   --row NAME[,NAME]  only these rows (${rowNames.join(', ')})
   --kills N          how often each row kills (20)
+  --jobs N           kill on until so many jobs have been accepted (0)
+  --pause MS         leave everybody in peace for up to so long before each kill (0)
   --seconds N        stop killing after so long, shared by the rows (600); ending takes a while more
   --seed N           who is killed when, as far as timing allows (random)
   --gpus N           simulated GPUs (2)
@@ -20,6 +22,8 @@ const { values } = parseArgs({
   options: {
     row: { type: 'string' },
     kills: { type: 'string', default: '20' },
+    jobs: { type: 'string', default: '0' },
+    pause: { type: 'string', default: '0' },
     seconds: { type: 'string', default: '600' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
     gpus: { type: 'string', default: '2' },
@@ -35,7 +39,7 @@ const faults = [
   ...chosen
     .filter((name) => !rowNames.includes(name as RowName))
     .map((name) => `there is no row ${name}`),
-  ...(['kills', 'seconds', 'seed', 'gpus', 'cancels'] as const)
+  ...(['kills', 'jobs', 'pause', 'seconds', 'seed', 'gpus', 'cancels'] as const)
     .filter((name) => !(Number(values[name]) >= 0))
     .map((name) => `--${name} must be a number`),
 ]
@@ -62,6 +66,8 @@ async function main(): Promise<void> {
     const share = (endsAt - Date.now()) / (chosen.length - index)
     const result = await runRow(row, {
       kills: Number(values.kills),
+      jobs: Number(values.jobs),
+      pauseMs: Number(values.pause),
       seed,
       gpus: Number(values.gpus),
       until: Date.now() + share,

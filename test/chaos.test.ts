@@ -5,7 +5,16 @@ import { clearAway, runRow } from '../bench/chaos/run-row.ts'
 import type { JobJson } from '../src/http/job-view.ts'
 
 /** The short form of `npm run chaos`; what is killed when is the same every time, timing aside. */
-const options = { kills: 4, seed: 20, gpus: 2, cancels: 0.15, keep: false, say: () => {} }
+const options = {
+  kills: 4,
+  jobs: 1,
+  pauseMs: 0,
+  seed: 20,
+  gpus: 2,
+  cancels: 0.15,
+  keep: false,
+  say: () => {},
+}
 const killingMs = 6_000
 
 const nothing = Object.fromEntries(columns.map((column) => [column, []]))

@@ -36,7 +36,9 @@ describe.runIf(canMount)('on a full disk, a service', () => {
     expect((await service.post({ ...quick, prompt: 'refused' })).status).toBe(507)
 
     // Whether it found room enough for its video is chance; that it is told as it is, is not.
-    const after = await service.until(busy, ({ stage }) => stage !== 'denoising')
+    const hasGenerated = ({ status, stage }: JobJson) =>
+      status !== 'running' || stage === 'converting'
+    const after = await service.until(busy, hasGenerated)
     expect(after.error?.code ?? 'disk_full').toBe('disk_full')
     expect(await service.status(waiting)).toMatchObject({ status: 'queued' })
     expect((await service.request('/health')).status).toBe(200)
@@ -168,7 +170,7 @@ describe.runIf(canMount)('when only one of its directories is full, a service', 
     const job = await service.until(await service.submit({ prompt: 'a fox' }))
     expect(job).toMatchObject({ status: 'error', error: { code: 'disk_full' }, attempt: 2 })
     expect(job.error?.message).toMatch(/no space left on device/i)
-    expect(readdirSync(join(disk.path, 'results'))).toEqual([])
+    await expect.poll(() => readdirSync(join(disk.path, 'results')), { timeout: 5_000 }).toEqual([])
     disk.makeRoom()
     await expectWhole(service, await service.until(await service.submit({ prompt: 'a fox' })))
   })

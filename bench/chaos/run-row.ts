@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { createClient } from './client.ts'
+import { type Client, createClient } from './client.ts'
 import { type Findings, judge } from './oracle.ts'
 import { everythingOf, isAlive, killEverythingOf, signal, type Victim } from './processes.ts'
 import { createRandom } from './random.ts'
@@ -13,6 +13,10 @@ import { watchGenerations } from './watch.ts'
 
 export type RowOptions = Readonly<{
   kills: number
+  /** Goes on killing until so many jobs have been accepted. */
+  jobs: number
+  /** The longest that everybody is left in peace before a kill, in milliseconds. */
+  pauseMs: number
   seed: number
   gpus: number
   /** When to stop killing, whatever has been reached by then. */
@@ -75,7 +79,8 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       cancels,
     })
     const random = createRandom(seed, row)
-    const kills = await strike({ dataDir, gpus, random, service, look: watch.look, kill })
+    const world: World = { dataDir, gpus, random, service, look: watch.look, kill }
+    const kills = await strike(world, () => accepted(client).length)
     const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
     say('letting everything finish')
     await client.close()
@@ -110,12 +115,11 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       leftFiles: leftFiles(dataDir),
       problems: service.problems,
     })
-    const accepted = client.orders.filter(({ id }) => id).length
     const seconds = (Date.now() - startedAt) / 1000
     return {
       row,
       kills,
-      jobs: accepted,
+      jobs: accepted(client).length,
       seconds,
       killsPerSecond,
       findings,
@@ -125,14 +129,15 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
     clear()
   }
 
-  async function strike(world: World): Promise<number> {
+  async function strike(world: World, jobs: () => number): Promise<number> {
     let kills = 0
     let saidAt = Date.now()
-    while (kills < options.kills && Date.now() < options.until) {
+    while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
+      await delay(world.random.between(0, options.pauseMs))
       if (await rows[row](world)) kills++
       if (Date.now() - saidAt < progressMs) continue
       saidAt = Date.now()
-      say(`${kills} of ${options.kills} kills`)
+      say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
     }
     return kills
   }
@@ -160,6 +165,8 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
     if (exit?.code !== 0) excused.add(attempt)
   }
 }
+
+const accepted = ({ orders }: Client) => orders.filter(({ id }) => id)
 
 /** What is on its way out gets a moment to go. Resolves with what is left then. */
 async function vanish<T>(look: () => readonly T[]): Promise<readonly T[]> {

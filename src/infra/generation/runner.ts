@@ -46,6 +46,9 @@ const reconnectMs = 25
 /** A stop that has had no effect so long after the grace is carried out by ourselves. */
 const afterGraceMs = 3_000
 
+/** A disk that was full so shortly before the end had to do with it. */
+const fullBeforeMs = 5_000
+
 /** A shim that has begun but not said who it is by then has died in between. */
 const beginningMs = 5_000
 
@@ -95,6 +98,7 @@ function observe(
   let over = false
   let isStarted = false
   let told: unknown
+  let fullAt = Number.NEGATIVE_INFINITY
 
   const handle: GenerationHandle = {
     stop(reason, graceMs) {
@@ -187,6 +191,7 @@ function observe(
       title: `=== attempt ${epoch} on GPU ${device}, begun ${new Date(at).toISOString()} ===`,
       reader,
       onRead() {
+        noteRoom()
         if (over || reader.reading === told || !reader.reading) return
         told = reader.reading
         observer.reported(reader.reading)
@@ -203,13 +208,19 @@ function observe(
     await killShim(attemptDir)
   }
 
+  /** What failed for want of room may have made some by its end. */
+  function noteRoom(): void {
+    if (hasNoRoom(attemptDir)) fullAt = Date.now()
+  }
+
   async function end(exit: ShimExit): Promise<void> {
     if (over || ending) return
     ending = true
     started(exit.startedAt)
     const { code, signal, strays, unreaped } = exit
     log.info({ ...fields, code, signal, strays, unreaped }, 'generation ended')
-    const diskFull = hasNoRoom(attemptDir)
+    noteRoom()
+    const diskFull = Date.now() - fullAt < fullBeforeMs
     const evidence = await output?.finish()
     // Whoever had it stopped is told when no process of it is left, the shim included.
     if (stopOrder) await shimEnds(attemptDir)

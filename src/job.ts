@@ -31,8 +31,22 @@ export type Stage = (typeof stages)[number]
 /** The generation's own stages; `converting` comes after it, off the GPU. */
 export type GenerationStage = Exclude<Stage, 'converting'>
 
-/** What a running generation has been heard to do. `step` of `totalSteps` is known while denoising. */
-export type Reading = Readonly<{ stage: GenerationStage; step?: number; totalSteps?: number }>
+/** What a running generation has been heard to do, as far as it is known. */
+export type Reading = Readonly<{
+  stage: GenerationStage
+  /** Of `totalSteps`, while denoising. */
+  step?: number
+  totalSteps?: number
+  /** Who said so: our launcher inside the process, or what the process writes. */
+  source?: 'events' | 'log'
+  /** When each stage began; `loading` begins with the process. */
+  began?: Partial<Readonly<Record<GenerationStage, Timestamp>>>
+  /** When the latest step was done, and how long a step takes lately. */
+  steppedAt?: Timestamp
+  secondsPerStep?: number
+  /** The most GPU memory that was in use at once. */
+  peakVramBytes?: number
+}>
 
 export const videoSizes = ['1280x720', '720x1280'] as const
 export type VideoSize = (typeof videoSizes)[number]

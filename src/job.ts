@@ -31,6 +31,9 @@ export type Stage = (typeof stages)[number]
 /** The generation's own stages; `converting` comes after it, off the GPU. */
 export type GenerationStage = Exclude<Stage, 'converting'>
 
+/** When each stage began, as far as that was seen; `loading` begins with the process. */
+export type StageBegins = Partial<Readonly<Record<GenerationStage, Timestamp>>>
+
 /** What a running generation has been heard to do, as far as it is known. */
 export type Reading = Readonly<{
   stage: GenerationStage
@@ -39,8 +42,7 @@ export type Reading = Readonly<{
   totalSteps?: number
   /** Who said so: our launcher inside the process, or what the process writes. */
   source?: 'events' | 'log'
-  /** When each stage began; `loading` begins with the process. */
-  began?: Partial<Readonly<Record<GenerationStage, Timestamp>>>
+  began?: StageBegins
   /** When the latest step was done, and how long a step takes lately. */
   steppedAt?: Timestamp
   secondsPerStep?: number
@@ -64,6 +66,11 @@ export type VideoRequest = Readonly<{
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
 }>
+
+/** What decides how long a video takes. */
+export type Shape = Pick<VideoRequest, 'size' | 'frames' | 'steps'>
+
+export const shapeOf = ({ size, frames, steps }: VideoRequest): Shape => ({ size, frames, steps })
 
 /** A request before the service has filled in what nobody chose. */
 export type VideoDraft = Omit<VideoRequest, 'seed'> & Readonly<{ seed?: number }>
@@ -188,4 +195,8 @@ export type Attempt = Readonly<{
   endedAt?: Timestamp
   outcome?: 'success' | 'error' | 'canceled' | 'released'
   failure?: Failure
+  trace?: Trace
 }>
+
+/** Where the time of a generation went, and how that is known. */
+export type Trace = Pick<Reading, 'source' | 'began' | 'secondsPerStep' | 'peakVramBytes'>

@@ -14,7 +14,7 @@ import type {
 import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../src/errors.ts'
-import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
+import { failureCodes, type GpuId, type JobId, type Reading, shapeOf } from '../src/job.ts'
 import {
   aFailure,
   aQueuedJob,
@@ -205,6 +205,7 @@ describe('a claim', () => {
       ...job,
       seq: 1,
       attempts: 1,
+      shape: shapeOf(aRequest()),
       filename: 'fox.mp4',
       requestedFilename: 'fox.mp4',
       phase: 'generating',
@@ -497,7 +498,13 @@ describe('a generation that has completed', () => {
       },
       { do: 'discardWork', jobId: jobId(1) },
       { do: 'logStatus', ...job, status: 'success', gpu: gpu1 },
-      { do: 'tellEta', news: { gpu: gpu1, generationSeconds: 500, conversionSeconds: 3 } },
+      {
+        do: 'tellEta',
+        attempt: {
+          ...{ ...job, attempts: 1, gpu: gpu1, shape: shapeOf(aRequest()) },
+          ...{ claimedAt: midnight, generatedAt: midnight + 500_000, endedAt: midnight + 503_000 },
+        },
+      },
     ])
     expect(queue.running(1)).toBeUndefined()
   })
@@ -796,6 +803,7 @@ describe('a GPU that declines a job', () => {
       seq: 1,
       epoch: 1,
       attempts: 0,
+      shape: shapeOf(aRequest()),
     })
   })
 })

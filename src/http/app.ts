@@ -9,6 +9,7 @@ import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
+import { etaRoutes } from './eta-routes.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -56,6 +57,7 @@ export function createApp(options: AppOptions) {
   app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
   app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
   app.route('/', gpuRoutes(options))
+  app.route('/', etaRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))
   app.notFound((c) => {

@@ -10,7 +10,9 @@ import type {
   JobStatus,
   Reading,
   RunningPhase,
+  Shape,
   Timestamp,
+  Trace,
   VideoDraft,
   VideoFacts,
   VideoRequest,
@@ -21,6 +23,7 @@ import type {
   Conversion,
   GenerationResult,
   JobFilter,
+  PastAttempt,
   StopReason,
   StoreOperation,
   VideoSelection,
@@ -145,6 +148,7 @@ export type WaitingJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   /** Only when a name was asked for. */
   filename?: string
   /** Where its last attempt failed: another GPU is tried first. */
@@ -156,6 +160,7 @@ export type RunningJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   gpu: GpuId
   filename: string
   /** Only when a name was asked for: it is kept over a retry. */
@@ -168,6 +173,8 @@ export type RunningJob = Readonly<{
   /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
   orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
+  /** Of its generation, once that is over. */
+  trace?: Trace
 }>
 
 export type QueueSettings = Readonly<{
@@ -220,7 +227,14 @@ export type CancelTicket = Readonly<{
 /** What others may see of the queue: it never changes, so it is handed over as it is. */
 export type QueueSnapshot = Pick<
   QueueState,
-  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus' | 'gpuHealth'
+  | 'settings'
+  | 'hasRoom'
+  | 'waiting'
+  | 'seqOf'
+  | 'running'
+  | 'readyGpus'
+  | 'givenUpGpus'
+  | 'gpuHealth'
 >
 
 export type QueueEffect = Readonly<
@@ -240,7 +254,7 @@ export type QueueEffect = Readonly<
   | { do: 'discardWork'; jobId: JobId }
   | { do: 'removeVideos'; selection: VideoSelection; replyTo: ActorRef<readonly DeletedVideo[]> }
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
-  | { do: 'tellEta'; news: AttemptNews }
+  | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }
   | {
       do: 'logStatus'
@@ -252,8 +266,7 @@ export type QueueEffect = Readonly<
     }
 >
 
-export type AttemptNews = Readonly<{
-  gpu: GpuId
-  generationSeconds: number
-  conversionSeconds: number
-}>
+/** An attempt that led to a video. */
+export type FinishedAttempt = AttemptKey &
+  Readonly<{ attempts: number }> &
+  Omit<PastAttempt, 'gpuModel'>

@@ -1,5 +1,5 @@
 /** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
-import type { GpuHealth, GpuId, Job, JobId } from '../../job.ts'
+import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../../job.ts'
 import type { StoredQueue } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
@@ -125,12 +125,13 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({ id, seq, epoch, attempts, request: { filename } }: Job): WaitingJob => ({
+const toWaiting = ({ id, seq, epoch, attempts, request }: Job): WaitingJob => ({
   jobId: id,
   seq,
   epoch,
   attempts,
-  ...(filename && { filename }),
+  shape: shapeOf(request),
+  ...(request.filename && { filename: request.filename }),
 })
 
 function toRunning({ id, seq, epoch, attempts, request, state }: Job): RunningJob[] {
@@ -143,6 +144,7 @@ function toRunning({ id, seq, epoch, attempts, request, state }: Job): RunningJo
       seq,
       epoch,
       attempts,
+      shape: shapeOf(request),
       ...running,
       ...(requestedFilename && { requestedFilename }),
     },

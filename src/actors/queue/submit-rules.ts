@@ -1,6 +1,6 @@
 /** Which jobs are taken. */
 import { RefusalError } from '../../errors.ts'
-import type { Job, Timestamp } from '../../job.ts'
+import { type Job, shapeOf, type Timestamp } from '../../job.ts'
 import { thenAssign } from './claim-rules.ts'
 import { get, set, size } from './ordered-map.ts'
 import type { QueueCommand, QueueState, Submission, WaitingJob } from './queue-protocol.ts'
@@ -23,7 +23,14 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
 
   const seq = state.nextSeq
   const { filename } = request
-  const waiting: WaitingJob = { jobId, seq, epoch: 0, attempts: 0, ...(filename && { filename }) }
+  const waiting: WaitingJob = {
+    jobId,
+    seq,
+    epoch: 0,
+    attempts: 0,
+    shape: shapeOf(request),
+    ...(filename && { filename }),
+  }
   const queued = {
     ...enqueue(state, waiting),
     nextSeq: seq + 1,

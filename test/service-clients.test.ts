@@ -3,7 +3,15 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { access } from '../src/http/access.ts'
 import type { JobJson } from '../src/http/job-view.ts'
-import { createShared, type Service, type ServiceClient, startService } from './support/service.ts'
+import { jobId } from './support/jobs.ts'
+import { routesOfTheApp } from './support/routes.ts'
+import {
+  createShared,
+  processesOf,
+  type Service,
+  type ServiceClient,
+  startService,
+} from './support/service.ts'
 
 const tokens = {
   ada: 'token-of-ada-0123456789',
@@ -24,6 +32,8 @@ beforeAll(async () => {
   ops = service.as(tokens.ops)
 })
 afterAll(shared.clearAway)
+
+const unknownId = jobId(99)
 
 const problemOf = async (response: Response) => {
   expect(response.headers.get('Content-Type')).toBe('application/problem+json')
@@ -96,8 +106,11 @@ describe('a service with tokens', () => {
     expect((await ask(ops)).status).toBe(200)
   })
 
-  it('writes no token anywhere', async () => {
-    await ada.submit({ prompt: 'a fox' })
+  it('writes no token anywhere, and hands none to what it starts', async () => {
+    const id = await ada.submit({ prompt: 'a fox [sim:step=0.2]' })
+    await ada.until(id, ({ stage }) => stage === 'denoising')
+    expect(processesOf(`WAN_ATTEMPT=${id}`)).not.toEqual([])
+    expect(processesOf(tokens.ada)).toEqual([service.child.pid])
     await service.request('/jobs', { headers: { Authorization: `Bearer ${tokens.ada}x` } })
     const database = ['state.db', 'state.db-wal'].map((file) =>
       readFileSync(join(service.dataDir, file), 'latin1'),
@@ -109,7 +122,108 @@ describe('a service with tokens', () => {
   })
 })
 
+/** How to ask each route for a job that is done, as somebody whose it is not: nothing may tell. */
+const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): string[] }>> = {
+  'GET /status/:id': { status: 404, paths: ({ id }) => [`/status/${id}`] },
+  'GET /jobs': {
+    status: 200,
+    paths: ({ id }) => [`/jobs?after=${id}`, `/jobs?after=${id}&order=asc`],
+  },
+  'GET /jobs/lookup': { status: 404, paths: ({ prompt }) => lookups(prompt) },
+  'GET /jobs/:id': { status: 404, paths: ({ id }) => [`/jobs/${id}`] },
+  'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
+  'DELETE /jobs': {
+    status: 404,
+    paths: ({ id }) => [`/jobs?ids=${id}`, `/jobs?ids=${id}&delete_files=true`],
+  },
+  'GET /videos': {
+    status: 200,
+    paths: ({ id }) => [`/videos?after=${id}`, `/videos?after=${id}&order=asc`],
+  },
+  'DELETE /videos': {
+    status: 200,
+    paths: ({ id, filename }) => [`/videos?ids=${id}`, `/videos?filenames=${filename}`],
+  },
+  'GET /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
+  'HEAD /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
+}
+const lookups = (prompt: string) =>
+  ['', '&all=true'].map((all) => `/jobs/lookup?prompt=${encodeURIComponent(prompt)}${all}`)
+
+/** They are about no job that is there already. */
+const harmless = ['POST /generate']
+
+describe('every route', () => {
+  it('says who may use it, and how it is tried in vain', () => {
+    const routes = routesOfTheApp()
+    expect(routes).toEqual(Object.keys(access).toSorted())
+    const forClients = routes.filter((route) => access[route] === 'client')
+    expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
+  })
+})
+
 describe('what belongs to another client', () => {
+  let mine: JobJson
+  let theirs: JobJson
+  beforeAll(async () => {
+    mine = await ada.until(await ada.submit({ prompt: 'a fox of mine' }))
+    theirs = await bob.until(await bob.submit({ prompt: 'a fox of theirs', filename: 'bob.mp4' }))
+  })
+
+  /** Everything of a job that could tell one from another, the same for all. */
+  const masked = async (response: Response, { id, prompt, filename }: JobJson) =>
+    [id, prompt, String(filename)].reduce(
+      (text, word) => text.replaceAll(word, '…'),
+      `${response.status} ${await response.text()}`,
+    )
+
+  it.each(Object.entries(attempts))('is to %s as if it did not exist', async (route, attempt) => {
+    const [method = ''] = route.split(' ')
+    const { status, paths } = attempt
+    const never = { ...theirs, id: unknownId, prompt: 'a fox of nobody', filename: 'no.mp4' }
+    const pathsToNothing = paths(never)
+    for (const [index, path] of paths(theirs).entries()) {
+      const response = await ada.request(path, { method })
+      expect(response.status, path).toBe(status)
+      const nothing = await ada.request(pathsToNothing[index] ?? '', { method })
+      expect(await masked(response, theirs)).toBe(await masked(nothing, never))
+    }
+    expect(await bob.status(theirs.id)).toEqual(theirs)
+  })
+
+  it('is in no list, while what is one’s own is', async () => {
+    const [jobs, videos] = await Promise.all(['/jobs', '/videos'].map((path) => ada.json(path)))
+    for (const list of [jobs, videos].map((answer) => JSON.stringify(answer))) {
+      expect(list).toContain(mine.id)
+      expect(list).not.toContain(theirs.id)
+      expect(list).not.toContain('theirs')
+    }
+    const [path = ''] = lookups(mine.prompt)
+    expect((await ada.json<JobJson>(path)).id).toBe(mine.id)
+  })
+
+  it('survives one’s own clearing up', async () => {
+    const status = 'status=queued,running,success,error,canceled&delete_files=true'
+    const waiting = await bob.submit({ prompt: 'a slow fox [sim:step=0.3]' })
+    const answer = await ada.request(`/jobs?${status}`, { method: 'DELETE' })
+    expect(await answer.text()).not.toContain(waiting)
+    expect((await ada.status(mine.id)).file_deleted_at).not.toBeNull()
+    expect((await bob.status(theirs.id)).file_deleted_at).toBeNull()
+    expect((await bob.until(waiting)).status).toBe('success')
+  })
+
+  it('is an admin’s too', async () => {
+    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id })
+    expect((await ops.request(`/files/${theirs.filename}`)).status).toBe(200)
+  })
+
+  it('keeps its name, and that is all one learns', async () => {
+    const response = await ada.post({ prompt: 'x', size: '1280x720', filename: 'bob.mp4' })
+    const problem = await problemOf(response)
+    expect(problem).toMatchObject({ status: 409, code: 'filename_taken' })
+    expect(JSON.stringify(problem)).not.toContain(theirs.id)
+  })
+
   it('is owned by the same client after a restart, and by admins', async () => {
     const env = { API_TOKENS, GPU_IDS: '0' }
     const first = await startService({ env })

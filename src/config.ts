@@ -99,6 +99,7 @@ const Env = v.object({
   PORT: v.optional(wholeNumber(0, 65_535), '8080'),
   HOST_BASE_URL: v.optional(url),
   API_TOKENS: v.optional(tokenHolders),
+  FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
   LOGS_DIR: v.optional(path),
@@ -169,6 +170,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     port: env.PORT,
     baseUrl: env.HOST_BASE_URL ?? '',
     clients: env.API_TOKENS ?? [],
+    fileUrlTtlS: env.FILE_URL_TTL_S,
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),
@@ -176,6 +178,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
       stateDb,
     },
+    linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),
     /** On the disk of the database, or it would be of no use to it. */

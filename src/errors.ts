@@ -6,6 +6,8 @@ export type RefusalCode =
   | 'body_too_large'
   | 'unauthorized'
   | 'forbidden'
+  | 'link_invalid'
+  | 'link_expired'
   | 'route_not_found'
   | 'method_not_allowed'
   | 'job_not_found'

@@ -29,6 +29,7 @@ import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
+import { readLinkKey } from './infra/link-key.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
@@ -159,7 +160,11 @@ async function main(): Promise<void> {
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
-    baseUrl: config.baseUrl,
+    links: {
+      baseUrl: config.baseUrl,
+      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+      lifeS: config.fileUrlTtlS,
+    },
     resultsDir: data.resultsDir,
     logPath: (jobId) => logOf(data, jobId),
     version: packageJson.version,

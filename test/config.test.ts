@@ -11,6 +11,7 @@ describe('the configuration', () => {
       port: 8080,
       baseUrl: '',
       clients: [],
+      fileUrlTtlS: 3_600,
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
@@ -18,6 +19,7 @@ describe('the configuration', () => {
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
       },
+      linkKey: resolve('data/link.key'),
       archiveDir: resolve('data/archive'),
       backupsDir: resolve('data/backups'),
       reserve: resolve('data/reserve'),
@@ -55,6 +57,7 @@ describe('the configuration', () => {
       PORT: '0',
       HOST_BASE_URL: 'https://videos.example.org/wan',
       API_TOKENS: 'ada:0123456789abcdef, ops-1:Zm94L2Zveg+_~.-Zm94==:admin',
+      FILE_URL_TTL_S: '60',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
       LOGS_DIR: 'my logs',
@@ -91,6 +94,7 @@ describe('the configuration', () => {
         { name: 'ada', isAdmin: false, tokenDigest: sha256('0123456789abcdef') },
         { name: 'ops-1', isAdmin: true, tokenDigest: sha256('Zm94L2Zveg+_~.-Zm94==') },
       ],
+      fileUrlTtlS: 60,
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
@@ -98,6 +102,7 @@ describe('the configuration', () => {
         logsDir: resolve('my logs'),
         stateDb: '/srv/state.sqlite',
       },
+      linkKey: '/srv/wan/link.key',
       archiveDir: '/srv/wan/archive',
       backupsDir: '/srv/wan/backups',
       reserve: '/srv/reserve',
@@ -160,6 +165,7 @@ const everyFault = {
   PORT: '65536',
   HOST_BASE_URL: 'videos.example.org',
   API_TOKENS: 'ada:secret',
+  FILE_URL_TTL_S: '1h',
   WAN_TASK: 'i2v-A14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
@@ -187,6 +193,7 @@ describe('an environment that is not usable', () => {
         PORT must be at most 65535
         HOST_BASE_URL must be a URL, like https://videos.example.org
         API_TOKENS entry 1 must have a token of at least 16 characters
+        FILE_URL_TTL_S must be a whole number
         WAN_TASK must be one of ti2v-5B, t2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
         FIT_720 must be pad or scale

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { access } from '../src/http/access.ts'
@@ -157,8 +157,115 @@ describe('every route', () => {
   it('says who may use it, and how it is tried in vain', () => {
     const routes = routesOfTheApp()
     expect(routes).toEqual(Object.keys(access).toSorted())
-    const forClients = routes.filter((route) => access[route] === 'client')
+    const forClients = routes.filter((route) => ['client', 'link'].includes(access[route] ?? ''))
     expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
+  })
+})
+
+describe('a link to a file', () => {
+  let job: JobJson
+  let link: string
+  beforeAll(async () => {
+    job = await ada.until(await ada.submit({ prompt: 'a fox to be linked to' }))
+    link = String(job.file_url)
+  })
+  const changed = (name: string, value: string) => {
+    const url = new URL(link, service.url)
+    url.searchParams.set(name, value)
+    return `${url.pathname}${url.search}`
+  }
+
+  it('is good without a token, for the whole file and for a part of it', async () => {
+    const whole = await service.request(link)
+    expect(whole.status).toBe(200)
+    expect(whole.headers.get('Cache-Control')).toMatch(/^private, /)
+    const bytes = Buffer.from(await whole.arrayBuffer())
+    expect(bytes).toHaveLength(job.file?.bytes ?? 0)
+
+    const ETag = String(whole.headers.get('ETag'))
+    const part = await service.request(link, { headers: { Range: 'bytes=8-15', 'If-Range': ETag } })
+    expect(part.status).toBe(206)
+    expect(Buffer.from(await part.arrayBuffer())).toEqual(bytes.subarray(8, 16))
+    const another = await service.request(link, { headers: { 'If-Match': '"another"' } })
+    expect(another.status).toBe(412)
+    expect((await service.request(link, { method: 'HEAD' })).status).toBe(200)
+  })
+
+  it('is in the list of videos too', async () => {
+    const { videos } = await ada.json<{ videos: { id: string; file_url: string }[] }>('/videos')
+    const url = videos.find(({ id }) => id === job.id)?.file_url
+    expect((await service.request(String(url))).status).toBe(200)
+  })
+
+  it.each<[what: string, path: () => string]>([
+    ['is put off', () => changed('expires', '99999999999')],
+    ['is for another job', () => changed('job', unknownId)],
+    ['has another signature', () => changed('signature', 'A'.repeat(43))],
+    ['has half a signature', () => changed('signature', 'AAAA')],
+    ['has no signature', () => changed('signature', '')],
+    ['has nothing else', () => `/files/${job.filename}?signature=x`],
+  ])('is refused with 403 when it %s', async (_, path) => {
+    const problem = await problemOf(await service.request(path()))
+    expect(problem).toMatchObject({ status: 403, code: 'link_invalid' })
+  })
+
+  it('is to one file by one method, and to nothing else', async () => {
+    const other = await ada.until(await ada.submit({ prompt: 'another fox' }))
+    const query = link.slice(link.indexOf('?'))
+    expect((await service.request(`/files/${other.filename}${query}`)).status).toBe(404)
+    for (const path of [`/status/${job.id}`, `/jobs/${job.id}/log`, '/jobs', '/videos', '/gpus']) {
+      expect((await service.request(`${path}${query}`)).status, path).toBe(401)
+    }
+    for (const path of [link, `/jobs${query}&ids=${job.id}`, `/videos${query}&ids=${job.id}`]) {
+      expect((await service.request(path, { method: 'DELETE' })).status, path).toBe(401)
+    }
+  })
+
+  it('gives a client no more than its token does', async () => {
+    expect((await bob.request(link)).status).toBe(404)
+    expect((await ada.request(changed('signature', 'x'))).status).toBe(200)
+  })
+
+  it('is no link to the next file of the same name', async () => {
+    const named = { prompt: 'a fox', filename: 'again.mp4' }
+    const first = await ada.until(await ada.submit(named))
+    expect((await service.request(String(first.file_url))).status).toBe(200)
+    await ada.request(`/videos?ids=${first.id}`, { method: 'DELETE' })
+    const second = await bob.until(await bob.submit(named))
+    expect((await service.request(String(second.file_url))).status).toBe(200)
+    expect((await service.request(String(first.file_url))).status).toBe(404)
+  })
+
+  it('outlives a restart', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0' }
+    const first = await startService({ env })
+    const client = first.as(tokens.ada)
+    const { file_url } = await client.until(await client.submit({ prompt: 'a fox' }))
+    await first.stop()
+    expect(statSync(join(first.dataDir, 'link.key')).mode & 0o777).toBe(0o600)
+    const again = await startService({ env, dataDir: first.dataDir })
+    expect((await again.request(String(file_url))).status).toBe(200)
+  })
+
+  it('ends after FILE_URL_TTL_S, and there is a new one then', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0', FILE_URL_TTL_S: '1' }
+    const hasty = await startService({ env })
+    const client = hasty.as(tokens.ada)
+    const { id, file_url } = await client.until(await client.submit({ prompt: 'a fox' }))
+    const ask = () => hasty.request(String(file_url))
+    await expect.poll(async () => (await ask()).status, { timeout: 10_000 }).toBe(410)
+    expect(await problemOf(await ask())).toMatchObject({ code: 'link_expired' })
+    expect((await client.status(id)).file_url).not.toBe(file_url)
+  })
+
+  it('is without a signature where nobody is asked for a token', async () => {
+    const open = await startService({ env: { GPU_IDS: '0' } })
+    const { file_url, filename } = await open.until(await open.submit({ prompt: 'a fox' }))
+    expect(file_url).toBe(`/files/${filename}`)
+    const response = await open.request(`${file_url}?job=x&expires=1&signature=y`)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('Cache-Control')).toMatch(/^public, /)
+    expect(existsSync(join(open.dataDir, 'link.key'))).toBe(false)
   })
 })
 

@@ -11,6 +11,7 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -32,7 +33,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
-  baseUrl: string
+  links: FileLinksOptions
   resultsDir: string
   logPath(jobId: JobId): string
   version: string
@@ -44,12 +45,14 @@ const largestBody = 256 * 1024
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
-  const render = createJobRenderer(eta, baseUrl)
+  const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients } = options
+  const links = createFileLinks(options.links)
+  const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
-  app.use(identify(options.clients))
+  app.use(identify(clients, links))
   app.use(
     bodyLimit({
       maxSize: largestBody,
@@ -59,7 +62,7 @@ export function createApp(options: AppOptions) {
     }),
   )
   app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
-  app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
+  app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', gpuRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))

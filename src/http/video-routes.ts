@@ -10,17 +10,20 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
 import { orThrow, parse } from './edge.ts'
-import { fileUrl, hasFile } from './job-view.ts'
+import type { FileLinks } from './file-links.ts'
+import { hasFile } from './job-view.ts'
 import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   resultsDir: string
-  baseUrl: string
+  links: Pick<FileLinks, 'urlOf'>
+  /** Whether others may be shown a file that somebody has downloaded. */
+  isPublic: boolean
 }>
 
 /** Finished videos: listed, downloaded, deleted. */
-export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) {
+export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesOptions) {
   return new Hono<ClientEnv>()
     .get('/videos', async (c) => {
       const { order, limit, after } = parse(VideosQuery, c.req.query())
@@ -35,7 +38,7 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
         return [
           {
             filename,
-            file_url: fileUrl(baseUrl, filename),
+            file_url: links.urlOf(job),
             id: job.id,
             prompt: job.request.prompt,
             size: job.request.size,
@@ -68,10 +71,11 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
       if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
       await assertPlainFile(join(resultsDir, filename), filename)
       // A name we made is never made again; one that was asked for may be, once its video is deleted.
-      const cache =
+      const age =
         job.request.filename === undefined
-          ? 'public, max-age=31536000, immutable'
-          : 'public, max-age=3600, must-revalidate'
+          ? 'max-age=31536000, immutable'
+          : 'max-age=3600, must-revalidate'
+      const cache = `${isPublic ? 'public' : 'private'}, ${age}`
       return sendFile(c, resultsDir, filename, cache)
     })
 }

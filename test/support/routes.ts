@@ -16,7 +16,7 @@ export function routesOfTheApp(): string[] {
     task: 'ti2v-5B',
     maxFrames: 121,
     cancelWithinMs: 0,
-    baseUrl: '',
+    links: { baseUrl: '', key: undefined, lifeS: 1 },
     resultsDir: '',
     logPath: String,
     version: '',

@@ -99,6 +99,8 @@ const Env = v.object({
   PORT: v.optional(wholeNumber(0, 65_535), '8080'),
   HOST_BASE_URL: v.optional(url),
   API_TOKENS: v.optional(tokenHolders),
+  JOBS_PER_HOUR: v.optional(wholeNumber(0, 1_000_000), '0'),
+  TRUST_PROXY: v.optional(wholeNumber(0, 10), '0'),
   FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
@@ -143,7 +145,7 @@ const Env = v.object({
 })
 
 /** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
-const notYet = ['JOBS_PER_HOUR', 'RETENTION_DAYS'] as const
+const notYet = ['RETENTION_DAYS'] as const
 
 export type Config = ReturnType<typeof toConfig>
 
@@ -171,6 +173,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     baseUrl: env.HOST_BASE_URL ?? '',
     clients: env.API_TOKENS ?? [],
     fileUrlTtlS: env.FILE_URL_TTL_S,
+    jobsPerHour: env.JOBS_PER_HOUR,
+    trustedProxies: env.TRUST_PROXY,
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),

@@ -78,7 +78,7 @@ async function main(): Promise<void> {
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
   const store = createJobStore(database.db, reserve)
-  const { running } = await store.load()
+  const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
@@ -150,6 +150,7 @@ async function main(): Promise<void> {
 
   const app = createApp({
     clients: config.clients,
+    trustedProxies: config.trustedProxies,
     queue,
     eta,
     supervisor,

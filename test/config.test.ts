@@ -12,6 +12,8 @@ describe('the configuration', () => {
       baseUrl: '',
       clients: [],
       fileUrlTtlS: 3_600,
+      jobsPerHour: 0,
+      trustedProxies: 0,
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
@@ -58,6 +60,8 @@ describe('the configuration', () => {
       HOST_BASE_URL: 'https://videos.example.org/wan',
       API_TOKENS: 'ada:0123456789abcdef, ops-1:Zm94L2Zveg+_~.-Zm94==:admin',
       FILE_URL_TTL_S: '60',
+      JOBS_PER_HOUR: '20',
+      TRUST_PROXY: '1',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
       LOGS_DIR: 'my logs',
@@ -95,6 +99,8 @@ describe('the configuration', () => {
         { name: 'ops-1', isAdmin: true, tokenDigest: sha256('Zm94L2Zveg+_~.-Zm94==') },
       ],
       fileUrlTtlS: 60,
+      jobsPerHour: 20,
+      trustedProxies: 1,
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
@@ -166,6 +172,8 @@ const everyFault = {
   HOST_BASE_URL: 'videos.example.org',
   API_TOKENS: 'ada:secret',
   FILE_URL_TTL_S: '1h',
+  JOBS_PER_HOUR: '-1',
+  TRUST_PROXY: 'true',
   WAN_TASK: 'i2v-A14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
@@ -193,6 +201,8 @@ describe('an environment that is not usable', () => {
         PORT must be at most 65535
         HOST_BASE_URL must be a URL, like https://videos.example.org
         API_TOKENS entry 1 must have a token of at least 16 characters
+        JOBS_PER_HOUR must be a whole number
+        TRUST_PROXY must be a whole number
         FILE_URL_TTL_S must be a whole number
         WAN_TASK must be one of ti2v-5B, t2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
@@ -264,7 +274,7 @@ describe('an environment that is not usable', () => {
     expect(found.join()).not.toMatch(/0123456789|fedcba|secre|192/)
   })
 
-  it.each(['JOBS_PER_HOUR', 'RETENTION_DAYS'])(
+  it.each(['RETENTION_DAYS'])(
     'is one that counts on %s, which this version does not keep',
     (name) => {
       expect(faultsOf({ [name]: '7', PORT: 'x' })).toEqual([

@@ -23,6 +23,7 @@ import { videoRoutes } from './video-routes.ts'
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
   clients: readonly TokenHolder[]
+  trustedProxies: number
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   supervisor: ActorRef<SupervisorMessage>
@@ -52,7 +53,7 @@ export function createApp(options: AppOptions) {
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
-  app.use(identify(clients, links))
+  app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
   app.use(
     bodyLimit({
       maxSize: largestBody,

@@ -9,6 +9,7 @@ import type { JobId, JobStatus } from '../job.ts'
 import type { ClientEnv } from './access.ts'
 import { found, orThrow, parse, readJson } from './edge.ts'
 import type { createJobRenderer } from './job-view.ts'
+import { quotaHeaders } from './problem.ts'
 import { DeleteJobsQuery, type generateSchema, IdParam, ListQuery, LookupQuery } from './schemas.ts'
 
 export type JobRoutesOptions = Readonly<{
@@ -38,7 +39,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
       const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
       const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
       const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
-      return c.json(accepted, 202, { Location: `/status/${id}` })
+      return c.json(accepted, 202, { Location: `/status/${id}`, ...quotaHeaders(view.quota) })
     })
 
     .get('/status/:id', async (c) => {

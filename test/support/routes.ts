@@ -6,6 +6,7 @@ export function routesOfTheApp(): string[] {
   const quiet = () => {}
   const { routes } = createApp({
     clients: [],
+    trustedProxies: 0,
     queue: createPlace('queue'),
     eta: createPlace('eta'),
     supervisor: createPlace('supervisor'),

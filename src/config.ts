@@ -41,6 +41,14 @@ const url = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 )
 
+const origins = v.pipe(
+  commaSeparated,
+  v.check(
+    (list) => list.every((entry) => entry === '*' || URL.parse(entry)?.origin === entry),
+    'must be * or origins like https://app.example.org, with nothing behind the host',
+  ),
+)
+
 const shortestToken = 16
 
 /** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
@@ -101,6 +109,7 @@ const Env = v.object({
   API_TOKENS: v.optional(tokenHolders),
   JOBS_PER_HOUR: v.optional(wholeNumber(0, 1_000_000), '0'),
   TRUST_PROXY: v.optional(wholeNumber(0, 10), '0'),
+  CORS_ORIGINS: v.optional(origins),
   FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
@@ -175,6 +184,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     fileUrlTtlS: env.FILE_URL_TTL_S,
     jobsPerHour: env.JOBS_PER_HOUR,
     trustedProxies: env.TRUST_PROXY,
+    corsOrigins: env.CORS_ORIGINS ?? [],
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),

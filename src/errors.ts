@@ -8,6 +8,7 @@ export type RefusalCode =
   | 'body_too_large'
   | 'unauthorized'
   | 'forbidden'
+  | 'origin_not_allowed'
   | 'link_invalid'
   | 'link_expired'
   | 'route_not_found'

@@ -151,6 +151,7 @@ async function main(): Promise<void> {
   const app = createApp({
     clients: config.clients,
     trustedProxies: config.trustedProxies,
+    corsOrigins: config.corsOrigins,
     queue,
     eta,
     supervisor,

@@ -369,7 +369,7 @@ describe('what belongs to another client', () => {
   })
 
   it('is an admin’s too', async () => {
-    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id })
+    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id, owner: 'bob' })
     expect((await ops.request(`/files/${theirs.filename}`)).status).toBe(200)
   })
 

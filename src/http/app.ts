@@ -11,6 +11,7 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
@@ -24,6 +25,8 @@ export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
   clients: readonly TokenHolder[]
   trustedProxies: number
+  /** Whose pages may use the API in a browser; `*`: everybody's. */
+  corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   supervisor: ActorRef<SupervisorMessage>
@@ -47,12 +50,15 @@ const largestBody = 256 * 1024
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients } = options
+  const { clients, corsOrigins } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
+  app.use(securityHeaders())
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
+  app.use(refuseOtherPages(corsOrigins))
   app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
   app.use(
     bodyLimit({

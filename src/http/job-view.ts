@@ -47,6 +47,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         steps,
         guidance: guidance ?? null,
         seed,
+        owner: job.owner,
         submitted_at: iso(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
         ended_at: iso('endedAt' in state ? state.endedAt : undefined),

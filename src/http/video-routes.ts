@@ -122,6 +122,9 @@ async function sendFile(
       ...rest,
       ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
       'Cache-Control': cache,
+      // Pages may show a video that they have a link to, and so may the browser by itself.
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      'Content-Security-Policy': "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
       'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
     },
   })

@@ -7,6 +7,7 @@ export function routesOfTheApp(): string[] {
   const { routes } = createApp({
     clients: [],
     trustedProxies: 0,
+    corsOrigins: [],
     queue: createPlace('queue'),
     eta: createPlace('eta'),
     supervisor: createPlace('supervisor'),

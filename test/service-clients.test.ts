@@ -180,6 +180,7 @@ describe('a link to a file', () => {
     const whole = await service.request(link)
     expect(whole.status).toBe(200)
     expect(whole.headers.get('Cache-Control')).toMatch(/^private, /)
+    expect(whole.headers.get('Vary')).toBe('Authorization')
     const bytes = Buffer.from(await whole.arrayBuffer())
     expect(bytes).toHaveLength(job.file?.bytes ?? 0)
 

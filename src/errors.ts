@@ -1,9 +1,16 @@
+import type { Quota } from './client.ts'
+
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =
   | 'invalid_request'
   | 'malformed_body'
   | 'unsupported_media_type'
   | 'body_too_large'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'origin_not_allowed'
+  | 'link_invalid'
+  | 'link_expired'
   | 'route_not_found'
   | 'method_not_allowed'
   | 'job_not_found'
@@ -12,6 +19,7 @@ export type RefusalCode =
   | 'precondition_failed'
   | 'gpu_not_found'
   | 'filename_taken'
+  | 'rate_limited'
   | 'queue_full'
   | 'shutting_down'
   | 'service_busy'
@@ -23,11 +31,18 @@ export class RefusalError extends Error {
   readonly code: RefusalCode
   /** The field of the request it is about. */
   readonly field: string | undefined
+  /** Of the client that has used it up. */
+  readonly quota: Quota | undefined
 
-  constructor(code: RefusalCode, detail: string, options: ErrorOptions & { field?: string } = {}) {
+  constructor(
+    code: RefusalCode,
+    detail: string,
+    options: ErrorOptions & { field?: string; quota?: Quota } = {},
+  ) {
     super(detail, options)
     this.code = code
     this.field = options.field
+    this.quota = options.quota
   }
 }
 

@@ -31,6 +31,7 @@ import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
+import { readLinkKey } from './infra/link-key.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
@@ -69,6 +70,8 @@ await main().catch((error: unknown) => {
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)
+  // What we start inherits the environment, and has no business with these.
+  delete process.env.API_TOKENS
   const log = createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
@@ -85,12 +88,12 @@ async function main(): Promise<void> {
     reserve,
     setting: { task: config.wan.task, gpuModels },
   })
-  const { running } = await store.load()
+  const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
     running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
-    isKnown: async (jobId) => (await store.find(jobId)) !== undefined,
+    isKnown: async (jobId) => (await store.find(jobId, 'everything')) !== undefined,
     archiveDir: config.archiveDir,
     log,
   })
@@ -164,6 +167,9 @@ async function main(): Promise<void> {
   )
 
   const app = createApp({
+    clients: config.clients,
+    trustedProxies: config.trustedProxies,
+    corsOrigins: config.corsOrigins,
     queue,
     eta,
     supervisor,
@@ -174,7 +180,11 @@ async function main(): Promise<void> {
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
-    baseUrl: config.baseUrl,
+    links: {
+      baseUrl: config.baseUrl,
+      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+      lifeS: config.fileUrlTtlS,
+    },
     resultsDir: data.resultsDir,
     logPath: (jobId) => logOf(data, jobId),
     version: packageJson.version,
@@ -185,8 +195,8 @@ async function main(): Promise<void> {
     ({ address, port }) => {
       const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
       log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
-      if (!loopback.test(address)) {
-        log.warn({ url }, 'others can reach this address, and nobody is asked for a password')
+      if (!loopback.test(address) && config.clients.length === 0) {
+        log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
       }
     },
   ) as Server

@@ -811,7 +811,7 @@ function aQueue({
 }): QueueState {
   const restored = restoreQueue(
     { ...queueSettings, gpus },
-    { nextSeq: waiting + 1, waiting: jobs, running, gpus: new Map() },
+    { nextSeq: waiting + 1, waiting: jobs, running, gpus: new Map(), submissions: [] },
   )
   return { ...restored, readyGpus: new Map(ready.map((gpu) => [gpu, `gpu-${gpu}.1`])) }
 }

@@ -37,6 +37,7 @@ export type Played = Readonly<{
 }>
 
 const begin = Date.UTC(2026, 0, 1)
+const client = { name: null, isAdmin: true, address: '127.0.0.1' } as const
 const firstClaims = 10
 
 type Told = Omit<Answer, 'actual'> & { jobId: JobId; at: number }
@@ -65,6 +66,7 @@ export function play(workload: Workload, seed: number): Played {
     waiting: [],
     running: [],
     gpus: new Map(),
+    submissions: [],
   })
 
   for (const gpu of gpus)
@@ -79,7 +81,14 @@ export function play(workload: Workload, seed: number): Played {
     const jobId = `00000000-0000-4000-8000-${String(index).padStart(12, '0')}` as JobId
     const request = { ...workload.shape(random), prompt: 'a fox', seed: 1 }
     rivals.submitted(jobId)
-    tell({ type: 'admit', jobId, request, nameTaken: false, replyTo: createPlace('nobody') })
+    tell({
+      type: 'admit',
+      jobId,
+      request,
+      nameTaken: false,
+      client,
+      replyTo: createPlace('nobody'),
+    })
     ask(jobId, 'submit')
   }
 
@@ -278,6 +287,7 @@ const settingsFor = (workload: Workload, gpus: readonly GpuId[]): QueueSettings 
   gpus,
   maxAttempts: 3,
   maxQueue: 100_000,
+  jobsPerHour: 0,
   maxConcurrentLoads: workload.maxConcurrentLoads,
   orphanPolicy: 'adopt',
   quarantineAfter: 1_000,

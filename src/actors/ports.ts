@@ -1,4 +1,5 @@
 /** What the actors need from the outside world: infra provides it, tests may script it. */
+import type { Scope } from '../client.ts'
 import type {
   Attempt,
   Epoch,
@@ -25,7 +26,13 @@ export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: Gp
 
 export type JobOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
-    | { op: 'submit'; seq: number; request: VideoRequest }
+    | {
+        op: 'submit'
+        seq: number
+        request: VideoRequest
+        owner: string | null
+        address: string | null
+      }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
     | { op: 'generated'; epoch: Epoch; trace?: Trace }
@@ -42,21 +49,24 @@ export type Outcome = Readonly<
   | { status: 'canceled' }
 >
 
-/** Asynchronous, so that a store on another machine can take its place. */
+/**
+ * Asynchronous, so that a store on another machine can take its place. What lies outside a scope is
+ * answered for like what does not exist.
+ */
 export type JobStore = {
-  /** What a starting queue has to take up again. */
-  load(): Promise<StoredQueue>
+  /** What a starting queue has to take up again, and what was submitted since a time. */
+  load(submittedSince: Timestamp): Promise<StoredQueue>
   /** All or nothing, and durable when it resolves. Rejects with `DiskFullError` for want of room. */
   commit(operations: readonly StoreOperation[]): Promise<void>
-  find(jobId: JobId): Promise<Job | undefined>
-  findMany(jobIds: readonly JobId[]): Promise<Job[]>
+  find(jobId: JobId, scope: Scope): Promise<Job | undefined>
+  findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
-  list(filter: JobFilter): Promise<JobPage>
+  list(filter: JobFilter, scope: Scope): Promise<JobPage>
   /** The jobs of exactly this prompt, latest first. */
-  lookup(prompt: string, limit: number): Promise<Job[]>
+  lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
-  videos(selection: VideoSelection): Promise<Job[]>
-  /** A waiting, running or present file of this name. */
+  videos(selection: VideoSelection, scope: Scope): Promise<Job[]>
+  /** A waiting, running or present file of this name, whoever's: there is one directory for all. */
   isNamePromised(filename: string): Promise<boolean>
 }
 
@@ -66,7 +76,12 @@ export type StoredQueue = Readonly<{
   waiting: readonly Job[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
+  /** Oldest first. */
+  submissions: readonly PastSubmission[]
 }>
+
+/** `by`: the owner, or the address of who has no name. */
+export type PastSubmission = Readonly<{ by: string; at: Timestamp }>
 
 export type JobFilter = Readonly<{
   status?: readonly JobStatus[]

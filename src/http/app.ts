@@ -5,11 +5,15 @@ import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
+import { type ClientEnv, identify } from './access.ts'
+import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { etaRoutes } from './eta-routes.ts'
+import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -19,6 +23,11 @@ import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
 export type AppOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  clients: readonly TokenHolder[]
+  trustedProxies: number
+  /** Whose pages may use the API in a browser; `*`: everybody's. */
+  corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   supervisor: ActorRef<SupervisorMessage>
@@ -29,7 +38,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
-  baseUrl: string
+  links: FileLinksOptions
   resultsDir: string
   logPath(jobId: JobId): string
   version: string
@@ -41,11 +50,17 @@ const largestBody = 256 * 1024
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
-  const render = createJobRenderer(eta, baseUrl)
+  const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients, corsOrigins } = options
+  const links = createFileLinks(options.links)
+  const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
-  const app = new Hono()
+  const app = new Hono<ClientEnv>()
+  app.use(securityHeaders())
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
+  app.use(refuseOtherPages(corsOrigins))
+  app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
   app.use(
     bodyLimit({
       maxSize: largestBody,
@@ -55,7 +70,7 @@ export function createApp(options: AppOptions) {
     }),
   )
   app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
-  app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
+  app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', gpuRoutes(options))
   app.route('/', etaRoutes(options))
   app.route('/', healthRoutes(options))

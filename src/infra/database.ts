@@ -28,6 +28,10 @@ type JobTable = {
   seed: number
   requested_filename: string | null
   submitted_at: Timestamp
+  /** The name of a token; null: nobody was asked for one. */
+  owner: string | null
+  /** Where it came from, if it has no owner and is counted against a limit. */
+  address: string | null
   status: JobStatus
   epoch: Epoch
   attempts: number

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-protocol.ts'
+import type { Client } from '../../src/client.ts'
 import {
   type Failure,
   type FailureCode,
@@ -50,10 +51,17 @@ export const aFailure = (code: FailureCode = 'out_of_memory'): Failure => ({
   message: `it failed: ${code}`,
 })
 
+/** Who asks where nobody is asked for a token. */
+export const anybody: Client = { name: null, isAdmin: true, address: '192.0.2.1' }
+
+/** What is stored of `anybody` with a job. */
+export const fromAnybody = { owner: null, address: null } as const
+
 export const queueSettings: QueueSettings = {
   gpus: [gpu0, gpu1],
   maxAttempts: 2,
   maxQueue: 100,
+  jobsPerHour: 0,
   maxConcurrentLoads: 8,
   orphanPolicy: 'adopt',
   quarantineAfter: 1_000,
@@ -66,6 +74,7 @@ export const aQueuedJob = (n: number, { filename, ...known }: QueuedJob = {}): J
   id: jobId(n),
   seq: n,
   request: aRequest(filename === undefined ? {} : { filename }),
+  owner: null,
   submittedAt: midnight,
   epoch: 0,
   attempts: 0,
@@ -73,7 +82,7 @@ export const aQueuedJob = (n: number, { filename, ...known }: QueuedJob = {}): J
   state: { status: 'queued' },
 })
 
-type QueuedJob = Partial<Pick<Job, 'epoch' | 'attempts' | 'seq'>> & { filename?: string }
+type QueuedJob = Partial<Pick<Job, 'owner' | 'epoch' | 'attempts' | 'seq'>> & { filename?: string }
 
 /** The record of job `n`, at its first attempt on GPU 0 if nothing else is said. */
 export const aRunningJob = (

@@ -31,7 +31,7 @@ import {
   shapeOf,
   stages,
 } from '../../src/job.ts'
-import { aFailure, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
+import { aFailure, anybody, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
 import { createPlainStore, type StoredJob } from './plain-store.ts'
 
 /** The rules under test, or what a test makes of them. */
@@ -338,8 +338,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       [...values(state.waiting)].map(({ failedOn: _, ...job }) => job),
       queued
         .toSorted((a, b) => a.seq - b.seq)
-        .map(({ jobId, seq, epoch, attempts, request }) => ({
-          ...{ jobId, seq, epoch, attempts, shape: shapeOf(request) },
+        .map(({ jobId, owner, seq, epoch, attempts, request }) => ({
+          ...{ jobId, owner, seq, epoch, attempts, shape: shapeOf(request) },
           ...(request.filename && { filename: request.filename }),
         })),
       'the queue shows what is stored of waiting jobs',
@@ -349,11 +349,12 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     assert.deepEqual(
       new Map([...state.running].map(([id, { reading: _, orphaned: __, ...job }]) => [id, job])),
       new Map(
-        running.map(({ jobId, seq, epoch, attempts, cancelRequested, attempt, request }) => [
+        running.map(({ jobId, owner, seq, epoch, attempts, cancelRequested, attempt, request }) => [
           jobId,
           {
             ...{
               jobId,
+              owner,
               seq,
               epoch,
               attempts,
@@ -416,6 +417,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         type: 'admit',
         jobId: jobId(submissions),
         request: aRequest(filename === undefined ? {} : { filename }),
+        client: anybody,
         nameTaken: filename !== undefined && nameTaken,
         replyTo: createPlace<JobView | RefusalError>('submitter'),
       })
@@ -434,7 +436,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
           'ids' in selection ? selection.ids.includes(jobId) : selection.status.includes('running')
         if (isSelected) wishes.add(jobId)
       }
-      tellQueue({ type: 'cancel', selection, replyTo })
+      tellQueue({ type: 'cancel', selection, scope: 'everything', replyTo })
     },
 
     cancelOverdue(which: number): void {

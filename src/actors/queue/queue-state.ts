@@ -32,6 +32,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     ),
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
+    submissions: stored.submissions,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,
@@ -125,8 +126,9 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({ id, seq, epoch, attempts, request }: Job): WaitingJob => ({
+const toWaiting = ({ id, owner, seq, epoch, attempts, request }: Job): WaitingJob => ({
   jobId: id,
+  owner,
   seq,
   epoch,
   attempts,
@@ -134,13 +136,14 @@ const toWaiting = ({ id, seq, epoch, attempts, request }: Job): WaitingJob => ({
   ...(request.filename && { filename: request.filename }),
 })
 
-function toRunning({ id, seq, epoch, attempts, request, state }: Job): RunningJob[] {
+function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): RunningJob[] {
   if (state.status !== 'running') return []
   const { status: _, ...running } = state
   const { filename: requestedFilename } = request
   return [
     {
       jobId: id,
+      owner,
       seq,
       epoch,
       attempts,

@@ -17,6 +17,10 @@ export const Filename = v.pipe(
   v.string('must be text'),
   v.nonEmpty('must not be empty; leave it out to get a name made for you'),
   v.check((name) => name.isWellFormed(), 'must be valid Unicode'),
+  v.metadata({
+    description: `At most ${maxBytes} bytes, not taken. Left out: made by the service.`,
+    pattern: '^[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N} ._()-]*\\.mp4$',
+  }),
   v.transform((name) => name.normalize('NFC')),
   v.check(
     (name) => Buffer.byteLength(name) <= maxBytes,

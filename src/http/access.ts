@@ -13,12 +13,15 @@ import type { FileLinks } from './file-links.ts'
 export type ClientEnv = { Variables: { client: Client; scope: Scope } }
 
 /** `link`: a client, or whoever has a link to it. */
-type Access = 'anybody' | 'link' | 'client' | 'admin'
+export type Access = 'anybody' | 'link' | 'client' | 'admin'
 
 /** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
 export const access: Readonly<Record<string, Access>> = {
   'GET /health': 'anybody',
   'GET /ready': 'anybody',
+  'GET /openapi.json': 'anybody',
+  'GET /docs': 'anybody',
+  'GET /docs/:file': 'anybody',
   'POST /generate': 'client',
   'GET /status/:id': 'client',
   'GET /jobs': 'client',

@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { Check } from '../actors/ports.ts'
@@ -12,6 +13,8 @@ import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
+import { createDocument } from './document.ts'
+import { documentRoutes } from './document-routes.ts'
 import { etaRoutes } from './eta-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
@@ -69,14 +72,9 @@ export function createApp(options: AppOptions) {
       },
     }),
   )
-  app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
-  app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
-  app.route('/', gpuRoutes(options))
-  app.route('/', etaRoutes(options))
-  app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))
   app.notFound((c) => {
-    const methods = methodsFor(app, c.req.path)
+    const methods = methodsFor(app.routes, c.req.path)
     if (methods.length === 0) {
       return renderRefusal(
         c,
@@ -87,11 +85,23 @@ export function createApp(options: AppOptions) {
     const detail = `${c.req.path} knows ${methods.join(', ')}, not ${c.req.method}.`
     return renderRefusal(c, new RefusalError('method_not_allowed', detail))
   })
+  const describe = () =>
+    createDocument({ routes: app.routes, version: options.version, baseUrl: options.links.baseUrl })
+  // In one chain, which is what tells typed clients of each route.
   return app
+    .route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
+    .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
+    .route('/', gpuRoutes(options))
+    .route('/', etaRoutes(options))
+    .route('/', healthRoutes(options))
+    .route('/', documentRoutes(describe))
 }
 
-function methodsFor(app: ReturnType<typeof createApp>, path: string): string[] {
-  const matching = app.routes.filter(
+/** The API as clients see it. */
+export type App = ReturnType<typeof createApp>
+
+function methodsFor(routes: readonly RouterRoute[], path: string): string[] {
+  const matching = routes.filter(
     ({ method, path: pattern }) => method !== 'ALL' && matches(pattern, path),
   )
   return [...new Set(matching.map(({ method }) => method))]

@@ -1,8 +1,12 @@
 import { Hono } from 'hono'
+import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage, QueueSummary } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { ClientEnv } from './access.ts'
+import { route } from './route.ts'
+import { Count } from './words.ts'
 
 export type HealthRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
@@ -12,29 +16,75 @@ export type HealthRoutesOptions = Readonly<{
   installation(): Promise<readonly Check[]>
 }>
 
+const HealthJson = v.object({
+  status: v.picklist(['ok', 'degraded']),
+  version: v.string(),
+  uptime_seconds: Count,
+  given_up: v.pipe(
+    v.array(v.object({ id: v.string(), error: v.nullable(v.string()) })),
+    v.description('parts of the service that crashed too often'),
+  ),
+})
+type HealthJson = v.InferOutput<typeof HealthJson>
+
+const ReadinessJson = v.object({
+  ready: v.boolean(),
+  checks: v.array(
+    v.object({
+      name: v.string(),
+      ok: v.boolean(),
+      detail: v.pipe(v.string(), v.description('what to do if it is not so')),
+    }),
+  ),
+})
+type ReadinessJson = v.InferOutput<typeof ReadinessJson>
+
 /** Health: the service lives. Readiness: a job that came now would get somewhere. */
 export const healthRoutes = ({ queue, supervisor, version, installation }: HealthRoutesOptions) =>
-  new Hono()
-    .get('/health', async (c) => {
-      const children = await ask(supervisor, { type: 'whichChildren' })
-      const givenUp = children.filter(({ phase }) => phase === 'given_up')
-      return c.json({
-        status: givenUp.length > 0 ? 'degraded' : 'ok',
-        version,
-        uptime_seconds: Math.floor(process.uptime()),
-        given_up: givenUp.map(({ id, error }) => ({ id, error: error ?? null })),
-      })
-    })
+  new Hono<ClientEnv>()
+    .get(
+      '/health',
+      route({
+        id: 'checkHealth',
+        tag: 'service',
+        summary: 'Whether the service lives',
+        answers: { 200: { means: 'It does', json: HealthJson } },
+      }),
+      async (c) => {
+        const children = await ask(supervisor, { type: 'whichChildren' })
+        const givenUp = children.filter(({ phase }) => phase === 'given_up')
+        const health: HealthJson = {
+          status: givenUp.length > 0 ? 'degraded' : 'ok',
+          version,
+          uptime_seconds: Math.floor(process.uptime()),
+          given_up: givenUp.map(({ id, error }) => ({ id, error: error ?? null })),
+        }
+        return c.json(health)
+      },
+    )
 
-    .get('/ready', async (c) => {
-      const [queueNow, found] = await Promise.all([
-        ask(queue, { type: 'describeQueue' }),
-        installation(),
-      ])
-      const checks = [...queueChecks(queueNow), ...found]
-      const ready = checks.every(({ ok }) => ok)
-      return c.json({ ready, checks }, ready ? 200 : 503)
-    })
+    .get(
+      '/ready',
+      route({
+        id: 'checkReadiness',
+        tag: 'service',
+        summary: 'Whether a job that came now would get somewhere',
+        answers: {
+          200: { means: 'It would', json: ReadinessJson },
+          503: { means: 'It would not: `checks` says why, and what to do', json: ReadinessJson },
+        },
+      }),
+      async (c) => {
+        const [queueNow, found] = await Promise.all([
+          ask(queue, { type: 'describeQueue' }),
+          installation(),
+        ])
+        const checks = [...queueChecks(queueNow), ...found]
+        const ready = checks.every(({ ok }) => ok)
+        const readiness: ReadinessJson = { ready, checks }
+        return c.json(readiness, ready ? 200 : 503)
+      },
+    )
 
 function queueChecks({ open, hasRoom, usableGpus }: QueueSummary): Check[] {
   return [

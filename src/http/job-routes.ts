@@ -1,16 +1,20 @@
 import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
+import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
-import type { JobId, JobStatus } from '../job.ts'
+import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, orThrow, parse, readJson } from './edge.ts'
-import type { createJobRenderer } from './job-view.ts'
-import { quotaHeaders } from './problem.ts'
+import { found, orThrow } from './edge.ts'
+import { exampleRequest } from './examples.ts'
+import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
+import { quotaHeaders, quotaHeadersSay } from './problem.ts'
+import { route } from './route.ts'
 import { DeleteJobsQuery, type generateSchema, IdParam, ListQuery, LookupQuery } from './schemas.ts'
+import { Uuid } from './words.ts'
 
 export type JobRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
@@ -21,6 +25,35 @@ export type JobRoutesOptions = Readonly<{
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
   cancelWithinMs: number
 }>
+
+const JobsJson = v.object({ jobs: v.array(JobJson) })
+
+const JobPageJson = v.object({
+  ...JobsJson.entries,
+  has_more: v.boolean(),
+  next_after: v.pipe(v.nullable(Uuid), v.description('give it as `after` for the next page')),
+})
+type JobPageJson = v.InferOutput<typeof JobPageJson>
+
+const Standing = v.object({ id: Uuid, status: v.picklist(jobStatuses) })
+
+const CanceledJson = v.object({
+  canceled: v.array(Standing),
+  canceling: v.pipe(
+    v.array(Standing),
+    v.description('processes that have not ended yet; the job can only end as `canceled`'),
+  ),
+  unchanged: v.pipe(v.array(Standing), v.description('over before')),
+  not_found: v.array(Uuid),
+  deleted_files: v.array(v.object({ id: Uuid, filename: v.string() })),
+})
+type CanceledJson = v.InferOutput<typeof CanceledJson>
+
+const ofOneJob = {
+  tag: 'jobs',
+  params: v.object({ id: IdParam }),
+  refusals: ['job_not_found'],
+} as const
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: JobRoutesOptions) {
@@ -34,97 +67,192 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
   }
 
   return new Hono<ClientEnv>()
-    .post('/generate', async (c) => {
-      const draft = parse(request, await readJson(c))
-      const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
-      const { id, status, queue_position, seed, ...rest } = await renderOne(view)
-      const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
-      const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
-      const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-      return c.json(accepted, 202, { Location: `/status/${id}`, ...quotaHeaders(view.quota) })
-    })
+    .post(
+      '/generate',
+      route({
+        id: 'submitJob',
+        tag: 'jobs',
+        summary: 'Submit a prompt',
+        details: 'What is answered for is on disk, and becomes a video or an error.',
+        json: request,
+        example: exampleRequest,
+        answers: {
+          202: {
+            means: 'Taken',
+            json: AcceptedJson,
+            headers: { Location: 'its status', ...quotaHeadersSay },
+          },
+        },
+        refusals: ['filename_taken', 'rate_limited', 'queue_full', 'shutting_down', 'disk_full'],
+      }),
+      async (c) => {
+        const draft = c.req.valid('json')
+        const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
+        const { id, status, queue_position, seed, ...rest } = await renderOne(view)
+        const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
+        const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
+        const taken: AcceptedJson = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
+        return c.json(taken, 202, { Location: `/status/${id}`, ...quotaHeaders(view.quota) })
+      },
+    )
 
-    .get('/status/:id', async (c) => {
-      const jobId = parse(IdParam, c.req.param('id'))
-      const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
-        noJob(jobId),
-      )
-      return c.json(await renderOne(view))
-    })
+    .get(
+      '/status/:id',
+      route({
+        ...ofOneJob,
+        id: 'getStatus',
+        summary: 'How a job stands',
+        answers: { 200: { means: 'The job', json: JobJson } },
+      }),
+      async (c) => {
+        const { id: jobId } = c.req.valid('param')
+        const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
+          noJob(jobId),
+        )
+        return c.json(await renderOne(view))
+      },
+    )
 
-    .get('/jobs', async (c) => {
-      const filter = parse(ListQuery, c.req.query())
-      const { status, order, limit, after } = filter
-      const page = await ask(queue, {
-        type: 'list',
-        scope: c.var.scope,
-        filter: { order, limit, ...(status && { status }), ...(after && { after }) },
-      })
-      const jobs = await renderAll(page.jobs)
-      return c.json({ jobs, has_more: page.hasMore, next_after: jobs.at(-1)?.id ?? null })
-    })
-
-    .get('/jobs/lookup', async (c) => {
-      const { prompt, all } = parse(LookupQuery, c.req.query())
-      const views = await ask(queue, {
-        type: 'lookup',
-        prompt,
-        limit: all ? 1_000 : 1,
-        scope: c.var.scope,
-      })
-      const [latest] = views
-      if (!latest)
-        throw new RefusalError('job_not_found', 'No job has exactly this prompt.', {
-          field: 'prompt',
+    .get(
+      '/jobs',
+      route({
+        id: 'listJobs',
+        tag: 'jobs',
+        summary: 'Jobs, a page at a time',
+        query: ListQuery,
+        answers: { 200: { means: 'A page', json: JobPageJson } },
+      }),
+      async (c) => {
+        const { status, order, limit, after } = c.req.valid('query')
+        const page = await ask(queue, {
+          type: 'list',
+          scope: c.var.scope,
+          filter: { order, limit, ...(status && { status }), ...(after && { after }) },
         })
-      return c.json(all ? { jobs: await renderAll(views) } : await renderOne(latest))
-    })
+        const jobs = await renderAll(page.jobs)
+        const answer: JobPageJson = {
+          jobs,
+          has_more: page.hasMore,
+          next_after: jobs.at(-1)?.id ?? null,
+        }
+        return c.json(answer)
+      },
+    )
 
-    .get('/jobs/:id', async (c) => {
-      const jobId = parse(IdParam, c.req.param('id'))
-      const detail = found(await ask(queue, { type: 'describe', jobId, scope: c.var.scope }), () =>
-        noJob(jobId),
-      )
-      return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) })
-    })
+    .get(
+      '/jobs/lookup',
+      route({
+        id: 'lookUpJob',
+        tag: 'jobs',
+        summary: 'The latest job of exactly this prompt, or all of them',
+        query: LookupQuery,
+        answers: {
+          200: {
+            means: 'The latest; with `all=true` every one, the latest first',
+            json: v.union([JobJson, JobsJson]),
+          },
+        },
+        refusals: ['job_not_found'],
+      }),
+      async (c) => {
+        const { prompt, all } = c.req.valid('query')
+        const views = await ask(queue, {
+          type: 'lookup',
+          prompt,
+          limit: all ? 1_000 : 1,
+          scope: c.var.scope,
+        })
+        const latest = found(
+          views[0],
+          () =>
+            new RefusalError('job_not_found', 'No job has exactly this prompt.', {
+              field: 'prompt',
+            }),
+        )
+        return c.json(all ? { jobs: await renderAll(views) } : await renderOne(latest))
+      },
+    )
 
-    .get('/jobs/:id/log', async (c) => {
-      const jobId = parse(IdParam, c.req.param('id'))
-      found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
-      // No log yet is an empty log: the job has not begun.
-      const stream = await openIfThere(logPath(jobId))
-      return c.body(stream, 200, {
-        'Content-Type': 'text/plain; charset=utf-8',
-        'Cache-Control': 'no-store',
-      })
-    })
+    .get(
+      '/jobs/:id',
+      route({
+        ...ofOneJob,
+        id: 'describeJob',
+        summary: 'A job with each try at it',
+        answers: { 200: { means: 'The job', json: JobDetailJson } },
+      }),
+      async (c) => {
+        const { id: jobId } = c.req.valid('param')
+        const detail = found(
+          await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
+          () => noJob(jobId),
+        )
+        return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) })
+      },
+    )
 
-    .delete('/jobs', async (c) => {
-      const query = parse(DeleteJobsQuery, c.req.query())
-      const { ids, all, status, delete_files } = query
-      const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
-      const selection = ids
-        ? { ids }
-        : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
-      const { canceled, canceling, rest } = await ask(
-        queue,
-        { type: 'cancel', selection, scope },
-        cancelWithinMs,
-      )
-      const deleted = delete_files
-        ? await ask(queue, {
-            type: 'deleteVideos',
-            scope,
-            selection: ids ? { ids } : { status: status ?? ['success'] },
-          })
-        : []
-      const ended = await Promise.all(
-        rest.map((jobId) => ask(queue, { type: 'find', jobId, scope })),
-      )
-      const unknown = rest.filter((_, index) => ended[index] === undefined)
-      if (ids && unknown.length === ids.length) throw noJob(...unknown)
-      return c.json(
-        {
+    .get(
+      '/jobs/:id/log',
+      route({
+        ...ofOneJob,
+        id: 'getLog',
+        summary: 'What generate.py said',
+        details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
+        answers: { 200: { means: 'The log', mediaType: 'text/plain; charset=utf-8' } },
+      }),
+      async (c) => {
+        const { id: jobId } = c.req.valid('param')
+        found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
+        // No log yet is an empty log: the job has not begun.
+        const stream = await openIfThere(logPath(jobId))
+        return c.body(stream, 200, {
+          'Content-Type': 'text/plain; charset=utf-8',
+          'Cache-Control': 'no-store',
+        })
+      },
+    )
+
+    .delete(
+      '/jobs',
+      route({
+        id: 'cancelJobs',
+        tag: 'jobs',
+        summary: 'Cancel what is queued or running',
+        details:
+          'With exactly one of `ids`, `status`, `all=true`; the last is for admins. Answers when no ' +
+          'process of the canceled jobs is left. `delete_files=true` also removes their videos. ' +
+          'Records stay. Repeating it is harmless.',
+        query: DeleteJobsQuery,
+        answers: {
+          200: { means: 'All of it is done', json: CanceledJson },
+          202: { means: 'Some processes have not ended yet', json: CanceledJson },
+        },
+        refusals: ['forbidden', 'job_not_found'],
+      }),
+      async (c) => {
+        const { ids, all, status, delete_files } = c.req.valid('query')
+        const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
+        const selection = ids
+          ? { ids }
+          : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
+        const { canceled, canceling, rest } = await ask(
+          queue,
+          { type: 'cancel', selection, scope },
+          cancelWithinMs,
+        )
+        const deleted = delete_files
+          ? await ask(queue, {
+              type: 'deleteVideos',
+              scope,
+              selection: ids ? { ids } : { status: status ?? ['success'] },
+            })
+          : []
+        const ended = await Promise.all(
+          rest.map((jobId) => ask(queue, { type: 'find', jobId, scope })),
+        )
+        const unknown = rest.filter((_, index) => ended[index] === undefined)
+        if (ids && unknown.length === ids.length) throw noJob(...unknown)
+        const answer: CanceledJson = {
           canceled: canceled.map((id) => ({ id, status: 'canceled' })),
           canceling: canceling.map((id) => ({ id, status: 'running' })),
           unchanged: ended.flatMap((view) =>
@@ -132,10 +260,10 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
           ),
           not_found: unknown,
           deleted_files: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
-        },
-        canceling.length > 0 ? 202 : 200,
-      )
-    })
+        }
+        return c.json(answer, canceling.length > 0 ? 202 : 200)
+      },
+    )
 }
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>

@@ -1,11 +1,122 @@
 /** How a job looks from outside: snake_case, ISO times, `null` for what is not known. */
+import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
-import { type Attempt, type Job, type JobId, stages, type Timestamp } from '../job.ts'
+import {
+  type Attempt,
+  failureCodes,
+  type Job,
+  type JobId,
+  jobStatuses,
+  stages,
+  type Timestamp,
+  videoSizes,
+} from '../job.ts'
 import type { FileLinks } from './file-links.ts'
+import { Count, Time, Uuid } from './words.ts'
 
-export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
+const FailureJson = v.object({
+  code: v.picklist(failureCodes),
+  message: v.string(),
+  exit_code: v.nullable(v.number()),
+  signal: v.nullable(v.string()),
+})
+
+const FileJson = v.object({
+  width: Count,
+  height: Count,
+  frames: Count,
+  duration_seconds: v.number(),
+  bytes: Count,
+})
+
+/** The middle of what is expected, and an interval that holds four of five outcomes. */
+const EtaJson = v.object({
+  eta_seconds: v.nullable(v.pipe(Count, v.description('the middle of what is expected'))),
+  eta_p10_seconds: v.nullable(v.pipe(Count, v.description('one in ten is there before'))),
+  eta_p90_seconds: v.nullable(v.pipe(Count, v.description('nine in ten are there by then'))),
+  eta_at: v.nullable(Time),
+  eta_source: v.nullable(
+    v.pipe(
+      v.picklist(['events', 'log', 'history', 'default']),
+      v.description('what the estimate rests on'),
+    ),
+  ),
+})
+
+export const JobJson = v.object({
+  id: Uuid,
+  status: v.picklist(jobStatuses),
+  stage: v.nullable(v.picklist(stages)),
+  step: v.nullable(Count),
+  total_steps: Count,
+  progress: v.pipe(
+    v.number(),
+    v.minValue(0),
+    v.maxValue(1),
+    v.description('never goes back within an attempt; 1 when the video is there'),
+  ),
+  ...EtaJson.entries,
+  queue_position: v.nullable(v.pipe(Count, v.description('of the next job: 1'))),
+  gpu_id: v.nullable(Count),
+  filename: v.nullable(v.string()),
+  file_url: v.nullable(
+    v.pipe(
+      v.string(),
+      v.description('where there are tokens, a link that does without one for a while'),
+    ),
+  ),
+  error: v.nullable(FailureJson),
+  attempt: Count,
+  cancel_requested: v.boolean(),
+  cancel_requested_at: v.nullable(Time),
+  prompt: v.string(),
+  size: v.picklist(videoSizes),
+  frames: Count,
+  steps: Count,
+  guidance: v.nullable(v.number()),
+  seed: Count,
+  owner: v.nullable(v.pipe(v.string(), v.description('the client whose job it is'))),
+  submitted_at: Time,
+  started_at: v.nullable(Time),
+  ended_at: v.nullable(Time),
+  file_deleted_at: v.nullable(Time),
+  file: v.nullable(FileJson),
+})
+export type JobJson = v.InferOutput<typeof JobJson>
+
+/** What is told of a job that has just been taken. */
+export const AcceptedJson = v.object({
+  id: Uuid,
+  status: v.picklist(jobStatuses),
+  queue_position: v.nullable(v.pipe(Count, v.description('of the next job: 1'))),
+  ...EtaJson.entries,
+  gpu_assigned: v.pipe(v.null(), v.description('known when the job is claimed: see its status')),
+  seed: Count,
+})
+export type AcceptedJson = v.InferOutput<typeof AcceptedJson>
+
+export const AttemptJson = v.object({
+  attempt: Count,
+  epoch: Count,
+  gpu_id: Count,
+  outcome: v.nullable(v.picklist(['success', 'error', 'canceled', 'released'])),
+  error: v.nullable(FailureJson),
+  claimed_at: Time,
+  started_at: v.nullable(Time),
+  generated_at: v.nullable(Time),
+  ended_at: v.nullable(Time),
+  stages: v.array(
+    v.object({ stage: v.picklist(stages), began_at: Time, seconds: v.nullable(v.number()) }),
+  ),
+  seconds_per_step: v.nullable(v.number()),
+  peak_vram_bytes: v.nullable(v.number()),
+})
+export type AttemptJson = v.InferOutput<typeof AttemptJson>
+
+export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(AttemptJson) })
+export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
 
 export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLinks, 'urlOf'>) {
   return {
@@ -19,7 +130,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
       })
     },
 
-    job({ job, position, reading }: JobView, estimate: Estimate | undefined) {
+    job({ job, position, reading }: JobView, estimate: Estimate | undefined): JobJson {
       const { id, request, state } = job
       const { prompt, size, frames, steps, guidance, seed, filename: asked } = request
       const converting = state.status === 'running' && state.phase === 'converting'
@@ -48,7 +159,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         guidance: guidance ?? null,
         seed,
         owner: job.owner,
-        submitted_at: iso(job.submittedAt),
+        submitted_at: isoTime(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
         ended_at: iso('endedAt' in state ? state.endedAt : undefined),
         file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
@@ -61,7 +172,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
       }
     },
 
-    attempts: ({ attempts }: JobDetail) => attempts.map(attemptJson),
+    attempts: ({ attempts }: JobDetail): AttemptJson[] => attempts.map(attemptJson),
   }
 }
 
@@ -83,13 +194,21 @@ const etaJson = (estimate: Estimate | undefined) => ({
   eta_source: estimate?.source ?? null,
 })
 
-const attemptJson = ({ number, epoch, gpu, outcome, failure, trace, ...times }: Attempt) => ({
+const attemptJson = ({
+  number,
+  epoch,
+  gpu,
+  outcome,
+  failure,
+  trace,
+  ...times
+}: Attempt): AttemptJson => ({
   attempt: number,
   epoch,
   gpu_id: gpu,
   outcome: outcome ?? null,
   error: failure ? errorOf(failure) : null,
-  claimed_at: iso(times.claimedAt),
+  claimed_at: isoTime(times.claimedAt),
   started_at: iso(times.startedAt),
   generated_at: iso(times.generatedAt),
   ended_at: iso(times.endedAt),
@@ -116,7 +235,7 @@ function stagesOf({
     const until = seen[index + 1]?.at ?? endedAt
     return {
       stage,
-      began_at: iso(at),
+      began_at: isoTime(at),
       seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
     }
   })
@@ -129,5 +248,6 @@ const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failu
   signal: signal ?? null,
 })
 
-const iso = (at: Timestamp | undefined): string | null =>
-  at === undefined ? null : new Date(at).toISOString()
+const iso = (at: Timestamp | undefined): string | null => (at === undefined ? null : isoTime(at))
+
+const isoTime = (at: Timestamp): string => new Date(at).toISOString()

@@ -7,7 +7,7 @@ import { DiskFullError, type RefusalCode, RefusalError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
-const problems = {
+export const problems = {
   invalid_request: { status: 422, title: 'The request does not make sense' },
   malformed_body: { status: 400, title: 'The body cannot be read' },
   unsupported_media_type: { status: 415, title: 'The body is of a type that is not understood' },
@@ -72,6 +72,12 @@ export function quotaHeaders(quota: Quota | undefined): Record<string, string> {
     'RateLimit-Policy': `"jobs";q=${limit};w=3600`,
     RateLimit: `"jobs";r=${remaining}${moreInS === undefined ? '' : `;t=${moreInS}`}`,
   }
+}
+
+/** For the document. */
+export const quotaHeadersSay = {
+  'RateLimit-Policy': 'with `JOBS_PER_HOUR`: how many jobs in how many seconds',
+  RateLimit: 'with `JOBS_PER_HOUR`: how many are left, and in how many seconds there are more',
 }
 
 const problemJson = { 'Content-Type': 'application/problem+json' }

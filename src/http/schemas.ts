@@ -9,6 +9,7 @@ const longestPrompt = 32_000
 
 const Prompt = v.pipe(
   v.string('must be text'),
+  v.description('One line, not beginning with `--`. Wan2.2 reads no more than 512 tokens of it.'),
   v.check((text) => text.isWellFormed(), 'must be valid Unicode (it has a lone surrogate)'),
   v.maxLength(longestPrompt, `must be at most ${longestPrompt} characters long`),
   v.check(
@@ -35,14 +36,25 @@ export function generateSchema(task: WanTask, maxFrames: number) {
         prompt: Prompt,
         size: v.picklist(videoSizes, `must be ${videoSizes.join(' or ')}`),
         filename: v.optional(Filename),
-        seed: v.optional(wholeNumber(0, Number.MAX_SAFE_INTEGER)),
+        seed: v.optional(
+          v.pipe(
+            wholeNumber(0, Number.MAX_SAFE_INTEGER),
+            v.description('Left out: chosen at random.'),
+          ),
+        ),
         steps: v.optional(wholeNumber(1, 200), steps),
         guidance: v.optional(
-          v.pipe(v.number(guidanceRule), v.minValue(0, guidanceRule), v.maxValue(30, guidanceRule)),
+          v.pipe(
+            v.number(guidanceRule),
+            v.minValue(0, guidanceRule),
+            v.maxValue(30, guidanceRule),
+            v.description('Left out: what the task would take.'),
+          ),
         ),
         frames: v.optional(
           v.pipe(
             wholeNumber(5, maxFrames),
+            v.description('4n+1, like 81 or 121'),
             v.check(
               (count) => count % 4 === 1,
               'must be 4n+1, like 81 or 121: the model makes no other count',
@@ -71,30 +83,41 @@ export function generateSchema(task: WanTask, maxFrames: number) {
 
 export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
 
-const commaSeparated = v.pipe(
-  v.string(),
-  v.transform((list) =>
-    list
-      .split(',')
-      .map((entry) => entry.trim())
-      .filter(Boolean),
-  ),
-  v.minLength(1, 'must name at least one'),
-  v.maxLength(400, 'must name at most 400: more do not fit into an address'),
-)
-const Ids = v.pipe(commaSeparated, v.array(IdParam))
+/** For the document: in an address all is text, and this is what it means. */
+const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
+  v.metadata<Input, typeof meaning>(meaning)
+
+const atMost = 400
+
+const commaSeparated = (items: Readonly<Record<string, unknown>>) =>
+  v.pipe(
+    v.string(),
+    stands({ type: 'array', items, minItems: 1, maxItems: atMost }),
+    v.transform((list) =>
+      list
+        .split(',')
+        .map((entry) => entry.trim())
+        .filter(Boolean),
+    ),
+    v.minLength(1, 'must name at least one'),
+    v.maxLength(atMost, `must name at most ${atMost}: more do not fit into an address`),
+  )
+const Ids = v.pipe(commaSeparated({ type: 'string', format: 'uuid' }), v.array(IdParam))
+const Names = commaSeparated({ type: 'string' })
 const Statuses = v.pipe(
-  commaSeparated,
+  commaSeparated({ type: 'string', enum: jobStatuses }),
   v.array(v.picklist(jobStatuses, `must be among ${jobStatuses.join(', ')}`)),
 )
 const flag = v.pipe(
   v.picklist(['true', 'false'], 'must be true or false'),
+  stands({ type: 'boolean', enum: undefined }),
   v.transform((text) => text === 'true'),
 )
 const limit = (max: number) =>
   v.pipe(
     v.string(),
     v.regex(/^\d{1,9}$/, `must be a whole number from 1 to ${max}`),
+    stands({ type: 'integer', minimum: 1, maximum: max, pattern: undefined }),
     v.toNumber(),
     v.minValue(1, `must be at least 1`),
     v.maxValue(max, `must be at most ${max}`),
@@ -126,7 +149,7 @@ export const DeleteJobsQuery = v.pipe(
 export const DeleteVideosQuery = v.pipe(
   v.strictObject(
     {
-      filenames: v.optional(commaSeparated),
+      filenames: v.optional(Names),
       ids: v.optional(Ids),
       all: v.optional(flag),
     },
@@ -161,6 +184,7 @@ export const LookupQuery = v.strictObject(
 export const GpuParam = v.pipe(
   v.string(),
   v.regex(/^\d{1,6}$/, 'must be a number'),
+  stands({ type: 'integer', minimum: 0, pattern: undefined }),
   v.toNumber(),
   GpuId,
 )

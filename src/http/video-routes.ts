@@ -4,15 +4,19 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import send from '@fastify/send'
 import { type Context, Hono } from 'hono'
+import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
+import { videoSizes } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { orThrow, parse } from './edge.ts'
+import { orThrow } from './edge.ts'
 import type { FileLinks } from './file-links.ts'
 import { hasFile } from './job-view.ts'
+import { route } from './route.ts'
 import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
+import { Count, Time, Uuid } from './words.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
@@ -22,64 +26,154 @@ export type VideoRoutesOptions = Readonly<{
   isPublic: boolean
 }>
 
+const VideoJson = v.object({
+  filename: v.string(),
+  file_url: v.string(),
+  id: Uuid,
+  prompt: v.string(),
+  size: v.picklist(videoSizes),
+  seed: Count,
+  bytes: Count,
+  duration_seconds: v.number(),
+  created_at: Time,
+})
+type VideoJson = v.InferOutput<typeof VideoJson>
+
+const VideosJson = v.object({
+  videos: v.array(VideoJson),
+  has_more: v.boolean(),
+  next_after: v.nullable(Uuid),
+})
+type VideosJson = v.InferOutput<typeof VideosJson>
+
+const DeletedVideosJson = v.object({
+  deleted: v.array(v.object({ id: Uuid, filename: v.string() })),
+  not_found: v.pipe(
+    v.array(v.string()),
+    v.description('never there, or deleted before: a repeated DELETE is harmless'),
+  ),
+})
+type DeletedVideosJson = v.InferOutput<typeof DeletedVideosJson>
+
+const fileHeaders = {
+  ETag: 'stays the same as long as the file does',
+  'Last-Modified': 'when it was made',
+  'Accept-Ranges': 'bytes',
+}
+
+const getFile = {
+  tag: 'videos',
+  summary: 'Download a video',
+  details:
+    'With `Range`, `If-Range` and the other conditions of HTTP. Without a token by the link in `file_url`.',
+  params: v.object({ filename: v.string() }),
+  answers: {
+    200: { means: 'The whole file', mediaType: 'video/mp4', headers: fileHeaders },
+    206: {
+      means: 'A part of it',
+      mediaType: 'video/mp4',
+      headers: { ...fileHeaders, 'Content-Range': 'which' },
+    },
+    304: { means: 'It is the one that you have' },
+  },
+  refusals: ['video_not_found', 'precondition_failed', 'range_not_satisfiable'],
+} as const
+
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesOptions) {
   return new Hono<ClientEnv>()
-    .get('/videos', async (c) => {
-      const { order, limit, after } = parse(VideosQuery, c.req.query())
-      const page = await ask(queue, {
-        type: 'list',
-        scope: c.var.scope,
-        filter: { order, limit, withVideo: true, ...(after && { after }) },
-      })
-      const videos = page.jobs.flatMap(({ job }) => {
-        if (!hasFile(job)) return []
-        const { filename, video, endedAt } = job.state
-        return [
-          {
-            filename,
-            file_url: links.urlOf(job),
-            id: job.id,
-            prompt: job.request.prompt,
-            size: job.request.size,
-            seed: job.request.seed,
-            bytes: video.bytes,
-            duration_seconds: video.durationSeconds,
-            created_at: new Date(endedAt).toISOString(),
-          },
-        ]
-      })
-      return c.json({ videos, has_more: page.hasMore, next_after: videos.at(-1)?.id ?? null })
-    })
+    .get(
+      '/videos',
+      route({
+        id: 'listVideos',
+        tag: 'videos',
+        summary: 'The videos that are there, a page at a time',
+        query: VideosQuery,
+        answers: { 200: { means: 'A page', json: VideosJson } },
+      }),
+      async (c) => {
+        const { order, limit, after } = c.req.valid('query')
+        const page = await ask(queue, {
+          type: 'list',
+          scope: c.var.scope,
+          filter: { order, limit, withVideo: true, ...(after && { after }) },
+        })
+        const videos = page.jobs.flatMap(({ job }): VideoJson[] => {
+          if (!hasFile(job)) return []
+          const { filename, video, endedAt } = job.state
+          return [
+            {
+              filename,
+              file_url: links.urlOf(job),
+              id: job.id,
+              prompt: job.request.prompt,
+              size: job.request.size,
+              seed: job.request.seed,
+              bytes: video.bytes,
+              duration_seconds: video.durationSeconds,
+              created_at: new Date(endedAt).toISOString(),
+            },
+          ]
+        })
+        const answer: VideosJson = {
+          videos,
+          has_more: page.hasMore,
+          next_after: videos.at(-1)?.id ?? null,
+        }
+        return c.json(answer)
+      },
+    )
 
-    .delete('/videos', async (c) => {
-      const { ids, filenames, all } = parse(DeleteVideosQuery, c.req.query())
-      const selection = ids ? { ids } : filenames ? { filenames } : { status: ['success' as const] }
-      const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
-      const deleted = await ask(queue, { type: 'deleteVideos', selection, scope }, 60_000)
-      const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
-      return c.json({
-        deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
-        // Never there, or deleted before: a repeated DELETE is harmless.
-        not_found: [...(ids ?? filenames ?? [])].filter((name) => !gone.has(name)),
-      })
-    })
+    .delete(
+      '/videos',
+      route({
+        id: 'deleteVideos',
+        tag: 'videos',
+        summary: 'Delete files and keep the records of their jobs',
+        details: 'With exactly one of `filenames`, `ids`, `all=true`; the last is for admins.',
+        query: DeleteVideosQuery,
+        answers: { 200: { means: 'They are gone', json: DeletedVideosJson } },
+        refusals: ['forbidden'],
+      }),
+      async (c) => {
+        const { ids, filenames, all } = c.req.valid('query')
+        const selection = ids
+          ? { ids }
+          : filenames
+            ? { filenames }
+            : { status: ['success' as const] }
+        const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
+        const deleted = await ask(queue, { type: 'deleteVideos', selection, scope }, 60_000)
+        const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
+        const answer: DeletedVideosJson = {
+          deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
+          not_found: [...(ids ?? filenames ?? [])].filter((name) => !gone.has(name)),
+        }
+        return c.json(answer)
+      },
+    )
 
-    .on(['GET', 'HEAD'], '/files/:filename', async (c) => {
-      const filename = c.req.param('filename')
-      const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
-      if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
-      await assertPlainFile(join(resultsDir, filename), filename)
-      // A name we made is never made again; one that was asked for may be, once its video is deleted.
-      const age =
-        job.request.filename === undefined
-          ? 'max-age=31536000, immutable'
-          : 'max-age=3600, must-revalidate'
-      const caching = isPublic
-        ? { 'Cache-Control': `public, ${age}` }
-        : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
-      return sendFile(c, resultsDir, filename, caching)
-    })
+    .get('/files/:filename', route({ ...getFile, id: 'getFile' }), (c) =>
+      fileOf(c, c.req.valid('param').filename),
+    )
+    .on('HEAD', '/files/:filename', route({ ...getFile, id: 'describeFile' }), (c) =>
+      fileOf(c, c.req.valid('param').filename),
+    )
+
+  async function fileOf(c: Context<ClientEnv>, filename: string): Promise<Response> {
+    const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
+    if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
+    await assertPlainFile(join(resultsDir, filename), filename)
+    // A name we made is never made again; one that was asked for may be, once its video is deleted.
+    const age =
+      job.request.filename === undefined
+        ? 'max-age=31536000, immutable'
+        : 'max-age=3600, must-revalidate'
+    const caching = isPublic
+      ? { 'Cache-Control': `public, ${age}` }
+      : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
+    return sendFile(c, resultsDir, filename, caching)
+  }
 }
 
 const noVideo = (filename: string) =>

@@ -1,10 +1,10 @@
 import { createPlace } from '../../src/actors/actor.ts'
 import { createApp } from '../../src/http/app.ts'
 
-/** Every method and path that the app answers to, sorted; none of its parts is asked anything. */
-export function routesOfTheApp(): string[] {
+/** The app as it is served, in front of nobody. */
+export function anApp() {
   const quiet = () => {}
-  const { routes } = createApp({
+  return createApp({
     clients: [],
     trustedProxies: 0,
     corsOrigins: [],
@@ -21,9 +21,14 @@ export function routesOfTheApp(): string[] {
     links: { baseUrl: '', key: undefined, lifeS: 1 },
     resultsDir: '',
     logPath: String,
-    version: '',
+    version: '1.2.3',
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })
+}
+
+/** Every method and path that the app answers to, sorted. */
+export function routesOfTheApp(): string[] {
+  const { routes } = anApp()
   const own = routes.filter(({ method }) => method !== 'ALL')
   return [...new Set(own.map(({ method, path }) => `${method} ${path}`))].toSorted()
 }

@@ -1,0 +1,126 @@
+/** Holds what the service answers against what its document promises. */
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+
+export type Operation = Readonly<{
+  operationId: string
+  security: readonly Readonly<Record<string, unknown>>[]
+  parameters?: readonly Parameter[]
+  requestBody?: Readonly<{ required: boolean; content: Content }>
+  responses: Readonly<Record<string, Readonly<{ content?: Content }>>>
+}>
+
+export type Parameter = Readonly<{
+  name: string
+  in: 'path' | 'query'
+  required: boolean
+  schema: JsonSchema
+}>
+
+type Content = Readonly<Record<string, Readonly<{ schema?: JsonSchema; example?: unknown }>>>
+
+export type JsonSchema = Readonly<Record<string, unknown>>
+
+export type Document = Readonly<{
+  openapi: string
+  info: Readonly<{ version: string }>
+  paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  components: Readonly<{ schemas: Readonly<Record<string, JsonSchema>> }>
+}>
+
+export type Exchange = Readonly<{
+  method: string
+  /** As it was sent, with its query. */
+  path: string
+  status: number
+  /** Empty: there is no body. */
+  contentType: string
+  body: string
+}>
+
+export type Contract = ReturnType<typeof createContract>
+
+/** What anything may answer that the document has no route for. */
+const beyondRoutes: Readonly<Record<number, readonly string[]>> = {
+  401: ['unauthorized'],
+  403: ['origin_not_allowed'],
+  404: ['route_not_found'],
+  405: ['method_not_allowed'],
+  413: ['body_too_large'],
+}
+
+export function createContract(document: Document) {
+  const ajv = new Ajv2020({ strict: false, allErrors: true, schemas: [closed(document)] })
+  addFormats.default(ajv)
+  const routes = Object.entries(document.paths).map(([template, operations]) => ({
+    template,
+    pattern: new RegExp(`^${template.replaceAll('.', '\\.').replaceAll(/{\w+}/g, '[^/]+')}$`),
+    operations,
+  }))
+  // What has no parameter goes first, as in the app.
+  const byGenerality = routes.toSorted(
+    (a, b) => a.template.split('{').length - b.template.split('{').length,
+  )
+
+  return { schemaFaults, faultsOf }
+
+  /** Why a value is not as the schema says that stands at this JSON pointer of the document. */
+  function schemaFaults(pointer: string, value: unknown): string[] {
+    const validate = ajv.compile({ $ref: `document#${pointer}` })
+    if (validate(value)) return []
+    return (validate.errors ?? []).map(
+      ({ instancePath, message, params }) =>
+        `${instancePath || 'body'} ${message} ${JSON.stringify(params)}`,
+    )
+  }
+
+  /** What is not as the document says; empty: all is. */
+  function faultsOf(exchange: Exchange): string[] {
+    const { method, status } = exchange
+    const path = exchange.path.split('?', 1)[0] ?? ''
+    const route = byGenerality.find(({ pattern }) => pattern.test(path))
+    const name = [method, method === 'HEAD' ? 'GET' : method]
+      .map((word) => word.toLowerCase())
+      .find((word) => route?.operations[word])
+    const response = name && route?.operations[name]?.responses[status]
+    if (!route || !name || !response) return faultsBeyondRoutes(exchange)
+    if (method === 'HEAD') return exchange.body === '' ? [] : ['there is a body']
+
+    const content = response.content ?? {}
+    const [type = ''] = exchange.contentType.split(';')
+    if (type === '') return Object.keys(content).length === 0 ? [] : ['there is no body']
+    const media = Object.keys(content).find((one) => one === '*/*' || one.split(';', 1)[0] === type)
+    if (media === undefined) return [`${type} is not among ${Object.keys(content)}`]
+    if (!content[media]?.schema) return []
+    const steps = ['paths', route.template, name, 'responses', String(status), 'content', media]
+    return schemaFaults(`${pointerOf(steps)}/schema`, JSON.parse(exchange.body))
+  }
+
+  function faultsBeyondRoutes({ method, status, contentType, body }: Exchange): string[] {
+    const codes = beyondRoutes[status]
+    if (!codes) return [`the status ${status} is not in the document`]
+    if (method === 'HEAD') return []
+    if (contentType !== 'application/problem+json') return [`${contentType} is no problem+json`]
+    const problem = JSON.parse(body) as { code: string }
+    if (!codes.includes(problem.code)) return [`${problem.code} is not in the document`]
+    return schemaFaults('/components/schemas/Problem', problem)
+  }
+}
+
+const pointerOf = (steps: readonly string[]): string =>
+  steps
+    .map((step) => `/${encodeURIComponent(step.replaceAll('~', '~0').replaceAll('/', '~1'))}`)
+    .join('')
+
+/** The document lets answers grow; the service of the same version has no field beyond it. */
+function closed(document: Document): JsonSchema & { $id: string } {
+  return { $id: 'document', ...(close(document) as JsonSchema) }
+}
+
+function close(part: unknown): unknown {
+  if (Array.isArray(part)) return part.map(close)
+  if (typeof part !== 'object' || part === null) return part
+  const entries = Object.entries(part).map(([name, value]) => [name, close(value)])
+  const isOpen = 'properties' in part && !('$ref' in part) && !('additionalProperties' in part)
+  return Object.fromEntries(isOpen ? [...entries, ['additionalProperties', false]] : entries)
+}

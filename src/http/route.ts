@@ -1,0 +1,92 @@
+import type { Handler, MiddlewareHandler } from 'hono'
+import { findTargetHandler } from 'hono/utils/handler'
+import * as v from 'valibot'
+import type { RefusalCode } from '../errors.ts'
+import type { ClientEnv } from './access.ts'
+import { parse, readJson, readJsonIfAny } from './edge.ts'
+
+/** What a route takes and what it answers: for those who call it, and for the document. */
+export type RouteDescription<Params = Schema, Query = Schema, Json = Schema> = Readonly<{
+  /** Its name in the document, and in clients that are made from it: a verb and a noun. */
+  id: string
+  tag: Tag
+  summary: string
+  details?: string
+  /** By the names that its path has for them. */
+  params?: Params
+  query?: Query
+  /** The body. One that is optional may be left out. */
+  json?: Json
+  /** Of a body. */
+  example?: object
+  answers: Readonly<Record<number, Answer>>
+  /** Beyond those that follow from the rest: what it takes, and who may use it. */
+  refusals?: readonly RefusalCode[]
+}>
+
+export type Tag = 'jobs' | 'videos' | 'gpus' | 'service'
+
+export type Answer = Readonly<{
+  /** What it means. */
+  means: string
+  /** Of a body of JSON. */
+  json?: Schema
+  /** Of any other body. */
+  mediaType?: string
+  /** What a header says, by its name. */
+  headers?: Readonly<Record<string, string>>
+}>
+
+type Schema = v.GenericSchema
+type None = undefined
+// biome-ignore lint/complexity/noBannedTypes: a target that is not taken adds no key
+type EmptyObject = {}
+
+/** What goes into a request's target, and what the handler gets of it. */
+type Target<Name extends string, Given extends Schema | None, Side extends 'in' | 'out'> = [
+  Given,
+] extends [Schema]
+  ? Side extends 'out'
+    ? { [K in Name]: v.InferOutput<Given> }
+    : undefined extends v.InferInput<Given>
+      ? { [K in Name]?: v.InferInput<Given> }
+      : { [K in Name]: v.InferInput<Given> }
+  : EmptyObject
+
+type Targets<
+  Params extends Schema | None,
+  Query extends Schema | None,
+  Json extends Schema | None,
+  Side extends 'in' | 'out',
+> = Target<'param', Params, Side> & Target<'query', Query, Side> & Target<'json', Json, Side>
+
+const descriptions = new WeakMap<object, RouteDescription>()
+
+/** Stands before a handler: lets through what is as described, and says so in the document. */
+export function route<
+  Params extends Schema | None = None,
+  Query extends Schema | None = None,
+  Json extends Schema | None = None,
+>(
+  description: RouteDescription<Params, Query, Json>,
+): MiddlewareHandler<
+  ClientEnv,
+  string,
+  { in: Targets<Params, Query, Json, 'in'>; out: Targets<Params, Query, Json, 'out'> }
+> {
+  const { params, query, json } = description as RouteDescription
+  const readBody = json && v.is(json, undefined) ? readJsonIfAny : readJson
+  const check: MiddlewareHandler = async (c, next) => {
+    const { req } = c
+    if (params) req.addValidatedData('param', parse(params, req.param()) as object)
+    if (query) req.addValidatedData('query', parse(query, req.query()) as object)
+    if (json) req.addValidatedData('json', parse(json, await readBody(c)) as object)
+    await next()
+  }
+  descriptions.set(check, description as RouteDescription)
+  return check
+}
+
+/** Of the middleware that describes a route; of no other. */
+export const descriptionOf = (handler: Handler | MiddlewareHandler): RouteDescription | undefined =>
+  descriptions.get(findTargetHandler(handler))

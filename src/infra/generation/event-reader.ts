@@ -5,8 +5,8 @@ import { type Began, beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter } from './records.ts'
 
 export type EventReader = {
-  /** Takes bytes in chunks of any size, all of them written by then. */
-  feed(bytes: Uint8Array, writtenBy: Timestamp): void
+  /** Takes bytes in chunks of any size. No event in them can be later than now. */
+  feed(bytes: Uint8Array, now: Timestamp): void
   /** The latest reading; undefined before the first event. */
   readonly reading: Reading | undefined
 }
@@ -39,15 +39,15 @@ export function createEventReader({
   let pace: Pace = []
   let peakVramBytes: number | undefined
   let latest = startedAt
-  let writtenBy = startedAt
+  let readAt = startedAt
   const splitter = createSplitter(longestEventBytes, (line) => {
     const event = v.safeParse(Event, safeJson(line))
     if (event.success) read(event.output)
   })
 
   return {
-    feed(bytes, by) {
-      writtenBy = by
+    feed(bytes, now) {
+      readAt = now
       splitter.push(bytes)
     },
     get reading(): Reading | undefined {
@@ -66,7 +66,7 @@ export function createEventReader({
 
   function read(event: Event): void {
     alive = true
-    latest = Math.max(latest, Math.min(event.at * 1000, writtenBy))
+    latest = Math.max(latest, Math.min(event.at * 1000, readAt))
     if (event.event === 'pipeline_ready') reach('encoding')
     else if (event.event === 'sampling') stepTo(0, event.total)
     else if (event.event === 'step') stepTo(event.step, event.total)

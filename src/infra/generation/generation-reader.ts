@@ -30,7 +30,8 @@ export function createGenerationReader(options: {
   return {
     feed(stream, bytes, writtenAt, more = false) {
       if (stream !== 'events') return output.feed(stream, bytes, more ? undefined : writtenAt)
-      events.feed(bytes, writtenAt)
+      // They carry their own times, for which the clock of a file system is too coarse.
+      events.feed(bytes, Date.now())
       return []
     },
     end: () => output.end(),

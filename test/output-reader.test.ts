@@ -198,6 +198,15 @@ describe('the reading of a generation', () => {
     expect(positionOf(reader)).toEqual({ stage: 'saving' })
   })
 
+  it('is not moved by tracebacks in a run that goes on', () => {
+    const { reader, stdout, stderr } = aReader()
+    stdout(info('Generating video ...') + info(`no Triton\n${traceback("KeyError: 'x'")}`))
+    stderr(`${redraw(3)}\n--- Logging error ---\n${traceback('UnicodeEncodeError: x')}`)
+    expect(positionOf(reader)).toEqual({ stage: 'denoising', step: 3, totalSteps })
+    stderr(redraw(4))
+    expect(positionOf(reader)).toEqual({ stage: 'denoising', step: 4, totalSteps })
+  })
+
   it('is not led past encoding by a prompt with line breaks', () => {
     const { reader, stdout, stderr } = aReader()
     stdout(info(`Input prompt: cats\n${stdoutOfARun.join('')}${bar(50)}`))
@@ -543,6 +552,7 @@ describe('the log of a generation', () => {
 })
 
 describe('reading in chunks', () => {
+  const startedAt = Date.UTC(2025, 11, 27, 9, 15, 13)
   const texts: Record<OutputStream, string[]> = {
     stdout: [...stdoutOfARun, info('save_video failed, error: disk full'), bar(50), 'Finished.\n'],
     stderr: [firstDraw, lastDraws, shards, traceback(gpuOutOfMemory), traceback('AssertionError')],
@@ -592,13 +602,19 @@ describe('reading in chunks', () => {
     )
   })
 
-  it('never goes back', () => {
+  it('never goes back, and has its times in order between the start and what was read', () => {
     const stages = ['loading', 'encoding', 'denoising', 'decoding', 'saving']
     fc.assert(
       fc.property(bytesOf('stdout'), bytesOf('stderr'), reads, (stdout, stderr, order) => {
         let before = -1
-        readAll({ stdout, stderr }, order, ({ reading }) => {
+        readAll({ stdout, stderr }, order, ({ reading }, readAt) => {
           if (!reading) return
+          const { began = {}, steppedAt = startedAt, secondsPerStep = 1 } = reading
+          const times = Object.values(began)
+          expect(times).toEqual(times.toSorted((a, b) => a - b))
+          expect(Math.min(steppedAt, ...times)).toBe(startedAt)
+          expect(Math.max(steppedAt, ...times)).toBeLessThanOrEqual(readAt)
+          expect(secondsPerStep).toBeGreaterThan(0)
           const now = stages.indexOf(reading.stage) + (reading.step ?? 0) / 100
           expect(now).toBeGreaterThanOrEqual(before)
           before = now
@@ -611,19 +627,24 @@ describe('reading in chunks', () => {
   function readAll(
     output: Record<OutputStream, Buffer>,
     order: readonly { stream: OutputStream; bytes: number }[],
-    onRead: (reader: OutputReader) => void = () => {},
+    onRead: (reader: OutputReader, readAt: number) => void = () => {},
   ) {
-    const reader = createOutputReader({ totalSteps, startedAt: 0 })
+    const reader = createOutputReader({ totalSteps, startedAt })
+    let readAt = startedAt
     const left = { ...output }
     const lines: Record<OutputStream, string[]> = { stdout: [], stderr: [] }
     const rest = (['stdout', 'stderr'] as const).map((stream) => ({ stream, bytes: Infinity }))
     for (const { stream, bytes } of [...order, ...rest]) {
-      lines[stream].push(...reader.feed(stream, left[stream].subarray(0, bytes)))
+      // Some are read together with what follows them.
+      const isAll = bytes % 3 !== 0
+      if (isAll) readAt += Math.min(bytes, 1000)
+      const chunk = left[stream].subarray(0, bytes)
+      lines[stream].push(...reader.feed(stream, chunk, isAll ? readAt : undefined))
       left[stream] = left[stream].subarray(bytes)
-      onRead(reader)
+      onRead(reader, readAt)
     }
     const ends = reader.end()
-    onRead(reader)
+    onRead(reader, readAt)
     return { lines, ends, position: positionOf(reader), evidence: reader.evidence }
   }
 })

@@ -40,7 +40,8 @@ def main():
         # Python itself shall say what is wrong with the script.
         os.execv(sys.executable, [*launcher_arguments, *command])
     sys.argv[:] = command
-    sys.orig_argv = [*launcher_arguments, *command]
+    if hasattr(sys, 'orig_argv'):
+        sys.orig_argv = [*launcher_arguments, *command]
     sys.modules['__main__'] = module
     if not getattr(sys.flags, 'safe_path', False):
         sys.path[0] = os.path.dirname(os.path.realpath(command[0]))

@@ -46,18 +46,24 @@ describe('a service that is stopped and started again', () => {
     expect(processesOf(`WAN_ATTEMPT=${id}`)).not.toEqual([])
   })
 
-  it.each(['SIGTERM', 'SIGKILL'] as const)(
-    'adopts what was running when it was ended by %s',
-    async (signal) => {
+  it.each([
+    ['SIGTERM', 'events', {}],
+    ['SIGKILL', 'events', {}],
+    ['SIGKILL', 'the log', { WAN_LAUNCHER: '0' }],
+  ] as const)(
+    'adopts what was running when it was ended by %s, with progress from %s',
+    async (signal, _source, env) => {
       const dataDir = aDataDirectory()
-      const first = await startService({ dataDir })
+      const first = await startService({ dataDir, env })
       const id = await first.submit({ prompt: 'a fox [sim:step=0.4]', steps: 6 })
       const before = await first.until(id, ({ step }) => (step ?? 0) >= 2)
       await first.stop(signal)
 
-      const second = await startService({ dataDir })
+      const second = await startService({ dataDir, env })
       const after = await second.until(id, ({ stage }) => stage !== null)
       expect(after.progress).toBeGreaterThanOrEqual(before.progress)
+      if (after.stage === 'denoising') expect(after.step).toBeGreaterThanOrEqual(before.step ?? 0)
+      else expect(after.stage).not.toMatch('loading|encoding')
       const job = await second.until(id)
       expect(job).toMatchObject({ status: 'success', attempt: 1, started_at: before.started_at })
       expect(second.journal().map(({ event }) => event)).toEqual(['start', 'end'])

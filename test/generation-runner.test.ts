@@ -123,7 +123,7 @@ describe('the readings of a generation', () => {
   it('have their steps from events where no bar is drawn', async () => {
     const gpu = aGpu()
     const run = gpu.start(gpu.orderFor(`${slow}[sim:no-bar]`))
-    await run.until(({ step = 0 }) => step >= 3)
+    await run.until(({ source, stage }) => source === 'events' && stage === 'denoising')
     await run.end()
     expect(run.result()).toEqual({ how: 'completed' })
   })

@@ -87,14 +87,14 @@ export function createApp(options: AppOptions) {
   })
   const describe = () =>
     createDocument({ routes: app.routes, version: options.version, baseUrl: options.links.baseUrl })
-  // In one chain, which is what tells typed clients of each route.
+  app.route('/', documentRoutes(describe))
+  // In one chain: its type is what typed clients know of the API.
   return app
     .route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
     .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
     .route('/', gpuRoutes(options))
     .route('/', etaRoutes(options))
     .route('/', healthRoutes(options))
-    .route('/', documentRoutes(describe))
 }
 
 /** The API as clients see it. */

@@ -4,10 +4,10 @@ import type { RouterRoute } from 'hono/types'
 import type { GenericSchema } from 'valibot'
 import type { RefusalCode } from '../errors.ts'
 import { type Access, access } from './access.ts'
-import { exampleProblem, examples } from './examples.ts'
+import { examples } from './examples.ts'
 import { GpuJson } from './gpu-view.ts'
 import { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from './job-view.ts'
-import { problems, quotaHeadersSay } from './problem.ts'
+import { ProblemJson, problems, quotaHeadersSay } from './problem.ts'
 import { type Answer, descriptionOf, type RouteDescription, type Tag } from './route.ts'
 
 export type DocumentOptions = Readonly<{
@@ -20,7 +20,7 @@ export type DocumentOptions = Readonly<{
 
 type Json = Readonly<Record<string, unknown>>
 
-export function createDocument({ routes, version, baseUrl }: DocumentOptions) {
+export function createDocument({ routes, version, baseUrl }: DocumentOptions): Json {
   const paths: Record<string, Record<string, Json>> = {}
   for (const { method, path, handler } of routes) {
     const description = descriptionOf(handler)
@@ -47,7 +47,6 @@ export function createDocument({ routes, version, baseUrl }: DocumentOptions) {
             },
           ]),
         ),
-        Problem: problemSchema,
       },
       securitySchemes,
     },
@@ -80,20 +79,7 @@ const named: Readonly<Record<keyof typeof examples, GenericSchema>> = {
   JobDetail: JobDetailJson,
   Attempt: AttemptJson,
   Gpu: GpuJson,
-}
-
-const problemSchema = {
-  type: 'object',
-  properties: {
-    type: { type: 'string', format: 'uri-reference' },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    code: { type: 'string', description: 'stable: this is what to switch on' },
-    detail: { type: 'string', description: 'for people; names the field and the rule' },
-    field: { type: 'string', description: 'which part of the request it is about' },
-  },
-  required: ['type', 'title', 'status', 'code', 'detail'],
-  examples: [exampleProblem],
+  Problem: ProblemJson,
 }
 
 const securitySchemes = {

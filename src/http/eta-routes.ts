@@ -47,7 +47,7 @@ export const etaRoutes = ({ eta }: Readonly<{ eta: ActorRef<EtaMessage> }>) =>
           checkpoints: reviewsJson(reviews),
         })),
       }
-      return c.json(accuracy)
+      return c.json(accuracy, 200)
     },
   )
 

@@ -2,6 +2,7 @@
 import type { InferInput } from 'valibot'
 import type { GpuJson } from './gpu-view.ts'
 import type { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from './job-view.ts'
+import type { ProblemJson } from './problem.ts'
 import type { generateSchema } from './schemas.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
@@ -13,7 +14,7 @@ export const exampleRequest: InferInput<ReturnType<typeof generateSchema>> = {
   seed: 2213,
 }
 
-export const exampleProblem = {
+const problem: ProblemJson = {
   type: '/problems/invalid_request',
   title: 'The request does not make sense',
   status: 422,
@@ -117,4 +118,5 @@ export const examples = {
   JobDetail: detail,
   Attempt: attempt,
   Gpu: gpu,
+  Problem: problem,
 }

@@ -57,7 +57,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
         summary: 'Every GPU with what it does and how it is',
         answers: { 200: { means: 'All GPUs', json: GpusJson } },
       }),
-      async (c) => c.json({ gpus: await view() }),
+      async (c) => c.json({ gpus: await view() }, 200),
     )
 
     .post(
@@ -73,7 +73,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       async (c) => {
         const { id: gpu } = c.req.valid('param')
         orThrow(await ask(queue, { type: 'drainGpu', gpu }))
-        return c.json(await viewOf(gpu))
+        return c.json(await viewOf(gpu), 200)
       },
     )
 
@@ -89,7 +89,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       async (c) => {
         const { id: gpu } = c.req.valid('param')
         orThrow(await ask(queue, { type: 'resumeGpu', gpu }))
-        return c.json(await viewOf(gpu))
+        return c.json(await viewOf(gpu), 200)
       },
     )
 

@@ -59,7 +59,7 @@ export const healthRoutes = ({ queue, supervisor, version, installation }: Healt
           uptime_seconds: Math.floor(process.uptime()),
           given_up: givenUp.map(({ id, error }) => ({ id, error: error ?? null })),
         }
-        return c.json(health)
+        return c.json(health, 200)
       },
     )
 

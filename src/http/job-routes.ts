@@ -109,7 +109,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
         const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
           noJob(jobId),
         )
-        return c.json(await renderOne(view))
+        return c.json(await renderOne(view), 200)
       },
     )
 
@@ -135,7 +135,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
           has_more: page.hasMore,
           next_after: jobs.at(-1)?.id ?? null,
         }
-        return c.json(answer)
+        return c.json(answer, 200)
       },
     )
 
@@ -169,7 +169,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
               field: 'prompt',
             }),
         )
-        return c.json(all ? { jobs: await renderAll(views) } : await renderOne(latest))
+        return c.json(all ? { jobs: await renderAll(views) } : await renderOne(latest), 200)
       },
     )
 
@@ -187,7 +187,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
           await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
           () => noJob(jobId),
         )
-        return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) })
+        return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) }, 200)
       },
     )
 

@@ -1,6 +1,7 @@
 import type { Context, ErrorHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import * as v from 'valibot'
 import { ActorFailedError } from '../actors/actor.ts'
 import type { Quota } from '../client.ts'
 import { DiskFullError, type RefusalCode, RefusalError } from '../errors.ts'
@@ -32,6 +33,16 @@ export const problems = {
   disk_full: { status: 507, title: 'The disk is full' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
+export const ProblemJson = v.object({
+  type: v.pipe(v.string(), v.metadata({ format: 'uri-reference' })),
+  title: v.string(),
+  status: v.pipe(v.number(), v.integer()),
+  code: v.pipe(v.string(), v.description('stable: this is what to switch on')),
+  detail: v.pipe(v.string(), v.description('for people; names the field and the rule')),
+  field: v.optional(v.pipe(v.string(), v.description('which part of the request it is about'))),
+})
+export type ProblemJson = v.InferOutput<typeof ProblemJson>
+
 const ourFault = { type: 'about:blank', status: 500, title: 'Something went wrong here' } as const
 
 /** Every error leaves as problem+json (RFC 9457); only a refusal tells its reason. */
@@ -47,8 +58,15 @@ export const renderProblem =
 export function renderRefusal(c: Context, refusal: RefusalError): Response {
   const { code, message, field } = refusal
   const { status, title } = problems[code]
-  const problem = { type: `/problems/${code}`, title, status, code, detail: message }
-  return c.json(field === undefined ? problem : { ...problem, field }, status, {
+  const problem: ProblemJson = {
+    type: `/problems/${code}`,
+    title,
+    status,
+    code,
+    detail: message,
+    ...(field !== undefined && { field }),
+  }
+  return c.json(problem, status, {
     ...problemJson,
     ...refusalHeaders(refusal),
   })

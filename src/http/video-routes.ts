@@ -120,7 +120,7 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
           has_more: page.hasMore,
           next_after: videos.at(-1)?.id ?? null,
         }
-        return c.json(answer)
+        return c.json(answer, 200)
       },
     )
 
@@ -149,7 +149,7 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
           deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
           not_found: [...(ids ?? filenames ?? [])].filter((name) => !gone.has(name)),
         }
-        return c.json(answer)
+        return c.json(answer, 200)
       },
     )
 

@@ -3,6 +3,7 @@ import type { Quota } from './client.ts'
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =
   | 'invalid_request'
+  | 'malformed_request'
   | 'malformed_body'
   | 'unsupported_media_type'
   | 'body_too_large'

@@ -1,9 +1,10 @@
 /** The composition root: the only place where the parts meet. */
 import { readFileSync } from 'node:fs'
-import type { Server } from 'node:http'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { uptime } from 'node:os'
 import { join } from 'node:path'
-import { serve } from '@hono/node-server'
+import { getRequestListener } from '@hono/node-server'
 import packageJson from '../package.json' with { type: 'json' }
 import { type ActorRef, ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
 import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
@@ -20,6 +21,7 @@ import { child, startSupervisor } from './actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from './actors/supervisor/supervisor-protocol.ts'
 import { readConfig } from './config.ts'
 import { createApp } from './http/app.ts'
+import { refuseUnreadable } from './http/problem.ts'
 import { createBackups } from './infra/backups.ts'
 import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
@@ -190,16 +192,19 @@ async function main(): Promise<void> {
     version: packageJson.version,
     log,
   })
-  const server = serve(
-    { fetch: app.fetch, hostname: config.host, port: config.port, serverOptions },
-    ({ address, port }) => {
-      const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
-      log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
-      if (!loopback.test(address) && config.clients.length === 0) {
-        log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
-      }
-    },
-  ) as Server
+  const listener = getRequestListener(app.fetch, {
+    hostname: config.host,
+    errorHandler: refuseUnreadable,
+  })
+  const server = createServer(serverOptions, listener)
+  server.listen(config.port, config.host, () => {
+    const { address, port } = server.address() as AddressInfo
+    const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+    log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
+    if (!loopback.test(address) && config.clients.length === 0) {
+      log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
+    }
+  })
   server.maxConnections = maxConnections
   server.on('error', (error) => {
     log.error({ err: error }, 'the address cannot be used; set HOST or PORT to another')

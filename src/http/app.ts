@@ -21,7 +21,7 @@ import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
-import { renderProblem, renderRefusal } from './problem.ts'
+import { renderProblem, renderRefusal, unreadable } from './problem.ts'
 import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
@@ -61,6 +61,10 @@ export function createApp(options: AppOptions) {
 
   const app = new Hono<ClientEnv>()
   app.use(securityHeaders())
+  app.use(async (c, next) => {
+    if (!URL.canParse(c.req.url)) throw unreadable()
+    await next()
+  })
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
   app.use(refuseOtherPages(corsOrigins))
   app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))

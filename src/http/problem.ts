@@ -10,6 +10,7 @@ import type { Logger } from '../log.ts'
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
 export const problems = {
   invalid_request: { status: 422, title: 'The request does not make sense' },
+  malformed_request: { status: 400, title: 'The address or the Host cannot be read' },
   malformed_body: { status: 400, title: 'The body cannot be read' },
   unsupported_media_type: { status: 415, title: 'The body is of a type that is not understood' },
   body_too_large: { status: 413, title: 'The body is too large' },
@@ -56,26 +57,37 @@ export const renderProblem =
   }
 
 export function renderRefusal(c: Context, refusal: RefusalError): Response {
-  const { code, message, field } = refusal
+  const problem = problemOf(refusal)
+  return c.json(problem, problem.status, { ...problemJson, ...refusalHeaders(refusal) })
+}
+
+/** The server's, of a request that does not get as far as to a context. */
+export const refuseUnreadable = (): Response => {
+  const problem = problemOf(unreadable())
+  return Response.json(problem, { status: problem.status, headers: problemJson })
+}
+
+export const unreadable = (): RefusalError =>
+  new RefusalError('malformed_request', 'The address or the Host header cannot be read.')
+
+function problemOf({ code, message, field }: RefusalError) {
   const { status, title } = problems[code]
-  const problem: ProblemJson = {
+  return {
     type: `/problems/${code}`,
     title,
     status,
     code,
     detail: message,
     ...(field !== undefined && { field }),
-  }
-  return c.json(problem, status, {
-    ...problemJson,
-    ...refusalHeaders(refusal),
-  })
+  } satisfies ProblemJson
 }
 
 /** What a refusal says beside its body, whichever shape that has. */
 export function refusalHeaders({ code, quota }: RefusalError): Record<string, string> {
   const { status } = problems[code]
   return {
+    // The rest of the body is not waited for, so nothing can follow it.
+    ...(status === 413 && { Connection: 'close' }),
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
     ...(status === 503 && { 'Retry-After': '2' }),
     ...(quota && { 'Retry-After': String(quota.moreInS), ...quotaHeaders(quota) }),

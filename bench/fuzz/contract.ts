@@ -42,6 +42,7 @@ export type Contract = ReturnType<typeof createContract>
 
 /** What anything may answer that the document has no route for. */
 const beyondRoutes: Readonly<Record<number, readonly string[]>> = {
+  400: ['malformed_request'],
   401: ['unauthorized'],
   403: ['origin_not_allowed'],
   404: ['route_not_found'],
@@ -77,13 +78,15 @@ export function createContract(document: Document) {
   /** What is not as the document says; empty: all is. */
   function faultsOf(exchange: Exchange): string[] {
     const { method, status } = exchange
-    const path = exchange.path.split('?', 1)[0] ?? ''
+    // As the service sees it, with `..` and `%2e` taken out.
+    const path = URL.parse(`http://x${exchange.path}`)?.pathname ?? exchange.path
     const route = byGenerality.find(({ pattern }) => pattern.test(path))
     const name = [method, method === 'HEAD' ? 'GET' : method]
       .map((word) => word.toLowerCase())
       .find((word) => route?.operations[word])
     const response = name && route?.operations[name]?.responses[status]
-    if (!route || !name || !response) return faultsBeyondRoutes(exchange)
+    const isUnreadable = status === 400 && exchange.body.includes('"code":"malformed_request"')
+    if (!route || !name || !response || isUnreadable) return faultsBeyondRoutes(exchange)
     if (method === 'HEAD') return exchange.body === '' ? [] : ['there is a body']
 
     const content = response.content ?? {}

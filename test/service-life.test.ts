@@ -233,10 +233,8 @@ it('finds its GPUs with nvidia-smi when nobody names them', async () => {
   chmodSync(join(bin, 'nvidia-smi'), 0o755)
   const env = { GPU_IDS: undefined, PATH: `${bin}:${process.env.PATH}` }
   const service: Service = await startService({ env })
-  const { gpus } = await service.json<{ gpus: { id: number; name: string; uuid: string }[] }>(
-    '/gpus',
-  )
-  expect(gpus).toMatchObject([
+  const gpus = async () => (await service.json<{ gpus: object[] }>('/gpus')).gpus
+  await expect.poll(gpus).toMatchObject([
     { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
     { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
   ])

@@ -233,14 +233,11 @@ it('finds its GPUs with nvidia-smi when nobody names them', async () => {
   chmodSync(join(bin, 'nvidia-smi'), 0o755)
   const env = { GPU_IDS: undefined, PATH: `${bin}:${process.env.PATH}` }
   const service: Service = await startService({ env })
-  await expect
-    .poll(() => service.json('/gpus'))
-    .toMatchObject({
-      gpus: [
-        { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
-        { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
-      ],
-    })
+  const gpus = async () => (await service.json<{ gpus: object[] }>('/gpus')).gpus
+  await expect.poll(gpus).toMatchObject([
+    { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
+    { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
+  ])
 })
 
 it('writes only into its data directories', async () => {

@@ -34,7 +34,8 @@ export type GenerationStage = Exclude<Stage, 'converting'>
 /** What a running generation has been heard to do. `step` of `totalSteps` is known while denoising. */
 export type Reading = Readonly<{ stage: GenerationStage; step?: number; totalSteps?: number }>
 
-export const videoSizes = ['1280x720', '720x1280'] as const
+/** 704 is what some models make of 720: such a size is delivered as it is generated. */
+export const videoSizes = ['1280x720', '720x1280', '1280x704', '704x1280'] as const
 export type VideoSize = (typeof videoSizes)[number]
 
 /** Everything `generate.py` has to be told, with nothing left to its defaults or to chance. */
@@ -45,6 +46,8 @@ export type VideoRequest = Readonly<{
   steps: number
   /** Absent: the task's own default, which for some tasks is a pair. */
   guidance?: number
+  /** How far sampling leans towards the noisy steps; absent: the task's own default. */
+  shift?: number
   /** At most 2^53 - 1, so that JSON carries it unharmed. */
   seed: number
   /** The name asked for; absent: the service makes one when the job is claimed. */

@@ -122,6 +122,7 @@ describe('the record of a job', () => {
       frames: 81,
       steps: 30,
       guidance: 4.5,
+      shift: 3.5,
       seed: Number.MAX_SAFE_INTEGER,
       filename: 'fox.mp4',
     })

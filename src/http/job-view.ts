@@ -21,7 +21,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
 
     job({ job, position, reading }: JobView, estimate: Estimate | undefined) {
       const { id, request, state } = job
-      const { prompt, size, frames, steps, guidance, seed, filename: asked } = request
+      const { prompt, size, frames, steps, guidance, shift, seed, filename: asked } = request
       const converting = state.status === 'running' && state.phase === 'converting'
       return {
         id,
@@ -46,6 +46,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
         frames,
         steps,
         guidance: guidance ?? null,
+        shift: shift ?? null,
         seed,
         submitted_at: iso(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),

@@ -1,7 +1,7 @@
 /** What requests may hold: one schema gives the type, the parser and the message of refusal. */
 import * as v from 'valibot'
 import { Filename } from '../filename.ts'
-import { GpuId, JobId, jobStatuses, type VideoDraft, videoSizes } from '../job.ts'
+import { GpuId, JobId, jobStatuses, type VideoDraft } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
@@ -25,21 +25,22 @@ const wholeNumber = (min: number, max: number) => {
   return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))
 }
 
+const upTo30Rule = 'must be a number from 0 to 30'
+const upTo30 = v.pipe(v.number(upTo30Rule), v.minValue(0, upTo30Rule), v.maxValue(30, upTo30Rule))
+
 /** The body of `POST /generate`. What is left out gets the task's own default. */
 export function generateSchema(task: WanTask, maxFrames: number) {
-  const { steps, frames } = wanTasks[task]
-  const guidanceRule = 'must be a number from 0 to 30'
+  const { steps, frames, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
       {
         prompt: Prompt,
-        size: v.picklist(videoSizes, `must be ${videoSizes.join(' or ')}`),
+        size: v.picklist(sizes, `must be ${sizes.join(' or ')}`),
         filename: v.optional(Filename),
         seed: v.optional(wholeNumber(0, Number.MAX_SAFE_INTEGER)),
         steps: v.optional(wholeNumber(1, 200), steps),
-        guidance: v.optional(
-          v.pipe(v.number(guidanceRule), v.minValue(0, guidanceRule), v.maxValue(30, guidanceRule)),
-        ),
+        guidance: v.optional(upTo30),
+        shift: v.optional(upTo30),
         frames: v.optional(
           v.pipe(
             wholeNumber(5, maxFrames),
@@ -59,11 +60,12 @@ export function generateSchema(task: WanTask, maxFrames: number) {
             : 'must be a JSON object',
     ),
     v.transform(
-      ({ filename, seed, guidance, ...rest }): VideoDraft => ({
+      ({ filename, seed, guidance, shift, ...rest }): VideoDraft => ({
         ...rest,
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),
+        ...(shift !== undefined && { shift }),
       }),
     ),
   )

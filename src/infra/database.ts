@@ -19,6 +19,7 @@ type JobTable = {
   frames: number
   steps: number
   guidance: number | null
+  shift: number | null
   seed: number
   requested_filename: string | null
   submitted_at: Timestamp

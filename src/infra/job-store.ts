@@ -262,7 +262,7 @@ function toRow({
   request,
   at,
 }: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
-  const { prompt, size, frames, steps, guidance, seed, filename } = request
+  const { prompt, size, frames, steps, guidance, shift, seed, filename } = request
   return {
     seq,
     id: jobId,
@@ -272,6 +272,7 @@ function toRow({
     frames,
     steps,
     guidance: guidance ?? null,
+    shift: shift ?? null,
     seed,
     requested_filename: filename ?? null,
     filename: filename ?? null,
@@ -286,7 +287,7 @@ const digest = (prompt: string): string =>
   createHash('sha256').update(prompt).digest('base64url').slice(0, 16)
 
 function toJob(row: Selectable<Database['job']>): Job {
-  const { prompt, size, frames, steps, guidance, seed, requested_filename: filename } = row
+  const { prompt, size, frames, steps, guidance, shift, seed, requested_filename: filename } = row
   return {
     id: row.id,
     seq: row.seq,
@@ -297,6 +298,7 @@ function toJob(row: Selectable<Database['job']>): Job {
       steps,
       seed,
       ...(guidance !== null && { guidance }),
+      ...(shift !== null && { shift }),
       ...(filename !== null && { filename }),
     },
     submittedAt: row.submitted_at,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/ports.ts'
 import type { VideoFacts } from '../job.ts'
-import { finishedDimensions } from '../wan-tasks.ts'
+import { dimensions } from '../wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
 import { hasNoRoom } from './free-space.ts'
 import { attemptCookie, killStrays } from './generation/strays.ts'
@@ -41,7 +41,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
       const to = join(data.resultsDir, `${namePrefix(conversion)}${crypto.randomUUID()}.mp4`)
       unfinished.set(namePrefix(conversion), to)
       await killStrays(conversion)
-      const filter = filterFor(source, finishedDimensions(conversion.request.size), fit)
+      const filter = filterFor(source, dimensions(conversion.request.size), fit)
       const codec = filter
         ? [
             '-vf',

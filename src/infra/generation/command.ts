@@ -1,6 +1,6 @@
 /** How `generate.py` is called: its arguments and its environment. */
 import type { VideoRequest } from '../../job.ts'
-import { type WanTask, wanTasks } from '../../wan-tasks.ts'
+import { nativeSize, type WanTask } from '../../wan-tasks.ts'
 
 export type WanSetup = Readonly<{
   python: string
@@ -17,14 +17,16 @@ export type WanSetup = Readonly<{
  */
 export function commandFor(
   { python, ckptDir, task, extraArgs }: WanSetup,
-  { prompt, size, frames, steps, guidance, seed }: VideoRequest,
+  { prompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
   saveFile: string,
 ): string[] {
   return [
     ...[python, 'generate.py', ...extraArgs],
-    ...['--task', task, '--size', wanTasks[task].nativeSize[size], '--ckpt_dir', ckptDir],
+    ...['--task', task, '--size', nativeSize(task, size).replace('x', '*')],
+    ...['--ckpt_dir', ckptDir],
     ...['--frame_num', String(frames), '--sample_steps', String(steps)],
     ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
+    ...(shift === undefined ? [] : ['--sample_shift', String(shift)]),
     ...['--base_seed', String(seed), '--save_file', saveFile, `--prompt=${prompt}`],
   ]
 }

@@ -4,6 +4,8 @@ export type RefusalCode =
   | 'malformed_body'
   | 'unsupported_media_type'
   | 'body_too_large'
+  | 'unauthorized'
+  | 'forbidden'
   | 'route_not_found'
   | 'method_not_allowed'
   | 'job_not_found'

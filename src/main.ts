@@ -63,6 +63,8 @@ await main().catch((error: unknown) => {
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)
+  // What we start inherits the environment, and has no business with these.
+  delete process.env.API_TOKENS
   const log = createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
@@ -80,7 +82,7 @@ async function main(): Promise<void> {
   await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
     running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
-    isKnown: async (jobId) => (await store.find(jobId)) !== undefined,
+    isKnown: async (jobId) => (await store.find(jobId, 'everything')) !== undefined,
     archiveDir: config.archiveDir,
     log,
   })
@@ -146,6 +148,7 @@ async function main(): Promise<void> {
   )
 
   const app = createApp({
+    clients: config.clients,
     queue,
     eta,
     supervisor,
@@ -167,8 +170,8 @@ async function main(): Promise<void> {
     ({ address, port }) => {
       const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
       log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
-      if (!loopback.test(address)) {
-        log.warn({ url }, 'others can reach this address, and nobody is asked for a password')
+      if (!loopback.test(address) && config.clients.length === 0) {
+        log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
       }
     },
   ) as Server

@@ -5,10 +5,12 @@ import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
+import { type ClientEnv, identify } from './access.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -18,6 +20,8 @@ import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
 export type AppOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  clients: readonly TokenHolder[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   supervisor: ActorRef<SupervisorMessage>
@@ -44,7 +48,8 @@ export function createApp(options: AppOptions) {
   const render = createJobRenderer(eta, baseUrl)
   const request = generateSchema(task, maxFrames)
 
-  const app = new Hono()
+  const app = new Hono<ClientEnv>()
+  app.use(identify(options.clients))
   app.use(
     bodyLimit({
       maxSize: largestBody,

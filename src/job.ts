@@ -38,6 +38,21 @@ export type Reading = Readonly<{ stage: GenerationStage; step?: number; totalSte
 export const videoSizes = ['1280x720', '720x1280', '1280x704', '704x1280'] as const
 export type VideoSize = (typeof videoSizes)[number]
 
+export const imageTypes = ['png', 'jpeg', 'webp'] as const
+export type ImageType = (typeof imageTypes)[number]
+
+/** The picture that a video begins with; its file is with the work files of the job. */
+export type InputImage = Readonly<{
+  type: ImageType
+  width: number
+  height: number
+  bytes: number
+  sha256: string
+}>
+
+/** One that has come in and belongs to no job yet. */
+export type UploadedImage = InputImage & Readonly<{ uploadId: string }>
+
 /** Everything `generate.py` has to be told, with nothing left to its defaults or to chance. */
 export type VideoRequest = Readonly<{
   prompt: string
@@ -50,12 +65,17 @@ export type VideoRequest = Readonly<{
   shift?: number
   /** At most 2^53 - 1, so that JSON carries it unharmed. */
   seed: number
+  /** The video gets its aspect from it, and from `size` only the area. */
+  image?: InputImage
+  /** The job whose video this one varies. */
+  remixOf?: JobId
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
 }>
 
 /** A request before the service has filled in what nobody chose. */
-export type VideoDraft = Omit<VideoRequest, 'seed'> & Readonly<{ seed?: number }>
+export type VideoDraft = Omit<VideoRequest, 'seed' | 'image'> &
+  Readonly<{ seed?: number; image?: UploadedImage }>
 
 /** What ffprobe found in a file. */
 export type VideoFacts = Readonly<{

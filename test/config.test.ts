@@ -14,6 +14,7 @@ describe('the configuration', () => {
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
+        previewsDir: resolve('data/previews'),
         resultsDir: resolve('data/results'),
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
@@ -94,6 +95,7 @@ describe('the configuration', () => {
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
+        previewsDir: '/srv/wan/previews',
         resultsDir: '/srv/results',
         logsDir: resolve('my logs'),
         stateDb: '/srv/state.sqlite',
@@ -160,7 +162,7 @@ const everyFault = {
   PORT: '65536',
   HOST_BASE_URL: 'videos.example.org',
   API_TOKENS: 'ada:secret',
-  WAN_TASK: 'i2v-A14B',
+  WAN_TASK: 's2v-14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
   MAX_ATTEMPTS: '0',
@@ -187,7 +189,7 @@ describe('an environment that is not usable', () => {
         PORT must be at most 65535
         HOST_BASE_URL must be a URL, like https://videos.example.org
         API_TOKENS entry 1 must have a token of at least 16 characters
-        WAN_TASK must be one of ti2v-5B, t2v-A14B
+        WAN_TASK must be one of ti2v-5B, t2v-A14B, i2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
         FIT_720 must be pad or scale
         MAX_ATTEMPTS must be at least 1

@@ -47,7 +47,7 @@ const error: Outcome = { status: 'error', failure: aFailure('gpu_error') }
 const operations = {
   submit: (
     n: number,
-    request: Partial<VideoRequest> = {},
+    request: Partial<Omit<VideoRequest, 'image'>> = {},
     owner: string | null = null,
   ): StoreOperation => ({
     op: 'submit',
@@ -103,6 +103,8 @@ const operations = {
   }),
 }
 const { submit, claim, began, generated, requestCancel, finish, forgetVideo } = operations
+
+const remove = (n: number): StoreOperation => ({ op: 'remove', jobId: jobId(n), at: minute(10) })
 
 const release = (n: number, epoch = 1, failed = true): StoreOperation => ({
   op: 'release',
@@ -238,6 +240,39 @@ describe('the record of a job', () => {
   it('says when its file was deleted, and stays', async () => {
     await store.commit([...made(1), forgetVideo(1)])
     expect(await stateOf(1)).toMatchObject({ status: 'success', fileDeletedAt: minute(9) })
+  })
+
+  it('is gone for everybody once it is removed, and its attempts are not', async () => {
+    await store.commit([...made(1, { filename: 'fox.mp4' }), submit(2), remove(1)])
+    expect(await store.find(jobId(1), 'everything')).toBeUndefined()
+    expect(await store.findMany([jobId(1)], 'everything')).toEqual([])
+    const list = (filter = {}) => store.list({ order: 'asc', limit: 9, ...filter }, 'everything')
+    expect(numbersOf((await list()).jobs)).toEqual([2])
+    // Who pages through may have stopped just there.
+    expect(numbersOf((await list({ after: jobId(1) })).jobs)).toEqual([2])
+    expect(await store.lookup(aRequest().prompt, 9, 'everything')).toHaveLength(1)
+    expect(await store.videos({ status: ['success'] }, 'everything')).toEqual([])
+    expect(await store.isNamePromised('fox.mp4')).toBe(false)
+    expect(await store.recent(9)).toHaveLength(1)
+    expect((await store.load()).nextSeq).toBe(3)
+    const { rows } = await sql`select prompt, failure from job where id = ${jobId(1)}`.execute(db)
+    expect(rows).toEqual([{ prompt: '', failure: null }])
+  })
+
+  it.each([
+    ['waits', [submit(1)]],
+    ['runs', [submit(1), claim(1)]],
+  ])('is not removed while its job %s', async (_what, before) => {
+    await store.commit([...before, remove(1)])
+    expect(await store.find(jobId(1), 'everything')).toBeDefined()
+  })
+
+  it('has the image it was submitted with', async () => {
+    const image = { type: 'png', width: 640, height: 480, bytes: 1234, sha256: 'ab' } as const
+    const request = { ...aRequest(), image, remixOf: jobId(9) }
+    const submitted = { ...submit(1), request } as StoreOperation
+    await store.commit([submitted])
+    expect((await store.find(jobId(1), 'everything'))?.request).toEqual(request)
   })
 
   it('of a job that never was is nothing', async () => {
@@ -409,6 +444,11 @@ describe('a list of jobs', () => {
     [{}, [1, 2, 3, 4, 5, 6]],
     [{ order: 'desc' }, [6, 5, 4, 3, 2, 1]],
     [{ status: ['queued'] }, [4]],
+    [{ prompt: aRequest().prompt }, [1, 2, 3, 4, 5, 6]],
+    [{ prompt: 'nothing of the kind' }, []],
+    [{ submittedAfter: minute(0) }, []],
+    [{ submittedAfter: minute(0) - 1, submittedBefore: minute(0) + 1 }, [1, 2, 3, 4, 5, 6]],
+    [{ submittedBefore: minute(0) }, []],
     [{ status: ['running', 'error'], order: 'desc' }, [5, 3]],
     [{ status: ['success'] }, [1, 6]],
     [{ status: [] }, []],
@@ -675,6 +715,7 @@ describe('the directories', () => {
       workDir: join(directory, 'work'),
       resultsDir: join(directory, 'far', 'away', 'results'),
       logsDir: join(directory, 'logs'),
+      previewsDir: join(directory, 'previews'),
       stateDb: join(directory, 'state', 'state.db'),
     }
     createDirectories(data)
@@ -688,7 +729,7 @@ describe('the directories', () => {
     const workDir = join(directory, 'work')
     const work = (n: number) => join(workDir, jobId(n), '1')
     for (const n of [1, 2]) createDirectories({ ...anywhere(), workDir: work(n) })
-    const files = createWorkFiles({ workDir })
+    const files = createWorkFiles({ workDir, logsDir: directory })
     await files.discard(jobId(1))
     await files.discard(jobId(1))
     expect([existsSync(join(workDir, jobId(1))), existsSync(work(2))]).toEqual([false, true])
@@ -698,6 +739,7 @@ describe('the directories', () => {
     workDir: directory,
     resultsDir: directory,
     logsDir: directory,
+    previewsDir: directory,
     stateDb: join(directory, 'state.db'),
   })
 })

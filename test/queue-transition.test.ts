@@ -10,6 +10,7 @@ import type {
   QueueEffect,
   QueueNews,
   QueueSettings,
+  RemoveAnswer,
 } from '../src/actors/queue/queue-protocol.ts'
 import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
@@ -1133,6 +1134,51 @@ describe('the queue', () => {
     expect(queue.tell({ type: 'videosRemoved', jobs, replyTo })).toEqual([
       { do: 'store', operation: { op: 'forgetVideo', jobId: jobId(1), at: midnight } },
       { do: 'answerDeleted', to: replyTo, jobs },
+    ])
+  })
+
+  it('forgets a job that is over, once its files are gone', () => {
+    const replyTo = createPlace<RemoveAnswer>('deleter')
+    const queue = aQueue()
+    expect(queue.tell({ type: 'remove', jobId: jobId(1), scope: 'everything', replyTo })).toEqual([
+      { do: 'removeJob', jobId: jobId(1), scope: 'everything', replyTo },
+    ])
+    expect(queue.tell({ type: 'jobFilesRemoved', jobId: jobId(1), replyTo })).toEqual([
+      { do: 'store', operation: { op: 'remove', jobId: jobId(1), at: midnight } },
+      { do: 'answerRemove', to: replyTo, answer: 'removed' },
+    ])
+  })
+
+  it.each([
+    ['everything', 'job_stopping'],
+    [{ owner: 'fox' }, 'job_not_found'],
+  ] as const)('forgets no job that waits or runs, asked within %o', (scope, code) => {
+    const replyTo = createPlace<RemoveAnswer>('deleter')
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    for (const n of [1, 2]) {
+      expect(queue.tell({ type: 'remove', jobId: jobId(n), scope, replyTo })).toMatchObject([
+        { do: 'answerRemove', answer: { code } },
+      ])
+    }
+  })
+
+  it('clears away the image of a job that it does not take', () => {
+    const queue = aQueue({ maxQueue: 1 })
+    queue.submits(1)
+    const image = { type: 'png', width: 64, height: 64, bytes: 99, sha256: 'x' } as const
+    const refused = queue.tell({
+      type: 'admit',
+      jobId: jobId(2),
+      request: { ...aRequest(), image },
+      client: anybody,
+      nameTaken: false,
+      replyTo: submitter,
+    })
+    expect(refused).toMatchObject([
+      { do: 'answerSubmit', answer: { code: 'queue_full' } },
+      { do: 'discardWork', jobId: jobId(2) },
     ])
   })
 

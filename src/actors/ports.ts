@@ -37,6 +37,8 @@ export type JobOperation = Readonly<
     | { op: 'requestCancel'; epoch: Epoch }
     | { op: 'finish'; epoch: Epoch; outcome: Outcome }
     | { op: 'forgetVideo' }
+    /** Of a job that is over: its attempts stay for the statistics, and nobody sees it again. */
+    | { op: 'remove' }
   )
 >
 
@@ -81,6 +83,9 @@ export type JobFilter = Readonly<{
   limit: number
   /** Begins behind this job. */
   after?: JobId
+  prompt?: string
+  submittedAfter?: Timestamp
+  submittedBefore?: Timestamp
   /** Only jobs whose file is there. */
   withVideo?: boolean
 }>
@@ -94,8 +99,8 @@ export type VideoSelection = Readonly<
 /** The files of finished videos. */
 export type VideoFiles = {
   exists(filename: string): Promise<boolean>
-  /** Harmless when it is gone already. */
-  remove(filename: string): Promise<void>
+  /** With all that was made from it; harmless when it is gone already. */
+  remove(video: Readonly<{ jobId: JobId; filename: string }>): Promise<void>
 }
 
 /** One try at a job on one GPU: which, and what `generate.py` is to be told. */
@@ -113,6 +118,10 @@ export type GenerationRunner = {
 export type WorkFiles = {
   /** For good: the job is over. */
   discard(jobId: JobId): Promise<void>
+  /** And its log with it: the job is deleted. */
+  forget(jobId: JobId): Promise<void>
+  /** Puts what was uploaded with the job, durably, before the job itself is. */
+  keepImage(jobId: JobId, uploadId: string): Promise<void>
 }
 
 /** Told in this order: started, any number of readings, ended; or only ended. */

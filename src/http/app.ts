@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import { requestId } from 'hono/request-id'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { Check } from '../actors/ports.ts'
@@ -11,11 +11,14 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { renderError, renderRefusal } from './errors.ts'
+import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
-import { renderProblem, renderRefusal } from './problem.ts'
+import { modelRoutes } from './openai/model-routes.ts'
+import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
@@ -34,35 +37,30 @@ export type AppOptions = Readonly<{
   cancelWithinMs: number
   baseUrl: string
   resultsDir: string
+  previewsDir: string
+  previews: Previews
+  uploads: Uploads
   logPath(jobId: JobId): string
   version: string
   log: Logger
 }>
 
-/** The longest prompt, every character of it escaped, and room for the rest. */
-const largestBody = 256 * 1024
-
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
+  const { queue, eta, task, maxFrames, cancelWithinMs, uploads, baseUrl, logPath, log } = options
   const render = createJobRenderer(eta, baseUrl)
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
+  app.use(requestId())
   app.use(identify(options.clients))
-  app.use(
-    bodyLimit({
-      maxSize: largestBody,
-      onError: () => {
-        throw new RefusalError('body_too_large', `The body must be at most ${largestBody} bytes.`)
-      },
-    }),
-  )
-  app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
+  app.route('/', jobRoutes({ queue, render, request, uploads, logPath, cancelWithinMs }))
   app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
   app.route('/', gpuRoutes(options))
+  app.route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
+  app.route('/', modelRoutes(task))
   app.route('/', healthRoutes(options))
-  app.onError(renderProblem(log))
+  app.onError(renderError(log))
   app.notFound((c) => {
     const methods = methodsFor(app, c.req.path)
     if (methods.length === 0) {

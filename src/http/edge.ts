@@ -1,26 +1,35 @@
 /** Where outside data becomes ours, and our refusals become exceptions. */
 import type { Context } from 'hono'
 import * as v from 'valibot'
-import { RefusalError } from '../errors.ts'
+import { type RefusalCode, RefusalError } from '../errors.ts'
 
-/** Names the first field that is wrong and every rule that is broken. */
+/**
+ * Names the first field that is wrong and every rule that is broken. `unknown` is the refusal of a
+ * field that the schema does not have.
+ */
 export function parse<Schema extends v.GenericSchema>(
   schema: Schema,
   input: unknown,
+  unknown: RefusalCode = 'invalid_request',
 ): v.InferOutput<Schema> {
   const result = v.safeParse(schema, input)
   if (result.success) return result.output
   const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`)
-  const field = v.getDotPath(result.issues[0])
-  throw new RefusalError('invalid_request', faults.join('; '), field === null ? {} : { field })
+  const [first] = result.issues
+  const field = v.getDotPath(first)
+  const code = first.expected === 'never' ? unknown : 'invalid_request'
+  throw new RefusalError(code, faults.join('; '), field === null ? {} : { field })
 }
 
-export async function readJson(c: Context): Promise<unknown> {
+/** The longest prompt, every character of it escaped, and room for the rest. */
+const largestText = 256 * 1024
+
+export async function readJson(c: Context, largest = largestText): Promise<unknown> {
   const type = c.req.header('Content-Type') ?? ''
   if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
-    throw new RefusalError('unsupported_media_type', 'Send the body as application/json.')
+    throw new RefusalError('unsupported_media_type', `Send the body as ${accepted(largest)}.`)
   }
-  const bytes = await c.req.arrayBuffer()
+  const bytes = await readBytes(c, largest)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
@@ -28,6 +37,32 @@ export async function readJson(c: Context): Promise<unknown> {
     throw new RefusalError('malformed_body', `The body is not JSON: ${why}.`, { cause })
   }
 }
+
+const accepted = (largest: number): string =>
+  largest === largestText ? 'application/json' : 'multipart/form-data or application/json'
+
+export const isForm = (c: Context): boolean =>
+  /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
+
+/** Never more of it than is allowed, whatever length it claims to have, or none. */
+async function readBytes(c: Context, largest: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of limitTo(largest)(c.req.raw.body ?? [])) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+/** Lets a body pass as long as it is not too large. */
+export const limitTo = (largest: number) =>
+  async function* (body: AsyncIterable<Uint8Array> | Iterable<never>): AsyncGenerator<Buffer> {
+    let bytes = 0
+    for await (const chunk of body) {
+      bytes += chunk.length
+      if (bytes > largest) {
+        throw new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+      }
+      yield Buffer.from(chunk)
+    }
+  }
 
 /** Of a request whose body may be left out. */
 export const readJsonIfAny = async (c: Context): Promise<unknown> =>

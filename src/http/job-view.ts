@@ -21,7 +21,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
 
     job({ job, position, reading }: JobView, estimate: Estimate | undefined) {
       const { id, request, state } = job
-      const { prompt, size, frames, steps, guidance, shift, seed, filename: asked } = request
+      const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
       const converting = state.status === 'running' && state.phase === 'converting'
       return {
         id,
@@ -48,6 +48,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
         guidance: guidance ?? null,
         shift: shift ?? null,
         seed,
+        image: image ? { type: image.type, width: image.width, height: image.height } : null,
         submitted_at: iso(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
         ended_at: iso('endedAt' in state ? state.endedAt : undefined),

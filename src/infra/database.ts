@@ -1,11 +1,12 @@
 import { existsSync, statSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import { migrations } from './migrations/index.ts'
+import { sync } from './sync.ts'
 
 export type Database = { job: JobTable; attempt: AttemptTable; gpu: GpuTable }
 
@@ -22,6 +23,10 @@ type JobTable = {
   shift: number | null
   seed: number
   requested_filename: string | null
+  /** JSON, an InputImage. */
+  image: string | null
+  /** The job whose video this one varies. */
+  remix_of: JobId | null
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null
@@ -43,6 +48,8 @@ type JobTable = {
   /** JSON, VideoFacts. */
   video: string | null
   file_deleted_at: Timestamp | null
+  /** Deleted for whoever asks: only its attempts are of use still. */
+  deleted_at: Timestamp | null
 }
 
 type GpuTable = {
@@ -202,15 +209,6 @@ async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
   } catch (error) {
     await rm(unfinished, { force: true })
     throw error
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

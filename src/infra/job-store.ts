@@ -3,7 +3,16 @@ import { type Insertable, type Kysely, type Selectable, sql, type Updateable } f
 import type { AttemptHistory, JobOperation, JobStore, StoreOperation } from '../actors/ports.ts'
 import type { Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
-import type { Attempt, Failure, GpuHealth, Job, JobState, JobStatus, VideoFacts } from '../job.ts'
+import type {
+  Attempt,
+  Failure,
+  GpuHealth,
+  InputImage,
+  Job,
+  JobState,
+  JobStatus,
+  VideoFacts,
+} from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
 import type { Reserve } from './reserve.ts'
 
@@ -12,13 +21,14 @@ export function createJobStore(
   db: Kysely<Database>,
   reserve?: Pick<Reserve, 'release' | 'isDiskFull'>,
 ): JobStore & AttemptHistory {
-  const jobs = (scope: Scope) => {
-    const all = db.selectFrom('job').selectAll()
+  const owned = (scope: Scope) => {
+    const all = db.selectFrom('job')
     if (scope === 'everything') return all
     return 'owner' in scope
       ? all.where('owner', '=', scope.owner)
       : all.where('id', '=', scope.jobId)
   }
+  const jobs = (scope: Scope) => owned(scope).selectAll().where('deleted_at', 'is', null)
   /** SQLite does not always find the right word for it. */
   const lacksRoom = (error: unknown) =>
     isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
@@ -78,15 +88,22 @@ export function createJobStore(
       return rows.map(toAttempt)
     },
 
-    async list({ status, order, limit, after, withVideo }, scope) {
+    async list(filter, scope) {
+      const { status, order, limit, after, prompt, submittedAfter, submittedBefore } = filter
       let query = jobs(scope)
         .orderBy('seq', order)
         .limit(limit + 1)
       if (status) query = query.where('status', 'in', status)
-      if (withVideo)
+      if (filter.withVideo)
         query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+      if (prompt !== undefined) {
+        query = query.where('prompt_digest', '=', digest(prompt)).where('prompt', '=', prompt)
+      }
+      if (submittedAfter !== undefined) query = query.where('submitted_at', '>', submittedAfter)
+      if (submittedBefore !== undefined) query = query.where('submitted_at', '<', submittedBefore)
       if (after) {
-        const seqOfAfter = jobs(scope).clearSelect().select('seq').where('id', '=', after)
+        // It may be deleted by now, and its place is still known.
+        const seqOfAfter = owned(scope).select('seq').where('id', '=', after)
         query = query.where('seq', order === 'asc' ? '>' : '<', seqOfAfter)
       }
       const rows = await query.execute()
@@ -258,6 +275,21 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
     case 'forgetVideo':
       await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
       break
+    case 'remove':
+      await trx
+        .updateTable('job')
+        .set({
+          deleted_at: at,
+          file_deleted_at: at,
+          prompt: '',
+          prompt_digest: '',
+          image: null,
+          failure: null,
+        })
+        .where('id', '=', jobId)
+        .where('status', 'in', ['success', 'error', 'canceled'])
+        .execute()
+      break
     default:
       operation satisfies never
   }
@@ -271,7 +303,7 @@ function toRow({
   address,
   at,
 }: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
-  const { prompt, size, frames, steps, guidance, shift, seed, filename } = request
+  const { prompt, size, frames, steps, guidance, shift, seed, image, remixOf, filename } = request
   return {
     seq,
     id: jobId,
@@ -283,6 +315,8 @@ function toRow({
     guidance: guidance ?? null,
     shift: shift ?? null,
     seed,
+    image: image ? JSON.stringify(image) : null,
+    remix_of: remixOf ?? null,
     requested_filename: filename ?? null,
     filename: filename ?? null,
     submitted_at: at,
@@ -298,7 +332,8 @@ const digest = (prompt: string): string =>
   createHash('sha256').update(prompt).digest('base64url').slice(0, 16)
 
 function toJob(row: Selectable<Database['job']>): Job {
-  const { prompt, size, frames, steps, guidance, shift, seed, requested_filename: filename } = row
+  const { prompt, size, frames, steps, guidance, shift, seed, image, remix_of: remixOf } = row
+  const { requested_filename: filename } = row
   return {
     id: row.id,
     seq: row.seq,
@@ -310,6 +345,8 @@ function toJob(row: Selectable<Database['job']>): Job {
       seed,
       ...(guidance !== null && { guidance }),
       ...(shift !== null && { shift }),
+      ...(image !== null && { image: JSON.parse(image) as InputImage }),
+      ...(remixOf !== null && { remixOf }),
       ...(filename !== null && { filename }),
     },
     owner: row.owner,

@@ -23,7 +23,7 @@ export const jobId = (n: number): JobId =>
 export const gpuId = (n: number): GpuId => v.parse(GpuId, n)
 export const [gpu0, gpu1, gpu2] = [gpuId(0), gpuId(1), gpuId(2)]
 
-export const aRequest = (wished: Partial<VideoRequest> = {}): VideoRequest => ({
+export const aRequest = (wished: Partial<TextRequest> = {}): TextRequest => ({
   prompt: 'a fox in the snow',
   size: '1280x720',
   frames: 121,
@@ -31,6 +31,8 @@ export const aRequest = (wished: Partial<VideoRequest> = {}): VideoRequest => ({
   seed: 7,
   ...wished,
 })
+
+type TextRequest = Omit<VideoRequest, 'image'>
 
 /** A finished video of `aRequest()`. */
 export const aVideo = (facts: Partial<VideoFacts> = {}): VideoFacts => ({

@@ -86,7 +86,7 @@ export function createPlainStore() {
       }
       const job = jobs.get(jobId)
       assert(job, `${operation.op} of a job that was never submitted`)
-      if (operation.op === 'forgetVideo') return
+      if (operation.op === 'forgetVideo' || operation.op === 'remove') return
       const active = job.status === 'queued' || job.status === 'running'
       assert(active, `${operation.op} of ${jobId}, which is ${job.status} for good`)
       const epoch = operation.op === 'claim' ? operation.epoch - 1 : operation.epoch
@@ -97,7 +97,7 @@ export function createPlainStore() {
 
   function changeOf(
     job: StoredJob,
-    operation: Exclude<JobOperation, { op: 'submit' | 'forgetVideo' }>,
+    operation: Exclude<JobOperation, { op: 'submit' | 'forgetVideo' | 'remove' }>,
   ): Partial<StoredJob> {
     const { at } = operation
     if (operation.op === 'claim') {

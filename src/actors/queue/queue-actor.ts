@@ -20,6 +20,7 @@ import type {
 } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
+import { noJob } from './remove-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -182,6 +183,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 
   function refuse(message: QueueCommand, error: unknown): void {
+    if (message.type === 'admit') discardWork(message.jobId)
     const full = error instanceof DiskFullError
     if ((message.type === 'submit' || message.type === 'admit') && full) {
       tell(
@@ -256,15 +258,21 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break
       }
       case 'discardWork':
-        workFiles.discard(effect.jobId).catch((error: unknown) => {
-          log.warn({ err: error, jobId: effect.jobId }, 'work files could not be removed')
-        })
+        discardWork(effect.jobId)
         break
       case 'removeVideos':
         void removeVideos(effect).then(
           (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
         )
+        break
+      case 'removeJob':
+        void removeJob(effect, self).catch((error: unknown) =>
+          tellAskerItFailed(effect, 'the job could not be removed', error),
+        )
+        break
+      case 'answerRemove':
+        tell(effect.to, effect.answer)
         break
       case 'answerDeleted':
         tell(effect.to, effect.jobs)
@@ -286,12 +294,16 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 
   async function prepare({ draft, client }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
-    const { filename, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 } = draft
+    const { image: upload, seed = randomSeed(), ...rest } = draft
+    const { filename } = rest
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    return { jobId, request: { ...draft, seed }, client, nameTaken }
+    if (!upload) return { jobId, request: { ...rest, seed }, client, nameTaken }
+    const { uploadId, ...image } = upload
+    await workFiles.keepImage(jobId, uploadId)
+    return { jobId, request: { ...rest, seed, image }, client, nameTaken }
   }
 
   function order(
@@ -327,10 +339,33 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const deleted: DeletedVideo[] = []
     for (const { id, state } of await store.videos(selection, scope)) {
       if (state.status !== 'success') continue
-      await videoFiles.remove(state.filename)
+      await videoFiles.remove({ jobId: id, filename: state.filename })
       deleted.push({ jobId: id, filename: state.filename })
     }
     return deleted
+  }
+
+  function discardWork(jobId: JobId): void {
+    workFiles.discard(jobId).catch((error: unknown) => {
+      log.warn({ err: error, jobId }, 'work files could not be removed')
+    })
+  }
+
+  async function removeJob(
+    { jobId, scope, replyTo }: Extract<QueueEffect, { do: 'removeJob' }>,
+    self: ActorRef<QueueMail>,
+  ): Promise<void> {
+    const job = await store.find(jobId, scope)
+    if (!job) {
+      tell(replyTo, noJob(jobId))
+      return
+    }
+    const { state } = job
+    if (state.status === 'success' && state.fileDeletedAt === undefined) {
+      await videoFiles.remove({ jobId, filename: state.filename })
+    }
+    await workFiles.forget(jobId)
+    tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
   }
 
   function answer(question: QueueQuestion, state: QueueState): void {
@@ -390,6 +425,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 }
 
+const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
+
 function view(job: Job, state: QueueState): JobView {
   const position = job.state.status === 'queued' ? positionOf(state, job.id) : undefined
   const running = state.running.get(job.id)
@@ -413,6 +450,7 @@ const commands: Record<QueueCommand['type'], true> = {
   admit: true,
   cancel: true,
   deleteVideos: true,
+  remove: true,
   drainGpu: true,
   resumeGpu: true,
   disown: true,

@@ -34,6 +34,8 @@ export type QueueCommand = Readonly<
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
+  /** A job that is over, its record and all of its files: as if it had never been. */
+  | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
   /** The next of these changes what a GPU may be given; answered with what is then known of it. */
@@ -67,6 +69,7 @@ export type QueueNews = Readonly<
       jobs: readonly DeletedVideo[]
       replyTo: ActorRef<readonly DeletedVideo[]>
     }
+  | { type: 'jobFilesRemoved'; jobId: JobId; replyTo: ActorRef<RemoveAnswer> }
   | { type: 'etaReady' }
   | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
 >
@@ -104,6 +107,8 @@ export type CancelAnswer = Readonly<{
   /** Selected by id, but neither queued nor running, or not in the scope. */
   rest: readonly JobId[]
 }>
+
+export type RemoveAnswer = 'removed' | RefusalError
 
 export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
 
@@ -243,6 +248,8 @@ export type QueueEffect = Readonly<
   | ({ do: 'abortConversion' } & AttemptKey)
   | { do: 'discardWork'; jobId: JobId }
   | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
+  | ({ do: 'removeJob'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  | { do: 'answerRemove'; to: ActorRef<RemoveAnswer>; answer: RemoveAnswer }
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; news: AttemptNews }
   | { do: 'showEta' }

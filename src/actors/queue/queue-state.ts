@@ -75,6 +75,11 @@ export function positionOf(
   return seq === undefined ? undefined : rank(state.waiting, seq) + 1
 }
 
+export function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefined {
+  const seq = get(state.seqOf, jobId)
+  return seq === undefined ? undefined : get(state.waiting, seq)
+}
+
 export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | undefined =>
   [...running.values()].find((job) => job.gpu === gpu && job.phase === 'generating')
 

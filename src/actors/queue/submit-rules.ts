@@ -19,7 +19,11 @@ export function prepare(
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
   const { jobId, request, client, replyTo } = submission
   const refusal = refuseSubmit(state) ?? refuseName(state, submission)
-  if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
+  if (refusal) {
+    const answer = { do: 'answerSubmit', to: replyTo, answer: refusal } as const
+    // Its image is there already.
+    return [state, [answer, ...(request.image ? [{ do: 'discardWork', jobId } as const] : [])]]
+  }
 
   const seq = state.nextSeq
   const { filename } = request

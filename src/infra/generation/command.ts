@@ -18,7 +18,7 @@ export type WanSetup = Readonly<{
 export function commandFor(
   { python, ckptDir, task, extraArgs }: WanSetup,
   { prompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
-  saveFile: string,
+  { saveFile, image }: Readonly<{ saveFile: string; image?: string }>,
 ): string[] {
   return [
     ...[python, 'generate.py', ...extraArgs],
@@ -27,6 +27,7 @@ export function commandFor(
     ...['--frame_num', String(frames), '--sample_steps', String(steps)],
     ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
     ...(shift === undefined ? [] : ['--sample_shift', String(shift)]),
+    ...(image === undefined ? [] : ['--image', image]),
     ...['--base_seed', String(seed), '--save_file', saveFile, `--prompt=${prompt}`],
   ]
 }

@@ -1,0 +1,55 @@
+import type { Context } from 'hono'
+import type { RefusalCode, RefusalError } from '../../errors.ts'
+import { ourFault, problems } from '../problem.ts'
+
+/** What OpenAI's clients switch on is `code`; whether they try again by themselves is up to us. */
+export function renderEnvelope(c: Context, refusal: RefusalError): Response {
+  const { message, field } = refusal
+  const status = refusal.code === 'invalid_request' ? 400 : problems[refusal.code].status
+  for (const [name, value] of Object.entries(headersFor(refusal.code))) c.header(name, value)
+  const error = { message, type: typeOf(status), param: field ?? null, code: codeOf(refusal) }
+  return c.json({ error }, status)
+}
+
+/** Nobody knows how far it came: it is not to be tried again unasked. */
+export function renderEnvelopeOfOurFault(c: Context): Response {
+  c.header('x-should-retry', 'false')
+  const error = { message: ourFault, type: 'server_error', param: null, code: 'internal_error' }
+  return c.json({ error }, 500)
+}
+
+/** A job is a video here, and each field has a code of its own. */
+function codeOf({ code, field }: RefusalError): string {
+  if (code === 'job_not_found') return 'video_not_found'
+  if (code === 'unauthorized') return 'invalid_api_key'
+  if (code !== 'invalid_request' || field === undefined) return code
+  return field === 'model' ? 'model_not_found' : `invalid_${field.split('.')[0]}`
+}
+
+const typeOf = (status: number): string =>
+  status >= 500 ? 'server_error' : (types[status] ?? 'invalid_request_error')
+
+const types: Readonly<Record<number, string>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  429: 'rate_limit_error',
+}
+
+/** The client tries 409, 429 and all from 500 on again, up to three times, if nothing else is said. */
+const headersFor = (code: RefusalCode): Readonly<Record<string, string>> => {
+  switch (code) {
+    case 'unauthorized':
+      return { 'WWW-Authenticate': 'Bearer' }
+    case 'job_stopping':
+    case 'service_busy':
+    case 'shutting_down':
+      return { 'x-should-retry': 'true', 'retry-after-ms': '1000' }
+    case 'queue_full':
+    case 'disk_full':
+    case 'not_cancelable':
+    case 'not_supported':
+      return { 'x-should-retry': 'false' }
+    default:
+      return {}
+  }
+}

@@ -41,6 +41,14 @@ const url = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 )
 
+const origins = v.pipe(
+  commaSeparated,
+  v.check(
+    (list) => list.every((entry) => entry === '*' || URL.parse(entry)?.origin === entry),
+    'must be * or origins like https://app.example.org, with nothing behind the host',
+  ),
+)
+
 const shortestToken = 16
 
 /** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
@@ -99,6 +107,10 @@ const Env = v.object({
   PORT: v.optional(wholeNumber(0, 65_535), '8080'),
   HOST_BASE_URL: v.optional(url),
   API_TOKENS: v.optional(tokenHolders),
+  JOBS_PER_HOUR: v.optional(wholeNumber(0, 1_000_000), '0'),
+  TRUST_PROXY: v.optional(wholeNumber(0, 10), '0'),
+  CORS_ORIGINS: v.optional(origins),
+  FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
   LOGS_DIR: v.optional(path),
@@ -142,7 +154,7 @@ const Env = v.object({
 })
 
 /** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
-const notYet = ['JOBS_PER_HOUR', 'RETENTION_DAYS'] as const
+const notYet = ['RETENTION_DAYS'] as const
 
 export type Config = ReturnType<typeof toConfig>
 
@@ -169,6 +181,10 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     port: env.PORT,
     baseUrl: env.HOST_BASE_URL ?? '',
     clients: env.API_TOKENS ?? [],
+    fileUrlTtlS: env.FILE_URL_TTL_S,
+    jobsPerHour: env.JOBS_PER_HOUR,
+    trustedProxies: env.TRUST_PROXY,
+    corsOrigins: env.CORS_ORIGINS ?? [],
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),
@@ -177,6 +193,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       previewsDir: join(dataDir, 'previews'),
       stateDb,
     },
+    linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),
     /** On the disk of the database, or it would be of no use to it. */

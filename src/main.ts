@@ -35,6 +35,7 @@ import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
+import { readLinkKey } from './infra/link-key.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
@@ -85,7 +86,7 @@ async function main(): Promise<void> {
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
   const store = createJobStore(database.db, reserve)
-  const { running } = await store.load()
+  const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
   await removeUploads(config.data)
@@ -159,6 +160,8 @@ async function main(): Promise<void> {
 
   const app = createApp({
     clients: config.clients,
+    trustedProxies: config.trustedProxies,
+    corsOrigins: config.corsOrigins,
     queue,
     eta,
     supervisor,
@@ -169,7 +172,11 @@ async function main(): Promise<void> {
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
-    baseUrl: config.baseUrl,
+    links: {
+      baseUrl: config.baseUrl,
+      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+      lifeS: config.fileUrlTtlS,
+    },
     resultsDir: data.resultsDir,
     previewsDir: data.previewsDir,
     previews: createPreviews(data),

@@ -385,7 +385,7 @@ function aQueue({
   const jobs = Array.from({ length: waiting }, (_, index) => aQueuedJob(index + 1))
   const restored = restoreQueue(
     { ...queueSettings, gpus },
-    { nextSeq: waiting + 1, waiting: jobs, running, gpus: new Map() },
+    { nextSeq: waiting + 1, waiting: jobs, running, gpus: new Map(), submissions: [] },
   )
   return { ...restored, readyGpus: new Map(ready.map((gpu) => [gpu, `gpu-${gpu}.1`])) }
 }

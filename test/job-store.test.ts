@@ -254,7 +254,7 @@ describe('the record of a job', () => {
     expect(await store.videos({ status: ['success'] }, 'everything')).toEqual([])
     expect(await store.isNamePromised('fox.mp4')).toBe(false)
     expect(await store.recent(9)).toHaveLength(1)
-    expect((await store.load()).nextSeq).toBe(3)
+    expect((await store.load(minute(11))).nextSeq).toBe(3)
     const { rows } = await sql`select prompt, failure from job where id = ${jobId(1)}`.execute(db)
     expect(rows).toEqual([{ prompt: '', failure: null }])
   })
@@ -322,7 +322,7 @@ describe('a change that comes too late', () => {
     await expect(store.commit(batch)).rejects.toThrow(StaleOperationError)
     expect(await everything()).toEqual(was)
     await store.commit([submit(3), submit(4)])
-    expect((await store.load()).nextSeq).toBe(5)
+    expect((await store.load(0)).nextSeq).toBe(5)
   })
 
   it('is named with its job and epoch', async () => {
@@ -409,11 +409,12 @@ describe('a name', () => {
 
 describe('what a starting queue takes up', () => {
   it('is nothing at first', async () => {
-    expect(await store.load()).toEqual({
+    expect(await store.load(0)).toEqual({
       nextSeq: 1,
       waiting: [],
       running: [],
       gpus: new Map(),
+      submissions: [],
     })
   })
 
@@ -423,11 +424,39 @@ describe('what a starting queue takes up', () => {
       ...[claim(1), generated(1), claim(2), claim(3, 1, { gpu: gpu1 }), release(3)],
       finish(6, canceled, 0),
     ])
-    const { nextSeq, waiting, running } = await store.load()
+    const { nextSeq, waiting, running } = await store.load(0)
     expect(nextSeq).toBe(7)
     expect(numbersOf(waiting)).toEqual([3, 4, 5])
     expect(numbersOf(running)).toEqual([1, 2])
     expect(running[0]?.state).toMatchObject({ phase: 'converting' })
+  })
+})
+
+describe('what was submitted of late', () => {
+  it('is counted by owner, else by address, however it ended', async () => {
+    const from = (n: number, owner: string | null, address: string | null, at: number) => ({
+      ...({
+        op: 'submit',
+        jobId: jobId(n),
+        seq: n,
+        request: aRequest(),
+        owner,
+        address,
+        at,
+      } as const),
+    })
+    await store.commit([
+      from(1, 'ada', null, minute(1)),
+      from(2, 'ada', null, minute(2)),
+      from(3, null, '192.0.2.7', minute(3)),
+      from(4, null, null, minute(4)),
+      ...[from(5, 'bob', null, minute(5)), finish(5, canceled, 0)],
+    ])
+    expect((await store.load(minute(1))).submissions).toEqual([
+      { by: 'ada', at: minute(2) },
+      { by: '192.0.2.7', at: minute(3) },
+      { by: 'bob', at: minute(5) },
+    ])
   })
 })
 
@@ -646,7 +675,7 @@ describe('a database on disk', () => {
     await migrateToLatest(after)
     await migrateToLatest(after)
     expect(await contentsOf(after)).toEqual(was)
-    expect(await createJobStore(after).load()).toMatchObject({
+    expect(await createJobStore(after).load(0)).toMatchObject({
       nextSeq: 4,
       waiting: [{ id: jobId(3) }],
       running: [{ id: jobId(2) }],

@@ -451,6 +451,19 @@ describe.each(generations)('%s', (_name, Generation) => {
     expect(client.sent()).toHaveLength(1)
   })
 
+  it('is told of a limit that lasts longer than it should wait', async () => {
+    const own = await startService({ env: { JOBS_PER_HOUR: '1' } })
+    const client = openAiAt(Generation, own.url)
+    await create(client, {})
+    client.sent()
+    const begun = performance.now()
+    const error = await failureOf(create(client, {}))
+    expect(performance.now() - begun).toBeLessThan(1_000)
+    expect(error).toBeInstanceOf(Generation.RateLimitError)
+    expect(error).toMatchObject({ code: 'rate_limit_exceeded', type: 'rate_limit_error' })
+    expect(client.sent()).toHaveLength(1)
+  })
+
   it('is nobody without a key', async () => {
     const own = await startService({ env: { API_TOKENS: `fox:${key},owl:${otherKey}` } })
     const fox = openAiAt(Generation, own.url, key)

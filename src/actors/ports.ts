@@ -53,8 +53,8 @@ export type Outcome = Readonly<
  * answered for like what does not exist.
  */
 export type JobStore = {
-  /** What a starting queue has to take up again. */
-  load(): Promise<StoredQueue>
+  /** What a starting queue has to take up again, and what was submitted since a time. */
+  load(submittedSince: Timestamp): Promise<StoredQueue>
   /** All or nothing, and durable when it resolves. Rejects with `DiskFullError` for want of room. */
   commit(operations: readonly StoreOperation[]): Promise<void>
   find(jobId: JobId, scope: Scope): Promise<Job | undefined>
@@ -75,7 +75,12 @@ export type StoredQueue = Readonly<{
   waiting: readonly Job[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
+  /** Oldest first. */
+  submissions: readonly PastSubmission[]
 }>
+
+/** `by`: the owner, or the address of who has no name. */
+export type PastSubmission = Readonly<{ by: string; at: Timestamp }>
 
 export type JobFilter = Readonly<{
   status?: readonly JobStatus[]

@@ -1,14 +1,19 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { getConnInfo } from '@hono/node-server/conninfo'
 import type { Context, MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
+import { addressOf } from './address.ts'
+import type { FileLinks } from './file-links.ts'
 
-/** What a handler finds in its context once `identify` has let a request through. */
+/**
+ * What a handler finds in its context once `identify` has let a request through; no `client`, only a
+ * `scope`, where a link was shown in place of a token.
+ */
 export type ClientEnv = { Variables: { client: Client; scope: Scope } }
 
-type Access = 'anybody' | 'client' | 'admin'
+/** `link`: a client, or whoever has a link to it. */
+type Access = 'anybody' | 'link' | 'client' | 'admin'
 
 /** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
 export const access: Readonly<Record<string, Access>> = {
@@ -23,8 +28,8 @@ export const access: Readonly<Record<string, Access>> = {
   'DELETE /jobs': 'client',
   'GET /videos': 'client',
   'DELETE /videos': 'client',
-  'GET /files/:filename': 'client',
-  'HEAD /files/:filename': 'client',
+  'GET /files/:filename': 'link',
+  'HEAD /files/:filename': 'link',
   'POST /v1/videos': 'client',
   'GET /v1/videos': 'client',
   'POST /v1/videos/edits': 'client',
@@ -44,12 +49,30 @@ export const access: Readonly<Record<string, Access>> = {
   'POST /gpus/:id/restart': 'admin',
 }
 
+export type IdentifyOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  holders: readonly TokenHolder[]
+  links: Pick<FileLinks, 'jobOf'>
+  /** How many proxies of ours a request comes through. */
+  trustedProxies: number
+}>
+
 /** Says who asks, and lets nobody pass who may not use the route. */
-export function identify(holders: readonly TokenHolder[]): MiddlewareHandler<ClientEnv> {
+export function identify({
+  holders,
+  links,
+  trustedProxies,
+}: IdentifyOptions): MiddlewareHandler<ClientEnv> {
   return async (c, next) => {
     const needed = accessTo(c)
     if (needed === 'anybody') return next()
-    const client = clientOf(c, holders)
+    const token = tokenIn(c)
+    const query = c.req.query()
+    if (needed === 'link' && token === undefined && 'signature' in query && holders.length > 0) {
+      c.set('scope', { jobId: links.jobOf(query) })
+      return next()
+    }
+    const client = clientOf(token, holders, addressOf(c, trustedProxies))
     if (needed === 'admin' && !client.isAdmin) {
       throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
     }
@@ -65,10 +88,16 @@ function accessTo(c: Context): Access {
   return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
 }
 
-function clientOf(c: Context, holders: readonly TokenHolder[]): Client {
-  const address = getConnInfo(c).remote.address ?? 'unknown'
+function tokenIn(c: Context): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(c.req.header('Authorization') ?? '')?.[1]
+}
+
+function clientOf(
+  token: string | undefined,
+  holders: readonly TokenHolder[],
+  address: string,
+): Client {
   if (holders.length === 0) return { name: null, isAdmin: true, address }
-  const [, token] = /^Bearer +(\S+) *$/i.exec(c.req.header('Authorization') ?? '') ?? []
   if (token === undefined) {
     throw new RefusalError('unauthorized', 'Send a token: "Authorization: Bearer <token>".')
   }

@@ -11,7 +11,9 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { renderError, renderRefusal } from './errors.ts'
+import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
@@ -25,6 +27,9 @@ import { videoRoutes } from './video-routes.ts'
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
   clients: readonly TokenHolder[]
+  trustedProxies: number
+  /** Whose pages may use the API in a browser; `*`: everybody's. */
+  corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   supervisor: ActorRef<SupervisorMessage>
@@ -35,7 +40,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
-  baseUrl: string
+  links: FileLinksOptions
   resultsDir: string
   previewsDir: string
   previews: Previews
@@ -47,15 +52,20 @@ export type AppOptions = Readonly<{
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, uploads, baseUrl, logPath, log } = options
-  const render = createJobRenderer(eta, baseUrl)
+  const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients, corsOrigins, uploads } = options
+  const links = createFileLinks(options.links)
+  const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
   app.use(requestId())
-  app.use(identify(options.clients))
+  app.use(securityHeaders())
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
+  app.use(refuseOtherPages(corsOrigins))
+  app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
   app.route('/', jobRoutes({ queue, render, request, uploads, logPath, cancelWithinMs }))
-  app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
+  app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', gpuRoutes(options))
   app.route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
   app.route('/', modelRoutes(task))

@@ -10,6 +10,7 @@ import type { ClientEnv } from './access.ts'
 import { found, isForm, orThrow, parse } from './edge.ts'
 import { type Uploads, withBody } from './form.ts'
 import type { createJobRenderer } from './job-view.ts'
+import { quotaHeaders } from './problem.ts'
 import {
   DeleteJobsQuery,
   type generateSchema,
@@ -49,7 +50,8 @@ export function jobRoutes(options: JobRoutesOptions) {
         const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
         const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
         const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
-        return c.json(accepted, 202, { Location: `/status/${id}` })
+        const location = { Location: `/status/${id}` }
+        return c.json(accepted, 202, { ...location, ...quotaHeaders(view.quota) })
       }),
     )
 

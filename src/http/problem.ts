@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { Quota } from '../client.ts'
 import type { RefusalCode, RefusalError } from '../errors.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
@@ -10,6 +11,9 @@ export const problems = {
   body_too_large: { status: 413, title: 'The body is too large' },
   unauthorized: { status: 401, title: 'A token is needed' },
   forbidden: { status: 403, title: 'Only an admin may do this' },
+  origin_not_allowed: { status: 403, title: 'Pages of this origin may not do this' },
+  link_invalid: { status: 403, title: 'The link is not valid' },
+  link_expired: { status: 410, title: 'The link has expired' },
   route_not_found: { status: 404, title: 'There is no such route' },
   method_not_allowed: { status: 405, title: 'The route exists, but not with this method' },
   job_not_found: { status: 404, title: 'There is no such job' },
@@ -26,6 +30,7 @@ export const problems = {
   video_not_ready: { status: 404, title: 'The video is not there yet' },
   video_failed: { status: 422, title: 'There will be no video' },
   video_expired: { status: 410, title: 'The video has been deleted' },
+  rate_limited: { status: 429, title: 'Too many jobs in an hour' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   shutting_down: { status: 503, title: 'The service is stopping' },
   service_busy: { status: 503, title: 'A part of the service cannot answer just now' },
@@ -33,12 +38,34 @@ export const problems = {
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
 /** Errors of the native API are problem+json (RFC 9457). */
-export function renderProblem(c: Context, { code, message, field }: RefusalError): Response {
+export function renderProblem(c: Context, refusal: RefusalError): Response {
+  const { code, message, field } = refusal
   const { status, title } = problems[code]
   const problem = { type: `/problems/${code}`, title, status, code, detail: message }
-  if (status === 401) c.header('WWW-Authenticate', 'Bearer')
-  if (status === 503) c.header('Retry-After', '2')
-  return c.json(field === undefined ? problem : { ...problem, field }, status, problemJson)
+  return c.json(field === undefined ? problem : { ...problem, field }, status, {
+    ...problemJson,
+    ...refusalHeaders(refusal),
+  })
+}
+
+/** What a refusal says beside its body, whichever shape that has. */
+export function refusalHeaders({ code, quota }: RefusalError): Record<string, string> {
+  const { status } = problems[code]
+  return {
+    ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
+    ...(status === 503 && { 'Retry-After': '2' }),
+    ...(quota && { 'Retry-After': String(quota.moreInS), ...quotaHeaders(quota) }),
+  }
+}
+
+/** As draft-ietf-httpapi-ratelimit-headers has had it since its eighth version. */
+export function quotaHeaders(quota: Quota | undefined): Record<string, string> {
+  if (!quota) return {}
+  const { limit, remaining, moreInS } = quota
+  return {
+    'RateLimit-Policy': `"jobs";q=${limit};w=3600`,
+    RateLimit: `"jobs";r=${remaining}${moreInS === undefined ? '' : `;t=${moreInS}`}`,
+  }
 }
 
 export const renderOurFault = (c: Context): Response =>

@@ -12,7 +12,7 @@ export async function sendFile(
   c: Context,
   root: string,
   filename: string,
-  cache: string,
+  caching: Readonly<Record<string, string>>,
 ): Promise<Response> {
   await assertPlainFile(join(root, filename), filename)
   const request = { method: c.req.method, headers: withWeakIfRange(c.req.header()) }
@@ -39,7 +39,11 @@ export async function sendFile(
     headers: {
       ...rest,
       ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
-      'Cache-Control': cache,
+      ...caching,
+      // Pages may show a video that they have a link to, and so may the browser by itself.
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      'Content-Security-Policy':
+        "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'",
       'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
     },
   })

@@ -4,18 +4,21 @@ import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import type { ClientEnv } from './access.ts'
 import { orThrow, parse } from './edge.ts'
-import { fileUrl, hasFile } from './job-view.ts'
+import type { FileLinks } from './file-links.ts'
+import { hasFile } from './job-view.ts'
 import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
 import { noVideo, sendFile } from './send-file.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   resultsDir: string
-  baseUrl: string
+  links: Pick<FileLinks, 'urlOf'>
+  /** Whether others may be shown a file that somebody has downloaded. */
+  isPublic: boolean
 }>
 
 /** Finished videos: listed, downloaded, deleted. */
-export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) {
+export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesOptions) {
   return new Hono<ClientEnv>()
     .get('/videos', async (c) => {
       const { order, limit, after } = parse(VideosQuery, c.req.query())
@@ -30,7 +33,7 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
         return [
           {
             filename,
-            file_url: fileUrl(baseUrl, filename),
+            file_url: links.urlOf(job),
             id: job.id,
             prompt: job.request.prompt,
             size: job.request.size,
@@ -62,10 +65,13 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
       const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
       if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
       // A name we made is never made again; one that was asked for may be, once its video is deleted.
-      const cache =
+      const age =
         job.request.filename === undefined
-          ? 'public, max-age=31536000, immutable'
-          : 'public, max-age=3600, must-revalidate'
-      return sendFile(c, resultsDir, filename, cache)
+          ? 'max-age=31536000, immutable'
+          : 'max-age=3600, must-revalidate'
+      const caching = isPublic
+        ? { 'Cache-Control': `public, ${age}` }
+        : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
+      return sendFile(c, resultsDir, filename, caching)
     })
 }

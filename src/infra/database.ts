@@ -30,7 +30,7 @@ type JobTable = {
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null
-  /** Where it came from, only while it has no owner. */
+  /** Where it came from, if it has no owner and is counted against a limit. */
   address: string | null
   status: JobStatus
   epoch: Epoch

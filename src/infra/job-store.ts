@@ -34,11 +34,17 @@ export function createJobStore(
     isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
 
   return {
-    async load() {
-      const [waiting, running, gpus, last] = await Promise.all([
+    async load(submittedSince) {
+      const [waiting, running, gpus, submitted, last] = await Promise.all([
         jobs('everything').where('status', '=', 'queued').orderBy('seq').execute(),
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
+        db
+          .selectFrom('job')
+          .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'submitted_at as at'])
+          .where('submitted_at', '>', submittedSince)
+          .orderBy('seq')
+          .execute(),
         db
           .selectFrom('job')
           .select(({ fn }) => fn.max('seq').as('seq'))
@@ -49,6 +55,8 @@ export function createJobStore(
         waiting: waiting.map(toJob),
         running: running.map(toJob),
         gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
+        // Neither is known of jobs that are older than both.
+        submissions: submitted.flatMap(({ by, at }) => (by === null ? [] : [{ by, at }])),
       }
     },
 

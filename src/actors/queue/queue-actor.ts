@@ -20,6 +20,7 @@ import type {
 } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
+import { quotaPeriodMs } from './quota-rules.ts'
 import { noJob } from './remove-rules.ts'
 
 export type QueueActorOptions = Readonly<{
@@ -73,7 +74,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
 
   return {
     init(self) {
-      void store.load().then(
+      void store.load(Date.now() - quotaPeriodMs).then(
         (stored) => tell(self, { type: 'loaded', stored }),
         (error: unknown) => tell(self, { type: 'readFailed', error }),
       )

@@ -1,4 +1,4 @@
-import type { Client, Scoped } from '../../client.ts'
+import type { Client, Quota, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type {
   Attempt,
@@ -22,6 +22,7 @@ import type {
   Conversion,
   GenerationResult,
   JobFilter,
+  PastSubmission,
   StopReason,
   StoreOperation,
   VideoSelection,
@@ -30,7 +31,7 @@ import type { OrderedMap } from './ordered-map.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
+  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
@@ -94,7 +95,10 @@ export type Submission = Readonly<{
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
 }> &
-  Asks<JobView | RefusalError>
+  Asks<SubmitAnswer>
+
+/** The job as it was taken, and what is left to the client. */
+export type SubmitAnswer = (JobView & Readonly<{ quota?: Quota }>) | RefusalError
 
 export type CancelSelection = Readonly<
   { ids: readonly JobId[] } | { status: readonly ('queued' | 'running')[] }
@@ -183,6 +187,8 @@ export type QueueSettings = Readonly<{
   gpus: readonly GpuId[]
   maxAttempts: number
   maxQueue: number
+  /** Of one client; 0: as many as it likes. */
+  jobsPerHour: number
   maxConcurrentLoads: number
   /** What becomes of a running job whose generation is lost. */
   orphanPolicy: 'adopt' | 'requeue' | 'fail'
@@ -209,6 +215,8 @@ export type QueueState = Readonly<{
   running: ReadonlyMap<JobId, RunningJob>
   /** Names asked for by waiting and running jobs. */
   names: OrderedMap<string, JobId>
+  /** What counts against JOBS_PER_HOUR, oldest first. */
+  submissions: readonly PastSubmission[]
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
   /** Their generations are heard of no more, and must not hold up the others. */
@@ -234,8 +242,8 @@ export type QueueSnapshot = Pick<
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
-  | { do: 'answerSubmit'; to: ActorRef<JobView | RefusalError>; answer: JobView | RefusalError }
+  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | { do: 'answerSubmit'; to: ActorRef<SubmitAnswer>; answer: SubmitAnswer }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }

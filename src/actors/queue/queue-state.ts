@@ -32,6 +32,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     ),
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
+    submissions: stored.submissions,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,

@@ -1,27 +1,35 @@
 import type { Context } from 'hono'
 import type { RefusalCode, RefusalError } from '../../errors.ts'
-import { ourFault, problems } from '../problem.ts'
+import { ourFault, problems, refusalHeaders } from '../problem.ts'
 
 /** What OpenAI's clients switch on is `code`; whether they try again by themselves is up to us. */
 export function renderEnvelope(c: Context, refusal: RefusalError): Response {
-  const { message, field } = refusal
-  const status = refusal.code === 'invalid_request' ? 400 : problems[refusal.code].status
-  for (const [name, value] of Object.entries(headersFor(refusal.code))) c.header(name, value)
+  const { code, message, field, quota } = refusal
+  const status = code === 'invalid_request' ? 400 : problems[code].status
   const error = { message, type: typeOf(status), param: field ?? null, code: codeOf(refusal) }
-  return c.json({ error }, status)
+  const isTooLong = quota?.moreInS !== undefined && quota.moreInS > longestWaitS
+  return c.json({ error }, status, {
+    ...refusalHeaders(refusal),
+    ...(isTooLong ? notAgain : retryHeaders(code)),
+  })
 }
 
 /** Nobody knows how far it came: it is not to be tried again unasked. */
 export function renderEnvelopeOfOurFault(c: Context): Response {
-  c.header('x-should-retry', 'false')
   const error = { message: ourFault, type: 'server_error', param: null, code: 'internal_error' }
-  return c.json({ error }, 500)
+  return c.json({ error }, 500, notAgain)
 }
+
+const notAgain = { 'x-should-retry': 'false' }
+
+/** Some clients sleep as long as they are told, deaf to everything, and ask again whatever comes of it. */
+const longestWaitS = 30
 
 /** A job is a video here, and each field has a code of its own. */
 function codeOf({ code, field }: RefusalError): string {
   if (code === 'job_not_found') return 'video_not_found'
   if (code === 'unauthorized') return 'invalid_api_key'
+  if (code === 'rate_limited') return 'rate_limit_exceeded'
   if (code !== 'invalid_request' || field === undefined) return code
   return field === 'model' ? 'model_not_found' : `invalid_${field.split('.')[0]}`
 }
@@ -36,10 +44,8 @@ const types: Readonly<Record<number, string>> = {
 }
 
 /** The client tries 409, 429 and all from 500 on again, up to three times, if nothing else is said. */
-const headersFor = (code: RefusalCode): Readonly<Record<string, string>> => {
+const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
   switch (code) {
-    case 'unauthorized':
-      return { 'WWW-Authenticate': 'Bearer' }
     case 'job_stopping':
     case 'service_busy':
     case 'shutting_down':
@@ -48,7 +54,7 @@ const headersFor = (code: RefusalCode): Readonly<Record<string, string>> => {
     case 'disk_full':
     case 'not_cancelable':
     case 'not_supported':
-      return { 'x-should-retry': 'false' }
+      return notAgain
     default:
       return {}
   }

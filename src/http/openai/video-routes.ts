@@ -128,9 +128,9 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       const { variant } = parse(ContentQuery, c.req.query(), 'unsupported_parameter')
       const { id: jobId, state } = videoOf(await find(c, idOf(c)))
       const { filename, video: facts } = state
-      if (variant === 'video') return sendFile(c, resultsDir, filename, cache)
+      if (variant === 'video') return sendFile(c, resultsDir, filename, caching)
       const name = await previews.of({ jobId, filename, facts }, variant)
-      return sendFile(c, previewsDir, name, cache)
+      return sendFile(c, previewsDir, name, caching)
     })
 
   async function submit(c: C, draft: VideoDraft): Promise<JobView> {
@@ -159,7 +159,7 @@ const notSupported = [
 ]
 
 /** Whoever may see it may keep it, and nobody on the way; a deleted one is asked for in vain. */
-const cache = 'private, no-cache'
+const caching = { 'Cache-Control': 'private, no-cache' }
 
 /** What is no id at all is the id of no video. */
 function idOf(c: C): JobId {

@@ -27,6 +27,7 @@ export type RefusalCode =
   | 'video_not_ready'
   | 'video_failed'
   | 'video_expired'
+  | 'idempotency_key_reuse'
   | 'rate_limited'
   | 'queue_full'
   | 'shutting_down'

@@ -377,6 +377,51 @@ describe('the database itself refuses', () => {
   })
 })
 
+describe('a submission', () => {
+  const remember = (n: number, key?: string, at = minute(n), caller = 'fox'): StoreOperation => ({
+    op: 'remember',
+    jobId: jobId(n),
+    identity: { caller, fingerprint: 'same', ...(key !== undefined && { key }) },
+    keepSince: at - minutes(60),
+    at,
+  })
+  const minutes = (count: number) => minute(count) - minute(0)
+  const find = (key?: string, since = minute(0), caller = 'fox') =>
+    store.findSubmission({ caller, fingerprint: 'same', ...(key !== undefined && { key }) }, since)
+  const job = (n: number) => ({ jobId: jobId(n), fingerprint: 'same' })
+
+  it('is found by its key or by what it asks for, and by its own caller only', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), remember(2)])
+    expect(await find('one')).toEqual(job(1))
+    expect(await find('two')).toBeUndefined()
+    expect(await find()).toEqual(job(2))
+    expect(await find(undefined, minute(2))).toBeUndefined()
+    expect(await find('one', minute(0), 'owl')).toBeUndefined()
+    expect(await find(undefined, minute(0), 'owl')).toBeUndefined()
+  })
+
+  it('is still found when its job is removed', async () => {
+    await store.commit([
+      ...made(1),
+      remember(1, 'one'),
+      { op: 'remove', jobId: jobId(1), at: minute(10) },
+    ])
+    expect(await find('one')).toEqual(job(1))
+  })
+
+  it('is forgotten in time, and its key is free', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), remember(2, 'one', minute(61))])
+    expect(await find('one')).toEqual(job(2))
+  })
+
+  it('has its key for itself', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), submit(3)])
+    await expect(store.commit([remember(2, 'one')])).rejects.toThrow('UNIQUE')
+    await store.commit([remember(3, 'one', minute(3), 'owl')])
+    expect(await find('one', minute(0), 'owl')).toEqual(job(3))
+  })
+})
+
 describe('a name', () => {
   it('is promised while its job waits, runs or has its file', async () => {
     const promised = () => store.isNamePromised('fox.mp4')

@@ -30,6 +30,8 @@ export type JobOperation = Readonly<
         owner: string | null
         address: string | null
       }
+    /** Which request the job was taken for. Forgets those that are older than `keepSince`. */
+    | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
     | { op: 'generated'; epoch: Epoch }
@@ -61,6 +63,8 @@ export type JobStore = {
   findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
   list(filter: JobFilter, scope: Scope): Promise<JobPage>
+  /** The latest job that was taken for this key or, where there is none, for an equal request. */
+  findSubmission(identity: Identity, since: Timestamp): Promise<Earlier | undefined>
   /** The jobs of exactly this prompt, latest first. */
   lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
@@ -68,6 +72,17 @@ export type JobStore = {
   /** A waiting, running or present file of this name, whoever's: there is one directory for all. */
   isNamePromised(filename: string): Promise<boolean>
 }
+
+/** What tells one request from another. */
+export type Identity = Readonly<{
+  /** Keys of different callers have nothing to do with each other. */
+  caller: string
+  fingerprint: string
+  key?: string
+}>
+
+/** A job, and the request that it was taken for. */
+export type Earlier = Readonly<{ jobId: JobId; fingerprint: string }>
 
 export type StoredQueue = Readonly<{
   nextSeq: number

@@ -1,6 +1,7 @@
 /** Where outside data becomes ours, and our refusals become exceptions. */
 import type { Context } from 'hono'
 import * as v from 'valibot'
+import type { Repetition } from '../actors/queue/queue-protocol.ts'
 import { type RefusalCode, RefusalError } from '../errors.ts'
 
 /**
@@ -63,6 +64,23 @@ export const limitTo = (largest: number) =>
       yield Buffer.from(chunk)
     }
   }
+
+/** What every client may say, and what OpenAI's say by themselves. */
+export function repetitionOf(c: Context): Repetition {
+  const key = c.req.header('Idempotency-Key')
+  const isRetry = Number(c.req.header('X-Stainless-Retry-Count') ?? 0) > 0
+  if (key === undefined) return { isRetry }
+  if (/^[\x21-\x7e]{1,255}$/.test(key)) return { key, isRetry }
+  throw new RefusalError(
+    'invalid_request',
+    'Idempotency-Key: must be 1 to 255 ASCII characters without spaces',
+    { field: 'Idempotency-Key' },
+  )
+}
+
+/** Tells a client that its request was taken before. */
+export const repeatedHeader = ({ repeated }: { repeated?: boolean }): Record<string, string> =>
+  repeated ? { 'Idempotent-Replayed': 'true' } : {}
 
 /** Of a request whose body may be left out. */
 export const readJsonIfAny = async (c: Context): Promise<unknown> =>

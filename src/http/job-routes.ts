@@ -7,7 +7,7 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { JobId, JobStatus } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, isForm, orThrow, parse } from './edge.ts'
+import { found, isForm, orThrow, parse, repeatedHeader, repetitionOf } from './edge.ts'
 import { type Uploads, withBody } from './form.ts'
 import type { createJobRenderer } from './job-view.ts'
 import { quotaHeaders } from './problem.ts'
@@ -47,11 +47,16 @@ export function jobRoutes(options: JobRoutesOptions) {
     .post('/generate', (c) =>
       withBody(c, { uploads, imageField: 'image' }, async (fields) => {
         const draft = parse(request, isForm(c) ? withNumbers(fields) : fields)
-        const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
+        const { client } = c.var
+        const repetition = repetitionOf(c)
+        const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
         const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
         const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
-        const location = { Location: `/status/${id}` }
-        return c.json(accepted, 202, { ...location, ...quotaHeaders(view.quota) })
+        return c.json(accepted, 202, {
+          Location: `/status/${id}`,
+          ...quotaHeaders(view.quota),
+          ...repeatedHeader(view),
+        })
       }),
     )
 

@@ -30,6 +30,7 @@ export const problems = {
   video_not_ready: { status: 404, title: 'The video is not there yet' },
   video_failed: { status: 422, title: 'There will be no video' },
   video_expired: { status: 410, title: 'The video has been deleted' },
+  idempotency_key_reuse: { status: 422, title: 'The key belongs to another request' },
   rate_limited: { status: 429, title: 'Too many jobs in an hour' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   shutting_down: { status: 503, title: 'The service is stopping' },

@@ -8,7 +8,12 @@ import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize
 import { migrations } from './migrations/index.ts'
 import { sync } from './sync.ts'
 
-export type Database = { job: JobTable; attempt: AttemptTable; gpu: GpuTable }
+export type Database = {
+  job: JobTable
+  attempt: AttemptTable
+  gpu: GpuTable
+  submission: SubmissionTable
+}
 
 type JobTable = {
   seq: number
@@ -50,6 +55,15 @@ type JobTable = {
   file_deleted_at: Timestamp | null
   /** Deleted for whoever asks: only its attempts are of use still. */
   deleted_at: Timestamp | null
+}
+
+/** Which request each job was taken for, as long as it may be repeated. */
+type SubmissionTable = {
+  job_id: JobId
+  caller: string
+  key: string | null
+  fingerprint: string
+  at: Timestamp
 }
 
 type GpuTable = {

@@ -118,6 +118,18 @@ export function createJobStore(
       return { jobs: rows.slice(0, limit).map(toJob), hasMore: rows.length > limit }
     },
 
+    async findSubmission({ caller, key, fingerprint }, since) {
+      const own = db
+        .selectFrom('submission')
+        .select(['job_id as jobId', 'fingerprint'])
+        .where('caller', '=', caller)
+        .where('at', '>', since)
+        .orderBy('at', 'desc')
+      return key === undefined
+        ? own.where('fingerprint', '=', fingerprint).executeTakeFirst()
+        : own.where('key', '=', key).executeTakeFirst()
+    },
+
     async lookup(prompt, limit, scope) {
       const rows = await jobs(scope)
         .where('prompt_digest', '=', digest(prompt))
@@ -173,7 +185,8 @@ export function createJobStore(
 }
 
 /** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
-const canWait = ({ op }: StoreOperation): boolean => op === 'submit' || op === 'claim'
+const canWait = ({ op }: StoreOperation): boolean =>
+  op === 'submit' || op === 'remember' || op === 'claim'
 
 /** The database refused a change because the record is not in the state the change rests on. */
 export class StaleOperationError extends Error {
@@ -221,6 +234,13 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
     case 'submit':
       await trx.insertInto('job').values(toRow(operation)).execute()
       break
+    case 'remember': {
+      const { caller, key, fingerprint } = operation.identity
+      await trx.deleteFrom('submission').where('at', '<=', operation.keepSince).execute()
+      const row = { job_id: jobId, caller, key: key ?? null, fingerprint, at }
+      await trx.insertInto('submission').values(row).execute()
+      break
+    }
     case 'claim': {
       const { epoch, attempt, gpu, filename } = operation
       const claimed = {

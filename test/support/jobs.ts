@@ -1,7 +1,7 @@
 /** Words of the domain, ready for use: ids, requests, videos, and jobs in each of their states. */
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
-import type { QueueSettings } from '../../src/actors/queue/queue-protocol.ts'
+import type { QueueSettings, Submission } from '../../src/actors/queue/queue-protocol.ts'
 import type { Client } from '../../src/client.ts'
 import {
   type Failure,
@@ -33,6 +33,12 @@ export const aRequest = (wished: Partial<TextRequest> = {}): TextRequest => ({
 })
 
 type TextRequest = Omit<VideoRequest, 'image'>
+
+/** What job `n` is submitted with besides its request: sent once, and like no other. */
+export const sentOnce = (n: number): Pick<Submission, 'identity' | 'repetition'> => ({
+  identity: { caller: 'somebody', fingerprint: String(n) },
+  repetition: { isRetry: false },
+})
 
 /** A finished video of `aRequest()`. */
 export const aVideo = (facts: Partial<VideoFacts> = {}): VideoFacts => ({

@@ -1,4 +1,6 @@
+import { callerOf } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
+import { fingerprintOf } from '../../fingerprint.ts'
 import type { GpuId, Job, JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
@@ -22,6 +24,7 @@ import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { noJob } from './remove-rules.ts'
+import { lookBackMs, mayBeRepeated, noLonger } from './repeat-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -211,6 +214,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'answerSubmit':
         tell(effect.to, effect.answer)
         break
+      case 'answerRepeated': {
+        const { to, jobId } = effect
+        void store.find(jobId, 'everything').then(
+          (job) => tell(to, job ? { ...viewNow(job), repeated: true } : noLonger(jobId)),
+          (error: unknown) =>
+            tellAskerItFailed({ replyTo: to }, 'the store could not be read', error),
+        )
+        break
+      }
       case 'answerCancel':
         tell(effect.to, effect.answer)
         break
@@ -294,17 +306,31 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     }
   }
 
-  async function prepare({ draft, client }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
+  async function prepare({
+    draft,
+    client,
+    repetition,
+  }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
+    const { key } = repetition
+    const identity = {
+      caller: callerOf(client),
+      fingerprint: fingerprintOf(draft),
+      ...(key !== undefined && { key }),
+    }
+    const earlier = mayBeRepeated(repetition)
+      ? await store.findSubmission(identity, Date.now() - lookBackMs(repetition))
+      : undefined
     const { image: upload, seed = randomSeed(), ...rest } = draft
     const { filename } = rest
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    if (!upload) return { jobId, request: { ...rest, seed }, client, nameTaken }
+    const known = { jobId, client, identity, repetition, earlier, nameTaken }
+    if (!upload || earlier) return { ...known, request: { ...rest, seed } }
     const { uploadId, ...image } = upload
     await workFiles.keepImage(jobId, uploadId)
-    return { jobId, request: { ...rest, seed, image }, client, nameTaken }
+    return { ...known, request: { ...rest, seed, image } }
   }
 
   function order(
@@ -344,6 +370,10 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       deleted.push({ jobId: id, filename: state.filename })
     }
     return deleted
+  }
+
+  function viewNow(job: Job): JobView {
+    return committed ? view(job, committed) : { job }
   }
 
   function discardWork(jobId: JobId): void {

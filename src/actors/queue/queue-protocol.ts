@@ -20,7 +20,9 @@ import type { ActorRef, Asks } from '../actor.ts'
 import type {
   AttemptKey,
   Conversion,
+  Earlier,
   GenerationResult,
+  Identity,
   JobFilter,
   PastSubmission,
   StopReason,
@@ -28,10 +30,16 @@ import type {
   VideoSelection,
 } from '../ports.ts'
 import type { OrderedMap } from './ordered-map.ts'
+import type { RecentSubmissions } from './repeat-rules.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | ({
+      type: 'submit'
+      draft: VideoDraft
+      client: Client
+      repetition: Repetition
+    } & Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
@@ -92,13 +100,27 @@ export type Submission = Readonly<{
   jobId: JobId
   request: VideoRequest
   client: Client
+  identity: Identity
+  repetition: Repetition
+  /** Found in the store when the submission was prepared. */
+  earlier?: Earlier | undefined
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
 }> &
   Asks<SubmitAnswer>
 
 /** The job as it was taken, and what is left to the client. */
-export type SubmitAnswer = (JobView & Readonly<{ quota?: Quota }>) | RefusalError
+/** What a request says about having been sent before. */
+export type Repetition = Readonly<{
+  key?: string
+  /** Its client has tried before and got no answer. */
+  isRetry: boolean
+}>
+
+/** `repeated`: the job was there already, for this request was taken before. */
+export type SubmitAnswer =
+  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean }>)
+  | RefusalError
 
 export type CancelSelection = Readonly<
   { ids: readonly JobId[] } | { status: readonly ('queued' | 'running')[] }
@@ -217,6 +239,8 @@ export type QueueState = Readonly<{
   names: OrderedMap<string, JobId>
   /** What counts against JOBS_PER_HOUR, oldest first. */
   submissions: readonly PastSubmission[]
+  /** What was submitted just now, to know it again. */
+  recent: RecentSubmissions
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
   /** Their generations are heard of no more, and must not hold up the others. */
@@ -242,8 +266,9 @@ export type QueueSnapshot = Pick<
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | ({ do: 'prepareSubmission' } & Omit<Extract<QueueCommand, { type: 'submit' }>, 'type'>)
   | { do: 'answerSubmit'; to: ActorRef<SubmitAnswer>; answer: SubmitAnswer }
+  | { do: 'answerRepeated'; to: ActorRef<SubmitAnswer>; jobId: JobId }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }

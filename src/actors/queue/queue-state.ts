@@ -10,6 +10,7 @@ import type {
   RunningJob,
   WaitingJob,
 } from './queue-protocol.ts'
+import { noneRecent } from './repeat-rules.ts'
 
 export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
 
@@ -33,6 +34,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
     submissions: stored.submissions,
+    recent: noneRecent,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,

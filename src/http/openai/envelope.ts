@@ -31,7 +31,8 @@ function codeOf({ code, field }: RefusalError): string {
   if (code === 'unauthorized') return 'invalid_api_key'
   if (code === 'rate_limited') return 'rate_limit_exceeded'
   if (code !== 'invalid_request' || field === undefined) return code
-  return field === 'model' ? 'model_not_found' : `invalid_${field.split('.')[0]}`
+  const [name = ''] = field.toLowerCase().replaceAll('-', '_').split('.')
+  return name === 'model' ? 'model_not_found' : `invalid_${name}`
 }
 
 const typeOf = (status: number): string =>

@@ -6,9 +6,10 @@ import { RefusalError } from '../../errors.ts'
 import type { JobId, VideoDraft, VideoFacts } from '../../job.ts'
 import type { WanTask } from '../../wan-tasks.ts'
 import type { ClientEnv } from '../access.ts'
-import { found, orThrow, parse, readJson } from '../edge.ts'
+import { found, orThrow, parse, readJson, repeatedHeader, repetitionOf } from '../edge.ts'
 import { type Fields, largestForm, ReceivedImage, type Uploads, withBody } from '../form.ts'
 import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
+import { quotaHeaders } from '../problem.ts'
 import { sendFile } from '../send-file.ts'
 import {
   ContentQuery,
@@ -57,9 +58,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         async (fields, receive) => {
           const body = await withImage(fields, receive)
           const draft = parse(createVideo, body, 'unsupported_parameter')
-          const view = await submit(c, draft)
-          c.header('Location', `/v1/videos/${videoIdOf(view.job.id)}`)
-          return render(c, view)
+          return submit(c, draft)
         },
       ),
     )
@@ -121,7 +120,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     .post('/v1/videos/:id/remix', async (c) => {
       const source = videoOf(await find(c, idOf(c)))
       const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
-      return render(c, await submit(c, remixOf(source, prompt)))
+      return submit(c, remixOf(source, prompt))
     })
 
     .get('/v1/videos/:id/content', async (c) => {
@@ -133,8 +132,15 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       return sendFile(c, previewsDir, name, caching)
     })
 
-  async function submit(c: C, draft: VideoDraft): Promise<JobView> {
-    return orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
+  async function submit(c: C, draft: VideoDraft): Promise<Response> {
+    const { client } = c.var
+    const repetition = repetitionOf(c)
+    const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+    return render(c, view, {
+      Location: `/v1/videos/${videoIdOf(view.job.id)}`,
+      ...quotaHeaders(view.quota),
+      ...repeatedHeader(view),
+    })
   }
 
   async function find(c: C, jobId: JobId): Promise<JobView> {
@@ -142,11 +148,13 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     return found(view, () => noVideo(videoIdOf(jobId)))
   }
 
-  async function render(c: C, view: JobView): Promise<Response> {
+  async function render(c: C, view: JobView, headers: Record<string, string> = {}) {
     const estimate = (await estimates([view.job])).get(view.job.id)
     const pollAfter = pollAfterMs(view.job, estimate)
-    if (pollAfter !== undefined) c.header('openai-poll-after-ms', String(pollAfter))
-    return c.json(videoJson(task, view, estimate))
+    return c.json(videoJson(task, view, estimate), 200, {
+      ...headers,
+      ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),
+    })
   }
 }
 

@@ -144,7 +144,7 @@ const Env = v.object({
   MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
   MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
   MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
-  DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
+  DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000)),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
   FAULT_INJECTION: v.optional(v.picklist(['0', '1'], 'must be 0 or 1'), '0'),
   LOG_LEVEL: v.optional(

@@ -1,6 +1,7 @@
 /** The composition root: the only place where the parts meet. */
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
+import { uptime } from 'node:os'
 import { join } from 'node:path'
 import { serve } from '@hono/node-server'
 import packageJson from '../package.json' with { type: 'json' }
@@ -9,6 +10,7 @@ import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
 import { etaBehaviour } from './actors/eta/eta-actor.ts'
 import type { EtaMessage } from './actors/eta/eta-protocol.ts'
+import { publishedSeconds } from './actors/eta/published-speeds.ts'
 import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from './actors/gpu/gpu-protocol.ts'
 import { janitorBehaviour } from './actors/janitor/janitor-actor.ts'
@@ -43,6 +45,7 @@ import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
+import { wanTasks } from './wan-tasks.ts'
 
 /** Answers to a cancel wait this much longer than a process is given to end by itself. */
 const afterGraceMs = 10_000
@@ -61,6 +64,9 @@ const serverOptions = {
   connectionsCheckingInterval: 1_000,
 } as const
 const maxConnections = 2_000
+
+/** Assumed of a GPU that nobody has published a figure of: README's "under 9 minutes". */
+const unknownJobSeconds = 540
 
 const loopback = /^(127\.|::1$|::ffff:127\.)/
 
@@ -85,7 +91,11 @@ async function main(): Promise<void> {
   })
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
-  const store = createJobStore(database.db, reserve)
+  const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
+  const store = createJobStore(database.db, {
+    reserve,
+    setting: { task: config.wan.task, gpuModels },
+  })
   const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
@@ -105,6 +115,16 @@ async function main(): Promise<void> {
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
 
   const { data, wan, graceMs, jobTimeoutMs } = config
+  const { frames, steps } = wanTasks[wan.task]
+  const speeds = {
+    kinds: gpuModels,
+    defaults: {
+      usual: { size: '1280x720', frames, steps } as const,
+      seconds: (kind: string | undefined) =>
+        config.defaultJobSeconds ?? publishedSeconds(wan.task, kind) ?? unknownJobSeconds,
+    },
+    bootedAt: Date.now() - uptime() * 1000,
+  }
   const cancelWaitMs = graceMs + afterGraceMs
   const system = startActorSystem()
   const supervisor = startSupervisor(
@@ -126,9 +146,7 @@ async function main(): Promise<void> {
           }),
         { significant: true },
       ),
-      child(system, eta, () =>
-        etaBehaviour({ history: store, queue, defaultSeconds: config.defaultJobSeconds, log }),
-      ),
+      child(system, eta, () => etaBehaviour({ history: store, queue, speeds, log })),
       child(system, conversion, () => {
         const tools = createVideoTools({ data, fit: config.fit720 })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })

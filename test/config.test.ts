@@ -46,7 +46,7 @@ describe('the configuration', () => {
       maxQueue: 10_000,
       maxFrames: 241,
       minFreeBytes: 2048 * 1024 ** 2,
-      defaultJobSeconds: 540,
+      defaultJobSeconds: undefined,
       faultInjection: false,
       quarantineAfter: 3,
       quarantineMs: 60_000,

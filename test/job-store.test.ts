@@ -5,7 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Outcome, StoreOperation } from '../src/actors/ports.ts'
+import type {
+  Checkpoint,
+  Outcome,
+  PastAttempt,
+  StoreOperation,
+  ToldEstimate,
+} from '../src/actors/ports.ts'
 import type { Scope } from '../src/client.ts'
 import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/data-directory.ts'
 import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
@@ -661,10 +667,10 @@ describe('what is remembered of speed', () => {
       ...lasting(4, gpu0, 300, 3),
       ...[submit(5), claim(5), began(5), finish(5, error)],
     ])
-    expect(await store.recent(2)).toEqual([
-      { gpu: gpu1, generationSeconds: 500, conversionSeconds: 5 },
-      { gpu: gpu0, generationSeconds: 200, conversionSeconds: 2 },
-      { gpu: gpu0, generationSeconds: 300, conversionSeconds: 3 },
+    expect((await store.recent(2)).map(lengths)).toEqual([
+      [gpu1, 500, 5],
+      [gpu0, 200, 2],
+      [gpu0, 300, 3],
     ])
     expect(await store.recent(50)).toHaveLength(4)
   })
@@ -672,10 +678,40 @@ describe('what is remembered of speed', () => {
   it('counts of a job that was tried twice only the try that went well', async () => {
     await store.commit([submit(1), claim(1), release(1)])
     await store.commit([claim(1, 2), began(1, 2), generated(1, 2), finish(1, success, 2)])
-    expect(await store.recent(50)).toEqual([
-      { gpu: gpu0, generationSeconds: 120, conversionSeconds: 60 },
-    ])
+    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 120, 60]])
   })
+
+  it('says of what kind the video and the GPU were, and where the time went', async () => {
+    const setting = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]) }
+    const marks = { loading: minute(1), denoising: minute(2) }
+    const trace = { source: 'events', began: marks, peakVramBytes: 1e9 } as const
+    const known = createJobStore(db, { setting })
+    await known.commit([
+      submit(1),
+      claim(1),
+      began(1),
+      { ...generated(1), trace } as StoreOperation,
+    ])
+    await known.commit([finish(1, success)])
+    const { size, frames, steps } = aRequest()
+    expect(await known.recent(50)).toMatchObject([
+      { gpu: gpu0, gpuModel: 'NVIDIA H100', shape: { size, frames, steps }, began: marks },
+    ])
+    expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace })
+  })
+
+  it('is of the same task', async () => {
+    const other = { task: 't2v-A14B', gpuModels: new Map() }
+    await createJobStore(db, { setting: other }).commit(lasting(1, gpu0, 100, 1))
+    await store.commit(lasting(2, gpu0, 200, 1))
+    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
+  })
+
+  const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
+    gpu,
+    (generatedAt - claimedAt) / 1000,
+    (endedAt - generatedAt) / 1000,
+  ]
 
   /** Job `n` at `n` o'clock. */
   function lasting(n: number, gpu: GpuId, generationSeconds: number, conversionSeconds: number) {
@@ -688,6 +724,43 @@ describe('what is remembered of speed', () => {
       finish(n, success, 1, generatedAt + 1000 * conversionSeconds),
     ]
   }
+})
+
+describe('what is remembered of estimates', () => {
+  const told = (n: number, checkpoint: Checkpoint, at: number): ToldEstimate => ({
+    ...{ jobId: jobId(n), checkpoint, at, source: 'history' },
+    ...{ p10: 50, p50: 60, p90: 70, spread: 0.1 },
+  })
+
+  it('is held against when the video was there, of jobs that needed one attempt', async () => {
+    await store.commit([submit(1), claim(1), began(1), generated(1), finish(1, success)])
+    await store.commit([submit(2), claim(2), began(2), finish(2, error)])
+    await store.commit([submit(3), claim(3), release(3)])
+    await store.commit([claim(3, 2), began(3, 2), generated(3, 2), finish(3, success, 2)])
+    const [job] = await store.findMany([jobId(1)], 'everything')
+    const endedAt = job?.state.status === 'success' ? job.state.endedAt : 0
+    await store.record([
+      told(1, 'submit', endedAt - 90_000),
+      told(1, '50', endedAt - 30_000),
+      ...[told(2, 'submit', 1), told(3, 'submit', 1)],
+    ])
+    const outcomes = await store.outcomes(10)
+    expect(outcomes.map(({ checkpoint, actual }) => [checkpoint, actual])).toEqual(
+      expect.arrayContaining([
+        ['submit', 90],
+        ['50', 30],
+      ]),
+    )
+    expect(outcomes).toHaveLength(2)
+    expect(outcomes[0]).toMatchObject({ gpu: gpu0, p10: 50, p50: 60, p90: 70, spread: 0.1 })
+  })
+
+  it('is the first that was told at each checkpoint', async () => {
+    await store.commit([submit(1), claim(1), began(1), generated(1), finish(1, success)])
+    await store.record([told(1, 'submit', 1_000)])
+    await store.record([{ ...told(1, 'submit', 2_000), p50: 99 }])
+    expect((await store.outcomes(10)).map(({ p50 }) => p50)).toEqual([60])
+  })
 })
 
 describe('a database on disk', () => {

@@ -16,7 +16,7 @@ import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../src/client.ts'
 import { RefusalError } from '../src/errors.ts'
-import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
+import { failureCodes, type GpuId, type JobId, type Reading, shapeOf } from '../src/job.ts'
 import {
   aFailure,
   anybody,
@@ -233,6 +233,7 @@ describe('a claim', () => {
       owner: null,
       seq: 1,
       attempts: 1,
+      shape: shapeOf(aRequest()),
       filename: 'fox.mp4',
       requestedFilename: 'fox.mp4',
       phase: 'generating',
@@ -525,7 +526,13 @@ describe('a generation that has completed', () => {
       },
       { do: 'discardWork', jobId: jobId(1) },
       { do: 'logStatus', ...job, status: 'success', gpu: gpu1 },
-      { do: 'tellEta', news: { gpu: gpu1, generationSeconds: 500, conversionSeconds: 3 } },
+      {
+        do: 'tellEta',
+        attempt: {
+          ...{ ...job, attempts: 1, gpu: gpu1, shape: shapeOf(aRequest()) },
+          ...{ claimedAt: midnight, generatedAt: midnight + 500_000, endedAt: midnight + 503_000 },
+        },
+      },
     ])
     expect(queue.running(1)).toBeUndefined()
   })
@@ -825,6 +832,7 @@ describe('a GPU that declines a job', () => {
       seq: 1,
       epoch: 1,
       attempts: 0,
+      shape: shapeOf(aRequest()),
     })
   })
 })

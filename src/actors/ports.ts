@@ -10,7 +10,10 @@ import type {
   JobId,
   JobStatus,
   Reading,
+  Shape,
+  StageBegins,
   Timestamp,
+  Trace,
   VideoFacts,
   VideoRequest,
 } from '../job.ts'
@@ -34,10 +37,10 @@ export type JobOperation = Readonly<
     | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
-    | { op: 'generated'; epoch: Epoch }
-    | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure }
+    | { op: 'generated'; epoch: Epoch; trace?: Trace }
+    | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure; trace?: Trace }
     | { op: 'requestCancel'; epoch: Epoch }
-    | { op: 'finish'; epoch: Epoch; outcome: Outcome }
+    | { op: 'finish'; epoch: Epoch; outcome: Outcome; trace?: Trace }
     | { op: 'forgetVideo' }
     /** Of a job that is over: its attempts stay for the statistics, and nobody sees it again. */
     | { op: 'remove' }
@@ -195,17 +198,50 @@ export type SourceVideo = Readonly<
 
 /** What the past tells about speed. */
 export type AttemptHistory = {
-  /** The latest successful attempts of each GPU, oldest first, at most `perGpu` of each. */
+  /** The latest successful attempts of each GPU at this task, oldest first, at most `perGpu` of each. */
   recent(perGpu: number): Promise<readonly PastAttempt[]>
 }
 
 export type PastAttempt = Readonly<{
   gpu: GpuId
-  /** From claim to the GPU being free. */
-  generationSeconds: number
-  /** From the GPU being free to success. */
-  conversionSeconds: number
+  /** What the GPU was then; its number may belong to another one by now. */
+  gpuModel?: string
+  shape: Shape
+  claimedAt: Timestamp
+  /** When its generation ended and its GPU was free. */
+  generatedAt: Timestamp
+  endedAt: Timestamp
+  began?: StageBegins
 }>
+
+/** What has been told of jobs, to be held against what became of them. */
+export type EstimateLog = {
+  record(estimates: readonly ToldEstimate[]): Promise<void>
+  /** Of the latest jobs that succeeded at their first attempt, the oldest estimate first. */
+  outcomes(limit: number): Promise<readonly EstimateOutcome[]>
+}
+
+/** When an estimate is kept: at the submission, and when its progress gets there. */
+export const checkpoints = ['submit', '25', '50', '75'] as const
+export type Checkpoint = (typeof checkpoints)[number]
+
+export type EtaSource = 'events' | 'log' | 'history' | 'default'
+
+/** Seconds from `at` until the video is there. */
+export type ToldEstimate = Readonly<{
+  jobId: JobId
+  checkpoint: Checkpoint
+  at: Timestamp
+  source: EtaSource
+  /** One in ten videos is there before `p10`, half by `p50`, nine in ten by `p90`. */
+  p10: number
+  p50: number
+  p90: number
+  /** Expected standard deviation of the logarithm, before it was corrected by experience. */
+  spread: number
+}>
+
+export type EstimateOutcome = ToldEstimate & Readonly<{ gpu: GpuId; actual: number }>
 
 /** What is done for the disks besides working on them. */
 export type Housekeeping = {

@@ -43,6 +43,7 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /v1/videos/:id/content': 'client',
   'GET /v1/models': 'client',
   'GET /v1/models/:model': 'client',
+  'GET /eta/accuracy': 'admin',
   'GET /gpus': 'admin',
   'POST /gpus/:id/drain': 'admin',
   'POST /gpus/:id/resume': 'admin',

@@ -13,6 +13,7 @@ import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { renderError, renderRefusal } from './errors.ts'
+import { etaRoutes } from './eta-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
@@ -69,6 +70,7 @@ export function createApp(options: AppOptions) {
   app.route('/', gpuRoutes(options))
   app.route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
   app.route('/', modelRoutes(task))
+  app.route('/', etaRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderError(log))
   app.notFound((c) => {

@@ -50,8 +50,10 @@ export function jobRoutes(options: JobRoutesOptions) {
         const { client } = c.var
         const repetition = repetitionOf(c)
         const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
-        const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
-        const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
+        const { id, status, queue_position, seed, ...rest } = await renderOne(view)
+        const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
+        const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
+        const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
         return c.json(accepted, 202, {
           Location: `/status/${id}`,
           ...quotaHeaders(view.quota),

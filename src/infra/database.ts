@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
+import type { Checkpoint, EtaSource } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import { migrations } from './migrations/index.ts'
 import { sync } from './sync.ts'
@@ -13,6 +14,7 @@ export type Database = {
   attempt: AttemptTable
   gpu: GpuTable
   submission: SubmissionTable
+  estimate: EstimateTable
 }
 
 type JobTable = {
@@ -84,6 +86,23 @@ type AttemptTable = {
   outcome: 'success' | 'error' | 'canceled' | 'released' | null
   /** JSON, a Failure. */
   failure: string | null
+  /** Unknown of attempts made before it was written down. */
+  task: string | null
+  gpu_model: string | null
+  /** JSON, a Trace. */
+  trace: string | null
+}
+
+type EstimateTable = {
+  job_id: JobId
+  checkpoint: Checkpoint
+  at: Timestamp
+  source: EtaSource
+  /** Seconds. */
+  p10: number
+  p50: number
+  p90: number
+  spread: number
 }
 
 /** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */

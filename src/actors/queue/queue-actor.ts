@@ -291,7 +291,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         tell(effect.to, effect.jobs)
         break
       case 'tellEta':
-        tell(eta, { type: 'attemptSucceeded', ...effect.news })
+        tell(eta, { type: 'attemptSucceeded', attempt: effect.attempt })
         break
       case 'showEta':
         showEta()

@@ -11,7 +11,9 @@ import type {
   JobStatus,
   Reading,
   RunningPhase,
+  Shape,
   Timestamp,
+  Trace,
   VideoDraft,
   VideoFacts,
   VideoRequest,
@@ -24,6 +26,7 @@ import type {
   GenerationResult,
   Identity,
   JobFilter,
+  PastAttempt,
   PastSubmission,
   StopReason,
   StoreOperation,
@@ -179,6 +182,7 @@ export type WaitingJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   /** Only when a name was asked for. */
   filename?: string
   /** Where its last attempt failed: another GPU is tried first. */
@@ -191,6 +195,7 @@ export type RunningJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   gpu: GpuId
   filename: string
   /** Only when a name was asked for: it is kept over a retry. */
@@ -203,6 +208,8 @@ export type RunningJob = Readonly<{
   /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
   orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
+  /** Of its generation, once that is over. */
+  trace?: Trace
 }>
 
 export type QueueSettings = Readonly<{
@@ -261,7 +268,14 @@ export type CancelTicket = Readonly<{
 /** What others may see of the queue: it never changes, so it is handed over as it is. */
 export type QueueSnapshot = Pick<
   QueueState,
-  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus' | 'gpuHealth'
+  | 'settings'
+  | 'hasRoom'
+  | 'waiting'
+  | 'seqOf'
+  | 'running'
+  | 'readyGpus'
+  | 'givenUpGpus'
+  | 'gpuHealth'
 >
 
 export type QueueEffect = Readonly<
@@ -284,7 +298,7 @@ export type QueueEffect = Readonly<
   | ({ do: 'removeJob'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
   | { do: 'answerRemove'; to: ActorRef<RemoveAnswer>; answer: RemoveAnswer }
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
-  | { do: 'tellEta'; news: AttemptNews }
+  | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }
   | {
       do: 'logStatus'
@@ -296,8 +310,7 @@ export type QueueEffect = Readonly<
     }
 >
 
-export type AttemptNews = Readonly<{
-  gpu: GpuId
-  generationSeconds: number
-  conversionSeconds: number
-}>
+/** An attempt that led to a video. */
+export type FinishedAttempt = AttemptKey &
+  Readonly<{ attempts: number }> &
+  Omit<PastAttempt, 'gpuModel'>

@@ -1,7 +1,7 @@
 /** Which jobs are taken. */
 import type { Client } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
-import type { Job, Timestamp } from '../../job.ts'
+import { type Job, shapeOf, type Timestamp } from '../../job.ts'
 import { thenAssign } from './claim-rules.ts'
 import { get, set, size } from './ordered-map.ts'
 import type {
@@ -48,6 +48,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     seq,
     epoch: 0,
     attempts: 0,
+    shape: shapeOf(request),
     ...(filename && { filename }),
   }
   const queued = {

@@ -3,6 +3,7 @@ import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import type { Job, JobState, Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
+import { etaJson, isOpen } from '../job-view.ts'
 import { modelOf, videoIdOf } from './schemas.ts'
 
 export type VideoJson = ReturnType<typeof videoJson>
@@ -14,6 +15,8 @@ export function videoJson(
 ) {
   const { id, request, state } = job
   const { prompt, size, frames, steps, seed, image, remixOf } = request
+  const eta = etaJson(isOpen(job) ? estimate : undefined)
+  const { eta_seconds, eta_p10_seconds, eta_p90_seconds } = eta
   const converting = state.status === 'running' && state.phase === 'converting'
   return {
     id: videoIdOf(id),
@@ -31,7 +34,9 @@ export function videoJson(
     error: errorOf(state),
 
     queue_position: position ?? null,
-    eta_seconds: isOpen(job) ? (estimate?.etaSeconds ?? null) : null,
+    eta_seconds,
+    eta_p10_seconds,
+    eta_p90_seconds,
     stage: converting ? ('converting' as const) : (reading?.stage ?? null),
     step: reading?.step ?? null,
     total_steps: steps,
@@ -49,7 +54,7 @@ export function videoJson(
 /** In which a client may come again, by what is known of the end; the client keeps to the first it is told. */
 export function pollAfterMs(job: Job, estimate: Estimate | undefined): number | undefined {
   if (!isOpen(job)) return undefined
-  const share = ((estimate?.etaSeconds ?? 0) * 1_000) / pollsPerVideo
+  const share = ((estimate?.p50 ?? 0) * 1_000) / pollsPerVideo
   return Math.round(Math.min(15_000, Math.max(500, share)))
 }
 
@@ -81,9 +86,6 @@ function errorOf(state: JobState) {
   const { code, message } = state.failure
   return { code, message }
 }
-
-export const isOpen = ({ state: { status } }: Job): boolean =>
-  status === 'queued' || status === 'running'
 
 const seconds = (at: Timestamp): number => Math.floor(at / 1_000)
 

@@ -59,7 +59,8 @@ const goodbyeMs = 1_000
 /** Node's own defaults let a slow client hold a connection for minutes (facts: HTTP abuse). */
 const serverOptions = {
   headersTimeout: 5_000,
-  requestTimeout: 30_000,
+  // An image of 20 MiB has to get through a slow line.
+  requestTimeout: 120_000,
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,
 } as const

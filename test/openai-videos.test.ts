@@ -1,6 +1,6 @@
 /** The Videos API as the stock clients use it, against the real service. */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { VideoJson } from '../src/http/openai/video-view.ts'
@@ -161,6 +161,12 @@ describe.each(generations)('%s', (_name, Generation) => {
       expect(error).toMatchObject({ status: 400, param, code, type: 'invalid_request_error' })
       expect(error.message).toContain(param)
     })
+  })
+
+  it('may write its prompt in lines', async () => {
+    const { id, prompt } = await create(openai, { prompt: ' a fox,\r\n\tred\n[sim:hang-step]' })
+    expect(prompt).toBe('a fox, red [sim:hang-step]')
+    await openai.videos.delete(id)
   })
 
   describe('sees', () => {
@@ -496,6 +502,74 @@ describe.each(generations)('%s', (_name, Generation) => {
     expect((await fox.videos.list()).data).toMatchObject([{ id, status: 'completed' }])
   })
 })
+
+describe('what goes wrong under /v1', () => {
+  const json = { 'Content-Type': 'application/json' }
+  it.each<[string, string, string, RequestInit, number, string]>([
+    ['no such route', 'GET', '/v1/nothing', {}, 404, 'route_not_found'],
+    ['nothing but the version', 'GET', '/v1', {}, 404, 'route_not_found'],
+    ['the wrong method', 'PATCH', '/v1/videos', {}, 405, 'method_not_allowed'],
+    ['no body', 'POST', '/v1/videos', {}, 415, 'unsupported_media_type'],
+    ['a body of text', 'POST', '/v1/videos', { body: 'a fox' }, 415, 'unsupported_media_type'],
+    [
+      'half of JSON',
+      'POST',
+      '/v1/videos',
+      { body: '{"prompt"', headers: json },
+      400,
+      'malformed_body',
+    ],
+    ['no object', 'POST', '/v1/videos', { body: '[]', headers: json }, 400, 'invalid_prompt'],
+    [
+      'nothing at all',
+      'POST',
+      '/v1/videos',
+      { body: 'null', headers: json },
+      400,
+      'invalid_request',
+    ],
+    [
+      'too much of it',
+      'POST',
+      '/v1/videos',
+      { body: huge(), headers: json },
+      413,
+      'body_too_large',
+    ],
+    ['no form', 'POST', '/v1/videos', { body: 'x', headers: form }, 400, 'malformed_body'],
+    ['a wrong order', 'GET', '/v1/videos?order=up', {}, 400, 'invalid_order'],
+    ['an unknown parameter', 'GET', '/v1/videos?colour=red', {}, 400, 'unsupported_parameter'],
+    ['no id', 'GET', '/v1/videos?after=x', {}, 400, 'invalid_after'],
+  ])('is told in the form of OpenAI: %s', async (_what, method, path, init, status, code) => {
+    const response = await service.request(path, { method, ...init })
+    expect(response.status).toBe(status)
+    expect(response.headers.get('Content-Type')).toMatch(/^application\/json/)
+    expect(response.headers.get('X-Request-Id')).toEqual(expect.any(String))
+    const { error } = (await response.json()) as { error: Record<string, unknown> }
+    expect(Object.keys(error).toSorted()).toEqual(['code', 'message', 'param', 'type'])
+    expect(error).toMatchObject({ code, type: 'invalid_request_error' })
+  })
+
+  it('is a bad moment when a part of the service is being restarted', async () => {
+    const own = await startService({ env: { FAULT_INJECTION: '1' } })
+    const seen = new Set<string>()
+    const ask = async () => {
+      writeFileSync(join(own.dataDir, 'crash'), 'queue')
+      own.child.kill('SIGUSR2')
+      const response = await own.request('/v1/videos')
+      const body = (await response.json()) as { error?: { code: string } }
+      seen.add(`${response.status} ${body.error?.code} ${response.headers.get('x-should-retry')}`)
+      return seen.has('503 service_busy true')
+    }
+    await expect.poll(ask, { timeout: 20_000 }).toBe(true)
+    expect([...seen].filter((one) => !/^(200|503) /.test(one))).toEqual([])
+  })
+})
+
+const form = { 'Content-Type': 'multipart/form-data; boundary=b' }
+function huge(): string {
+  return JSON.stringify({ prompt: 'x'.repeat(22 * 1024 * 1024) })
+}
 
 const key = 'k'.repeat(32)
 const otherKey = 'o'.repeat(32)

@@ -45,25 +45,46 @@ const accepted = (largest: number): string =>
 export const isForm = (c: Context): boolean =>
   /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
 
-/** Never more of it than is allowed, whatever length it claims to have, or none. */
 async function readBytes(c: Context, largest: number): Promise<Buffer> {
   const chunks: Buffer[] = []
-  for await (const chunk of limitTo(largest)(c.req.raw.body ?? [])) chunks.push(chunk)
+  for await (const chunk of bodyOf(c, largest)) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
-/** Lets a body pass as long as it is not too large. */
-export const limitTo = (largest: number) =>
-  async function* (body: AsyncIterable<Uint8Array> | Iterable<never>): AsyncGenerator<Buffer> {
-    let bytes = 0
-    for await (const chunk of body) {
+/** How much of large bodies may be on its way in at once: a hundred of them are more than we hold. */
+const mostAtOnce = 256 * 1024 * 1024
+let atOnce = 0
+
+/** Never more of it than is allowed, whatever length it claims to have, or none. */
+export async function* bodyOf(
+  c: Pick<Context, 'req'>,
+  largest: number,
+): AsyncGenerator<Buffer, void, undefined> {
+  const tooLarge = () =>
+    new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+  if (Number(c.req.header('Content-Length') ?? 0) > largest) throw tooLarge()
+  let bytes = 0
+  let counted = 0
+  try {
+    for await (const chunk of c.req.raw.body ?? []) {
       bytes += chunk.length
-      if (bytes > largest) {
-        throw new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+      if (bytes > largest) throw tooLarge()
+      // What fits into any request is always read: nobody is kept out by what others send.
+      const more = Math.max(0, bytes - largestText) - counted
+      if (atOnce + more > mostAtOnce) {
+        throw new RefusalError(
+          'service_busy',
+          'Too much is being sent at once. Try again in a moment.',
+        )
       }
+      counted += more
+      atOnce += more
       yield Buffer.from(chunk)
     }
+  } finally {
+    atOnce -= counted
   }
+}
 
 /** What every client may say, and what OpenAI's say by themselves. */
 export function repetitionOf(c: Context): Repetition {

@@ -5,7 +5,7 @@ import { Busboy, type BusboyHeaders, type BusboyInstance } from '@fastify/busboy
 import type { Context } from 'hono'
 import { DiskFullError, RefusalError } from '../errors.ts'
 import type { UploadedImage } from '../job.ts'
-import { isForm, limitTo, readJson } from './edge.ts'
+import { bodyOf, isForm, readJson } from './edge.ts'
 
 export type Uploads = {
   receive(stream: Readable, field: string): Promise<UploadedImage>
@@ -83,8 +83,6 @@ async function readForm(
     receive,
   }: { imageField: string; receive(stream: Readable): Promise<ReceivedImage> },
 ): Promise<Fields> {
-  const { body } = c.req.raw
-  if (!body) throw malformed('it is empty')
   const fields = new Map<string, unknown>()
   const files: { stream: Readable; stored: Promise<void> }[] = []
   const stop = new AbortController()
@@ -114,7 +112,7 @@ async function readForm(
 
   try {
     const { signal } = stop
-    await pipeline(body, limitTo(largestForm), parser, { signal })
+    await pipeline(bodyOf(c, largestForm), parser, { signal })
     await Promise.all(files.map(({ stored }) => stored))
     signal.throwIfAborted()
   } catch (error) {

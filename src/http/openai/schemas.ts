@@ -36,6 +36,13 @@ const sizeOf = (sizes: readonly VideoSize[]) =>
     v.picklist(sizes, `must be ${sizes.join(' or ')}`),
   )
 
+/** Clients send prompts of several lines; to the model a line break is a space. */
+const PromptOfLines = v.pipe(
+  v.string('must be text'),
+  v.transform((text) => text.replace(/[\r\n\t\u2028\u2029]+/g, ' ')),
+  Prompt,
+)
+
 /** The body of `POST /v1/videos`. */
 export function createVideoSchema(task: WanTask, maxFrames: number) {
   const { frames, steps, fps, sizes } = wanTasks[task]
@@ -43,7 +50,7 @@ export function createVideoSchema(task: WanTask, maxFrames: number) {
   return v.pipe(
     v.strictObject(
       {
-        prompt: Prompt,
+        prompt: PromptOfLines,
         model: v.optional(v.picklist(models, `must be ${modelOf(task)}, or left out`)),
         size: v.optional(sizeOf(sizes)),
         seconds: v.optional(Seconds),
@@ -110,7 +117,7 @@ export const ImageReference = v.strictObject(
   issueMessage,
 )
 
-export const RemixBody = v.strictObject({ prompt: Prompt }, issueMessage)
+export const RemixBody = v.strictObject({ prompt: PromptOfLines }, issueMessage)
 
 const wholeNumberText = (min: number, max: number) =>
   v.pipe(

@@ -57,9 +57,14 @@ export function createWorkFiles(data: Pick<DataDirectory, 'workDir' | 'logsDir'>
     async keepImage(jobId, uploadId) {
       const directory = jobDirectory(data, jobId)
       await mkdir(directory)
-      await rename(uploadOf(data, uploadId), imageOf(data, jobId))
-      await sync(directory)
-      await sync(data.workDir)
+      try {
+        await rename(uploadOf(data, uploadId), imageOf(data, jobId))
+        await sync(directory)
+        await sync(data.workDir)
+      } catch (error) {
+        await discard(jobId)
+        throw error
+      }
     },
   }
 }

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { imageSize } from 'image-size'
+import pLimit from 'p-limit'
 import { DiskFullError, RefusalError } from '../errors.ts'
 import type { ImageType, UploadedImage } from '../job.ts'
 import { type DataDirectory, uploadOf } from './data-directory.ts'
@@ -23,9 +24,13 @@ const headBytes = 512 * 1024
 
 /** A second look, by something that really reads it, takes a moment; what takes longer hangs. */
 const decodeMs = 20_000
+/** A small file can be a picture that fills hundreds of megabytes. */
+const decodesAtOnce = 2
 
 /** Images on their way in: looked at while they come, on disk when they are there. */
 export function createUploads(data: Pick<DataDirectory, 'workDir'>) {
+  const inTurn = pLimit(decodesAtOnce)
+
   return {
     /** Rejects with a refusal that names `field` as soon as it cannot become an image any more. */
     async receive(stream: Readable, field: string): Promise<UploadedImage> {
@@ -39,7 +44,7 @@ export function createUploads(data: Pick<DataDirectory, 'workDir'>) {
           createWriteStream(path, { flags: 'wx', flush: true }),
         )
         const image = inspector.result()
-        await assertReadable(path, image.type, field)
+        await inTurn(() => assertReadable(path, image.type, field))
         return { uploadId, ...image }
       } catch (error) {
         await rm(path, { force: true })

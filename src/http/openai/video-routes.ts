@@ -1,7 +1,7 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { CancelAnswer, JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../../errors.ts'
 import type { JobId, VideoDraft, VideoFacts } from '../../job.ts'
 import type { WanTask } from '../../wan-tasks.ts'
@@ -57,8 +57,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         { uploads, imageField: 'input_reference', largestJson: largestForm },
         async (fields, receive) => {
           const body = await withImage(fields, receive)
-          const draft = parse(createVideo, body, 'unsupported_parameter')
-          return submit(c, draft)
+          return submit(c, parse(createVideo, body, 'unsupported_parameter'))
         },
       ),
     )
@@ -104,16 +103,9 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       const jobId = idOf(c)
       const { scope } = c.var
       const selection = { ids: [jobId] }
-      const { rest, canceling } = await ask(
-        queue,
-        { type: 'cancel', selection, scope },
-        cancelWithinMs,
-      )
+      const answer = await ask(queue, { type: 'cancel', selection, scope }, cancelWithinMs)
       const view = await find(c, jobId)
-      if (rest.length > 0) throw new RefusalError('not_cancelable', 'The video is over already.')
-      if (canceling.length > 0) {
-        throw new RefusalError('job_stopping', 'The video is being cancelled; try again.')
-      }
+      assertCanceled(answer)
       return render(c, view)
     })
 
@@ -179,6 +171,12 @@ function idOf(c: C): JobId {
 
 const noVideo = (id: string): RefusalError =>
   new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
+
+function assertCanceled({ rest, canceling }: CancelAnswer): void {
+  if (rest.length > 0) throw new RefusalError('not_cancelable', 'The video is over already.')
+  if (canceling.length === 0) return
+  throw new RefusalError('job_stopping', 'The video is being cancelled; try again.')
+}
 
 /** The finished video, or why there is none. */
 function videoOf({ job }: JobView): WithFile {

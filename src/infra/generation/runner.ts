@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type {
   AttemptOrder,
   GenerationHandle,
@@ -8,14 +9,14 @@ import type {
   GenerationRunner,
   StopReason,
 } from '../../actors/ports.ts'
-import type { Timestamp } from '../../job.ts'
+import type { Reading, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
-import { attemptDirectory, type DataDirectory, imageOf, logOf, videoOf } from '../data-directory.ts'
+import { attemptDirectory, type DataDirectory, imageOf, logOf } from '../data-directory.ts'
 import { hasNoRoom } from '../free-space.ts'
 import { commandFor, environmentFor, type WanSetup } from './command.ts'
 import { classifyExit } from './failure.ts'
+import { createGenerationReader } from './generation-reader.ts'
 import { followOutput } from './output-follower.ts'
-import { createOutputReader } from './output-reader.ts'
 import {
   connectToShim,
   killShim,
@@ -64,7 +65,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
         mkdirSync(attemptDir, { recursive: true })
         const { jobId, request } = order
         const argv = commandFor(wan, request, {
-          saveFile: videoOf(attemptDir),
+          attemptDir,
           ...(request.image && { image: imageOf(data, jobId) }),
         })
         const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
@@ -94,14 +95,12 @@ function observe(
   const { jobId, epoch, request } = order
   const attemptDir = attemptDirectory(data, order)
   const fields = { jobId, epoch }
-  const reader = createOutputReader({ totalSteps: request.steps })
   let output: ReturnType<typeof followOutput> | undefined
   let connection: ShimConnection | undefined
   let stopOrder: { reason: StopReason; graceMs: number } | undefined
   let ending = false
   let over = false
   let isStarted = false
-  let told: unknown
   let fullAt = Number.NEGATIVE_INFINITY
 
   const handle: GenerationHandle = {
@@ -189,6 +188,8 @@ function observe(
     if (isStarted || over) return
     isStarted = true
     observer.started(at)
+    const reader = createGenerationReader({ totalSteps: request.steps, startedAt: at })
+    let told: Reading | undefined
     output = followOutput({
       attemptDir,
       logPath: logOf(data, jobId),
@@ -196,9 +197,10 @@ function observe(
       reader,
       onRead() {
         noteRoom()
-        if (over || reader.reading === told || !reader.reading) return
-        told = reader.reading
-        observer.reported(reader.reading)
+        const { reading } = reader
+        if (over || !reading || isDeepStrictEqual(reading, told)) return
+        told = reading
+        observer.reported(reading)
       },
       onError: (error) => log.warn({ ...fields, err: error }, 'output could not be followed'),
     })

@@ -87,6 +87,8 @@ export function play(workload: Workload, seed: number): Played {
       request,
       nameTaken: false,
       client,
+      identity: { caller: 'somebody', fingerprint: jobId },
+      repetition: { isRetry: false },
       replyTo: createPlace('nobody'),
     })
     ask(jobId, 'submit')

@@ -233,14 +233,11 @@ it('finds its GPUs with nvidia-smi when nobody names them', async () => {
   chmodSync(join(bin, 'nvidia-smi'), 0o755)
   const env = { GPU_IDS: undefined, PATH: `${bin}:${process.env.PATH}` }
   const service: Service = await startService({ env })
-  await expect
-    .poll(() => service.json('/gpus'))
-    .toMatchObject({
-      gpus: [
-        { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
-        { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
-      ],
-    })
+  const gpus = async () => (await service.json<{ gpus: object[] }>('/gpus')).gpus
+  await expect.poll(gpus).toMatchObject([
+    { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
+    { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
+  ])
 })
 
 it('writes only into its data directories', async () => {
@@ -256,7 +253,7 @@ it('writes only into its data directories', async () => {
   expect(existsSync(join(dataDir, 'l', `${job.id}.log`))).toBe(true)
   expect(existsSync(join(dataDir, 's', 'jobs.db'))).toBe(true)
   const others = readdirSync(dataDir).filter((name) => !['journal', 'l', 'r', 's'].includes(name))
-  const own = ['backups', 'reserve', 'service.lock', 'service.pid', 'work']
+  const own = ['backups', 'previews', 'reserve', 'service.lock', 'service.pid', 'work']
   expect(others.filter((name) => !own.includes(name))).toEqual([])
 })
 

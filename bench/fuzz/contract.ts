@@ -12,7 +12,7 @@ export type Operation = Readonly<{
 
 export type Parameter = Readonly<{
   name: string
-  in: 'path' | 'query'
+  in: 'path' | 'query' | 'header'
   required: boolean
   schema: JsonSchema
 }>
@@ -43,7 +43,7 @@ export type Contract = ReturnType<typeof createContract>
 /** What anything may answer that the document has no route for. */
 const beyondRoutes: Readonly<Record<number, readonly string[]>> = {
   400: ['malformed_request'],
-  401: ['unauthorized'],
+  401: ['unauthorized', 'invalid_api_key'],
   403: ['origin_not_allowed'],
   404: ['route_not_found'],
   405: ['method_not_allowed'],
@@ -99,14 +99,19 @@ export function createContract(document: Document) {
     return schemaFaults(`${pointerOf(steps)}/schema`, JSON.parse(exchange.body))
   }
 
-  function faultsBeyondRoutes({ method, status, contentType, body }: Exchange): string[] {
+  function faultsBeyondRoutes({ method, path, status, contentType, body }: Exchange): string[] {
     const codes = beyondRoutes[status]
     if (!codes) return [`the status ${status} is not in the document`]
     if (method === 'HEAD') return []
-    if (contentType !== 'application/problem+json') return [`${contentType} is no problem+json`]
-    const problem = JSON.parse(body) as { code: string }
-    if (!codes.includes(problem.code)) return [`${problem.code} is not in the document`]
-    return schemaFaults('/components/schemas/Problem', problem)
+    const [type, schema] = /^\/v1(\/|$|\?)/.test(path)
+      ? ['application/json', 'OpenAiError']
+      : ['application/problem+json', 'Problem']
+    // What cannot be read is nobody's.
+    if (contentType !== type && status !== 400) return [`${contentType} is not ${type}`]
+    const answer = JSON.parse(body) as { code?: string; error?: { code: string } }
+    const code = answer.error?.code ?? answer.code ?? ''
+    if (!codes.includes(code)) return [`${code} is not in the document`]
+    return schemaFaults(`/components/schemas/${answer.error ? 'OpenAiError' : schema}`, answer)
   }
 }
 

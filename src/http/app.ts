@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import { requestId } from 'hono/request-id'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
@@ -15,13 +15,17 @@ import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { createDocument } from './document.ts'
 import { documentRoutes } from './document-routes.ts'
+import { renderError, renderRefusal } from './errors.ts'
 import { etaRoutes } from './eta-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
+import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
-import { renderProblem, renderRefusal, unreadable } from './problem.ts'
+import { modelRoutes } from './openai/model-routes.ts'
+import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
+import { unreadable } from './problem.ts'
 import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
@@ -43,23 +47,24 @@ export type AppOptions = Readonly<{
   cancelWithinMs: number
   links: FileLinksOptions
   resultsDir: string
+  previewsDir: string
+  previews: Previews
+  uploads: Uploads
   logPath(jobId: JobId): string
   version: string
   log: Logger
 }>
 
-/** The longest prompt, every character of it escaped, and room for the rest. */
-const largestBody = 256 * 1024
-
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins } = options
+  const { clients, corsOrigins, uploads } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
   const app = new Hono<ClientEnv>()
+  app.use(requestId())
   app.use(securityHeaders())
   app.use(async (c, next) => {
     if (!URL.canParse(c.req.url)) throw unreadable()
@@ -68,15 +73,7 @@ export function createApp(options: AppOptions) {
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
   app.use(refuseOtherPages(corsOrigins))
   app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
-  app.use(
-    bodyLimit({
-      maxSize: largestBody,
-      onError: () => {
-        throw new RefusalError('body_too_large', `The body must be at most ${largestBody} bytes.`)
-      },
-    }),
-  )
-  app.onError(renderProblem(log))
+  app.onError(renderError(log))
   app.notFound((c) => {
     const methods = methodsFor(app.routes, c.req.path)
     if (methods.length === 0) {
@@ -94,9 +91,11 @@ export function createApp(options: AppOptions) {
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
   return app
-    .route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
+    .route('/', jobRoutes({ queue, render, request, uploads, logPath, cancelWithinMs }))
     .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
     .route('/', gpuRoutes(options))
+    .route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
+    .route('/', modelRoutes(task))
     .route('/', etaRoutes(options))
     .route('/', healthRoutes(options))
 }

@@ -68,7 +68,7 @@ export function documentRoutes(describe: () => object) {
         tag: 'service',
         summary: 'This document as a page',
         answers: {
-          200: { means: 'The page', mediaType: 'text/html; charset=utf-8' },
+          200: { means: 'The page', mediaTypes: ['text/html; charset=utf-8'] },
           304: { means: 'It is the one that you have' },
         },
       }),
@@ -89,7 +89,7 @@ export function documentRoutes(describe: () => object) {
         summary: 'A script, style or picture of that page',
         params: v.object({ file: v.string() }),
         answers: {
-          200: { means: 'The file', mediaType: '*/*' },
+          200: { means: 'The file', mediaTypes: ['*/*'] },
           304: { means: 'It is the one that you have' },
         },
         refusals: ['route_not_found'],

@@ -7,6 +7,8 @@ import { type Access, access } from './access.ts'
 import { examples } from './examples.ts'
 import { GpuJson } from './gpu-view.ts'
 import { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from './job-view.ts'
+import { ErrorJson, envelopeStatusOf } from './openai/envelope.ts'
+import { VideoJson } from './openai/video-view.ts'
 import { ProblemJson, problems, quotaHeadersSay } from './problem.ts'
 import { type Answer, descriptionOf, type RouteDescription, type Tag } from './route.ts'
 
@@ -57,7 +59,7 @@ const about = `Queues Wan2.2 video jobs over the GPUs of one machine.
 
 Times are ISO 8601 in UTC; \`null\` is what is not known or does not apply. Answers may get new fields at any time.
 
-Errors are \`application/problem+json\` (RFC 9457), and their \`code\` is stable. Beyond what is listed at each route:
+Errors are \`application/problem+json\` (RFC 9457), under \`/v1\` in OpenAI's form, and their \`code\` is stable. Beyond what is listed at each route:
 an address that cannot be read is \`malformed_request\` (400), what does not exist \`route_not_found\` (404), a method
 that a route does not know \`method_not_allowed\` (405, with \`Allow\`). \`HEAD\` does where \`GET\` does.
 
@@ -68,6 +70,7 @@ const license = { name: 'Apache-2.0', identifier: 'Apache-2.0' }
 const tags: Readonly<Record<Tag, string>> = {
   jobs: 'From a prompt to its video',
   videos: 'What has been made',
+  openai: 'The same for the clients of OpenAI’s Videos API',
   gpus: 'What it is made on: for admins',
   service: 'How the service itself does',
 }
@@ -80,6 +83,8 @@ const named: Readonly<Record<keyof typeof examples, GenericSchema>> = {
   Attempt: AttemptJson,
   Gpu: GpuJson,
   Problem: ProblemJson,
+  OpenAiVideo: VideoJson,
+  OpenAiError: ErrorJson,
 }
 
 const securitySchemes = {
@@ -100,10 +105,21 @@ const security: Readonly<Record<Access, readonly Json[]>> = {
 }
 
 function operationOf(method: string, path: string, description: RouteDescription): Json {
-  const { id, tag, summary, details, params, query, json, example } = description
+  const { id, tag, summary, details, params, query, headers = {}, example } = description
+  const body = description.json ?? description.body
   const who = access[`${method} ${path}`] ?? 'admin'
   const text = [details, who === 'admin' ? 'For admins.' : undefined].filter(Boolean).join('\n\n')
-  const parameters = [...parametersOf('path', params), ...parametersOf('query', query)]
+  const parameters = [
+    ...parametersOf('path', params),
+    ...parametersOf('query', query),
+    ...Object.entries(headers).map(([name, means]) => ({
+      name,
+      in: 'header',
+      required: false,
+      description: means,
+      schema: { type: 'string' },
+    })),
+  ]
   return {
     operationId: id,
     tags: [tag],
@@ -111,8 +127,8 @@ function operationOf(method: string, path: string, description: RouteDescription
     ...(text && { description: text }),
     security: security[who],
     ...(parameters.length > 0 && { parameters }),
-    ...(json && { requestBody: requestBodyOf(json, example) }),
-    responses: responsesOf(method, description.answers, refusalsOf(method, who, description)),
+    ...(body && { requestBody: requestBodyOf(body, { example, form: description.form }) }),
+    responses: responsesOf(method, description, refusalsOf(method, who, description)),
   }
 }
 
@@ -158,26 +174,46 @@ function withMeantDefault(schema: JsonSchema): JsonSchema {
   return { ...schema, default: JSON.parse(given) as JsonSchema['default'] }
 }
 
-function requestBodyOf(json: GenericSchema, example: object | undefined): Json {
-  const { default: _, ...schema } = schemaOf(json)
-  const required = 'type' in json && json.type !== 'optional'
-  return { required, content: { 'application/json': { schema, ...(example && { example }) } } }
+function requestBodyOf(
+  body: GenericSchema,
+  { example, form }: { example: object | undefined; form: boolean | undefined },
+): Json {
+  const { default: _, ...schema } = schemaOf(body)
+  const required = 'type' in body && body.type !== 'optional'
+  const all = Object.entries(schema.properties ?? {})
+  const texts = all.filter(([, property]) => !isFile(property as JsonSchema))
+  return {
+    required,
+    content: {
+      'application/json': {
+        schema: { ...schema, properties: Object.fromEntries(texts) },
+        ...(example && { example }),
+      },
+      ...(form && { 'multipart/form-data': { schema } }),
+    },
+  }
 }
+
+/** JSON can hold none. */
+const isFile = ({ contentMediaType }: JsonSchema): boolean => contentMediaType !== undefined
 
 /** By status; what a service says that is not ready may also be a problem. */
 function responsesOf(
   method: string,
-  answers: RouteDescription['answers'],
+  { answers, tag }: RouteDescription,
   refusals: readonly RefusalCode[],
 ): Json {
-  const problemsByStatus = Map.groupBy(refusals, (code) => problems[code].status)
+  const isOpenAi = tag === 'openai'
+  const statusOf = isOpenAi ? envelopeStatusOf : (code: RefusalCode) => problems[code].status
+  const problemsByStatus = Map.groupBy(refusals, statusOf)
   const statuses = new Set([...Object.keys(answers).map(Number), ...problemsByStatus.keys()])
   const responses = [...statuses].map((status) => {
     const answer = answers[status]
-    const codes = problemsByStatus.get(status as (typeof problems)[RefusalCode]['status']) ?? []
+    const codes = problemsByStatus.get(status as ReturnType<typeof statusOf>) ?? []
     const meanings = codes.map((code) => `\`${code}\`: ${problems[code].title}`)
     const headers = { ...answer?.headers, ...headersOfProblems(codes) }
-    const content = { ...contentOf(answer), ...(codes.length > 0 && problemContent(codes)) }
+    const errors = isOpenAi ? envelopeContent : problemContent(codes)
+    const content = { ...contentOf(answer), ...(codes.length > 0 && errors) }
     return [
       status,
       {
@@ -192,7 +228,7 @@ function responsesOf(
 
 function contentOf(answer: Answer | undefined): Json {
   if (answer?.json) return { 'application/json': { schema: schemaOf(answer.json) } }
-  return answer?.mediaType ? { [answer.mediaType]: {} } : {}
+  return Object.fromEntries((answer?.mediaTypes ?? []).map((type) => [type, {}]))
 }
 
 const problemContent = (codes: readonly RefusalCode[]): Json => ({
@@ -200,6 +236,10 @@ const problemContent = (codes: readonly RefusalCode[]): Json => ({
     schema: { $ref: '#/components/schemas/Problem', properties: { code: { enum: codes } } },
   },
 })
+
+const envelopeContent: Json = {
+  'application/json': { schema: { $ref: '#/components/schemas/OpenAiError' } },
+}
 
 const headersOfProblems = (codes: readonly RefusalCode[]): Record<string, string> => ({
   ...(codes.includes('unauthorized') && { 'WWW-Authenticate': 'Bearer' }),
@@ -221,7 +261,7 @@ const headersJson = (headers: Readonly<Record<string, string>>): Json =>
 function refusalsOf(
   method: string,
   who: Access,
-  { params, query, json, refusals = [] }: RouteDescription,
+  { params, query, json, body = json, unknown, refusals = [] }: RouteDescription,
 ): RefusalCode[] {
   const changes = method !== 'GET' && method !== 'HEAD'
   const all: (RefusalCode | false)[] = [
@@ -230,11 +270,12 @@ function refusalsOf(
     who === 'link' && 'link_invalid',
     who === 'link' && 'link_expired',
     changes && 'origin_not_allowed',
-    changes && 'body_too_large',
     changes && 'disk_full',
-    json !== undefined && 'malformed_body',
-    json !== undefined && 'unsupported_media_type',
-    (params ?? query ?? json) !== undefined && 'invalid_request',
+    body !== undefined && 'body_too_large',
+    body !== undefined && 'malformed_body',
+    body !== undefined && 'unsupported_media_type',
+    (params ?? query ?? body) !== undefined && 'invalid_request',
+    unknown ?? false,
     'service_busy',
     ...refusals,
   ]

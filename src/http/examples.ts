@@ -2,13 +2,15 @@
 import type { InferInput } from 'valibot'
 import type { GpuJson } from './gpu-view.ts'
 import type { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from './job-view.ts'
+import type { ErrorJson } from './openai/envelope.ts'
+import type { VideoJson } from './openai/video-view.ts'
 import type { ProblemJson } from './problem.ts'
 import type { generateSchema } from './schemas.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
 const prompt = 'A red fox walks through fresh snow at sunrise'
 
-export const exampleRequest: InferInput<ReturnType<typeof generateSchema>> = {
+export const exampleRequest: Omit<InferInput<ReturnType<typeof generateSchema>>, 'image'> = {
   prompt,
   size: '1280x720',
   seed: 2213,
@@ -61,7 +63,9 @@ const job: JobJson = {
   frames: 121,
   steps: 50,
   guidance: null,
+  shift: null,
   seed: 2213,
+  image: null,
   owner: 'ada',
   submitted_at: '2026-07-31T12:00:00.000Z',
   started_at: '2026-07-31T12:10:02.114Z',
@@ -111,6 +115,45 @@ const gpu: GpuJson = {
   },
 }
 
+const openAiVideo: VideoJson = {
+  id: `video_${id}`,
+  object: 'video',
+  model: 'wan2.2-ti2v-5b',
+  status: 'in_progress',
+  progress: 38,
+  created_at: 1_785_499_200,
+  completed_at: null,
+  expires_at: null,
+  prompt,
+  size: '1280x720',
+  seconds: '5',
+  remixed_from_video_id: null,
+  error: null,
+  queue_position: null,
+  eta_seconds: 305,
+  eta_p10_seconds: 298,
+  eta_p90_seconds: 316,
+  stage: 'denoising',
+  step: 17,
+  total_steps: 50,
+  attempt: 1,
+  gpu_id: 1,
+  seed: 2213,
+  num_frames: 121,
+  native_size: '1280x704',
+  started_at: 1_785_499_802,
+  cancelled_at: null,
+}
+
+const openAiError: ErrorJson = {
+  error: {
+    message: 'seconds: must be a number of seconds, like "5"',
+    type: 'invalid_request_error',
+    param: 'seconds',
+    code: 'invalid_seconds',
+  },
+}
+
 /** By the names that the document has for their schemas. */
 export const examples = {
   AcceptedJob: accepted,
@@ -119,4 +162,6 @@ export const examples = {
   Attempt: attempt,
   Gpu: gpu,
   Problem: problem,
+  OpenAiVideo: openAiVideo,
+  OpenAiError: openAiError,
 }

@@ -8,18 +8,35 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, orThrow } from './edge.ts'
+import {
+  found,
+  isForm,
+  orThrow,
+  parse,
+  repeatedHeader,
+  repeatedHeaderSays,
+  repetitionOf,
+} from './edge.ts'
 import { exampleRequest } from './examples.ts'
+import { type Uploads, withBody } from './form.ts'
 import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
 import { quotaHeaders, quotaHeadersSay } from './problem.ts'
-import { route } from './route.ts'
-import { DeleteJobsQuery, type generateSchema, IdParam, ListQuery, LookupQuery } from './schemas.ts'
+import { route, submissionHeaders, submissionRefusals } from './route.ts'
+import {
+  DeleteJobsQuery,
+  type generateSchema,
+  IdParam,
+  ListQuery,
+  LookupQuery,
+  withNumbers,
+} from './schemas.ts'
 import { Uuid } from './words.ts'
 
 export type JobRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   render: ReturnType<typeof createJobRenderer>
   request: ReturnType<typeof generateSchema>
+  uploads: Uploads
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
@@ -56,7 +73,8 @@ const ofOneJob = {
 } as const
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
-export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: JobRoutesOptions) {
+export function jobRoutes(options: JobRoutesOptions) {
+  const { queue, render, request, uploads, logPath, cancelWithinMs } = options
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -74,26 +92,35 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
         tag: 'jobs',
         summary: 'Submit a prompt',
         details: 'What is answered for is on disk, and becomes a video or an error.',
-        json: request,
+        headers: submissionHeaders,
+        body: request,
+        form: true,
         example: exampleRequest,
         answers: {
           202: {
             means: 'Taken',
             json: AcceptedJson,
-            headers: { Location: 'its status', ...quotaHeadersSay },
+            headers: { Location: 'its status', ...quotaHeadersSay, ...repeatedHeaderSays },
           },
         },
-        refusals: ['filename_taken', 'rate_limited', 'queue_full', 'shutting_down', 'disk_full'],
+        refusals: [...submissionRefusals, 'filename_taken', 'idempotency_key_reuse'],
       }),
-      async (c) => {
-        const draft = c.req.valid('json')
-        const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
-        const { id, status, queue_position, seed, ...rest } = await renderOne(view)
-        const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
-        const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
-        const taken: AcceptedJson = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-        return c.json(taken, 202, { Location: `/status/${id}`, ...quotaHeaders(view.quota) })
-      },
+      (c) =>
+        withBody(c, { uploads, imageField: 'image' }, async (fields) => {
+          const draft = parse(request, isForm(c) ? withNumbers(fields) : fields)
+          const { client } = c.var
+          const repetition = repetitionOf(c)
+          const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+          const { id, status, queue_position, seed, ...rest } = await renderOne(view)
+          const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
+          const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
+          const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
+          return c.json(accepted satisfies AcceptedJson, 202, {
+            Location: `/status/${id}`,
+            ...quotaHeaders(view.quota),
+            ...repeatedHeader(view),
+          })
+        }),
     )
 
     .get(
@@ -198,7 +225,7 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
         id: 'getLog',
         summary: 'What generate.py said',
         details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
-        answers: { 200: { means: 'The log', mediaType: 'text/plain; charset=utf-8' } },
+        answers: { 200: { means: 'The log', mediaTypes: ['text/plain; charset=utf-8'] } },
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')

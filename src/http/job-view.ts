@@ -6,6 +6,7 @@ import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import {
   type Attempt,
   failureCodes,
+  imageTypes,
   type Job,
   type JobId,
   jobStatuses,
@@ -76,7 +77,9 @@ export const JobJson = v.object({
   frames: Count,
   steps: Count,
   guidance: v.nullable(v.number()),
+  shift: v.nullable(v.number()),
   seed: Count,
+  image: v.nullable(v.object({ type: v.picklist(imageTypes), width: Count, height: Count })),
   owner: v.nullable(v.pipe(v.string(), v.description('the client whose job it is'))),
   submitted_at: Time,
   started_at: v.nullable(Time),
@@ -132,7 +135,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
 
     job({ job, position, reading }: JobView, estimate: Estimate | undefined): JobJson {
       const { id, request, state } = job
-      const { prompt, size, frames, steps, guidance, seed, filename: asked } = request
+      const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
       const converting = state.status === 'running' && state.phase === 'converting'
       return {
         id,
@@ -157,7 +160,9 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         frames,
         steps,
         guidance: guidance ?? null,
+        shift: shift ?? null,
         seed,
+        image: image ? { type: image.type, width: image.width, height: image.height } : null,
         owner: job.owner,
         submitted_at: isoTime(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
@@ -181,12 +186,13 @@ export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
 
-const isOpen = ({ state: { status } }: Job): boolean => status === 'queued' || status === 'running'
+export const isOpen = ({ state: { status } }: Job): boolean =>
+  status === 'queued' || status === 'running'
 
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))
 
-const etaJson = (estimate: Estimate | undefined) => ({
+export const etaJson = (estimate: Estimate | undefined) => ({
   eta_seconds: estimate ? seconds(estimate.p50) : null,
   eta_p10_seconds: estimate ? seconds(estimate.p10) : null,
   eta_p90_seconds: estimate ? seconds(estimate.p90) : null,

@@ -4,9 +4,15 @@ import * as v from 'valibot'
 import type { RefusalCode } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
 import { parse, readJson, readJsonIfAny } from './edge.ts'
+import type { ReceivedImage } from './form.ts'
 
 /** What a route takes and what it answers: for those who call it, and for the document. */
-export type RouteDescription<Params = Schema, Query = Schema, Json = Schema> = Readonly<{
+export type RouteDescription<
+  Params = Schema,
+  Query = Schema,
+  Json = Schema,
+  Body = Schema,
+> = Readonly<{
   /** Its name in the document, and in clients that are made from it: a verb and a noun. */
   id: string
   tag: Tag
@@ -17,6 +23,14 @@ export type RouteDescription<Params = Schema, Query = Schema, Json = Schema> = R
   query?: Query
   /** The body. One that is optional may be left out. */
   json?: Json
+  /** In the place of `json` a body that the handler reads itself, since it may bring a file. */
+  body?: Body
+  /** Whether `body` may also come as a form. */
+  form?: boolean
+  /** What a header of the request says, by its name. */
+  headers?: Readonly<Record<string, string>>
+  /** How a field or parameter is refused that the schemas do not have. */
+  unknown?: RefusalCode
   /** Of a body. */
   example?: object
   answers: Readonly<Record<number, Answer>>
@@ -24,18 +38,30 @@ export type RouteDescription<Params = Schema, Query = Schema, Json = Schema> = R
   refusals?: readonly RefusalCode[]
 }>
 
-export type Tag = 'jobs' | 'videos' | 'gpus' | 'service'
+export type Tag = 'jobs' | 'videos' | 'openai' | 'gpus' | 'service'
 
 export type Answer = Readonly<{
   /** What it means. */
   means: string
   /** Of a body of JSON. */
   json?: Schema
-  /** Of any other body. */
-  mediaType?: string
+  /** Of any other body: the types it may have. */
+  mediaTypes?: readonly string[]
   /** What a header says, by its name. */
   headers?: Readonly<Record<string, string>>
 }>
+
+/** Why a job may not be taken, whatever it is. */
+export const submissionRefusals = [
+  'rate_limited',
+  'queue_full',
+  'shutting_down',
+  'disk_full',
+] as const satisfies readonly RefusalCode[]
+
+export const submissionHeaders = {
+  'Idempotency-Key': 'the same for each try at one submission: it is taken once',
+}
 
 type Schema = v.GenericSchema
 type None = undefined
@@ -60,6 +86,14 @@ type Targets<
   Side extends 'in' | 'out',
 > = Target<'param', Params, Side> & Target<'query', Query, Side> & Target<'json', Json, Side>
 
+/** A file does not fit into JSON, in which typed clients send. */
+type UnreadBody<Body extends Schema | None> = [Body] extends [Schema]
+  ? { json: WithoutFiles<v.InferInput<Body>> }
+  : EmptyObject
+type WithoutFiles<Fields> = {
+  [Name in keyof Fields as ReceivedImage extends Fields[Name] ? never : Name]: Fields[Name]
+}
+
 const descriptions = new WeakMap<object, RouteDescription>()
 
 /** Stands before a handler: lets through what is as described, and says so in the document. */
@@ -67,20 +101,24 @@ export function route<
   Params extends Schema | None = None,
   Query extends Schema | None = None,
   Json extends Schema | None = None,
+  Body extends Schema | None = None,
 >(
-  description: RouteDescription<Params, Query, Json>,
+  description: RouteDescription<Params, Query, Json, Body>,
 ): MiddlewareHandler<
   ClientEnv,
   string,
-  { in: Targets<Params, Query, Json, 'in'>; out: Targets<Params, Query, Json, 'out'> }
+  {
+    in: Targets<Params, Query, Json, 'in'> & UnreadBody<Body>
+    out: Targets<Params, Query, Json, 'out'>
+  }
 > {
-  const { params, query, json } = description as RouteDescription
+  const { params, query, json, unknown } = description as RouteDescription
   const readBody = json && v.is(json, undefined) ? readJsonIfAny : readJson
   const check: MiddlewareHandler = async (c, next) => {
     const { req } = c
-    if (params) req.addValidatedData('param', parse(params, req.param()) as object)
-    if (query) req.addValidatedData('query', parse(query, req.query()) as object)
-    if (json) req.addValidatedData('json', parse(json, await readBody(c)) as object)
+    if (params) req.addValidatedData('param', parse(params, req.param(), unknown) as object)
+    if (query) req.addValidatedData('query', parse(query, req.query(), unknown) as object)
+    if (json) req.addValidatedData('json', parse(json, await readBody(c), unknown) as object)
     await next()
   }
   descriptions.set(check, description as RouteDescription)

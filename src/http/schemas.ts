@@ -1,13 +1,14 @@
 /** What requests may hold: one schema gives the type, the parser and the message of refusal. */
 import * as v from 'valibot'
 import { Filename } from '../filename.ts'
-import { GpuId, JobId, jobStatuses, type VideoDraft, videoSizes } from '../job.ts'
+import { GpuId, JobId, jobStatuses, type VideoDraft } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
+import { type Fields, ReceivedImage } from './form.ts'
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
 const longestPrompt = 32_000
 
-const Prompt = v.pipe(
+export const Prompt = v.pipe(
   v.string('must be text'),
   v.description('One line, not beginning with `--`. Wan2.2 reads no more than 512 tokens of it.'),
   v.check((text) => text.isWellFormed(), 'must be valid Unicode (it has a lone surrogate)'),
@@ -21,20 +22,75 @@ const Prompt = v.pipe(
   v.check((text) => !text.startsWith('--'), 'must not begin with "--"'),
 )
 
-const wholeNumber = (min: number, max: number) => {
+export const wholeNumber = (min: number, max: number) => {
   const rule = `must be a whole number from ${min} to ${max}`
   return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))
 }
 
+const upTo30Rule = 'must be a number from 0 to 30'
+export const upTo30 = v.pipe(
+  v.number(upTo30Rule),
+  v.minValue(0, upTo30Rule),
+  v.maxValue(30, upTo30Rule),
+  v.description('Left out: what the task would take.'),
+)
+
+export const frameCount = (maxFrames: number) =>
+  v.pipe(
+    wholeNumber(5, maxFrames),
+    v.description('4n+1, like 81 or 121'),
+    v.check(
+      (count) => count % 4 === 1,
+      'must be 4n+1, like 81 or 121: the model makes no other count',
+    ),
+  )
+
+const Image = v.pipe(
+  v.instance(ReceivedImage, 'must be a file, sent as multipart/form-data'),
+  v.metadata({
+    description: 'JPEG, PNG or WebP; only in a form',
+    contentMediaType: 'application/octet-stream',
+  }),
+)
+
+/** Whether there may be an image, or must be one, is up to the model. */
+export function imageFor(task: WanTask): v.GenericSchema<ReceivedImage | undefined> {
+  switch (wanTasks[task].image) {
+    case 'never':
+      return v.optional(v.custom<ReceivedImage>(() => false, `is not possible: ${task} takes none`))
+    case 'perhaps':
+      return v.optional(Image)
+    case 'always':
+      return Image
+  }
+}
+
+export const issueMessage = (issue: { expected: string | null; received: string }): string =>
+  issue.expected === 'never'
+    ? 'is not a known field'
+    : issue.received === 'undefined'
+      ? 'is required'
+      : 'must be an object'
+
+/** In a form numbers are text. */
+export function withNumbers(form: Fields): Fields {
+  const toNumber = ([name, value]: [string, unknown]) => {
+    const isNumber = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value)
+    return [name, numberFields.includes(name) && isNumber ? Number(value) : value]
+  }
+  return Object.fromEntries(Object.entries(form).map(toNumber))
+}
+
+const numberFields = ['seed', 'steps', 'guidance', 'shift', 'frames']
+
 /** The body of `POST /generate`. What is left out gets the task's own default. */
 export function generateSchema(task: WanTask, maxFrames: number) {
-  const { steps, frames } = wanTasks[task]
-  const guidanceRule = 'must be a number from 0 to 30'
+  const { steps, frames, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
       {
         prompt: Prompt,
-        size: v.picklist(videoSizes, `must be ${videoSizes.join(' or ')}`),
+        size: v.picklist(sizes, `must be ${sizes.join(' or ')}`),
         filename: v.optional(Filename),
         seed: v.optional(
           v.pipe(
@@ -43,39 +99,21 @@ export function generateSchema(task: WanTask, maxFrames: number) {
           ),
         ),
         steps: v.optional(wholeNumber(1, 200), steps),
-        guidance: v.optional(
-          v.pipe(
-            v.number(guidanceRule),
-            v.minValue(0, guidanceRule),
-            v.maxValue(30, guidanceRule),
-            v.description('Left out: what the task would take.'),
-          ),
-        ),
-        frames: v.optional(
-          v.pipe(
-            wholeNumber(5, maxFrames),
-            v.description('4n+1, like 81 or 121'),
-            v.check(
-              (count) => count % 4 === 1,
-              'must be 4n+1, like 81 or 121: the model makes no other count',
-            ),
-          ),
-          frames,
-        ),
+        guidance: v.optional(upTo30),
+        shift: v.optional(upTo30),
+        frames: v.optional(frameCount(maxFrames), frames),
+        image: imageFor(task),
       },
-      (issue) =>
-        issue.expected === 'never'
-          ? 'is not a known field'
-          : issue.received === 'undefined'
-            ? 'is required'
-            : 'must be a JSON object',
+      issueMessage,
     ),
     v.transform(
-      ({ filename, seed, guidance, ...rest }): VideoDraft => ({
+      ({ filename, seed, guidance, shift, image, ...rest }): VideoDraft => ({
         ...rest,
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),
+        ...(shift !== undefined && { shift }),
+        ...(image && { image: image.image }),
       }),
     ),
   )
@@ -84,7 +122,7 @@ export function generateSchema(task: WanTask, maxFrames: number) {
 export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
 
 /** For the document: in an address all is text, and this is what it means. */
-const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
+export const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
   v.metadata<Input, typeof meaning>(meaning)
 
 const atMost = 400

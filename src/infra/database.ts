@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
@@ -7,11 +7,13 @@ import { type Migration, Migrator } from 'kysely/migration'
 import type { Checkpoint, EtaSource } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import { migrations } from './migrations/index.ts'
+import { sync } from './sync.ts'
 
 export type Database = {
   job: JobTable
   attempt: AttemptTable
   gpu: GpuTable
+  submission: SubmissionTable
   estimate: EstimateTable
 }
 
@@ -25,8 +27,13 @@ type JobTable = {
   frames: number
   steps: number
   guidance: number | null
+  shift: number | null
   seed: number
   requested_filename: string | null
+  /** JSON, an InputImage. */
+  image: string | null
+  /** The job whose video this one varies. */
+  remix_of: JobId | null
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null
@@ -48,6 +55,17 @@ type JobTable = {
   /** JSON, VideoFacts. */
   video: string | null
   file_deleted_at: Timestamp | null
+  /** Deleted for whoever asks: only its attempts are of use still. */
+  deleted_at: Timestamp | null
+}
+
+/** Which request each job was taken for, as long as it may be repeated. */
+type SubmissionTable = {
+  job_id: JobId
+  caller: string
+  key: string | null
+  fingerprint: string
+  at: Timestamp
 }
 
 type GpuTable = {
@@ -224,15 +242,6 @@ async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
   } catch (error) {
     await rm(unfinished, { force: true })
     throw error
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

@@ -1,7 +1,13 @@
 /** Reads the events that the launcher writes down beside a generation (`launcher.py` lists them). */
 import * as v from 'valibot'
-import { type GenerationStage, type Reading, stages, type Timestamp } from '../../job.ts'
-import { type Began, beganUpTo, type Pace, timing, withStep } from './pace.ts'
+import {
+  type GenerationStage,
+  type Reading,
+  type StageBegins,
+  stages,
+  type Timestamp,
+} from '../../job.ts'
+import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter } from './records.ts'
 
 export type EventReader = {
@@ -35,7 +41,7 @@ export function createEventReader({
 }): EventReader {
   let alive = false
   let stage: GenerationStage = 'loading'
-  let began: Began = { loading: startedAt }
+  let began: StageBegins = { loading: startedAt }
   let pace: Pace = []
   let peakVramBytes: number | undefined
   let latest = startedAt

@@ -17,10 +17,10 @@
  * last words in a file that is read all over again. What came before those is put in its place by
  * the clocks in the output itself, as far as they agree: the bar's, and the stamps of INFO lines.
  */
-import type { GenerationStage, Reading, Timestamp } from '../../job.ts'
+import type { GenerationStage, Reading, StageBegins, Timestamp } from '../../job.ts'
 import { type BarState, createBarClock } from './bar-clock.ts'
 import { type Evidence, weightOf } from './failure.ts'
-import { type Began, beganUpTo, type Pace, timing, withStep } from './pace.ts'
+import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter, type RecordEnd } from './records.ts'
 
 export type OutputStream = 'stdout' | 'stderr'
@@ -63,7 +63,7 @@ export function createOutputReader({
   let saveError: string | undefined
   let errorLine: string | undefined
   let errorWeight = 0
-  let began: Began = { loading: startedAt }
+  let began: StageBegins = { loading: startedAt }
   let pace: Pace = []
   let latest = startedAt
   let stamped: readonly Readonly<{ stage: GenerationStage; stamp: Timestamp }>[] = []

@@ -1,14 +1,16 @@
 /** When stages began and steps were done, as told by two readers: kept in order and made a pace of. */
-import { type GenerationStage, stages, type Timestamp } from '../../job.ts'
-
-export type Began = Partial<Readonly<Record<GenerationStage, Timestamp>>>
+import { type GenerationStage, type StageBegins, stages, type Timestamp } from '../../job.ts'
 
 /**
  * The begins of the stages up to this one, so that nothing began before what comes before it, nor
  * later than is known to have been.
  */
-export function beganUpTo(stage: GenerationStage, began: Began, latest: Timestamp): Began {
-  const inOrder: { -readonly [stage in keyof Began]: Timestamp } = {}
+export function beganUpTo(
+  stage: GenerationStage,
+  began: StageBegins,
+  latest: Timestamp,
+): StageBegins {
+  const inOrder: { -readonly [stage in keyof StageBegins]: Timestamp } = {}
   let earliest = began.loading ?? 0
   for (const one of stages.slice(0, stages.indexOf(stage) + 1) as GenerationStage[]) {
     const at = began[one]

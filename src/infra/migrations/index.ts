@@ -2,6 +2,7 @@ import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
 import * as createGpu from './002-create-gpu.ts'
 import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
+import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -9,4 +10,5 @@ export const migrations = {
   '002-create-gpu': createGpu,
   '003-trace-attempts-and-keep-estimates': traceAttempts,
   '004-add-owner': addOwner,
+  '005-remember-more-of-submissions': rememberMoreOfSubmissions,
 }

@@ -22,6 +22,10 @@ describe('a service that is abused', () => {
     ['a number for a Host', 'GET /health HTTP/1.1\r\nHost: 999999999999\r\n\r\n'],
     ['a Host with a space', 'GET /health HTTP/1.1\r\nHost: a b\r\n\r\n'],
     ['a Host of Latin-1', 'GET /health HTTP/1.1\r\nHost: \xe4\r\n\r\n'],
+    [
+      'a Host that goes on as a path',
+      'GET /health HTTP/1.1\r\nHost: w*\xf5#~\xfa\xc7\xc3)y\r\n\r\n',
+    ],
     ['another Host within', 'GET /health HTTP/1.1\r\nHost: a@b/c\r\n\r\n'],
     ['a backslash in the path', 'GET /jobs\\..\\x HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['an address of nowhere', 'GET http://[::x/ HTTP/1.1\r\nHost: x\r\n\r\n'],

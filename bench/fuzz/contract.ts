@@ -80,13 +80,14 @@ export function createContract(document: Document) {
     const { method, status } = exchange
     // As the service sees it, with `..` and `%2e` taken out.
     const path = URL.parse(`http://x${exchange.path}`)?.pathname ?? exchange.path
-    const route = byGenerality.find(({ pattern }) => pattern.test(path))
-    const name = [method, method === 'HEAD' ? 'GET' : method]
-      .map((word) => word.toLowerCase())
-      .find((word) => route?.operations[word])
-    const response = name && route?.operations[name]?.responses[status]
+    const names = [method, ...(method === 'HEAD' ? ['GET'] : [])].map((word) => word.toLowerCase())
+    const [found] = byGenerality.flatMap(({ template, pattern, operations }) => {
+      const name = pattern.test(path) && names.find((word) => operations[word])
+      return name ? [{ template, name, operation: operations[name] }] : []
+    })
+    const response = found?.operation?.responses[status]
     const isUnreadable = status === 400 && exchange.body.includes('"code":"malformed_request"')
-    if (!route || !name || !response || isUnreadable) return faultsBeyondRoutes(exchange)
+    if (!found || !response || isUnreadable) return faultsBeyondRoutes(exchange)
     if (method === 'HEAD') return exchange.body === '' ? [] : ['there is a body']
 
     const content = response.content ?? {}
@@ -95,7 +96,15 @@ export function createContract(document: Document) {
     const media = Object.keys(content).find((one) => one === '*/*' || one.split(';', 1)[0] === type)
     if (media === undefined) return [`${type} is not among ${Object.keys(content)}`]
     if (!content[media]?.schema) return []
-    const steps = ['paths', route.template, name, 'responses', String(status), 'content', media]
+    const steps = [
+      'paths',
+      found.template,
+      found.name,
+      'responses',
+      String(status),
+      'content',
+      media,
+    ]
     return schemaFaults(`${pointerOf(steps)}/schema`, JSON.parse(exchange.body))
   }
 
@@ -103,15 +112,15 @@ export function createContract(document: Document) {
     const codes = beyondRoutes[status]
     if (!codes) return [`the status ${status} is not in the document`]
     if (method === 'HEAD') return []
-    const [type, schema] = /^\/v1(\/|$|\?)/.test(path)
-      ? ['application/json', 'OpenAiError']
-      : ['application/problem+json', 'Problem']
-    // What cannot be read is nobody's.
-    if (contentType !== type && status !== 400) return [`${contentType} is not ${type}`]
+    // Whose API it was about is not known of what cannot be read.
+    const isOpenAi = /^\/v1(\/|$|\?)/.test(path)
+    const type = isOpenAi && status !== 400 ? 'application/json' : 'application/problem+json'
+    if (contentType !== type && (!isOpenAi || status !== 400))
+      return [`${contentType} is not ${type}`]
     const answer = JSON.parse(body) as { code?: string; error?: { code: string } }
     const code = answer.error?.code ?? answer.code ?? ''
     if (!codes.includes(code)) return [`${code} is not in the document`]
-    return schemaFaults(`/components/schemas/${answer.error ? 'OpenAiError' : schema}`, answer)
+    return schemaFaults(`/components/schemas/${answer.error ? 'OpenAiError' : 'Problem'}`, answer)
   }
 }
 

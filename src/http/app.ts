@@ -67,7 +67,9 @@ export function createApp(options: AppOptions) {
   app.use(requestId())
   app.use(securityHeaders())
   app.use(async (c, next) => {
-    if (!URL.canParse(c.req.url)) throw unreadable()
+    const { url } = c.req
+    // What of a Host is not a name would be taken for the path.
+    if (!URL.canParse(url) || /[/?#@\\]/.test(c.req.header('Host') ?? '')) throw unreadable()
     await next()
   })
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))

@@ -60,15 +60,15 @@ export async function* bodyOf(
   c: Pick<Context, 'req'>,
   largest: number,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const tooLarge = () =>
-    new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
-  if (Number(c.req.header('Content-Length') ?? 0) > largest) throw tooLarge()
   let bytes = 0
   let counted = 0
   try {
     for await (const chunk of c.req.raw.body ?? []) {
       bytes += chunk.length
-      if (bytes > largest) throw tooLarge()
+      // Not by its length before: a client that has much left to send may never read the refusal.
+      if (bytes > largest) {
+        throw new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+      }
       // What fits into any request is always read: nobody is kept out by what others send.
       const more = Math.max(0, bytes - largestText) - counted
       if (atOnce + more > mostAtOnce) {

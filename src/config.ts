@@ -79,6 +79,7 @@ const Env = v.object({
   MAX_CONVERSIONS: v.optional(wholeNumber(1, 1_000), defaultConversions),
   MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
   MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
+  HEARTBEAT_S: v.optional(wholeNumber(1, 300), '15'),
   MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
   DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
@@ -148,6 +149,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     maxConversions: env.MAX_CONVERSIONS,
     maxQueue: env.MAX_QUEUE,
     maxFrames: env.MAX_FRAMES,
+    heartbeatMs: env.HEARTBEAT_S * 1000,
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION === '1',

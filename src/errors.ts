@@ -13,6 +13,7 @@ export type RefusalCode =
   | 'gpu_not_found'
   | 'filename_taken'
   | 'queue_full'
+  | 'too_many_watchers'
   | 'shutting_down'
   | 'service_busy'
   | 'disk_full'

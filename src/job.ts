@@ -162,6 +162,10 @@ export type Job = Readonly<{
   state: JobState
 }>
 
+/** Something may still become of it. */
+export const isOpen = ({ state: { status } }: Job): boolean =>
+  status === 'queued' || status === 'running'
+
 /** One try at a job on one GPU, as it is kept. */
 export type Attempt = Readonly<{
   epoch: Epoch

@@ -9,6 +9,8 @@ import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
 import { etaBehaviour } from './actors/eta/eta-actor.ts'
 import type { EtaMessage } from './actors/eta/eta-protocol.ts'
+import { eventBehaviour } from './actors/event/event-actor.ts'
+import type { EventMessage } from './actors/event/event-protocol.ts'
 import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from './actors/gpu/gpu-protocol.ts'
 import { janitorBehaviour } from './actors/janitor/janitor-actor.ts'
@@ -87,6 +89,7 @@ async function main(): Promise<void> {
 
   const queue = createPlace<QueueMail>('queue')
   const eta = createPlace<EtaMessage>('eta')
+  const events = createPlace<EventMessage>('events')
   const conversion = createPlace<ConversionMessage>('conversion')
   const janitor = createPlace<JanitorMessage>('janitor')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
@@ -109,6 +112,7 @@ async function main(): Promise<void> {
             gpus: places,
             conversion,
             eta,
+            events,
             log,
           }),
         { significant: true },
@@ -116,6 +120,7 @@ async function main(): Promise<void> {
       child(system, eta, () =>
         etaBehaviour({ history: store, queue, defaultSeconds: config.defaultJobSeconds, log }),
       ),
+      child(system, events, () => eventBehaviour({ queue, eta, log })),
       child(system, conversion, () => {
         const tools = createVideoTools({ data, fit: config.fit720 })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
@@ -148,6 +153,7 @@ async function main(): Promise<void> {
   const app = createApp({
     queue,
     eta,
+    events,
     supervisor,
     gpus: owned,
     childOf,
@@ -156,6 +162,7 @@ async function main(): Promise<void> {
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
+    heartbeatMs: config.heartbeatMs,
     baseUrl: config.baseUrl,
     resultsDir: data.resultsDir,
     logPath: (jobId) => logOf(data, jobId),
@@ -185,7 +192,9 @@ async function main(): Promise<void> {
   /** For crash tests: a message that no actor survives, to the one that the file `crash` names. */
   function crashAnActor(): void {
     const name = readFileSync(join(config.dataDir, 'crash'), 'utf8').trim()
-    const victim = [queue, eta, conversion, ...places.values()].find((place) => place.name === name)
+    const victim = [queue, eta, events, conversion, ...places.values()].find(
+      (place) => place.name === name,
+    )
     if (victim) tell(victim as ActorRef<never>, null as never)
   }
 
@@ -195,6 +204,7 @@ async function main(): Promise<void> {
     for (const again of ['SIGTERM', 'SIGINT'] as const) process.once(again, () => process.exit(1))
     // Until this is answered, requests are: only new jobs are refused.
     await ask(queue, { type: 'close', mode: config.shutdown }, longestTimerMs).catch(() => {})
+    tell(events, { type: 'close' })
     const closed = new Promise((resolve) => server.close(resolve))
     // A connection that was busy just now is an idle one in a moment.
     setInterval(() => server.closeIdleConnections(), 50)

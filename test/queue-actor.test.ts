@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { tell } from '../src/actors/actor.ts'
 import type { ConversionMessage } from '../src/actors/conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../src/actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../src/actors/event/event-protocol.ts'
 import type { GpuMessage } from '../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
 import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
@@ -51,6 +52,7 @@ async function aQueueActorWith(
       gpus: new Map([[gpu0, gpu.ref]]),
       conversion: conversion.ref,
       eta: createProbe<EtaMessage>('eta').ref,
+      events: createProbe<EventMessage>('events').ref,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )

@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
@@ -9,6 +10,7 @@ import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
+import { eventRoutes } from './event-routes.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -20,6 +22,7 @@ import { videoRoutes } from './video-routes.ts'
 export type AppOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
+  events: ActorRef<EventMessage>
   supervisor: ActorRef<SupervisorMessage>
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
@@ -28,6 +31,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
+  heartbeatMs: number
   baseUrl: string
   resultsDir: string
   logPath(jobId: JobId): string
@@ -40,7 +44,7 @@ const largestBody = 256 * 1024
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
+  const { queue, eta, events, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
   const render = createJobRenderer(eta, baseUrl)
   const request = generateSchema(task, maxFrames)
 
@@ -53,7 +57,8 @@ export function createApp(options: AppOptions) {
       },
     }),
   )
-  app.route('/', jobRoutes({ queue, render, request, logPath, cancelWithinMs }))
+  app.route('/', jobRoutes({ queue, events, render, request, logPath, cancelWithinMs }))
+  app.route('/', eventRoutes({ queue, events, render, heartbeatMs: options.heartbeatMs }))
   app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
   app.route('/', gpuRoutes(options))
   app.route('/', healthRoutes(options))

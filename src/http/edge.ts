@@ -2,6 +2,7 @@
 import type { Context } from 'hono'
 import * as v from 'valibot'
 import { RefusalError } from '../errors.ts'
+import type { JobId } from '../job.ts'
 
 /** Names the first field that is wrong and every rule that is broken. */
 export function parse<Schema extends v.GenericSchema>(
@@ -42,3 +43,6 @@ export function found<Thing>(thing: Thing | undefined, refusal: () => RefusalErr
   if (thing === undefined) throw refusal()
   return thing
 }
+
+export const noJob = (...ids: JobId[]) =>
+  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

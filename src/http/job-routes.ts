@@ -2,15 +2,25 @@ import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../errors.ts'
 import type { JobId, JobStatus } from '../job.ts'
-import { found, orThrow, parse, readJson } from './edge.ts'
+import { found, noJob, orThrow, parse, readJson } from './edge.ts'
 import type { createJobRenderer } from './job-view.ts'
-import { DeleteJobsQuery, type generateSchema, IdParam, ListQuery, LookupQuery } from './schemas.ts'
+import { tagOf, waitForChange } from './long-poll.ts'
+import {
+  DeleteJobsQuery,
+  type generateSchema,
+  IdParam,
+  ListQuery,
+  LookupQuery,
+  StatusQuery,
+} from './schemas.ts'
 
 export type JobRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
+  events: ActorRef<EventMessage>
   render: ReturnType<typeof createJobRenderer>
   request: ReturnType<typeof generateSchema>
   /** Where a job's log is, whether or not it has been written yet. */
@@ -20,7 +30,14 @@ export type JobRoutesOptions = Readonly<{
 }>
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
-export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: JobRoutesOptions) {
+export function jobRoutes({
+  queue,
+  events,
+  render,
+  request,
+  logPath,
+  cancelWithinMs,
+}: JobRoutesOptions) {
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -41,8 +58,17 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
 
     .get('/status/:id', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      const view = found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
-      return c.json(await renderOne(view))
+      const { wait } = parse(StatusQuery, c.req.query())
+      const find = async () => found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      const view = await find()
+      const known = c.req.header('If-None-Match')
+      const { signal } = c.req.raw
+      const wanted = { tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
+      const changed = await waitForChange(events, view, wanted)
+      const headers = { ETag: tagOf(changed ?? view), 'Cache-Control': 'no-store' }
+      if (!changed && known) return c.body(null, 304, headers)
+      const latest = changed ?? (wait > 0 ? await find() : view)
+      return c.json(await renderOne(latest), 200, headers)
     })
 
     .get('/jobs', async (c) => {
@@ -121,9 +147,6 @@ export function jobRoutes({ queue, render, request, logPath, cancelWithinMs }: J
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
   status === 'queued' || status === 'running'
-
-const noJob = (...ids: JobId[]) =>
-  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })
 
 async function openIfThere(path: string): Promise<ReadableStream | string> {
   const stream = createReadStream(path)

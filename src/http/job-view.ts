@@ -2,7 +2,7 @@
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
-import type { Attempt, Job, JobId, Timestamp } from '../job.ts'
+import { type Attempt, isOpen, type Job, type JobId, type Timestamp } from '../job.ts'
 
 export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
 
@@ -71,8 +71,6 @@ export const hasFile = (job: Job): job is WithFile =>
 
 export const fileUrl = (baseUrl: string, filename: string): string =>
   `${baseUrl}/files/${encodeURIComponent(filename)}`
-
-const isOpen = ({ state: { status } }: Job): boolean => status === 'queued' || status === 'running'
 
 const attemptJson = ({ number, epoch, gpu, outcome, failure, ...times }: Attempt) => ({
   attempt: number,

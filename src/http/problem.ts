@@ -20,6 +20,7 @@ const problems = {
   gpu_not_found: { status: 404, title: 'There is no such GPU' },
   filename_taken: { status: 409, title: 'The file name is taken' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
+  too_many_watchers: { status: 503, title: 'No more connections can wait for events' },
   shutting_down: { status: 503, title: 'The service is stopping' },
   service_busy: { status: 503, title: 'A part of the service cannot answer just now' },
   disk_full: { status: 507, title: 'The disk is full' },

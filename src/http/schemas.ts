@@ -138,6 +138,24 @@ export const DeleteVideosQuery = v.pipe(
   ),
 )
 
+/** Well under the idle time after which a proxy gives up on a silent connection. */
+const longestWait = 'must be a whole number of seconds from 0 to 60'
+
+export const StatusQuery = v.strictObject(
+  {
+    wait: v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^\d{1,9}$/, longestWait),
+        v.toNumber(),
+        v.maxValue(60, longestWait),
+      ),
+      '0',
+    ),
+  },
+  unknownParameter,
+)
+
 export const ListQuery = v.strictObject(
   {
     status: v.optional(Statuses),

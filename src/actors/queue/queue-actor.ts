@@ -4,8 +4,10 @@ import type { Logger } from '../../log.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
+import type { EventMessage } from '../event/event-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
+import { changesBetween } from './changes.ts'
 import { size } from './ordered-map.ts'
 import type {
   DeletedVideo,
@@ -29,6 +31,7 @@ export type QueueActorOptions = Readonly<{
   gpus: ReadonlyMap<GpuId, ActorRef<GpuMessage>>
   conversion: ActorRef<ConversionMessage>
   eta: ActorRef<EtaMessage>
+  events: ActorRef<EventMessage>
   log: Logger
 }>
 
@@ -62,7 +65,7 @@ const retryMs = 1_000
  * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
  */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
-  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, log } = options
+  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, events, log } = options
   /** On disk, and what others may see. */
   let committed: QueueState | undefined
   let inFlight: Batch | undefined
@@ -119,6 +122,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const kept = early
     early = []
     for (const message of kept) tell(self, message)
+    tell(events, { type: 'queueRestored' })
     showEta()
   }
 
@@ -158,9 +162,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   function release(self: ActorRef<QueueMail>): void {
     const done = inFlight
     inFlight = undefined
-    if (!done) return
+    if (!done || !committed) return
+    const changes = changesBetween(committed, done.state, done.operations)
     committed = done.state
     showEta()
+    if (changes.size > 0) tell(events, { type: 'jobsChanged', changes })
     for (const effect of done.effects) perform(effect, self)
   }
 
@@ -341,6 +347,14 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
           .find(question.jobId)
           .then((job) => tell(question.replyTo, job && view(job, state)), failed)
         break
+      case 'findMany':
+        void store.findMany(question.jobIds).then((jobs) => {
+          tell(
+            question.replyTo,
+            jobs.map((job) => view(job, state)),
+          )
+        }, failed)
+        break
       case 'describe':
         void Promise.all([store.find(question.jobId), store.attempts(question.jobId)]).then(
           ([job, attempts]) => tell(question.replyTo, job && { ...view(job, state), attempts }),
@@ -395,6 +409,7 @@ function view(job: Job, state: QueueState): JobView {
 
 const questions: Record<QueueQuestion['type'], true> = {
   find: true,
+  findMany: true,
   describe: true,
   list: true,
   lookup: true,

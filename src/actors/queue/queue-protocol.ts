@@ -73,6 +73,7 @@ export type QueueNews = Readonly<
 /** Questions: answered from the record and the present state, which they never change. */
 export type QueueQuestion = Readonly<
   | ({ type: 'find'; jobId: JobId } & Asks<JobView | undefined>)
+  | ({ type: 'findMany'; jobIds: readonly JobId[] } & Asks<readonly JobView[]>)
   | ({ type: 'describe'; jobId: JobId } & Asks<JobDetail | undefined>)
   | ({ type: 'list'; filter: JobFilter } & Asks<JobViewPage>)
   | ({ type: 'lookup'; prompt: string; limit: number } & Asks<readonly JobView[]>)
@@ -251,6 +252,9 @@ export type QueueEffect = Readonly<
       failure?: Failure
     }
 >
+
+/** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */
+export type JobChange = 'status' | 'stage' | 'step'
 
 export type AttemptNews = Readonly<{
   gpu: GpuId

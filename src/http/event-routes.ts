@@ -1,0 +1,135 @@
+import type { HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { type ActorRef, ask, tell } from '../actors/actor.ts'
+import type { EventMessage, LiveEvent, Opening, Sight } from '../actors/event/event-protocol.ts'
+import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { isOpen, type JobId } from '../job.ts'
+import { found, noJob, orThrow, parse } from './edge.ts'
+import {
+  createReader,
+  eventStreamHeaders,
+  type Frame,
+  frameText,
+  retryHint,
+  streamOf,
+} from './event-stream.ts'
+import type { createJobRenderer } from './job-view.ts'
+import { IdParam } from './schemas.ts'
+
+export type EventRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  events: ActorRef<EventMessage>
+  render: ReturnType<typeof createJobRenderer>
+  /** Between signs of life, which keep proxies from giving up on a silent connection. */
+  heartbeatMs: number
+}>
+
+/** The id of a job's last event: whoever comes back with it is told not to come again. */
+const lastId = 'over'
+
+/** What happens, as it happens. */
+export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesOptions) {
+  const json = createEventText(render)
+
+  return new Hono<{ Bindings: HttpBindings }>()
+    .get('/events', (c) => {
+      const sent = (event: LiveEvent): Frame => ({
+        event: event.type,
+        ...('id' in event && { id: event.id }),
+        data: json(event),
+      })
+      const snapshot = ({ id, sights, hasMore }: Snapshot): Frame => ({
+        event: 'snapshot',
+        id,
+        data: `{"jobs":[${sights.map(json).join(',')}],"has_more":${hasMore}}`,
+      })
+      return follow(c, undefined, { snapshot, sent, isLast: () => false })
+    })
+
+    .get('/jobs/:id/events', async (c) => {
+      const jobId = parse(IdParam, c.req.param('id'))
+      const view = found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      if (c.req.header('Last-Event-ID') === lastId) return c.body(null, 204)
+      if (!isOpen(view.job)) {
+        const frame = { event: 'snapshot', id: lastId, data: json({ view }) }
+        return c.body(retryHint + frameText(frame), 200, eventStreamHeaders)
+      }
+      const sent = (event: LiveEvent): Frame => ({
+        event: event.type,
+        ...('id' in event && { id: isOpen(event.view.job) ? event.id : lastId }),
+        data: json(event),
+      })
+      const snapshot = ({ id, sights: [sight] }: Snapshot): Frame => {
+        const shown = sight ?? { view }
+        return { event: 'snapshot', id: isOpen(shown.view.job) ? id : lastId, data: json(shown) }
+      }
+      return follow(c, jobId, { snapshot, sent, isLast: ({ id }) => id === lastId })
+    })
+
+  /** Begins with what was missed, or with how things are, and goes on until the last event. */
+  async function follow(
+    c: Context<{ Bindings: HttpBindings }>,
+    jobId: JobId | undefined,
+    { snapshot, sent, isLast }: Wording,
+  ): Promise<Response> {
+    const reader = createReader({
+      heartbeatMs,
+      letGo: () => c.env.outgoing.destroy(),
+      onClosed: () => tell(events, { type: 'unwatch', watcher: reader.watcher }),
+    })
+    c.req.raw.signal.addEventListener('abort', reader.close)
+    const after = c.req.header('Last-Event-ID')
+    const opening = await ask(events, {
+      type: 'watch',
+      watcher: reader.watcher,
+      ...(jobId && { jobId }),
+      ...(after && { after }),
+    }).then(orThrow, (error: unknown) => {
+      reader.close()
+      throw error
+    })
+    return c.body(streamOf(frames()), 200, eventStreamHeaders)
+
+    async function* frames(): AsyncGenerator<string> {
+      try {
+        yield retryHint
+        for (const frame of first()) {
+          yield frameText(frame)
+          if (isLast(frame)) return
+        }
+        for await (const item of reader.waiting) {
+          const frame = typeof item === 'string' ? undefined : sent(item)
+          yield frame ? frameText(frame) : (item as string)
+          if (frame && isLast(frame)) return
+        }
+      } finally {
+        reader.close()
+      }
+    }
+
+    function first(): Iterable<Frame> {
+      return opening.how === 'resumed' ? opening.missed.map(sent) : [snapshot(opening)]
+    }
+  }
+}
+
+type Snapshot = Extract<Opening, { how: 'snapshot' }>
+
+type Wording = Readonly<{
+  snapshot(opening: Snapshot): Frame
+  sent(event: LiveEvent): Frame
+  /** Nothing can come after it. */
+  isLast(frame: Frame): boolean
+}>
+
+/** However many read it, an event is rendered once. */
+function createEventText(render: EventRoutesOptions['render']) {
+  const texts = new WeakMap<Sight, string>()
+  return (sight: Sight): string => {
+    const known = texts.get(sight)
+    if (known !== undefined) return known
+    const text = JSON.stringify(render.job(sight.view, sight.estimate))
+    texts.set(sight, text)
+    return text
+  }
+}

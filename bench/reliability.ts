@@ -60,7 +60,7 @@ async function fill(path: string, waiting: number, running: number): Promise<voi
   const operations: StoreOperation[] = []
   for (let seq = 1; seq <= waiting + running; seq++) {
     const jobId = crypto.randomUUID() as JobId
-    operations.push({ op: 'submit', jobId, at: seq, seq, request })
+    operations.push({ op: 'submit', jobId, at: seq, seq, request, owner: null, address: null })
     if (seq > running) continue
     const gpu = (seq - 1) as GpuId
     operations.push({

@@ -1,7 +1,9 @@
 /** Configuration: one value, read once, by main. `docs/configuration.md` says the same in words. */
+import { createHash } from 'node:crypto'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
+import type { TokenHolder } from './client.ts'
 import { wanTaskNames } from './wan-tasks.ts'
 
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
@@ -39,6 +41,55 @@ const url = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 )
 
+const shortestToken = 16
+
+/** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
+const tokenHolders = v.pipe(
+  commaSeparated,
+  v.rawTransform(({ dataset, addIssue, NEVER }): TokenHolder[] => {
+    const entries = dataset.value.map((entry) => entry.split(':'))
+    const faults = entries.flatMap((entry, index) =>
+      tokenFaults(entry, entries.slice(0, index)).map((fault) => `entry ${index + 1} ${fault}`),
+    )
+    for (const message of faults) addIssue({ message })
+    return faults.length > 0 ? NEVER : entries.map(toTokenHolder)
+  }),
+)
+
+function tokenFaults(
+  [name = '', token = '', role, ...rest]: readonly string[],
+  earlier: readonly (readonly string[])[],
+): string[] {
+  const rules: [kept: boolean, fault: string][] = [
+    [token !== '' && rest.length === 0, 'must be name:token or name:token:admin'],
+    [
+      /^[A-Za-z][\w.-]{0,63}$/.test(name),
+      'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter',
+    ],
+    [
+      token === '' || token.length >= shortestToken,
+      `must have a token of at least ${shortestToken} characters`,
+    ],
+    [
+      token === '' || /^[\w.~+/-]+=*$/.test(token),
+      'must have a token of letters, digits and . _ ~ + / - only',
+    ],
+    [role === undefined || role === 'admin', 'may end in :admin and in nothing else'],
+    [!earlier.some(([other]) => other === name), 'has the name of an entry before it'],
+    [
+      token === '' || !earlier.some(([, other]) => other === token),
+      'has the token of an entry before it',
+    ],
+  ]
+  return rules.flatMap(([kept, fault]) => (kept ? [] : [fault]))
+}
+
+const toTokenHolder = ([name = '', token = '', role]: readonly string[]): TokenHolder => ({
+  name,
+  isAdmin: role === 'admin',
+  tokenDigest: createHash('sha256').update(token).digest(),
+})
+
 /** Half the cores for conversions: the other half serves, loads models and encodes text. */
 const defaultConversions = String(Math.max(1, Math.floor(availableParallelism() / 2)))
 
@@ -47,6 +98,8 @@ const Env = v.object({
   /** 0: any free port; the log says which. */
   PORT: v.optional(wholeNumber(0, 65_535), '8080'),
   HOST_BASE_URL: v.optional(url),
+  API_TOKENS: v.optional(tokenHolders),
+  FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
   LOGS_DIR: v.optional(path),
@@ -91,7 +144,7 @@ const Env = v.object({
 })
 
 /** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
-const notYet = ['API_TOKENS', 'JOBS_PER_HOUR', 'RETENTION_DAYS'] as const
+const notYet = ['JOBS_PER_HOUR', 'RETENTION_DAYS'] as const
 
 export type Config = ReturnType<typeof toConfig>
 
@@ -117,6 +170,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     host: env.HOST,
     port: env.PORT,
     baseUrl: env.HOST_BASE_URL ?? '',
+    clients: env.API_TOKENS ?? [],
+    fileUrlTtlS: env.FILE_URL_TTL_S,
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),
@@ -124,6 +179,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
       stateDb,
     },
+    linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),
     /** On the disk of the database, or it would be of no use to it. */

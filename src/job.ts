@@ -155,6 +155,8 @@ export type Job = Readonly<{
   /** Order of submission, and so of the queue. */
   seq: number
   request: VideoRequest
+  /** The name of the client whose it is; null: nobody was asked for a token. */
+  owner: string | null
   submittedAt: Timestamp
   epoch: Epoch
   /** Attempts that count, the present one included. */

@@ -31,6 +31,7 @@ import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
+import { readLinkKey } from './infra/link-key.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
@@ -65,6 +66,8 @@ await main().catch((error: unknown) => {
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)
+  // What we start inherits the environment, and has no business with these.
+  delete process.env.API_TOKENS
   const log = createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
@@ -82,7 +85,7 @@ async function main(): Promise<void> {
   await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
     running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
-    isKnown: async (jobId) => (await store.find(jobId)) !== undefined,
+    isKnown: async (jobId) => (await store.find(jobId, 'everything')) !== undefined,
     archiveDir: config.archiveDir,
     log,
   })
@@ -151,6 +154,7 @@ async function main(): Promise<void> {
   )
 
   const app = createApp({
+    clients: config.clients,
     queue,
     eta,
     events,
@@ -163,7 +167,11 @@ async function main(): Promise<void> {
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
     heartbeatMs: config.heartbeatMs,
-    baseUrl: config.baseUrl,
+    links: {
+      baseUrl: config.baseUrl,
+      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+      lifeS: config.fileUrlTtlS,
+    },
     resultsDir: data.resultsDir,
     logPath: (jobId) => logOf(data, jobId),
     version: packageJson.version,
@@ -174,8 +182,8 @@ async function main(): Promise<void> {
     ({ address, port }) => {
       const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
       log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
-      if (!loopback.test(address)) {
-        log.warn({ url }, 'others can reach this address, and nobody is asked for a password')
+      if (!loopback.test(address) && config.clients.length === 0) {
+        log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
       }
     },
   ) as Server

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -9,6 +10,8 @@ describe('the configuration', () => {
       host: '127.0.0.1',
       port: 8080,
       baseUrl: '',
+      clients: [],
+      fileUrlTtlS: 3_600,
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
@@ -16,6 +19,7 @@ describe('the configuration', () => {
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
       },
+      linkKey: resolve('data/link.key'),
       archiveDir: resolve('data/archive'),
       backupsDir: resolve('data/backups'),
       reserve: resolve('data/reserve'),
@@ -53,6 +57,8 @@ describe('the configuration', () => {
       HOST: '0.0.0.0',
       PORT: '0',
       HOST_BASE_URL: 'https://videos.example.org/wan',
+      API_TOKENS: 'ada:0123456789abcdef, ops-1:Zm94L2Zveg+_~.-Zm94==:admin',
+      FILE_URL_TTL_S: '60',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
       LOGS_DIR: 'my logs',
@@ -85,6 +91,11 @@ describe('the configuration', () => {
       host: '0.0.0.0',
       port: 0,
       baseUrl: 'https://videos.example.org/wan',
+      clients: [
+        { name: 'ada', isAdmin: false, tokenDigest: sha256('0123456789abcdef') },
+        { name: 'ops-1', isAdmin: true, tokenDigest: sha256('Zm94L2Zveg+_~.-Zm94==') },
+      ],
+      fileUrlTtlS: 60,
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
@@ -92,6 +103,7 @@ describe('the configuration', () => {
         logsDir: resolve('my logs'),
         stateDb: '/srv/state.sqlite',
       },
+      linkKey: '/srv/wan/link.key',
       archiveDir: '/srv/wan/archive',
       backupsDir: '/srv/wan/backups',
       reserve: '/srv/reserve',
@@ -146,10 +158,16 @@ describe('the configuration', () => {
   })
 })
 
+const nameRule = 'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter'
+
+const sha256 = (token: string) => createHash('sha256').update(token).digest()
+
 /** One bad value for each variable that has any. */
 const everyFault = {
   PORT: '65536',
   HOST_BASE_URL: 'videos.example.org',
+  API_TOKENS: 'ada:secret',
+  FILE_URL_TTL_S: '1h',
   WAN_TASK: 'i2v-A14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
@@ -176,6 +194,8 @@ describe('an environment that is not usable', () => {
       [Error: The environment is not usable:
         PORT must be at most 65535
         HOST_BASE_URL must be a URL, like https://videos.example.org
+        API_TOKENS entry 1 must have a token of at least 16 characters
+        FILE_URL_TTL_S must be a whole number
         WAN_TASK must be one of ti2v-5B, t2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
         FIT_720 must be pad or scale
@@ -220,7 +240,33 @@ describe('an environment that is not usable', () => {
     expect(faultsOf({ [name]: value })).toEqual([`${name} ${fault}`])
   })
 
-  it.each(['API_TOKENS', 'JOBS_PER_HOUR', 'RETENTION_DAYS'])(
+  it.each([
+    ['ada', ['1 must be name:token or name:token:admin']],
+    ['ada:0123456789abcdef,', ['2 must be name:token or name:token:admin', `2 ${nameRule}`]],
+    ['ada:0123456789abcdef:admin:x', ['1 must be name:token or name:token:admin']],
+    ['ada:0123456789abcdef:Admin', ['1 may end in :admin and in nothing else']],
+    ['9lives:0123456789abcdef', [`1 ${nameRule}`]],
+    ['192.0.2.1:0123456789abcdef', [`1 ${nameRule}`]],
+    [':0123456789abcdef', [`1 ${nameRule}`]],
+    ['ada:short-secre', ['1 must have a token of at least 16 characters']],
+    ['ada:0123456789 abcdef', ['1 must have a token of letters, digits and . _ ~ + / - only']],
+    ['ada:0123456789abcdef,ada:fedcba9876543210', ['2 has the name of an entry before it']],
+    ['ada:0123456789abcdef,bob:0123456789abcdef', ['2 has the token of an entry before it']],
+    [
+      'ada:x,b b:0123456789abcdef:root',
+      [
+        '1 must have a token of at least 16 characters',
+        `2 ${nameRule}`,
+        '2 may end in :admin and in nothing else',
+      ],
+    ],
+  ])('is one where API_TOKENS is %j, of which it repeats nothing', (value, faults) => {
+    const found = faultsOf({ API_TOKENS: value })
+    expect(found).toEqual(faults.map((fault) => `API_TOKENS entry ${fault}`))
+    expect(found.join()).not.toMatch(/0123456789|fedcba|secre|192/)
+  })
+
+  it.each(['JOBS_PER_HOUR', 'RETENTION_DAYS'])(
     'is one that counts on %s, which this version does not keep',
     (name) => {
       expect(faultsOf({ [name]: '7', PORT: 'x' })).toEqual([

@@ -30,7 +30,7 @@ import {
 import { hasFilesOfJobs } from '../src/infra/earlier-jobs.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
 import { migrations } from '../src/infra/migrations/index.ts'
-import { aRequest, jobId, midnight } from './support/jobs.ts'
+import { aRequest, fromAnybody, jobId, midnight } from './support/jobs.ts'
 import { serviceEnvironment } from './support/service.ts'
 
 let directory: string
@@ -317,6 +317,7 @@ const submit = (n: number): StoreOperation => ({
   jobId: jobId(n),
   seq: n,
   request: aRequest({ prompt: `job ${n} `.repeat(20) }),
+  ...fromAnybody,
   at: midnight,
 })
 

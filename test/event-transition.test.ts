@@ -11,6 +11,7 @@ import type {
 } from '../src/actors/event/event-protocol.ts'
 import { startLog, transition } from '../src/actors/event/event-transition.ts'
 import type { JobChange } from '../src/actors/queue/queue-protocol.ts'
+import { covers, type Scope } from '../src/client.ts'
 import type { JobId } from '../src/job.ts'
 import { aRunningJob, jobId } from './support/jobs.ts'
 
@@ -80,7 +81,7 @@ describe('whoever watches', () => {
     const log = aLog()
     const watcher = log.watches(1)
     log.tell({ type: 'queueRestored' })
-    log.tell({ type: 'seen', look: 1, sights: [] })
+    log.tell({ type: 'seen', look: 1, sights: [], open: [] })
     expect(watcher.opening).toBeUndefined()
     log.looks()
     expect(watcher.opening).toMatchObject({ sights: [{ view: { job: { id: jobId(1) } } }] })
@@ -106,6 +107,21 @@ describe('whoever watches', () => {
     log.changes(1, 'status')
     log.looks()
     expect(early).toMatchObject({ opening: undefined, told: [] })
+  })
+
+  it('is told of its own jobs only, now, live and when it comes back', () => {
+    const log = aLog()
+    log.within({ owner: 'bert' })
+    const watcher = log.watches()
+    const prying = log.watches(1)
+    log.looks()
+    expect([...watcher.known.keys()]).toEqual([jobId(2), jobId(4)])
+    const { id } = watcher.opening as Extract<Opening, { how: 'snapshot' }>
+    for (const n of [1, 2, 3]) log.changes(n, 'status')
+    log.looks()
+    expect(watcher.told).toMatchObject([{ view: { job: { id: jobId(2) } } }])
+    expect(log.watches(undefined, id).told).toEqual(watcher.told)
+    expect(prying).toMatchObject({ opening: { sights: [] }, told: [] })
   })
 
   it('is refused when too many do', () => {
@@ -190,7 +206,7 @@ describe('after anything that can happen, every watcher', () => {
 type Step =
   | { do: 'change'; job: number; change: JobChange }
   | { do: 'look' | 'fail' | 'restore' | 'beat' }
-  | { do: 'watch'; job?: number | undefined }
+  | { do: 'watch'; job?: number | undefined; scope: Scope }
   | { do: 'leave' | 'return'; who: number }
 
 const aJob = fc.integer({ min: 1, max: 4 })
@@ -211,6 +227,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('watch' as const),
       job: fc.option(aJob, { nil: undefined }),
+      scope: fc.constantFrom<Scope>('everything', { owner: 'anna' }),
     }),
   },
   {
@@ -219,8 +236,12 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
+/** The jobs belong to two clients in turn. */
+const ownerOf = (n: number): string => (n % 2 === 1 ? 'anna' : 'bert')
+
 type Watcher = {
   ref: ActorRef<LiveMessage>
+  scope: Scope
   job: number | undefined
   opening: Opening | object | undefined
   told: LiveMessage[]
@@ -235,6 +256,7 @@ function aLog(changed: Partial<typeof settings> = {}) {
   let state: EventState = startLog({ ...settings, ...changed }, 'life')
   const versions = new Map<number, number>([1, 2, 3, 4].map((n) => [n, 0]))
   const watchers: Watcher[] = []
+  let nextScope: Scope = 'everything'
   const done: EventEffect[] = []
   let look: Extract<EventEffect, { do: 'look' }> | undefined
 
@@ -280,12 +302,19 @@ function aLog(changed: Partial<typeof settings> = {}) {
   }
 
   const everything = (): Sight[] =>
-    [...versions].map(([n, version]) => ({ view: { job: { ...aRunningJob(n), epoch: version } } }))
+    [...versions].map(([n, version]) => ({
+      view: { job: { ...aRunningJob(n), epoch: version, owner: ownerOf(n) } },
+    }))
+
+  const visible = (scope: Scope) =>
+    everything().filter(({ view: { job } }) => covers(scope, { jobId: job.id, owner: job.owner }))
 
   function watches(job?: number, after?: string, returning?: Watcher): Watcher {
+    const scope = returning?.scope ?? nextScope
     const ref = createPlace<never>('watcher') as unknown as ActorRef<LiveMessage>
     const watcher: Watcher = {
       ref,
+      scope,
       job,
       opening: undefined,
       told: [],
@@ -298,6 +327,7 @@ function aLog(changed: Partial<typeof settings> = {}) {
       type: 'watch',
       watcher: ref,
       replyTo: ref as never,
+      scope,
       ...(job && { jobId: jobId(job) }),
       ...(after && { after }),
     })
@@ -311,7 +341,7 @@ function aLog(changed: Partial<typeof settings> = {}) {
         type: 'seen',
         look: next.number,
         sights: everything().filter(({ view }) => next.jobIds.includes(view.job.id)),
-        ...(next.open && { open: { sights: everything(), hasMore: false } }),
+        open: next.open.map((scope) => ({ scope, sights: visible(scope), hasMore: false })),
       })
     }
   }
@@ -330,6 +360,10 @@ function aLog(changed: Partial<typeof settings> = {}) {
   return {
     tell,
     watches,
+    /** Those who watch from now on may know of these jobs only. */
+    within(scope: Scope): void {
+      nextScope = scope
+    },
     looks,
     fails,
     changes,
@@ -338,8 +372,10 @@ function aLog(changed: Partial<typeof settings> = {}) {
     does(step: Step): void {
       const one = 'who' in step ? watchers[step.who % (watchers.length || 1)] : undefined
       if (step.do === 'change') changes(step.job, step.change)
-      else if (step.do === 'watch') watches(step.job)
-      else if (step.do === 'look') looks()
+      else if (step.do === 'watch') {
+        nextScope = step.scope
+        watches(step.job)
+      } else if (step.do === 'look') looks()
       else if (step.do === 'fail') fails()
       else if (step.do === 'beat') tell({ type: 'progressDue' })
       else if (step.do === 'restore') tell({ type: 'queueRestored' })
@@ -358,10 +394,12 @@ function aLog(changed: Partial<typeof settings> = {}) {
     },
 
     checkKnowledge(): void {
-      for (const { there, job, known } of watchers) {
+      for (const { there, scope, job, known } of watchers) {
         if (!there) continue
         for (const [n, version] of versions) {
-          if (job === undefined || job === n) expect(known.get(jobId(n)) ?? 0).toBe(version)
+          const shown = covers(scope, { jobId: jobId(n), owner: ownerOf(n) })
+          if (shown && (job === undefined || job === n))
+            expect(known.get(jobId(n)) ?? 0).toBe(version)
         }
       }
     },

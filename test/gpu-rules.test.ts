@@ -6,7 +6,16 @@ import { gpuUse, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../src/errors.ts'
 import type { FailureCode, GpuId } from '../src/job.ts'
-import { aFailure, aRequest, gpu0, gpu1, jobId, midnight, queueSettings } from './support/jobs.ts'
+import {
+  aFailure,
+  anybody,
+  aRequest,
+  gpu0,
+  gpu1,
+  jobId,
+  midnight,
+  queueSettings,
+} from './support/jobs.ts'
 
 const minute = 60_000
 const someone = createPlace<unknown>('someone')
@@ -150,7 +159,12 @@ describe('a GPU with a process that survives SIGKILL', () => {
     const queue = aQueue()
     queue.ready(gpu0)
     queue.submits(1)
-    queue.tell({ type: 'cancel', selection: { ids: [jobId(1)] }, replyTo: someone })
+    queue.tell({
+      type: 'cancel',
+      selection: { ids: [jobId(1)] },
+      scope: 'everything',
+      replyTo: someone,
+    })
     const effects = queue.tell({
       type: 'generationEnded',
       jobId: jobId(1),
@@ -284,7 +298,12 @@ describe('a disk without room', () => {
     queue.submits(1)
     queue.tell({ type: 'roomChecked', hasRoom: false })
     expect(claims(queue.ready(gpu0))).toEqual([])
-    const refused = queue.tell({ type: 'submit', draft: aRequest(), replyTo: someone })
+    const refused = queue.tell({
+      type: 'submit',
+      draft: aRequest(),
+      client: anybody,
+      replyTo: someone,
+    })
     expect(refused).toMatchObject([{ answer: { code: 'disk_full' } }])
     expect(claims(queue.tell({ type: 'roomChecked', hasRoom: true }))).toEqual([gpu0])
   })
@@ -318,6 +337,7 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
       type: 'admit',
       jobId: jobId(n),
       request: aRequest(),
+      client: anybody,
       nameTaken: false,
       replyTo: someone,
     })

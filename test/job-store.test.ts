@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Outcome, StoreOperation } from '../src/actors/ports.ts'
+import type { Scope } from '../src/client.ts'
 import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/data-directory.ts'
 import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore, StaleOperationError } from '../src/infra/job-store.ts'
@@ -15,6 +16,7 @@ import {
   aQueuedJob,
   aRequest,
   aVideo,
+  fromAnybody,
   gpu0,
   gpu1,
   jobId,
@@ -43,11 +45,17 @@ const error: Outcome = { status: 'error', failure: aFailure('gpu_error') }
 
 /** What happens to job `n`, one minute after the other. */
 const operations = {
-  submit: (n: number, request: Partial<VideoRequest> = {}): StoreOperation => ({
+  submit: (
+    n: number,
+    request: Partial<VideoRequest> = {},
+    owner: string | null = null,
+  ): StoreOperation => ({
     op: 'submit',
     jobId: jobId(n),
     seq: n,
     request: aRequest(request),
+    ...fromAnybody,
+    owner,
     at: minute(0),
   }),
   claim: (
@@ -126,7 +134,7 @@ describe('the record of a job', () => {
       filename: 'fox.mp4',
     })
     await store.commit([submit(1, request)])
-    expect(await store.find(jobId(1))).toEqual({ ...aQueuedJob(1), request })
+    expect(await store.find(jobId(1), 'everything')).toEqual({ ...aQueuedJob(1), request })
     expect(await store.attempts(jobId(1))).toEqual([])
   })
 
@@ -134,7 +142,7 @@ describe('the record of a job', () => {
     const running = { status: 'running', phase: 'generating', gpu: gpu1, filename: 'fox.mp4' }
     await store.commit([submit(1)])
     await store.commit([claim(1, 1, { gpu: gpu1, filename: 'fox.mp4' })])
-    expect(await store.find(jobId(1))).toMatchObject({
+    expect(await store.find(jobId(1), 'everything')).toMatchObject({
       epoch: 1,
       attempts: 1,
       state: { ...running, claimedAt: minute(1), cancelRequested: false },
@@ -199,9 +207,13 @@ describe('the record of a job', () => {
 
   it('waits again as if nothing had been, but for what is known of its attempts', async () => {
     await store.commit([submit(1), claim(1), began(1), release(1)])
-    expect(await store.find(jobId(1))).toEqual(aQueuedJob(1, { epoch: 1, attempts: 1 }))
+    expect(await store.find(jobId(1), 'everything')).toEqual(
+      aQueuedJob(1, { epoch: 1, attempts: 1 }),
+    )
     await store.commit([claim(1, 2, { gpu: gpu1 }), release(1, 2, false)])
-    expect(await store.find(jobId(1))).toEqual(aQueuedJob(1, { epoch: 2, attempts: 1 }))
+    expect(await store.find(jobId(1), 'everything')).toEqual(
+      aQueuedJob(1, { epoch: 2, attempts: 1 }),
+    )
     const [first, second] = await store.attempts(jobId(1))
     expect(first).toMatchObject({ epoch: 1, outcome: 'error', failure: aFailure() })
     expect(second).toEqual({
@@ -228,20 +240,20 @@ describe('the record of a job', () => {
   })
 
   it('of a job that never was is nothing', async () => {
-    expect(await store.find(jobId(1))).toBeUndefined()
+    expect(await store.find(jobId(1), 'everything')).toBeUndefined()
     expect(await store.attempts(jobId(1))).toEqual([])
-    expect(await store.findMany([jobId(1)])).toEqual([])
-    expect(await store.findMany([])).toEqual([])
+    expect(await store.findMany([jobId(1)], 'everything')).toEqual([])
+    expect(await store.findMany([], 'everything')).toEqual([])
   })
 
   it('is found among others', async () => {
     await store.commit([submit(1), submit(2), submit(3)])
-    const found = await store.findMany([jobId(3), jobId(1), jobId(9)])
+    const found = await store.findMany([jobId(3), jobId(1), jobId(9)], 'everything')
     expect(numbersOf(found).toSorted()).toEqual([1, 3])
   })
 
   async function stateOf(n: number) {
-    const job = await store.find(jobId(n))
+    const job = await store.find(jobId(n), 'everything')
     if (!job) throw new Error(`no job ${n}`)
     return job.state
   }
@@ -407,7 +419,7 @@ describe('a list of jobs', () => {
     [{ after: jobId(99) }, []],
     [{ after: jobId(2), status: ['success'] }, [6]],
   ])('by %o holds %o', async (filter, numbers) => {
-    const page = await store.list({ order: 'asc', limit: 100, ...filter })
+    const page = await store.list({ order: 'asc', limit: 100, ...filter }, 'everything')
     expect(numbersOf(page.jobs)).toEqual(numbers)
     expect(page.hasMore).toBe(false)
   })
@@ -416,7 +428,7 @@ describe('a list of jobs', () => {
     const seen: number[][] = []
     let after: JobId | undefined
     for (let hasMore = true; hasMore; ) {
-      const page = await store.list({ order, limit: 4, ...(after && { after }) })
+      const page = await store.list({ order, limit: 4, ...(after && { after }) }, 'everything')
       seen.push(numbersOf(page.jobs))
       after = page.jobs.at(-1)?.id
       hasMore = page.hasMore
@@ -435,26 +447,70 @@ describe('a list of jobs', () => {
   })
 
   it('says that there is no more when the page is just full', async () => {
-    expect(await store.list({ order: 'asc', limit: 6 })).toMatchObject({ hasMore: false })
-    expect(await store.list({ order: 'asc', limit: 5 })).toMatchObject({ hasMore: true })
+    expect(await store.list({ order: 'asc', limit: 6 }, 'everything')).toMatchObject({
+      hasMore: false,
+    })
+    expect(await store.list({ order: 'asc', limit: 5 }, 'everything')).toMatchObject({
+      hasMore: true,
+    })
   })
+})
+
+describe('what lies outside a scope', () => {
+  const ada = { owner: 'ada' }
+  beforeEach(() =>
+    store.commit([
+      ...[submit(1, {}, 'ada'), claim(1), began(1), generated(1), finish(1)],
+      ...[submit(2, {}, 'bob'), claim(2), began(2), generated(2), finish(2)],
+      ...[submit(3), claim(3), began(3), generated(3), finish(3)],
+    ]),
+  )
+
+  it.each<[asked: string, ask: (scope: Scope) => Promise<readonly Job[]>]>([
+    [
+      'find',
+      async (scope) => all(await Promise.all([1, 2, 3].map((n) => store.find(jobId(n), scope)))),
+    ],
+    ['findMany', (scope) => store.findMany([1, 2, 3].map(jobId), scope)],
+    ['list', async (scope) => (await store.list({ order: 'asc', limit: 9 }, scope)).jobs],
+    [
+      'lookup',
+      (scope) => store.lookup(aRequest().prompt, 9, scope).then((jobs) => jobs.toReversed()),
+    ],
+    ['videos by id', (scope) => store.videos({ ids: [1, 2, 3].map(jobId) }, scope)],
+    ['videos by name', (scope) => store.videos({ filenames: names }, scope)],
+    ['videos by status', (scope) => store.videos({ status: ['success'] }, scope)],
+  ])('is not there for %s', async (_, ask) => {
+    expect(numbersOf(await ask(ada))).toEqual([1])
+    expect(numbersOf(await ask({ jobId: jobId(3) }))).toEqual([3])
+    expect(numbersOf(await ask({ owner: 'null' }))).toEqual([])
+    expect(numbersOf(await ask('everything'))).toEqual([1, 2, 3])
+  })
+
+  it('is no place that a page can begin behind', async () => {
+    const behind = (after: JobId) => store.list({ order: 'desc', limit: 9, after }, ada)
+    expect(await behind(jobId(2))).toEqual(await behind(jobId(99)))
+  })
+
+  const names = ['video-1.mp4', 'video-2.mp4', 'video-3.mp4']
+  const all = (jobs: readonly (Job | undefined)[]) => jobs.filter((job) => job !== undefined)
 })
 
 describe('a lookup', () => {
   it('finds the jobs of exactly this prompt, latest first', async () => {
     const prompts = ['a fox', 'A fox', 'a fox ', 'a fox', 'a fo', 'a fox']
     await store.commit(prompts.map((prompt, index) => submit(index + 1, { prompt })))
-    expect(numbersOf(await store.lookup('a fox', 10))).toEqual([6, 4, 1])
-    expect(numbersOf(await store.lookup('a fox', 1))).toEqual([6])
-    expect(numbersOf(await store.lookup('a fox ', 10))).toEqual([3])
-    expect(await store.lookup('a f%', 10)).toEqual([])
+    expect(numbersOf(await store.lookup('a fox', 10, 'everything'))).toEqual([6, 4, 1])
+    expect(numbersOf(await store.lookup('a fox', 1, 'everything'))).toEqual([6])
+    expect(numbersOf(await store.lookup('a fox ', 10, 'everything'))).toEqual([3])
+    expect(await store.lookup('a f%', 10, 'everything')).toEqual([])
   })
 
   it('is not fooled by two prompts of one digest', async () => {
     await store.commit([submit(1, { prompt: 'a fox' }), submit(2, { prompt: 'an owl' })])
     const fox = db.selectFrom('job').select('prompt_digest').where('seq', '=', 1)
     await db.updateTable('job').set({ prompt_digest: fox }).where('seq', '=', 2).execute()
-    expect(numbersOf(await store.lookup('a fox', 10))).toEqual([1])
+    expect(numbersOf(await store.lookup('a fox', 10, 'everything'))).toEqual([1])
   })
 })
 
@@ -477,7 +533,7 @@ describe('the videos', () => {
     [{ status: ['success'] }, [1, 2]],
     [{ status: ['queued', 'running', 'error'] }, []],
   ])('of %o are those of %o, for only their files are there', async (selection, numbers) => {
-    expect(numbersOf(await store.videos(selection))).toEqual(numbers)
+    expect(numbersOf(await store.videos(selection, 'everything'))).toEqual(numbers)
   })
 })
 

@@ -8,14 +8,22 @@ import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
 import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
-import { anActor, aRequest, gpu0, jobId, midnight, queueSettings } from './support/jobs.ts'
+import {
+  anActor,
+  aRequest,
+  fromAnybody,
+  gpu0,
+  jobId,
+  midnight,
+  queueSettings,
+} from './support/jobs.ts'
 import { createProbe } from './support/probe.ts'
 
 describe('the actor of the queue', () => {
   it('has a conversion begun before it has it aborted, however soon it is canceled', async () => {
     const attempt = { jobId: jobId(1), epoch: 1 }
     const { actor, gpu, conversion } = await aQueueActorWith([
-      { op: 'submit', jobId: jobId(1), seq: 1, request: aRequest(), at: midnight },
+      { op: 'submit', jobId: jobId(1), seq: 1, request: aRequest(), ...fromAnybody, at: midnight },
       { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
     ])
     expect([await gpu.next(), await conversion.next()]).toEqual([
@@ -24,7 +32,12 @@ describe('the actor of the queue', () => {
     ])
     const { ref: replyTo } = createProbe<CancelAnswer>('canceler')
     tell(actor.ref, { type: 'generationEnded', result: { how: 'completed' }, ...attempt })
-    tell(actor.ref, { type: 'cancel', selection: { ids: [jobId(1)] }, replyTo })
+    tell(actor.ref, {
+      type: 'cancel',
+      selection: { ids: [jobId(1)] },
+      scope: 'everything',
+      replyTo,
+    })
     expect([await conversion.next(), await conversion.next()]).toEqual([
       { type: 'convert', ...attempt, filename: 'fox.mp4', request: aRequest() },
       { type: 'abort', ...attempt },

@@ -13,14 +13,17 @@ import type {
 } from '../src/actors/queue/queue-protocol.ts'
 import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
+import type { Client, Scope } from '../src/client.ts'
 import { RefusalError } from '../src/errors.ts'
 import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
 import {
   aFailure,
+  anybody,
   aQueuedJob,
   aRequest,
   aRunningJob,
   aVideo,
+  fromAnybody,
   gpu0,
   gpu1,
   gpu2,
@@ -43,8 +46,8 @@ const failed = (...code: Parameters<typeof aFailure>): GenerationResult => ({
 describe('a submission', () => {
   it('is prepared first, while there is room for it', () => {
     const draft = { ...aRequest(), filename: 'fox.mp4' }
-    expect(aQueue().tell({ type: 'submit', draft, replyTo: submitter })).toEqual([
-      { do: 'prepareSubmission', draft, replyTo: submitter },
+    expect(aQueue().tell({ type: 'submit', draft, client: anybody, replyTo: submitter })).toEqual([
+      { do: 'prepareSubmission', draft, client: anybody, replyTo: submitter },
     ])
   })
 
@@ -53,7 +56,10 @@ describe('a submission', () => {
     queue.submits(1)
     const request = aRequest()
     expect(queue.submits(2)).toEqual([
-      { do: 'store', operation: { op: 'submit', jobId: jobId(2), seq: 2, request, at: midnight } },
+      {
+        do: 'store',
+        operation: { op: 'submit', jobId: jobId(2), seq: 2, request, ...fromAnybody, at: midnight },
+      },
       { do: 'answerSubmit', to: submitter, answer: { job: aQueuedJob(2), position: 2 } },
       { do: 'logStatus', jobId: jobId(2), status: 'queued', epoch: 0 },
     ])
@@ -74,7 +80,7 @@ describe('a submission', () => {
     queue.submits(1, 2)
     const draft = aRequest()
     for (const effects of [
-      queue.tell({ type: 'submit', draft, replyTo: submitter }),
+      queue.tell({ type: 'submit', draft, client: anybody, replyTo: submitter }),
       queue.submits(3),
     ]) {
       expect(effects).toHaveLength(1)
@@ -94,7 +100,12 @@ describe('a submission', () => {
   it('is refused when the service is closing, before and after it is prepared', () => {
     const queue = aQueue()
     queue.tell({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') })
-    const submit = queue.tell({ type: 'submit', draft: aRequest(), replyTo: submitter })
+    const submit = queue.tell({
+      type: 'submit',
+      draft: aRequest(),
+      client: anybody,
+      replyTo: submitter,
+    })
     expect(answerOf(submit)).toMatchObject({ code: 'shutting_down' })
     expect(answerOf(queue.submits(1))).toMatchObject({ code: 'shutting_down' })
     expect(queue.waiting()).toEqual([])
@@ -203,6 +214,7 @@ describe('a claim', () => {
     ])
     expect(queue.running(1)).toEqual({
       ...job,
+      owner: null,
       seq: 1,
       attempts: 1,
       filename: 'fox.mp4',
@@ -793,6 +805,7 @@ describe('a GPU that declines a job', () => {
     queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 })
     expect(first(queue.state().waiting)?.value).toEqual({
       jobId: jobId(1),
+      owner: null,
       seq: 1,
       epoch: 1,
       attempts: 0,
@@ -1058,14 +1071,64 @@ describe('a queue taken up from the store', () => {
   })
 })
 
+describe('a client', () => {
+  const ada: Client = { name: 'ada', isAdmin: false, address: '192.0.2.7' }
+  const bob: Client = { name: 'bob', isAdmin: false, address: '192.0.2.8' }
+
+  it('owns what it submits, and its address is not kept', () => {
+    expect(aQueue().submitsAs(ada, 1)[0]).toMatchObject({
+      do: 'store',
+      operation: { op: 'submit', owner: 'ada', address: null },
+    })
+  })
+
+  it('cancels what is its own, waiting, running and given back, and nothing else', () => {
+    const queue = aQueue({ gpus: [gpu0, gpu1], maxAttempts: 2 })
+    queue.submitsAs(ada, 1)
+    queue.submitsAs(bob, 2)
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submitsAs(ada, 3)
+    queue.submitsAs(bob, 4)
+    queue.generationEnds(2, failed('killed'))
+    queue.generationEnds(1, failed('killed'))
+    const ids = [1, 2, 3, 4].map(jobId)
+    const effects = queue.cancelsBy({ ids }, { owner: 'ada' })
+    expect(touchedBy(effects)).toEqual([1, 3])
+    expect(touchedBy(queue.cancelsBy({ ids }, { owner: 'bob' }))).toEqual([4, 2])
+  })
+
+  it('is answered for jobs of others as for those that do not exist', () => {
+    const queue = aQueue()
+    queue.submitsAs(bob, 1)
+    expect(
+      cancelAnswersIn(queue.cancelsBy({ ids: [jobId(1), jobId(9)] }, { owner: 'ada' })),
+    ).toEqual([anAnswer({ rest: [1, 9] })])
+    expect(queue.waiting()).toEqual([1])
+  })
+
+  it('reaches jobs of its own that were restored', () => {
+    const waiting = [
+      aQueuedJob(1, { owner: 'ada' }),
+      aQueuedJob(2, { owner: 'bob' }),
+      aQueuedJob(3),
+    ]
+    const running = [aRunningJob(4, {}, { owner: 'ada' }), aRunningJob(5, { gpu: gpu1 })]
+    const queue = aQueue({}, { waiting, running })
+    const status = ['queued', 'running'] as const
+    expect(touchedBy(queue.cancelsBy({ status }, { owner: 'ada' }))).toEqual([1, 4])
+    expect(touchedBy(queue.cancelsBy({ status }, 'everything'))).toEqual([2, 3, 5])
+  })
+})
+
 describe('the queue', () => {
   it('removes files first and forgets them then', () => {
     const replyTo = createPlace<readonly { jobId: JobId; filename: string }[]>('deleter')
     const selection = { filenames: ['fox.mp4'] }
+    const scope = { owner: 'ada' }
     const jobs = [{ jobId: jobId(1), filename: 'fox.mp4' }]
     const queue = aQueue()
-    expect(queue.tell({ type: 'deleteVideos', selection, replyTo })).toEqual([
-      { do: 'removeVideos', selection, replyTo },
+    expect(queue.tell({ type: 'deleteVideos', selection, scope, replyTo })).toEqual([
+      { do: 'removeVideos', selection, scope, replyTo },
     ])
     expect(queue.tell({ type: 'videosRemoved', jobs, replyTo })).toEqual([
       { do: 'store', operation: { op: 'forgetVideo', jobId: jobId(1), at: midnight } },
@@ -1106,21 +1169,14 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     at(time: number) {
       now = time
     },
-    submits: (...ns: number[]) =>
-      ns.flatMap((n) =>
-        tell({
-          type: 'admit',
-          jobId: jobId(n),
-          request: aRequest(),
-          nameTaken: false,
-          replyTo: submitter,
-        }),
-      ),
+    submits: (...ns: number[]) => ns.flatMap((n) => submitsAs(anybody, n)),
+    submitsAs,
     submitsNamed: (n: number, filename: string, { nameTaken = false } = {}) =>
       tell({
         type: 'admit',
         jobId: jobId(n),
         request: aRequest({ filename }),
+        client: anybody,
         nameTaken,
         replyTo: submitter,
       }),
@@ -1144,12 +1200,23 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     positions: (...ns: number[]) => ns.map((n) => positionOf(state, jobId(n))),
   }
 
+  function submitsAs(client: Client, n: number) {
+    return tell({
+      type: 'admit',
+      jobId: jobId(n),
+      request: aRequest(),
+      client,
+      nameTaken: false,
+      replyTo: submitter,
+    })
+  }
+
   function gpuIsReady(gpu: GpuId, incarnation = `gpu-${gpu}.1`, holding?: AttemptKey) {
     return tell({ type: 'gpuReady', gpu, incarnation, ...(holding && { holding }) })
   }
 
-  function cancelsBy(selection: CancelSelection) {
-    return tell({ type: 'cancel', selection, replyTo: canceler })
+  function cancelsBy(selection: CancelSelection, scope: Scope = 'everything') {
+    return tell({ type: 'cancel', selection, scope, replyTo: canceler })
   }
 }
 
@@ -1167,6 +1234,12 @@ const claimsIn = (effects: readonly QueueEffect[]) =>
 const outcomesIn = (effects: readonly QueueEffect[]) =>
   effects.flatMap((effect) =>
     effect.do === 'store' && effect.operation.op === 'finish' ? [effect.operation.outcome] : [],
+  )
+
+/** Which jobs are canceled, or to be. */
+const touchedBy = (effects: readonly QueueEffect[]) =>
+  effects.flatMap((effect) =>
+    effect.do === 'store' && 'jobId' in effect.operation ? [numberOf(effect.operation.jobId)] : [],
   )
 
 const cancelAnswersIn = (effects: readonly QueueEffect[]) =>

@@ -131,6 +131,35 @@ describe('the events of all jobs', () => {
     },
   )
 
+  it('are to each client those of its own jobs, and to an admin all', async () => {
+    const anna = 'the-token-of-anna'
+    const bert = 'the-token-of-bert'
+    const root = 'the-token-of-root'
+    const API_TOKENS = `anna:${anna},bert:${bert},root:${root}:admin`
+    const service = await startService({ env: { API_TOKENS, GPU_IDS: '0' } })
+    await service.as(root).request('/gpus/0/drain', { method: 'POST' })
+    const before = await service.as(bert).submit({ prompt: 'of bert' })
+    const open = (token: string, after?: string) =>
+      openEvents(`${service.url}/events`, after, token)
+    const [ofAnna, ofRoot] = await Promise.all([open(anna), open(root)])
+    const { id, job: none } = await ofAnna.until(({ event }) => event === 'snapshot')
+    expect(none).toEqual({ jobs: [], has_more: false })
+
+    const theirs = await service.as(bert).submit({ prompt: 'of bert' })
+    const own = await service.as(anna).submit({ prompt: 'of anna' })
+    await service.as(root).request('/gpus/0/resume', { method: 'POST' })
+    for (const job of [before, theirs]) await service.as(bert).until(job)
+    const resumed = await open(anna, id)
+    for (const reader of [ofRoot, ofAnna, resumed]) {
+      await reader.until(({ job }) => job.id === own && job.status === 'success')
+    }
+    for (const { events } of [{ events: ofAnna.events.slice(1) }, resumed]) {
+      expect(new Set(events.map(({ job }) => job.id))).toEqual(new Set([own]))
+    }
+    expect(new Set(ofRoot.events.slice(1).map(({ job }) => job.id))).toContain(theirs)
+    expect((await openEvents(`${service.url}/events`)).status).toBe(401)
+  })
+
   it('are never silent for long', async () => {
     const service = await startService({ env: { HEARTBEAT_S: '1' } })
     const reader = await openEvents(`${service.url}/events`)

@@ -1,4 +1,5 @@
 /** What the actors need from the outside world: infra provides it, tests may script it. */
+import type { Scope } from '../client.ts'
 import type {
   Attempt,
   Epoch,
@@ -22,7 +23,13 @@ export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: Gp
 
 export type JobOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
-    | { op: 'submit'; seq: number; request: VideoRequest }
+    | {
+        op: 'submit'
+        seq: number
+        request: VideoRequest
+        owner: string | null
+        address: string | null
+      }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
     | { op: 'generated'; epoch: Epoch }
@@ -39,21 +46,24 @@ export type Outcome = Readonly<
   | { status: 'canceled' }
 >
 
-/** Asynchronous, so that a store on another machine can take its place. */
+/**
+ * Asynchronous, so that a store on another machine can take its place. What lies outside a scope is
+ * answered for like what does not exist.
+ */
 export type JobStore = {
   /** What a starting queue has to take up again. */
   load(): Promise<StoredQueue>
   /** All or nothing, and durable when it resolves. Rejects with `DiskFullError` for want of room. */
   commit(operations: readonly StoreOperation[]): Promise<void>
-  find(jobId: JobId): Promise<Job | undefined>
-  findMany(jobIds: readonly JobId[]): Promise<Job[]>
+  find(jobId: JobId, scope: Scope): Promise<Job | undefined>
+  findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
-  list(filter: JobFilter): Promise<JobPage>
+  list(filter: JobFilter, scope: Scope): Promise<JobPage>
   /** The jobs of exactly this prompt, latest first. */
-  lookup(prompt: string, limit: number): Promise<Job[]>
+  lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
-  videos(selection: VideoSelection): Promise<Job[]>
-  /** A waiting, running or present file of this name. */
+  videos(selection: VideoSelection, scope: Scope): Promise<Job[]>
+  /** A waiting, running or present file of this name, whoever's: there is one directory for all. */
   isNamePromised(filename: string): Promise<boolean>
 }
 

@@ -6,11 +6,14 @@ import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
+import { type ClientEnv, identify } from './access.ts'
 import { eventRoutes } from './event-routes.ts'
+import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
@@ -20,6 +23,8 @@ import { generateSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 
 export type AppOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  clients: readonly TokenHolder[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
@@ -32,7 +37,7 @@ export type AppOptions = Readonly<{
   maxFrames: number
   cancelWithinMs: number
   heartbeatMs: number
-  baseUrl: string
+  links: FileLinksOptions
   resultsDir: string
   logPath(jobId: JobId): string
   version: string
@@ -44,11 +49,14 @@ const largestBody = 256 * 1024
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, events, task, maxFrames, cancelWithinMs, baseUrl, logPath, log } = options
-  const render = createJobRenderer(eta, baseUrl)
+  const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients, heartbeatMs } = options
+  const links = createFileLinks(options.links)
+  const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames)
 
-  const app = new Hono()
+  const app = new Hono<ClientEnv>()
+  app.use(identify(clients, links))
   app.use(
     bodyLimit({
       maxSize: largestBody,
@@ -58,8 +66,8 @@ export function createApp(options: AppOptions) {
     }),
   )
   app.route('/', jobRoutes({ queue, events, render, request, logPath, cancelWithinMs }))
-  app.route('/', eventRoutes({ queue, events, render, heartbeatMs: options.heartbeatMs }))
-  app.route('/', videoRoutes({ queue, resultsDir: options.resultsDir, baseUrl }))
+  app.route('/', eventRoutes({ queue, events, render, heartbeatMs }))
+  app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', gpuRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))

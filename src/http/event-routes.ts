@@ -4,6 +4,7 @@ import { type ActorRef, ask, tell } from '../actors/actor.ts'
 import type { EventMessage, LiveEvent, Opening, Sight } from '../actors/event/event-protocol.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { isOpen, type JobId } from '../job.ts'
+import type { ClientEnv } from './access.ts'
 import { found, noJob, orThrow, parse } from './edge.ts'
 import {
   createReader,
@@ -31,7 +32,7 @@ const lastId = 'over'
 export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesOptions) {
   const json = createEventText(render)
 
-  return new Hono<{ Bindings: HttpBindings }>()
+  return new Hono<EventEnv>()
     .get('/events', (c) => {
       const sent = (event: LiveEvent): Frame => ({
         event: event.type,
@@ -48,7 +49,9 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
 
     .get('/jobs/:id/events', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      const view = found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
+        noJob(jobId),
+      )
       if (c.req.header('Last-Event-ID') === lastId) return c.body(null, 204)
       if (!isOpen(view.job)) {
         const frame = { event: 'snapshot', id: lastId, data: json({ view }) }
@@ -68,7 +71,7 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
 
   /** Begins with what was missed, or with how things are, and goes on until the last event. */
   async function follow(
-    c: Context<{ Bindings: HttpBindings }>,
+    c: Context<EventEnv>,
     jobId: JobId | undefined,
     { snapshot, sent, isLast }: Wording,
   ): Promise<Response> {
@@ -82,6 +85,7 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
     const opening = await ask(events, {
       type: 'watch',
       watcher: reader.watcher,
+      scope: c.var.scope,
       ...(jobId && { jobId }),
       ...(after && { after }),
     }).then(orThrow, (error: unknown) => {
@@ -112,6 +116,8 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
     }
   }
 }
+
+type EventEnv = ClientEnv & { Bindings: HttpBindings }
 
 type Snapshot = Extract<Opening, { how: 'snapshot' }>
 

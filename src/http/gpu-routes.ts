@@ -4,6 +4,7 @@ import type { GpuUse, QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { ChildView, SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId } from '../job.ts'
+import type { ClientEnv } from './access.ts'
 import { orThrow, parse, readJsonIfAny } from './edge.ts'
 import { GpuParam, RestartBody } from './schemas.ts'
 
@@ -52,7 +53,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
   }
   const viewOf = async (gpu: GpuId) => (await view()).find(({ id }) => id === gpu)
 
-  return new Hono()
+  return new Hono<ClientEnv>()
     .get('/gpus', async (c) => c.json({ gpus: await view() }))
 
     .post('/gpus/:id/drain', async (c) => {

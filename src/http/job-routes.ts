@@ -4,8 +4,10 @@ import { Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { JobId, JobStatus } from '../job.ts'
+import type { ClientEnv } from './access.ts'
 import { found, noJob, orThrow, parse, readJson } from './edge.ts'
 import type { createJobRenderer } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
@@ -47,10 +49,10 @@ export function jobRoutes({
     return render.job(view, estimates.get(view.job.id))
   }
 
-  return new Hono()
+  return new Hono<ClientEnv>()
     .post('/generate', async (c) => {
       const draft = parse(request, await readJson(c))
-      const view = orThrow(await ask(queue, { type: 'submit', draft }))
+      const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
       const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
       const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
       return c.json(accepted, 202, { Location: `/status/${id}` })
@@ -59,11 +61,13 @@ export function jobRoutes({
     .get('/status/:id', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
       const { wait } = parse(StatusQuery, c.req.query())
-      const find = async () => found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      const { scope } = c.var
+      const find = async () =>
+        found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
       const view = await find()
       const known = c.req.header('If-None-Match')
       const { signal } = c.req.raw
-      const wanted = { tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
+      const wanted = { scope, tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
       const changed = await waitForChange(events, view, wanted)
       const headers = { ETag: tagOf(changed ?? view), 'Cache-Control': 'no-store' }
       if (!changed && known) return c.body(null, 304, headers)
@@ -76,6 +80,7 @@ export function jobRoutes({
       const { status, order, limit, after } = filter
       const page = await ask(queue, {
         type: 'list',
+        scope: c.var.scope,
         filter: { order, limit, ...(status && { status }), ...(after && { after }) },
       })
       const jobs = await renderAll(page.jobs)
@@ -84,7 +89,12 @@ export function jobRoutes({
 
     .get('/jobs/lookup', async (c) => {
       const { prompt, all } = parse(LookupQuery, c.req.query())
-      const views = await ask(queue, { type: 'lookup', prompt, limit: all ? 1_000 : 1 })
+      const views = await ask(queue, {
+        type: 'lookup',
+        prompt,
+        limit: all ? 1_000 : 1,
+        scope: c.var.scope,
+      })
       const [latest] = views
       if (!latest)
         throw new RefusalError('job_not_found', 'No job has exactly this prompt.', {
@@ -95,13 +105,15 @@ export function jobRoutes({
 
     .get('/jobs/:id', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      const detail = found(await ask(queue, { type: 'describe', jobId }), () => noJob(jobId))
+      const detail = found(await ask(queue, { type: 'describe', jobId, scope: c.var.scope }), () =>
+        noJob(jobId),
+      )
       return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) })
     })
 
     .get('/jobs/:id/log', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      found(await ask(queue, { type: 'find', jobId }), () => noJob(jobId))
+      found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
       // No log yet is an empty log: the job has not begun.
       const stream = await openIfThere(logPath(jobId))
       return c.body(stream, 200, {
@@ -112,22 +124,26 @@ export function jobRoutes({
 
     .delete('/jobs', async (c) => {
       const query = parse(DeleteJobsQuery, c.req.query())
-      const { ids, status, delete_files } = query
+      const { ids, all, status, delete_files } = query
+      const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
       const selection = ids
         ? { ids }
         : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
       const { canceled, canceling, rest } = await ask(
         queue,
-        { type: 'cancel', selection },
+        { type: 'cancel', selection, scope },
         cancelWithinMs,
       )
       const deleted = delete_files
         ? await ask(queue, {
             type: 'deleteVideos',
+            scope,
             selection: ids ? { ids } : { status: status ?? ['success'] },
           })
         : []
-      const ended = await Promise.all(rest.map((jobId) => ask(queue, { type: 'find', jobId })))
+      const ended = await Promise.all(
+        rest.map((jobId) => ask(queue, { type: 'find', jobId, scope })),
+      )
       const unknown = rest.filter((_, index) => ended[index] === undefined)
       if (ids && unknown.length === ids.length) throw noJob(...unknown)
       return c.json(

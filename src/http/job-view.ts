@@ -3,11 +3,11 @@ import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import { type Attempt, isOpen, type Job, type JobId, type Timestamp } from '../job.ts'
+import type { FileLinks } from './file-links.ts'
 
 export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
 
-/** `baseUrl` is put before `file_url` when the service sits behind a proxy. */
-export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
+export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLinks, 'urlOf'>) {
   return {
     /** Without an estimate, while its actor is being restarted, a job is still a job. */
     async estimates(jobs: readonly Job[]): Promise<ReadonlyMap<JobId, Estimate>> {
@@ -34,7 +34,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, baseUrl: string) {
         queue_position: position ?? null,
         gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
         filename: 'filename' in state ? state.filename : (asked ?? null),
-        file_url: hasFile(job) ? fileUrl(baseUrl, job.state.filename) : null,
+        file_url: hasFile(job) ? links.urlOf(job) : null,
         error: state.status === 'error' ? errorOf(state.failure) : null,
         attempt: job.attempts,
         cancel_requested: state.status === 'running' && state.cancelRequested,
@@ -68,9 +68,6 @@ export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' 
 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
-
-export const fileUrl = (baseUrl: string, filename: string): string =>
-  `${baseUrl}/files/${encodeURIComponent(filename)}`
 
 const attemptJson = ({ number, epoch, gpu, outcome, failure, ...times }: Attempt) => ({
   attempt: number,

@@ -1,6 +1,7 @@
 import { type ActorRef, addressOf, ask, tell } from '../actors/actor.ts'
 import type { EventMessage, LiveMessage } from '../actors/event/event-protocol.ts'
 import type { JobView } from '../actors/queue/queue-protocol.ts'
+import type { Scoped } from '../client.ts'
 import { isOpen } from '../job.ts'
 import { orThrow } from './edge.ts'
 
@@ -10,11 +11,13 @@ export const tagOf = ({ job: { epoch, state }, reading }: JobView): string => {
   return `W/"${epoch}.${state.status}.${phase}.${reading?.stage ?? ''}.${reading?.step ?? ''}"`
 }
 
+export type PollOptions = Scoped & Readonly<{ tag: string; waitMs: number; signal: AbortSignal }>
+
 /** Resolves with the job once it is no longer as `tag` says; `undefined` when time is up before. */
 export async function waitForChange(
   events: ActorRef<EventMessage>,
   view: JobView,
-  { tag, waitMs, signal }: Readonly<{ tag: string; waitMs: number; signal: AbortSignal }>,
+  { tag, waitMs, scope, signal }: PollOptions,
 ): Promise<JobView | undefined> {
   if (tagOf(view) !== tag || !isOpen(view.job)) return view
   if (waitMs === 0) return undefined
@@ -30,7 +33,7 @@ export async function waitForChange(
   const timer = setTimeout(stop, waitMs)
   signal.addEventListener('abort', stop)
   try {
-    const opening = orThrow(await ask(events, { type: 'watch', jobId, watcher }))
+    const opening = orThrow(await ask(events, { type: 'watch', jobId, scope, watcher }))
     const [now] = opening.how === 'snapshot' ? opening.sights : []
     if (now && isNews(now.view)) return now.view
     return await promise

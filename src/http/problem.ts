@@ -11,6 +11,10 @@ const problems = {
   malformed_body: { status: 400, title: 'The body cannot be read' },
   unsupported_media_type: { status: 415, title: 'The body is of a type that is not understood' },
   body_too_large: { status: 413, title: 'The body is too large' },
+  unauthorized: { status: 401, title: 'A token is needed' },
+  forbidden: { status: 403, title: 'Only an admin may do this' },
+  link_invalid: { status: 403, title: 'The link is not valid' },
+  link_expired: { status: 410, title: 'The link has expired' },
   route_not_found: { status: 404, title: 'There is no such route' },
   method_not_allowed: { status: 405, title: 'The route exists, but not with this method' },
   job_not_found: { status: 404, title: 'There is no such job' },
@@ -41,6 +45,7 @@ export const renderProblem =
 export function renderRefusal(c: Context, { code, message, field }: RefusalError): Response {
   const { status, title } = problems[code]
   const problem = { type: `/problems/${code}`, title, status, code, detail: message }
+  if (status === 401) c.header('WWW-Authenticate', 'Bearer')
   if (status === 503) c.header('Retry-After', '2')
   return c.json(field === undefined ? problem : { ...problem, field }, status, problemJson)
 }

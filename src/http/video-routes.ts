@@ -6,24 +6,30 @@ import send from '@fastify/send'
 import { type Context, Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
-import { parse } from './edge.ts'
-import { fileUrl, hasFile } from './job-view.ts'
+import type { ClientEnv } from './access.ts'
+import { orThrow, parse } from './edge.ts'
+import type { FileLinks } from './file-links.ts'
+import { hasFile } from './job-view.ts'
 import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   resultsDir: string
-  baseUrl: string
+  links: Pick<FileLinks, 'urlOf'>
+  /** Whether others may be shown a file that somebody has downloaded. */
+  isPublic: boolean
 }>
 
 /** Finished videos: listed, downloaded, deleted. */
-export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) {
-  return new Hono()
+export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesOptions) {
+  return new Hono<ClientEnv>()
     .get('/videos', async (c) => {
       const { order, limit, after } = parse(VideosQuery, c.req.query())
       const page = await ask(queue, {
         type: 'list',
+        scope: c.var.scope,
         filter: { order, limit, withVideo: true, ...(after && { after }) },
       })
       const videos = page.jobs.flatMap(({ job }) => {
@@ -32,7 +38,7 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
         return [
           {
             filename,
-            file_url: fileUrl(baseUrl, filename),
+            file_url: links.urlOf(job),
             id: job.id,
             prompt: job.request.prompt,
             size: job.request.size,
@@ -47,9 +53,10 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
     })
 
     .delete('/videos', async (c) => {
-      const { ids, filenames } = parse(DeleteVideosQuery, c.req.query())
+      const { ids, filenames, all } = parse(DeleteVideosQuery, c.req.query())
       const selection = ids ? { ids } : filenames ? { filenames } : { status: ['success' as const] }
-      const deleted = await ask(queue, { type: 'deleteVideos', selection }, 60_000)
+      const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
+      const deleted = await ask(queue, { type: 'deleteVideos', selection, scope }, 60_000)
       const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
       return c.json({
         deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
@@ -60,14 +67,15 @@ export function videoRoutes({ queue, resultsDir, baseUrl }: VideoRoutesOptions) 
 
     .on(['GET', 'HEAD'], '/files/:filename', async (c) => {
       const filename = c.req.param('filename')
-      const job = await ask(queue, { type: 'findVideo', filename })
+      const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
       if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
       await assertPlainFile(join(resultsDir, filename), filename)
       // A name we made is never made again; one that was asked for may be, once its video is deleted.
-      const cache =
+      const age =
         job.request.filename === undefined
-          ? 'public, max-age=31536000, immutable'
-          : 'public, max-age=3600, must-revalidate'
+          ? 'max-age=31536000, immutable'
+          : 'max-age=3600, must-revalidate'
+      const cache = `${isPublic ? 'public' : 'private'}, ${age}`
       return sendFile(c, resultsDir, filename, cache)
     })
 }

@@ -22,6 +22,10 @@ type JobTable = {
   seed: number
   requested_filename: string | null
   submitted_at: Timestamp
+  /** The name of a token; null: nobody was asked for one. */
+  owner: string | null
+  /** Where it came from, only while it has no owner. */
+  address: string | null
   status: JobStatus
   epoch: Epoch
   attempts: number

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type Insertable, type Kysely, type Selectable, sql, type Updateable } from 'kysely'
 import type { AttemptHistory, JobOperation, JobStore, StoreOperation } from '../actors/ports.ts'
+import type { Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
 import type { Attempt, Failure, GpuHealth, Job, JobState, JobStatus, VideoFacts } from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
@@ -11,7 +12,13 @@ export function createJobStore(
   db: Kysely<Database>,
   reserve?: Pick<Reserve, 'release' | 'isDiskFull'>,
 ): JobStore & AttemptHistory {
-  const jobs = () => db.selectFrom('job').selectAll()
+  const jobs = (scope: Scope) => {
+    const all = db.selectFrom('job').selectAll()
+    if (scope === 'everything') return all
+    return 'owner' in scope
+      ? all.where('owner', '=', scope.owner)
+      : all.where('id', '=', scope.jobId)
+  }
   /** SQLite does not always find the right word for it. */
   const lacksRoom = (error: unknown) =>
     isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
@@ -19,8 +26,8 @@ export function createJobStore(
   return {
     async load() {
       const [waiting, running, gpus, last] = await Promise.all([
-        jobs().where('status', '=', 'queued').orderBy('seq').execute(),
-        jobs().where('status', '=', 'running').orderBy('seq').execute(),
+        jobs('everything').where('status', '=', 'queued').orderBy('seq').execute(),
+        jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
         db
           .selectFrom('job')
@@ -51,13 +58,13 @@ export function createJobStore(
       }
     },
 
-    async find(jobId) {
-      const row = await jobs().where('id', '=', jobId).executeTakeFirst()
+    async find(jobId, scope) {
+      const row = await jobs(scope).where('id', '=', jobId).executeTakeFirst()
       return row && toJob(row)
     },
 
-    async findMany(jobIds) {
-      const rows = await jobs().where('id', 'in', jobIds).execute()
+    async findMany(jobIds, scope) {
+      const rows = await jobs(scope).where('id', 'in', jobIds).execute()
       return rows.map(toJob)
     },
 
@@ -71,23 +78,23 @@ export function createJobStore(
       return rows.map(toAttempt)
     },
 
-    async list({ status, order, limit, after, withVideo }) {
-      let query = jobs()
+    async list({ status, order, limit, after, withVideo }, scope) {
+      let query = jobs(scope)
         .orderBy('seq', order)
         .limit(limit + 1)
       if (status) query = query.where('status', 'in', status)
       if (withVideo)
         query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
       if (after) {
-        const seqOfAfter = db.selectFrom('job').select('seq').where('id', '=', after)
+        const seqOfAfter = jobs(scope).clearSelect().select('seq').where('id', '=', after)
         query = query.where('seq', order === 'asc' ? '>' : '<', seqOfAfter)
       }
       const rows = await query.execute()
       return { jobs: rows.slice(0, limit).map(toJob), hasMore: rows.length > limit }
     },
 
-    async lookup(prompt, limit) {
-      const rows = await jobs()
+    async lookup(prompt, limit, scope) {
+      const rows = await jobs(scope)
         .where('prompt_digest', '=', digest(prompt))
         .where('prompt', '=', prompt)
         .orderBy('seq', 'desc')
@@ -96,8 +103,8 @@ export function createJobStore(
       return rows.map(toJob)
     },
 
-    async videos(selection) {
-      const present = jobs()
+    async videos(selection, scope) {
+      const present = jobs(scope)
         .where('status', '=', 'success')
         .where('file_deleted_at', 'is', null)
         .orderBy('seq')
@@ -260,6 +267,8 @@ function toRow({
   jobId,
   seq,
   request,
+  owner,
+  address,
   at,
 }: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
   const { prompt, size, frames, steps, guidance, seed, filename } = request
@@ -276,6 +285,8 @@ function toRow({
     requested_filename: filename ?? null,
     filename: filename ?? null,
     submitted_at: at,
+    owner,
+    address,
     status: 'queued',
     epoch: 0,
     attempts: 0,
@@ -299,6 +310,7 @@ function toJob(row: Selectable<Database['job']>): Job {
       ...(guidance !== null && { guidance }),
       ...(filename !== null && { filename }),
     },
+    owner: row.owner,
     submittedAt: row.submitted_at,
     epoch: row.epoch,
     attempts: row.attempts,

@@ -8,10 +8,13 @@ export type ReadEvent = Readonly<{ event: string; id?: string | undefined; job: 
 export type EventReader = Awaited<ReturnType<typeof openEvents>>
 
 /** `data` of every event is taken for a job; of the snapshot of all jobs it is a list of them. */
-export async function openEvents(url: string, lastEventId?: string) {
+export async function openEvents(url: string, lastEventId?: string, token?: string) {
   const cut = new AbortController()
   onTestFinished(() => cut.abort())
-  const headers = lastEventId === undefined ? {} : { 'Last-Event-ID': lastEventId }
+  const headers = {
+    ...(lastEventId !== undefined && { 'Last-Event-ID': lastEventId }),
+    ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+  }
   const response = await fetch(url, { headers, signal: cut.signal })
   const events: ReadEvent[] = []
   const comments: string[] = []

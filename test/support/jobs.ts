@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-protocol.ts'
+import type { Client } from '../../src/client.ts'
 import {
   type Failure,
   type FailureCode,
@@ -50,6 +51,12 @@ export const aFailure = (code: FailureCode = 'out_of_memory'): Failure => ({
   message: `it failed: ${code}`,
 })
 
+/** Who asks where nobody is asked for a token. */
+export const anybody: Client = { name: null, isAdmin: true, address: '192.0.2.1' }
+
+/** What is stored of `anybody` with a job. */
+export const fromAnybody = { owner: null, address: '192.0.2.1' } as const
+
 export const queueSettings: QueueSettings = {
   gpus: [gpu0, gpu1],
   maxAttempts: 2,
@@ -66,6 +73,7 @@ export const aQueuedJob = (n: number, { filename, ...known }: QueuedJob = {}): J
   id: jobId(n),
   seq: n,
   request: aRequest(filename === undefined ? {} : { filename }),
+  owner: null,
   submittedAt: midnight,
   epoch: 0,
   attempts: 0,
@@ -73,7 +81,7 @@ export const aQueuedJob = (n: number, { filename, ...known }: QueuedJob = {}): J
   state: { status: 'queued' },
 })
 
-type QueuedJob = Partial<Pick<Job, 'epoch' | 'attempts' | 'seq'>> & { filename?: string }
+type QueuedJob = Partial<Pick<Job, 'owner' | 'epoch' | 'attempts' | 'seq'>> & { filename?: string }
 
 /** The record of job `n`, at its first attempt on GPU 0 if nothing else is said. */
 export const aRunningJob = (

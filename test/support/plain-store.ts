@@ -17,6 +17,7 @@ export type StoredJob = Readonly<{
   jobId: JobId
   seq: number
   request: VideoRequest
+  owner: string | null
   submittedAt: Timestamp
   status: JobStatus
   epoch: Epoch
@@ -66,13 +67,14 @@ export function createPlainStore() {
       }
       const { jobId, at } = operation
       if (operation.op === 'submit') {
-        const { seq, request } = operation
+        const { seq, request, owner } = operation
         assert(!jobs.has(jobId), `${jobId} is submitted twice`)
         assert(!all().some((job) => job.seq === seq), `number ${seq} is given twice`)
         jobs.set(jobId, {
           jobId,
           seq,
           request,
+          owner,
           submittedAt: at,
           status: 'queued',
           epoch: 0,
@@ -129,8 +131,8 @@ export function createPlainStore() {
 export type PlainStore = ReturnType<typeof createPlainStore>
 
 function toJob(job: StoredJob): Job {
-  const { jobId: id, seq, request, submittedAt, epoch, attempts, cancelRequested } = job
-  const known = { id, seq, request, submittedAt, epoch, attempts }
+  const { jobId: id, seq, request, owner, submittedAt, epoch, attempts, cancelRequested } = job
+  const known = { id, seq, request, owner, submittedAt, epoch, attempts }
   if (job.status === 'running' && job.attempt) {
     return { ...known, state: { status: 'running', ...job.attempt, cancelRequested } }
   }

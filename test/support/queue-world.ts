@@ -24,7 +24,7 @@ import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/errors.ts'
 import { type FailureCode, type GpuId, type JobId, type Reading, stages } from '../../src/job.ts'
-import { aFailure, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
+import { aFailure, anybody, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
 import { createPlainStore, type StoredJob } from './plain-store.ts'
 
 /** The rules under test, or what a test makes of them. */
@@ -331,8 +331,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       [...values(state.waiting)].map(({ failedOn: _, ...job }) => job),
       queued
         .toSorted((a, b) => a.seq - b.seq)
-        .map(({ jobId, seq, epoch, attempts, request }) => ({
-          ...{ jobId, seq, epoch, attempts },
+        .map(({ jobId, owner, seq, epoch, attempts, request }) => ({
+          ...{ jobId, owner, seq, epoch, attempts },
           ...(request.filename && { filename: request.filename }),
         })),
       'the queue shows what is stored of waiting jobs',
@@ -342,10 +342,10 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     assert.deepEqual(
       new Map([...state.running].map(([id, { reading: _, orphaned: __, ...job }]) => [id, job])),
       new Map(
-        running.map(({ jobId, seq, epoch, attempts, cancelRequested, attempt, request }) => [
+        running.map(({ jobId, owner, seq, epoch, attempts, cancelRequested, attempt, request }) => [
           jobId,
           {
-            ...{ jobId, seq, epoch, attempts, cancelRequested, ...attempt },
+            ...{ jobId, owner, seq, epoch, attempts, cancelRequested, ...attempt },
             ...(request.filename && { requestedFilename: request.filename }),
           },
         ]),
@@ -401,6 +401,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         type: 'admit',
         jobId: jobId(submissions),
         request: aRequest(filename === undefined ? {} : { filename }),
+        client: anybody,
         nameTaken: filename !== undefined && nameTaken,
         replyTo: createPlace<JobView | RefusalError>('submitter'),
       })
@@ -419,7 +420,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
           'ids' in selection ? selection.ids.includes(jobId) : selection.status.includes('running')
         if (isSelected) wishes.add(jobId)
       }
-      tellQueue({ type: 'cancel', selection, replyTo })
+      tellQueue({ type: 'cancel', selection, scope: 'everything', replyTo })
     },
 
     cancelOverdue(which: number): void {

@@ -101,7 +101,36 @@ export async function startService({
     throw new Error(`the service did not start: ${how}`)
   }
 
-  const request = (path: string, init?: RequestInit) => fetch(`${url}${path}`, init)
+  return {
+    url,
+    dataDir,
+    child: child as ChildProcess,
+    ...clientOf(url),
+    /** The same service as the client with this token meets it. */
+    as: (token: string) => clientOf(url, token),
+    log: (msg: string) => lines.filter((line) => line.msg === msg),
+    allLogs: () => JSON.stringify(lines),
+    stderr: () => stderr,
+
+    /** What the generations themselves wrote down, which no service can embellish. */
+    journal: () => readJournal(dataDir),
+
+    async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+      child.kill(signal)
+      const [code] = (await ended) as [number | null]
+      return code
+    },
+  }
+}
+
+export type ServiceClient = ReturnType<typeof clientOf>
+
+function clientOf(url: string, token?: string) {
+  const request = (path: string, init: RequestInit = {}) => {
+    const headers = new Headers(init.headers)
+    if (token !== undefined) headers.set('Authorization', `Bearer ${token}`)
+    return fetch(`${url}${path}`, { ...init, headers })
+  }
   const json = async <T>(path: string, init?: RequestInit): Promise<T> =>
     (await (await request(path, init)).json()) as T
   const post = (body: unknown) =>
@@ -113,15 +142,10 @@ export async function startService({
   const status = (id: string) => json<JobJson>(`/status/${id}`)
 
   return {
-    url,
-    dataDir,
-    child: child as ChildProcess,
     request,
     json,
     post,
     status,
-    log: (msg: string) => lines.filter((line) => line.msg === msg),
-    stderr: () => stderr,
 
     /** Submits and gives the id; anything but 202 fails the test. */
     async submit(body: object): Promise<string> {
@@ -145,15 +169,6 @@ export async function startService({
         throw new Error(`the job has not come so far: ${JSON.stringify(job)}`)
       })
       return job
-    },
-
-    /** What the generations themselves wrote down, which no service can embellish. */
-    journal: () => readJournal(dataDir),
-
-    async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-      child.kill(signal)
-      const [code] = (await ended) as [number | null]
-      return code
     },
   }
 }

@@ -1,3 +1,4 @@
+import type { Scope } from '../../client.ts'
 import type { JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
@@ -64,7 +65,8 @@ export function eventBehaviour({
       case 'tellWatchers':
         for (const watch of effect.to) {
           // Gone, or too slow: nothing waits for it here.
-          if (!tell(watch.watcher, effect.message)) tell(self, { type: 'unwatch', ...watch })
+          if (!tell(watch.watcher, effect.message))
+            tell(self, { type: 'unwatch', watcher: watch.watcher })
         }
         break
       case 'answer':
@@ -88,11 +90,11 @@ export function eventBehaviour({
   }
 
   async function look({ jobIds, open }: Extract<EventEffect, { do: 'look' }>) {
-    const [views, page] = await Promise.all([
-      jobIds.length > 0 ? ask(queue, { type: 'findMany', jobIds }) : [],
-      open ? ask(queue, { type: 'list', filter: openJobs }) : undefined,
-    ])
-    const ids = [...views, ...(page?.jobs ?? [])].map(({ job }) => job.id)
+    const scope: Scope = 'everything'
+    const asked = ask(queue, { type: 'findMany', jobIds, scope })
+    const listed = open.map((scope) => ask(queue, { type: 'list', filter: openJobs, scope }))
+    const [views, pages] = await Promise.all([asked, Promise.all(listed)])
+    const ids = [views, ...pages.map(({ jobs }) => jobs)].flat().map(({ job }) => job.id)
     // Without estimates, while their actor is being restarted, a job is still a job.
     const estimates = await ask(eta, { type: 'estimate', jobIds: ids }).catch(
       () => new Map<JobId, Estimate>(),
@@ -103,7 +105,10 @@ export function eventBehaviour({
     }
     return {
       sights: views.map(sight),
-      ...(page && { open: { sights: page.jobs.map(sight), hasMore: page.hasMore } }),
+      open: pages.flatMap(({ jobs, hasMore }, index) => {
+        const scope = open[index]
+        return scope ? [{ scope, sights: jobs.map(sight), hasMore }] : []
+      }),
     }
   }
 }

@@ -1,3 +1,4 @@
+import type { Scope, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type { JobId } from '../../job.ts'
 import type { ActorRef, Asks } from '../actor.ts'
@@ -8,7 +9,7 @@ import type { JobChange, JobView } from '../queue/queue-protocol.ts'
 export type EventCommand = Readonly<
   /** Answered with how things are, or with what was missed; from then on the watcher is told. */
   | ({ type: 'watch'; after?: string } & Watch & Asks<Opening | RefusalError>)
-  | ({ type: 'unwatch' } & Watch)
+  | { type: 'unwatch'; watcher: ActorRef<LiveMessage> }
   /** The service is stopping: everybody is told that it is over. */
   | { type: 'close' }
 >
@@ -19,7 +20,7 @@ export type EventNews = Readonly<
   | { type: 'jobsChanged'; changes: ReadonlyMap<JobId, JobChange> }
   /** What its former life had not told yet was lost with it. */
   | { type: 'queueRestored' }
-  | { type: 'seen'; look: number; sights: readonly Sight[]; open?: OpenJobs }
+  | { type: 'seen'; look: number; sights: readonly Sight[]; open: readonly (Scoped & OpenJobs)[] }
   | { type: 'lookFailed'; look: number; error: unknown }
   | { type: 'progressDue' }
   | { type: 'refreshDue' }
@@ -29,9 +30,10 @@ export type EventMessage = EventCommand | EventNews
 
 export type Watch = Readonly<{
   watcher: ActorRef<LiveMessage>
-  /** Absent: every job. */
+  /** Absent: every job within the scope. */
   jobId?: JobId
-}>
+}> &
+  Scoped
 
 /** A job as it was at one moment. */
 export type Sight = Readonly<{ view: JobView; estimate?: Estimate }>
@@ -93,8 +95,8 @@ export type EventState = Readonly<{
 }>
 
 export type EventEffect = Readonly<
-  /** How do these jobs stand, and with `open`, which are open at all? */
-  | { do: 'look'; number: number; jobIds: readonly JobId[]; open: boolean }
+  /** How do these jobs stand, and which are open at all within each of these scopes? */
+  | { do: 'look'; number: number; jobIds: readonly JobId[]; open: readonly Scope[] }
   | { do: 'tellWatchers'; to: readonly Watch[]; message: LiveMessage }
   | { do: 'answer'; to: ActorRef<Opening | RefusalError>; answer: Opening | RefusalError }
   | { do: 'answerFailed'; asked: Joining; error: unknown }

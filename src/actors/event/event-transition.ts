@@ -1,5 +1,6 @@
+import { covers, type Scope } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
-import { isOpen, type JobId } from '../../job.ts'
+import { isOpen, type Job, type JobId } from '../../job.ts'
 import type {
   EventEffect,
   EventMessage,
@@ -78,7 +79,7 @@ function decide(state: EventState, message: EventMessage): EventStep {
 
 function watch(state: EventState, asked: Extract<EventMessage, { type: 'watch' }>): EventStep {
   const { watches, joining, looking, settings } = state
-  const { replyTo, watcher, jobId, after } = asked
+  const { replyTo, watcher, jobId, scope, after } = asked
   const present = watches.length + joining.length + (looking?.joining.length ?? 0)
   if (present >= settings.maxWatchers) {
     const refusal = new RefusalError(
@@ -87,8 +88,8 @@ function watch(state: EventState, asked: Extract<EventMessage, { type: 'watch' }
     )
     return [state, [{ do: 'answer', to: replyTo, answer: refusal }]]
   }
-  const one: Watch = { watcher, ...(jobId && { jobId }) }
-  const missed = after === undefined ? undefined : missedSince(state, after, jobId)
+  const one: Watch = { watcher, scope, ...(jobId && { jobId }) }
+  const missed = after === undefined ? undefined : missedSince(state, after, one)
   if (!missed) return [{ ...state, joining: [...joining, { ...one, replyTo }] }, []]
 
   const answer: Opening = { how: 'resumed', missed }
@@ -108,17 +109,15 @@ function seat(state: EventState, one: Watch): EventStep {
 function missedSince(
   { life, number, resumableFrom, kept }: EventState,
   after: string,
-  jobId: JobId | undefined,
+  watch: Watch,
 ): readonly LoggedEvent[] | undefined {
   const [itsLife, text = ''] = after.split('-')
   const last = Number(text)
   if (itsLife !== life || !(last >= resumableFrom && last <= number)) return undefined
-  return kept.filter(
-    (event) => event.number > last && (jobId === undefined || event.view.job.id === jobId),
-  )
+  return kept.filter((event) => event.number > last && isWatched(event.view.job, watch))
 }
 
-function unwatch(state: EventState, { watcher }: Watch): EventState {
+function unwatch(state: EventState, { watcher }: Pick<Watch, 'watcher'>): EventState {
   const others = <W extends Watch>(watches: readonly W[]) =>
     watches.filter((one) => one.watcher !== watcher)
   const { looking } = state
@@ -166,7 +165,7 @@ function lookIfDue(state: EventState): EventStep {
     ...reasons.keys(),
     ...joining.flatMap(({ jobId }) => (jobId ? [jobId] : [])),
   ])
-  const open = joining.some(({ jobId }) => jobId === undefined)
+  const open = distinct(joining.flatMap(({ jobId, scope }) => (jobId ? [] : [scope])))
   const number = state.looks + 1
   return [
     {
@@ -196,33 +195,36 @@ function seen(
     effects.push(...more)
   }
   const id = idOf(now, now.number)
-  for (const { watcher, jobId, replyTo } of looking.joining) {
+  for (const { watcher, jobId, scope, replyTo } of looking.joining) {
+    const one: Watch = { watcher, scope, ...(jobId && { jobId }) }
     const shown = jobId
-      ? { sights: sights.filter(({ view }) => view.job.id === jobId), hasMore: false }
-      : open
+      ? { sights: sights.filter(({ view }) => isWatched(view.job, one)), hasMore: false }
+      : open.find((jobs) => isSame(jobs.scope, scope))
     if (!shown) continue
-    const [next, more] = seat(now, { watcher, ...(jobId && { jobId }) })
+    const { sights: its, hasMore } = shown
+    const [next, more] = seat(now, one)
     now = next
-    effects.push({ do: 'answer', to: replyTo, answer: { how: 'snapshot', id, ...shown } }, ...more)
+    effects.push(
+      { do: 'answer', to: replyTo, answer: { how: 'snapshot', id, sights: its, hasMore } },
+      ...more,
+    )
   }
   return [trim(now), effects]
 }
 
 function publish(state: EventState, sight: Sight, reason: Reason): EventStep {
-  const { id: jobId } = sight.view.job
+  const { job } = sight.view
+  const watching = state.watches.filter((one) => isWatched(job, one))
   if (reason === 'step' || reason === 'refresh') {
     // That it is over is news of another kind, and on its way.
-    if (!isOpen(sight.view.job)) return [state, []]
-    const to = state.watches.filter(
-      (one) => one.jobId === jobId || (one.jobId === undefined && reason === 'step'),
-    )
+    if (!isOpen(job)) return [state, []]
+    const to = watching.filter((one) => one.jobId !== undefined || reason === 'step')
     return [state, tellAll(to, { type: 'progress', ...sight })]
   }
   const number = state.number + 1
-  const type = isOpen(sight.view.job) ? reason : 'status'
+  const type = isOpen(job) ? reason : 'status'
   const event: LoggedEvent = { type, number, id: idOf(state, number), ...sight }
-  const to = state.watches.filter((one) => one.jobId === undefined || one.jobId === jobId)
-  return [{ ...state, number, kept: [...state.kept, event] }, tellAll(to, event)]
+  return [{ ...state, number, kept: [...state.kept, event] }, tellAll(watching, event)]
 }
 
 const tellAll = (to: readonly Watch[], message: LiveEvent): EventEffect[] =>
@@ -273,6 +275,14 @@ function trim(state: EventState): EventState {
   if (!forgotten) return state
   return { ...state, kept: state.kept.slice(last + 1), resumableFrom: forgotten.number }
 }
+
+const isWatched = ({ id, owner }: Job, { jobId, scope }: Watch): boolean =>
+  (jobId === undefined || jobId === id) && covers(scope, { jobId: id, owner })
+
+const isSame = (a: Scope, b: Scope): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+const distinct = (scopes: readonly Scope[]): readonly Scope[] =>
+  scopes.filter((scope, index) => scopes.findIndex((other) => isSame(other, scope)) === index)
 
 const strength: readonly Reason[] = ['refresh', 'step', 'stage', 'status']
 

@@ -143,11 +143,12 @@ function attemptFailed(
 /** Back to its old place in the queue. Only what failed counts as an attempt. */
 function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
-  const { jobId, seq, epoch, gpu } = job
+  const { jobId, owner, seq, epoch, gpu } = job
   const attempts = failure ? job.attempts : job.attempts - 1
   const { requestedFilename: filename } = job
   const waiting = {
     jobId,
+    owner,
     seq,
     epoch,
     attempts,

@@ -1,7 +1,14 @@
 /** How jobs are canceled, and who is told when they are. */
+import { covers, type Scope } from '../../client.ts'
 import type { JobId, Timestamp } from '../../job.ts'
 import { get, values } from './ordered-map.ts'
-import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
+import type {
+  CancelTicket,
+  QueueCommand,
+  QueueEffect,
+  QueueState,
+  WaitingJob,
+} from './queue-protocol.ts'
 import {
   dequeue,
   forgetName,
@@ -14,13 +21,15 @@ import {
 
 export function cancel(
   state: QueueState,
-  { selection, replyTo }: Extract<QueueCommand, { type: 'cancel' }>,
+  { selection, scope, replyTo }: Extract<QueueCommand, { type: 'cancel' }>,
   at: Timestamp,
 ): QueueStep {
   const selected =
-    'ids' in selection ? [...new Set(selection.ids)] : active(state, selection.status)
-  const queued = selected.filter((id) => get(state.seqOf, id) !== undefined)
-  const running = selected.filter((id) => state.running.has(id))
+    'ids' in selection ? [...new Set(selection.ids)] : active(state, selection.status, scope)
+  const isOneOf = (job: { jobId: JobId; owner: string | null } | undefined) =>
+    job !== undefined && covers(scope, job)
+  const queued = selected.filter((id) => isOneOf(waitingJob(state, id)))
+  const running = selected.filter((id) => isOneOf(state.running.get(id)))
   const known = new Set([...queued, ...running])
   const rest = selected.filter((id) => !known.has(id))
 
@@ -48,16 +57,25 @@ export function cancel(
   ]
 }
 
-function active(state: QueueState, status: readonly ('queued' | 'running')[]): JobId[] {
-  const queued = status.includes('queued')
-    ? [...values(state.waiting)].map(({ jobId }) => jobId)
-    : []
-  return status.includes('running') ? [...queued, ...state.running.keys()] : queued
+function active(
+  { waiting, running }: QueueState,
+  status: readonly ('queued' | 'running')[],
+  scope: Scope,
+): JobId[] {
+  const selected = [
+    ...(status.includes('queued') ? values(waiting) : []),
+    ...(status.includes('running') ? running.values() : []),
+  ]
+  return selected.filter((job) => covers(scope, job)).map(({ jobId }) => jobId)
+}
+
+function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefined {
+  const seq = get(state.seqOf, jobId)
+  return seq === undefined ? undefined : get(state.waiting, seq)
 }
 
 function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {
-  const seq = get(state.seqOf, jobId)
-  const job = seq === undefined ? undefined : get(state.waiting, seq)
+  const job = waitingJob(state, jobId)
   if (!job) return [state, []]
   const { epoch } = job
   return [

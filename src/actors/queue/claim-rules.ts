@@ -57,12 +57,13 @@ function fastest(state: QueueState, gpus: readonly GpuId[]): GpuId | undefined {
 }
 
 function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): QueueStep {
-  const { jobId, seq } = job
+  const { jobId, owner, seq } = job
   const epoch = job.epoch + 1
   const attempts = job.attempts + 1
   const filename = job.filename ?? defaultFilename(jobId, gpu, at)
   const running: RunningJob = {
     jobId,
+    owner,
     seq,
     epoch,
     attempts,

@@ -1,5 +1,5 @@
 import { DiskFullError, RefusalError } from '../../errors.ts'
-import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
+import type { GpuId, Job, JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
@@ -206,7 +206,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'store':
         break // Already written: that is why the effects are performed now.
       case 'prepareSubmission':
-        void prepare(effect.draft).then(
+        void prepare(effect).then(
           (prepared) => tell(self, { type: 'admit', ...prepared, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the name could not be checked', error),
         )
@@ -267,7 +267,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         })
         break
       case 'removeVideos':
-        void removeVideos(effect.selection).then(
+        void removeVideos(effect).then(
           (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
         )
@@ -291,13 +291,13 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     }
   }
 
-  async function prepare(draft: VideoDraft) {
+  async function prepare({ draft, client }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
     const { filename, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 } = draft
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    return { jobId, request: { ...draft, seed }, nameTaken }
+    return { jobId, request: { ...draft, seed }, client, nameTaken }
   }
 
   function order(
@@ -315,7 +315,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
 
   /** A record that cannot be read is a crash: a new incarnation derives everything anew. */
   function withJob(jobId: JobId, self: ActorRef<QueueMail>, then: (job: Job) => void): void {
-    void store.find(jobId).then(
+    void store.find(jobId, 'everything').then(
       (job) => job && then(job),
       (error: unknown) => tell(self, { type: 'readFailed', error }),
     )
@@ -326,11 +326,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     return actor !== undefined && tell(actor, message)
   }
 
-  async function removeVideos(
-    selection: Extract<QueueEffect, { do: 'removeVideos' }>['selection'],
-  ): Promise<DeletedVideo[]> {
+  async function removeVideos({
+    selection,
+    scope,
+  }: Extract<QueueEffect, { do: 'removeVideos' }>): Promise<DeletedVideo[]> {
     const deleted: DeletedVideo[] = []
-    for (const { id, state } of await store.videos(selection)) {
+    for (const { id, state } of await store.videos(selection, scope)) {
       if (state.status !== 'success') continue
       await videoFiles.remove(state.filename)
       deleted.push({ jobId: id, filename: state.filename })
@@ -344,11 +345,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     switch (question.type) {
       case 'find':
         void store
-          .find(question.jobId)
+          .find(question.jobId, question.scope)
           .then((job) => tell(question.replyTo, job && view(job, state)), failed)
         break
       case 'findMany':
-        void store.findMany(question.jobIds).then((jobs) => {
+        void store.findMany(question.jobIds, question.scope).then((jobs) => {
           tell(
             question.replyTo,
             jobs.map((job) => view(job, state)),
@@ -356,18 +357,21 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         }, failed)
         break
       case 'describe':
-        void Promise.all([store.find(question.jobId), store.attempts(question.jobId)]).then(
+        void Promise.all([
+          store.find(question.jobId, question.scope),
+          store.attempts(question.jobId),
+        ]).then(
           ([job, attempts]) => tell(question.replyTo, job && { ...view(job, state), attempts }),
           failed,
         )
         break
       case 'list':
-        void store.list(question.filter).then(({ jobs, hasMore }) => {
+        void store.list(question.filter, question.scope).then(({ jobs, hasMore }) => {
           tell(question.replyTo, { jobs: jobs.map((job) => view(job, state)), hasMore })
         }, failed)
         break
       case 'lookup':
-        void store.lookup(question.prompt, question.limit).then((jobs) => {
+        void store.lookup(question.prompt, question.limit, question.scope).then((jobs) => {
           tell(
             question.replyTo,
             jobs.map((job) => view(job, state)),
@@ -376,7 +380,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break
       case 'findVideo':
         void store
-          .videos({ filenames: [question.filename] })
+          .videos({ filenames: [question.filename] }, question.scope)
           .then(([job]) => tell(question.replyTo, job), failed)
         break
       case 'describeGpus':

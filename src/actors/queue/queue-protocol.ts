@@ -1,3 +1,4 @@
+import type { Client, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type {
   Attempt,
@@ -29,10 +30,10 @@ import type { OrderedMap } from './ordered-map.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft } & Asks<JobView | RefusalError>)
+  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
-  | ({ type: 'cancel'; selection: CancelSelection } & Asks<CancelAnswer>)
-  | ({ type: 'deleteVideos'; selection: VideoSelection } & Asks<readonly DeletedVideo[]>)
+  | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
+  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
   /** The next of these changes what a GPU may be given; answered with what is then known of it. */
@@ -72,12 +73,12 @@ export type QueueNews = Readonly<
 
 /** Questions: answered from the record and the present state, which they never change. */
 export type QueueQuestion = Readonly<
-  | ({ type: 'find'; jobId: JobId } & Asks<JobView | undefined>)
-  | ({ type: 'findMany'; jobIds: readonly JobId[] } & Asks<readonly JobView[]>)
-  | ({ type: 'describe'; jobId: JobId } & Asks<JobDetail | undefined>)
-  | ({ type: 'list'; filter: JobFilter } & Asks<JobViewPage>)
-  | ({ type: 'lookup'; prompt: string; limit: number } & Asks<readonly JobView[]>)
-  | ({ type: 'findVideo'; filename: string } & Asks<Job | undefined>)
+  | ({ type: 'find'; jobId: JobId } & Scoped & Asks<JobView | undefined>)
+  | ({ type: 'findMany'; jobIds: readonly JobId[] } & Scoped & Asks<readonly JobView[]>)
+  | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | undefined>)
+  | ({ type: 'list'; filter: JobFilter } & Scoped & Asks<JobViewPage>)
+  | ({ type: 'lookup'; prompt: string; limit: number } & Scoped & Asks<readonly JobView[]>)
+  | ({ type: 'findVideo'; filename: string } & Scoped & Asks<Job | undefined>)
   | ({ type: 'describeGpus' } & Asks<readonly GpuUse[]>)
   | ({ type: 'describeQueue' } & Asks<QueueSummary>)
 >
@@ -87,6 +88,7 @@ export type QueueMessage = QueueCommand | QueueNews | QueueQuestion
 export type Submission = Readonly<{
   jobId: JobId
   request: VideoRequest
+  client: Client
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
 }> &
@@ -100,7 +102,7 @@ export type CancelAnswer = Readonly<{
   canceled: readonly JobId[]
   /** Told to stop, but not gone yet when the answer had to be given. */
   canceling: readonly JobId[]
-  /** Selected by id, but neither queued nor running. */
+  /** Selected by id, but neither queued nor running, or not in the scope. */
   rest: readonly JobId[]
 }>
 
@@ -143,6 +145,7 @@ export type QueueSummary = Readonly<{
 
 export type WaitingJob = Readonly<{
   jobId: JobId
+  owner: string | null
   seq: number
   epoch: Epoch
   attempts: number
@@ -154,6 +157,7 @@ export type WaitingJob = Readonly<{
 
 export type RunningJob = Readonly<{
   jobId: JobId
+  owner: string | null
   seq: number
   epoch: Epoch
   attempts: number
@@ -226,7 +230,7 @@ export type QueueSnapshot = Pick<
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | { do: 'prepareSubmission'; draft: VideoDraft; replyTo: ActorRef<JobView | RefusalError> }
+  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
   | { do: 'answerSubmit'; to: ActorRef<JobView | RefusalError>; answer: JobView | RefusalError }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
@@ -239,7 +243,7 @@ export type QueueEffect = Readonly<
   | ({ do: 'convert' } & Omit<Conversion, 'request'>)
   | ({ do: 'abortConversion' } & AttemptKey)
   | { do: 'discardWork'; jobId: JobId }
-  | { do: 'removeVideos'; selection: VideoSelection; replyTo: ActorRef<readonly DeletedVideo[]> }
+  | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; news: AttemptNews }
   | { do: 'showEta' }

@@ -125,21 +125,30 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({ id, seq, epoch, attempts, request: { filename } }: Job): WaitingJob => ({
+const toWaiting = ({
+  id,
+  owner,
+  seq,
+  epoch,
+  attempts,
+  request: { filename },
+}: Job): WaitingJob => ({
   jobId: id,
+  owner,
   seq,
   epoch,
   attempts,
   ...(filename && { filename }),
 })
 
-function toRunning({ id, seq, epoch, attempts, request, state }: Job): RunningJob[] {
+function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): RunningJob[] {
   if (state.status !== 'running') return []
   const { status: _, ...running } = state
   const { filename: requestedFilename } = request
   return [
     {
       jobId: id,
+      owner,
       seq,
       epoch,
       attempts,

@@ -31,10 +31,7 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
     case 'cancelOverdue':
       return answerOverdueTicket(state, message.ticket)
     case 'deleteVideos':
-      return [
-        state,
-        [{ do: 'removeVideos', selection: message.selection, replyTo: message.replyTo }],
-      ]
+      return removeVideos(state, message)
     case 'videosRemoved':
       return [
         state,
@@ -68,6 +65,11 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
       return onAttempt(state, message, at)
   }
 }
+
+const removeVideos = (
+  state: QueueState,
+  { selection, scope, replyTo }: Extract<QueueCommand, { type: 'deleteVideos' }>,
+): QueueStep => [state, [{ do: 'removeVideos', selection, scope, replyTo }]]
 
 /** Nothing is claimed any more; what runs goes on, or is stopped and given back as if never begun. */
 function close(

@@ -10,20 +10,29 @@ export function prepare(
   state: QueueState,
   message: Extract<QueueCommand, { type: 'submit' }>,
 ): QueueStep {
-  const { draft, replyTo } = message
+  const { draft, client, replyTo } = message
   const refusal = refuseSubmit(state)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
-  return [state, [{ do: 'prepareSubmission', draft, replyTo }]]
+  return [state, [{ do: 'prepareSubmission', draft, client, replyTo }]]
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
-  const { jobId, request, replyTo } = submission
+  const { jobId, request, client, replyTo } = submission
   const refusal = refuseSubmit(state) ?? refuseName(state, submission)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
 
   const seq = state.nextSeq
   const { filename } = request
-  const waiting: WaitingJob = { jobId, seq, epoch: 0, attempts: 0, ...(filename && { filename }) }
+  const { name: owner } = client
+  const address = owner === null ? client.address : null
+  const waiting: WaitingJob = {
+    jobId,
+    owner,
+    seq,
+    epoch: 0,
+    attempts: 0,
+    ...(filename && { filename }),
+  }
   const queued = {
     ...enqueue(state, waiting),
     nextSeq: seq + 1,
@@ -33,6 +42,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     id: jobId,
     seq,
     request,
+    owner,
     submittedAt: at,
     epoch: 0,
     attempts: 0,
@@ -43,7 +53,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     [
       queued,
       [
-        stored({ op: 'submit', jobId, seq, request, at }),
+        stored({ op: 'submit', jobId, seq, request, owner, address, at }),
         { do: 'answerSubmit', to: replyTo, answer },
         { do: 'logStatus', jobId, status: 'queued', epoch: 0 },
       ],

@@ -32,13 +32,10 @@ export function commandFor(
 /** With any of these the script believes itself one of many and waits for the others for ever. */
 const distributed = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT']
 
-/** Ours alone. */
-const secret = ['API_TOKENS']
-
 /** Each setting is for a fact measured on the script or its libraries (facts: §8). */
 export function environmentFor(inherited: NodeJS.ProcessEnv, device: string): NodeJS.ProcessEnv {
   const kept = Object.entries(inherited).filter(
-    ([name]) => !distributed.includes(name) && !secret.includes(name) && !name.startsWith('TQDM_'),
+    ([name]) => !distributed.includes(name) && !name.startsWith('TQDM_'),
   )
   return {
     PYTORCH_CUDA_ALLOC_CONF: 'expandable_segments:True',

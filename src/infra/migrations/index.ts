@@ -1,8 +1,10 @@
 import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
 import * as createGpu from './002-create-gpu.ts'
+import * as addOwner from './004-add-owner.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
   '001-create-job-and-attempt': createJobAndAttempt,
   '002-create-gpu': createGpu,
+  '004-add-owner': addOwner,
 }

@@ -1,0 +1,86 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import type { Context, MiddlewareHandler } from 'hono'
+import { matchedRoutes } from 'hono/route'
+import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
+import { RefusalError } from '../errors.ts'
+import type { FileLinks } from './file-links.ts'
+
+/**
+ * What a handler finds in its context once `identify` has let a request through; no `client`, only a
+ * `scope`, where a link was shown in place of a token.
+ */
+export type ClientEnv = { Variables: { client: Client; scope: Scope } }
+
+/** `link`: a client, or whoever has a link to it. */
+type Access = 'anybody' | 'link' | 'client' | 'admin'
+
+/** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
+export const access: Readonly<Record<string, Access>> = {
+  'GET /health': 'anybody',
+  'GET /ready': 'anybody',
+  'POST /generate': 'client',
+  'GET /status/:id': 'client',
+  'GET /jobs': 'client',
+  'GET /jobs/lookup': 'client',
+  'GET /jobs/:id': 'client',
+  'GET /jobs/:id/log': 'client',
+  'GET /jobs/:id/events': 'client',
+  'GET /events': 'client',
+  'DELETE /jobs': 'client',
+  'GET /videos': 'client',
+  'DELETE /videos': 'client',
+  'GET /files/:filename': 'link',
+  'HEAD /files/:filename': 'link',
+  'GET /gpus': 'admin',
+  'POST /gpus/:id/drain': 'admin',
+  'POST /gpus/:id/resume': 'admin',
+  'POST /gpus/:id/restart': 'admin',
+}
+
+/** Says who asks, and lets nobody pass who may not use the route. */
+export function identify(
+  holders: readonly TokenHolder[],
+  links: Pick<FileLinks, 'jobOf'>,
+): MiddlewareHandler<ClientEnv> {
+  return async (c, next) => {
+    const needed = accessTo(c)
+    if (needed === 'anybody') return next()
+    const token = tokenIn(c)
+    const query = c.req.query()
+    if (needed === 'link' && token === undefined && 'signature' in query && holders.length > 0) {
+      c.set('scope', { jobId: links.jobOf(query) })
+      return next()
+    }
+    const client = clientOf(c, token, holders)
+    if (needed === 'admin' && !client.isAdmin) {
+      throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
+    }
+    c.set('client', client)
+    c.set('scope', scopeOf(client))
+    return next()
+  }
+}
+
+/** What does not exist is nobody's business without a token. */
+function accessTo(c: Context): Access {
+  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
+  return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
+}
+
+function tokenIn(c: Context): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(c.req.header('Authorization') ?? '')?.[1]
+}
+
+function clientOf(c: Context, token: string | undefined, holders: readonly TokenHolder[]): Client {
+  const address = getConnInfo(c).remote.address ?? 'unknown'
+  if (holders.length === 0) return { name: null, isAdmin: true, address }
+  if (token === undefined) {
+    throw new RefusalError('unauthorized', 'Send a token: "Authorization: Bearer <token>".')
+  }
+  const digest = createHash('sha256').update(token).digest()
+  // Each is compared, and in constant time: how long it takes tells nothing of any token.
+  const [holder] = holders.filter(({ tokenDigest }) => timingSafeEqual(tokenDigest, digest))
+  if (!holder) throw new RefusalError('unauthorized', 'This token is not known.')
+  return { name: holder.name, isAdmin: holder.isAdmin, address }
+}

@@ -1,0 +1,347 @@
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { access } from '../src/http/access.ts'
+import type { JobJson } from '../src/http/job-view.ts'
+import { jobId } from './support/jobs.ts'
+import { routesOfTheApp } from './support/routes.ts'
+import {
+  createShared,
+  processesOf,
+  type Service,
+  type ServiceClient,
+  startService,
+} from './support/service.ts'
+
+const tokens = {
+  ada: 'token-of-ada-0123456789',
+  bob: 'token-of-bob-0123456789',
+  ops: 'token-of-ops-0123456789',
+}
+const API_TOKENS = `ada:${tokens.ada},bob:${tokens.bob},ops:${tokens.ops}:admin`
+
+const shared = createShared()
+let service: Service
+let ada: ServiceClient
+let bob: ServiceClient
+let ops: ServiceClient
+beforeAll(async () => {
+  service = await startService({ atEnd: shared.atEnd, env: { API_TOKENS, GPU_IDS: '0' } })
+  ada = service.as(tokens.ada)
+  bob = service.as(tokens.bob)
+  ops = service.as(tokens.ops)
+})
+afterAll(shared.clearAway)
+
+const unknownId = jobId(99)
+
+const problemOf = async (response: Response) => {
+  expect(response.headers.get('Content-Type')).toBe('application/problem+json')
+  return { status: response.status, ...((await response.json()) as { code: string }) }
+}
+
+describe('a service with tokens', () => {
+  it.each([
+    ['no token', {}],
+    ['an unknown token', { Authorization: 'Bearer token-of-eve-0123456789' }],
+    ['half a token', { Authorization: `Bearer ${tokens.ada.slice(0, -1)}` }],
+    ['a token and more', { Authorization: `Bearer ${tokens.ada}x` }],
+    ['two tokens', { Authorization: `Bearer ${tokens.ada} ${tokens.bob}` }],
+    ['a name', { Authorization: 'Bearer ada' }],
+    ['a token without its scheme', { Authorization: tokens.ada }],
+    ['a password', { Authorization: `Basic ${btoa(`ada:${tokens.ada}`)}` }],
+    ['an empty header', { Authorization: '' }],
+  ])('answers 401 to %s', async (_, headers) => {
+    const response = await service.request('/jobs', { headers })
+    expect(response.headers.get('WWW-Authenticate')).toBe('Bearer')
+    expect(await problemOf(response)).toMatchObject({ status: 401, code: 'unauthorized' })
+  })
+
+  it('takes a token whatever the case of its scheme', async () => {
+    const headers = { Authorization: `bearer ${tokens.ada}` }
+    expect((await service.request('/jobs', { headers })).status).toBe(200)
+  })
+
+  it.each(Object.entries(access).filter(([, who]) => who !== 'anybody'))(
+    'lets no stranger use %s',
+    async (route) => {
+      const [method, path = ''] = route.split(' ')
+      const init = { ...(method && { method }) }
+      const response = await service.request(path.replace(/:\w+/g, 'x'), init)
+      expect(response.status).toBe(401)
+    },
+  )
+
+  it('tells strangers of no route', async () => {
+    expect((await service.request('/nothing')).status).toBe(401)
+    expect((await service.request('/jobs', { method: 'PATCH' })).status).toBe(401)
+    expect((await ada.request('/nothing')).status).toBe(404)
+    expect((await ada.request('/jobs', { method: 'PATCH' })).status).toBe(405)
+  })
+
+  it.each(['/health', '/ready'])('answers anybody at %s', async (path) => {
+    expect((await service.request(path)).status).not.toBe(401)
+  })
+
+  it.each(Object.entries(access).filter(([, who]) => who === 'admin'))(
+    'lets only admins use %s',
+    async (route) => {
+      const [method = '', path = ''] = route.split(' ')
+      const ask = (client: ServiceClient) => client.request(path.replace(':id', '7'), { method })
+      expect(await problemOf(await ask(ada))).toMatchObject({ status: 403, code: 'forbidden' })
+      expect((await ask(ops)).status).toBe(path.includes(':id') ? 404 : 200)
+    },
+  )
+
+  it.each(['/jobs', '/videos'])('deletes all of %s for admins only', async (path) => {
+    const ask = (client: ServiceClient) => client.request(`${path}?all=true`, { method: 'DELETE' })
+    const id = await bob.submit({ prompt: 'a fox' })
+    await bob.until(id)
+    expect(await problemOf(await ask(ada))).toMatchObject({
+      status: 403,
+      code: 'forbidden',
+      field: 'all',
+    })
+    expect((await bob.status(id)).file_deleted_at).toBeNull()
+    expect((await ask(ops)).status).toBe(200)
+  })
+
+  it('writes no token anywhere, and hands none to what it starts', async () => {
+    const id = await ada.submit({ prompt: 'a fox [sim:step=0.2]' })
+    await ada.until(id, ({ stage }) => stage === 'denoising')
+    expect(processesOf(`WAN_ATTEMPT=${id}`)).not.toEqual([])
+    expect(processesOf(tokens.ada)).toEqual([service.child.pid])
+    await service.request('/jobs', { headers: { Authorization: `Bearer ${tokens.ada}x` } })
+    const database = ['state.db', 'state.db-wal'].map((file) =>
+      readFileSync(join(service.dataDir, file), 'latin1'),
+    )
+    expect(service.log('listening')).toHaveLength(1)
+    for (const text of [...database, service.allLogs(), service.stderr()]) {
+      expect(text).not.toContain(tokens.ada)
+    }
+  })
+})
+
+/** How to ask each route for a job that is done, as somebody whose it is not: nothing may tell. */
+const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): string[] }>> = {
+  'GET /status/:id': { status: 404, paths: ({ id }) => [`/status/${id}`] },
+  'GET /jobs': {
+    status: 200,
+    paths: ({ id }) => [`/jobs?after=${id}`, `/jobs?after=${id}&order=asc`],
+  },
+  'GET /jobs/lookup': { status: 404, paths: ({ prompt }) => lookups(prompt) },
+  'GET /jobs/:id': { status: 404, paths: ({ id }) => [`/jobs/${id}`] },
+  'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
+  'GET /jobs/:id/events': { status: 404, paths: ({ id }) => [`/jobs/${id}/events`] },
+  'DELETE /jobs': {
+    status: 404,
+    paths: ({ id }) => [`/jobs?ids=${id}`, `/jobs?ids=${id}&delete_files=true`],
+  },
+  'GET /videos': {
+    status: 200,
+    paths: ({ id }) => [`/videos?after=${id}`, `/videos?after=${id}&order=asc`],
+  },
+  'DELETE /videos': {
+    status: 200,
+    paths: ({ id, filename }) => [`/videos?ids=${id}`, `/videos?filenames=${filename}`],
+  },
+  'GET /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
+  'HEAD /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
+}
+const lookups = (prompt: string) =>
+  ['', '&all=true'].map((all) => `/jobs/lookup?prompt=${encodeURIComponent(prompt)}${all}`)
+
+/** About no job that is there already; and a stream without end, shown in service-live.test.ts. */
+const harmless = ['POST /generate', 'GET /events']
+
+describe('every route', () => {
+  it('says who may use it, and how it is tried in vain', () => {
+    const routes = routesOfTheApp()
+    expect(routes).toEqual(Object.keys(access).toSorted())
+    const forClients = routes.filter((route) => ['client', 'link'].includes(access[route] ?? ''))
+    expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
+  })
+})
+
+describe('a link to a file', () => {
+  let job: JobJson
+  let link: string
+  beforeAll(async () => {
+    job = await ada.until(await ada.submit({ prompt: 'a fox to be linked to' }))
+    link = String(job.file_url)
+  })
+  const changed = (name: string, value: string) => {
+    const url = new URL(link, service.url)
+    url.searchParams.set(name, value)
+    return `${url.pathname}${url.search}`
+  }
+
+  it('is good without a token, for the whole file and for a part of it', async () => {
+    const whole = await service.request(link)
+    expect(whole.status).toBe(200)
+    expect(whole.headers.get('Cache-Control')).toMatch(/^private, /)
+    const bytes = Buffer.from(await whole.arrayBuffer())
+    expect(bytes).toHaveLength(job.file?.bytes ?? 0)
+
+    const ETag = String(whole.headers.get('ETag'))
+    const part = await service.request(link, { headers: { Range: 'bytes=8-15', 'If-Range': ETag } })
+    expect(part.status).toBe(206)
+    expect(Buffer.from(await part.arrayBuffer())).toEqual(bytes.subarray(8, 16))
+    const another = await service.request(link, { headers: { 'If-Match': '"another"' } })
+    expect(another.status).toBe(412)
+    expect((await service.request(link, { method: 'HEAD' })).status).toBe(200)
+  })
+
+  it('is in the list of videos too', async () => {
+    const { videos } = await ada.json<{ videos: { id: string; file_url: string }[] }>('/videos')
+    const url = videos.find(({ id }) => id === job.id)?.file_url
+    expect((await service.request(String(url))).status).toBe(200)
+  })
+
+  it.each<[what: string, path: () => string]>([
+    ['is put off', () => changed('expires', '99999999999')],
+    ['is for another job', () => changed('job', unknownId)],
+    ['has another signature', () => changed('signature', 'A'.repeat(43))],
+    ['has half a signature', () => changed('signature', 'AAAA')],
+    ['has no signature', () => changed('signature', '')],
+    ['has nothing else', () => `/files/${job.filename}?signature=x`],
+  ])('is refused with 403 when it %s', async (_, path) => {
+    const problem = await problemOf(await service.request(path()))
+    expect(problem).toMatchObject({ status: 403, code: 'link_invalid' })
+  })
+
+  it('is to one file by one method, and to nothing else', async () => {
+    const other = await ada.until(await ada.submit({ prompt: 'another fox' }))
+    const query = link.slice(link.indexOf('?'))
+    expect((await service.request(`/files/${other.filename}${query}`)).status).toBe(404)
+    for (const path of [`/status/${job.id}`, `/jobs/${job.id}/log`, '/jobs', '/videos', '/gpus']) {
+      expect((await service.request(`${path}${query}`)).status, path).toBe(401)
+    }
+    for (const path of [link, `/jobs${query}&ids=${job.id}`, `/videos${query}&ids=${job.id}`]) {
+      expect((await service.request(path, { method: 'DELETE' })).status, path).toBe(401)
+    }
+  })
+
+  it('gives a client no more than its token does', async () => {
+    expect((await bob.request(link)).status).toBe(404)
+    expect((await ada.request(changed('signature', 'x'))).status).toBe(200)
+  })
+
+  it('is no link to the next file of the same name', async () => {
+    const named = { prompt: 'a fox', filename: 'again.mp4' }
+    const first = await ada.until(await ada.submit(named))
+    expect((await service.request(String(first.file_url))).status).toBe(200)
+    await ada.request(`/videos?ids=${first.id}`, { method: 'DELETE' })
+    const second = await bob.until(await bob.submit(named))
+    expect((await service.request(String(second.file_url))).status).toBe(200)
+    expect((await service.request(String(first.file_url))).status).toBe(404)
+  })
+
+  it('outlives a restart', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0' }
+    const first = await startService({ env })
+    const client = first.as(tokens.ada)
+    const { file_url } = await client.until(await client.submit({ prompt: 'a fox' }))
+    await first.stop()
+    expect(statSync(join(first.dataDir, 'link.key')).mode & 0o777).toBe(0o600)
+    const again = await startService({ env, dataDir: first.dataDir })
+    expect((await again.request(String(file_url))).status).toBe(200)
+  })
+
+  it('ends after FILE_URL_TTL_S, and there is a new one then', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0', FILE_URL_TTL_S: '1' }
+    const hasty = await startService({ env })
+    const client = hasty.as(tokens.ada)
+    const { id, file_url } = await client.until(await client.submit({ prompt: 'a fox' }))
+    const ask = () => hasty.request(String(file_url))
+    await expect.poll(async () => (await ask()).status, { timeout: 10_000 }).toBe(410)
+    expect(await problemOf(await ask())).toMatchObject({ code: 'link_expired' })
+    expect((await client.status(id)).file_url).not.toBe(file_url)
+  })
+
+  it('is without a signature where nobody is asked for a token', async () => {
+    const open = await startService({ env: { GPU_IDS: '0' } })
+    const { file_url, filename } = await open.until(await open.submit({ prompt: 'a fox' }))
+    expect(file_url).toBe(`/files/${filename}`)
+    const response = await open.request(`${file_url}?job=x&expires=1&signature=y`)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('Cache-Control')).toMatch(/^public, /)
+    expect(existsSync(join(open.dataDir, 'link.key'))).toBe(false)
+  })
+})
+
+describe('what belongs to another client', () => {
+  let mine: JobJson
+  let theirs: JobJson
+  beforeAll(async () => {
+    mine = await ada.until(await ada.submit({ prompt: 'a fox of mine' }))
+    theirs = await bob.until(await bob.submit({ prompt: 'a fox of theirs', filename: 'bob.mp4' }))
+  })
+
+  /** Everything of a job that could tell one from another, the same for all. */
+  const masked = async (response: Response, { id, prompt, filename }: JobJson) =>
+    [id, prompt, String(filename)].reduce(
+      (text, word) => text.replaceAll(word, '…'),
+      `${response.status} ${await response.text()}`,
+    )
+
+  it.each(Object.entries(attempts))('is to %s as if it did not exist', async (route, attempt) => {
+    const [method = ''] = route.split(' ')
+    const { status, paths } = attempt
+    const never = { ...theirs, id: unknownId, prompt: 'a fox of nobody', filename: 'no.mp4' }
+    const pathsToNothing = paths(never)
+    for (const [index, path] of paths(theirs).entries()) {
+      const response = await ada.request(path, { method })
+      expect(response.status, path).toBe(status)
+      const nothing = await ada.request(pathsToNothing[index] ?? '', { method })
+      expect(await masked(response, theirs)).toBe(await masked(nothing, never))
+    }
+    expect(await bob.status(theirs.id)).toEqual(theirs)
+  })
+
+  it('is in no list, while what is one’s own is', async () => {
+    const [jobs, videos] = await Promise.all(['/jobs', '/videos'].map((path) => ada.json(path)))
+    for (const list of [jobs, videos].map((answer) => JSON.stringify(answer))) {
+      expect(list).toContain(mine.id)
+      expect(list).not.toContain(theirs.id)
+      expect(list).not.toContain('theirs')
+    }
+    const [path = ''] = lookups(mine.prompt)
+    expect((await ada.json<JobJson>(path)).id).toBe(mine.id)
+  })
+
+  it('survives one’s own clearing up', async () => {
+    const status = 'status=queued,running,success,error,canceled&delete_files=true'
+    const waiting = await bob.submit({ prompt: 'a slow fox [sim:step=0.3]' })
+    const answer = await ada.request(`/jobs?${status}`, { method: 'DELETE' })
+    expect(await answer.text()).not.toContain(waiting)
+    expect((await ada.status(mine.id)).file_deleted_at).not.toBeNull()
+    expect((await bob.status(theirs.id)).file_deleted_at).toBeNull()
+    expect((await bob.until(waiting)).status).toBe('success')
+  })
+
+  it('is an admin’s too', async () => {
+    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id })
+    expect((await ops.request(`/files/${theirs.filename}`)).status).toBe(200)
+  })
+
+  it('keeps its name, and that is all one learns', async () => {
+    const response = await ada.post({ prompt: 'x', size: '1280x720', filename: 'bob.mp4' })
+    const problem = await problemOf(response)
+    expect(problem).toMatchObject({ status: 409, code: 'filename_taken' })
+    expect(JSON.stringify(problem)).not.toContain(theirs.id)
+  })
+
+  it('is owned by the same client after a restart, and by admins', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0' }
+    const first = await startService({ env })
+    const id = await first.as(tokens.ada).submit({ prompt: 'a fox' })
+    await first.stop()
+    const again = await startService({ env, dataDir: first.dataDir })
+    const jobs = async (client: ServiceClient) =>
+      (await client.json<{ jobs: JobJson[] }>('/jobs')).jobs.map((job) => job.id)
+    expect(await jobs(again.as(tokens.ada))).toEqual([id])
+    expect(await jobs(again.as(tokens.ops))).toEqual([id])
+    expect(await jobs(again.as(tokens.bob))).toEqual([])
+  })
+})

@@ -52,7 +52,12 @@ export type VideoRequest = Readonly<{
 }>
 
 /** A request before the service has filled in what nobody chose. */
-export type VideoDraft = Omit<VideoRequest, 'seed'> & Readonly<{ seed?: number }>
+export type VideoDraft = Omit<VideoRequest, 'seed'> &
+  Readonly<{
+    seed?: number
+    /** Who is to be told of its end; without a secret, one is made. */
+    webhook?: Readonly<{ url: string; secret?: string }>
+  }>
 
 /** What ffprobe found in a file. */
 export type VideoFacts = Readonly<{

@@ -18,8 +18,14 @@ import type { JanitorMessage } from './actors/janitor/janitor-protocol.ts'
 import { type QueueMail, queueBehaviour } from './actors/queue/queue-actor.ts'
 import { child, startSupervisor } from './actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from './actors/supervisor/supervisor-protocol.ts'
+import { webhookBehaviour } from './actors/webhook/webhook-actor.ts'
+import type { WebhookMessage } from './actors/webhook/webhook-protocol.ts'
+import { createAddressGuard } from './address-guard.ts'
 import { readConfig } from './config.ts'
 import { createApp } from './http/app.ts'
+import { createFileLinks } from './http/file-links.ts'
+import { createJobRenderer } from './http/job-view.ts'
+import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
 import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
@@ -35,6 +41,8 @@ import { readLinkKey } from './infra/link-key.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
+import { createWebhookSender } from './infra/webhook-sender.ts'
+import { createWebhookStore } from './infra/webhook-store.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
 
@@ -93,12 +101,20 @@ async function main(): Promise<void> {
   const queue = createPlace<QueueMail>('queue')
   const eta = createPlace<EtaMessage>('eta')
   const events = createPlace<EventMessage>('events')
+  const webhooks = createPlace<WebhookMessage>('webhooks')
   const conversion = createPlace<ConversionMessage>('conversion')
   const janitor = createPlace<JanitorMessage>('janitor')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
 
   const { data, wan, graceMs, jobTimeoutMs } = config
   const cancelWaitMs = graceMs + afterGraceMs
+  const links = {
+    baseUrl: config.baseUrl,
+    key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+    lifeS: config.fileUrlTtlS,
+  }
+  const guard = createAddressGuard(config.webhookAllow)
+  const webhookStore = createWebhookStore(database.db)
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -116,6 +132,7 @@ async function main(): Promise<void> {
             conversion,
             eta,
             events,
+            webhooks,
             log,
           }),
         { significant: true },
@@ -124,6 +141,18 @@ async function main(): Promise<void> {
         etaBehaviour({ history: store, queue, defaultSeconds: config.defaultJobSeconds, log }),
       ),
       child(system, events, () => eventBehaviour({ queue, eta, log })),
+      child(system, webhooks, () =>
+        webhookBehaviour({
+          store: webhookStore,
+          jobs: store,
+          sender: createWebhookSender({
+            guard,
+            userAgent: `wan-supervisor/${packageJson.version}`,
+          }),
+          render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
+          log,
+        }),
+      ),
       child(system, conversion, () => {
         const tools = createVideoTools({ data, fit: config.fit720 })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
@@ -167,11 +196,9 @@ async function main(): Promise<void> {
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
     heartbeatMs: config.heartbeatMs,
-    links: {
-      baseUrl: config.baseUrl,
-      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
-      lifeS: config.fileUrlTtlS,
-    },
+    webhooks,
+    refuseUrl: guard.refuse,
+    links,
     resultsDir: data.resultsDir,
     logPath: (jobId) => logOf(data, jobId),
     version: packageJson.version,
@@ -200,7 +227,7 @@ async function main(): Promise<void> {
   /** For crash tests: a message that no actor survives, to the one that the file `crash` names. */
   function crashAnActor(): void {
     const name = readFileSync(join(config.dataDir, 'crash'), 'utf8').trim()
-    const victim = [queue, eta, events, conversion, ...places.values()].find(
+    const victim = [queue, eta, events, webhooks, conversion, ...places.values()].find(
       (place) => place.name === name,
     )
     if (victim) tell(victim as ActorRef<never>, null as never)

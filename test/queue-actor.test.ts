@@ -6,6 +6,7 @@ import type { EventMessage } from '../src/actors/event/event-protocol.ts'
 import type { GpuMessage } from '../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
 import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
+import type { WebhookMessage } from '../src/actors/webhook/webhook-protocol.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
 import {
@@ -66,6 +67,7 @@ async function aQueueActorWith(
       conversion: conversion.ref,
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
+      webhooks: createProbe<WebhookMessage>('webhooks').ref,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )

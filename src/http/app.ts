@@ -6,6 +6,7 @@ import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
@@ -19,8 +20,9 @@ import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { renderProblem, renderRefusal } from './problem.ts'
-import { generateSchema } from './schemas.ts'
+import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
+import { webhookRoutes } from './webhook-routes.ts'
 
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
@@ -28,6 +30,8 @@ export type AppOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
+  webhooks: ActorRef<WebhookMessage>
+  refuseUrl: RefuseUrl
   supervisor: ActorRef<SupervisorMessage>
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
@@ -50,10 +54,10 @@ const largestBody = 256 * 1024
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, heartbeatMs } = options
+  const { clients, heartbeatMs, webhooks, refuseUrl } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
-  const request = generateSchema(task, maxFrames)
+  const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
   app.use(identify(clients, links))
@@ -68,6 +72,7 @@ export function createApp(options: AppOptions) {
   app.route('/', jobRoutes({ queue, events, render, request, logPath, cancelWithinMs }))
   app.route('/', eventRoutes({ queue, events, render, heartbeatMs }))
   app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
+  app.route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
   app.route('/', gpuRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))

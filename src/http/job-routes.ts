@@ -55,7 +55,9 @@ export function jobRoutes({
       const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
       const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
       const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
-      return c.json(accepted, 202, { Location: `/status/${id}` })
+      const { webhook } = view
+      const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
+      return c.json({ ...accepted, ...told }, 202, { Location: `/status/${id}` })
     })
 
     .get('/status/:id', async (c) => {

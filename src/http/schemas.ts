@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { Filename } from '../filename.ts'
 import { GpuId, JobId, jobStatuses, type VideoDraft, videoSizes } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
+import { DeliveryId, jobEvents, ownEvents, WebhookId } from '../webhook.ts'
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
 const longestPrompt = 32_000
@@ -25,8 +26,38 @@ const wholeNumber = (min: number, max: number) => {
   return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))
 }
 
+const fieldFault = (issue: { expected: string | null; received: string }) =>
+  issue.expected === 'never'
+    ? 'is not a known field'
+    : issue.received === 'undefined'
+      ? 'is required'
+      : 'must be a JSON object'
+
+/** Why nothing may be sent to this URL; `undefined`: something may. */
+export type RefuseUrl = (url: string) => string | undefined
+
+const WebhookUrl = (refuse: RefuseUrl) =>
+  v.pipe(
+    v.string('must be text'),
+    v.maxLength(2_000, 'must be at most 2000 characters long'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const message = dataset.typed ? refuse(dataset.value) : undefined
+      if (message !== undefined) addIssue({ message })
+    }),
+  )
+
+const secretRule = 'must be "whsec_" and 24 to 64 bytes in base64'
+const Secret = v.pipe(
+  v.string(secretRule),
+  v.regex(/^whsec_(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, secretRule),
+  v.check((text) => {
+    const { length } = Buffer.from(text.slice('whsec_'.length), 'base64')
+    return length >= 24 && length <= 64
+  }, secretRule),
+)
+
 /** The body of `POST /generate`. What is left out gets the task's own default. */
-export function generateSchema(task: WanTask, maxFrames: number) {
+export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
   const { steps, frames } = wanTasks[task]
   const guidanceRule = 'must be a number from 0 to 30'
   return v.pipe(
@@ -50,24 +81,66 @@ export function generateSchema(task: WanTask, maxFrames: number) {
           ),
           frames,
         ),
+        webhook_url: v.optional(WebhookUrl(refuseUrl)),
+        webhook_secret: v.optional(Secret),
       },
-      (issue) =>
-        issue.expected === 'never'
-          ? 'is not a known field'
-          : issue.received === 'undefined'
-            ? 'is required'
-            : 'must be a JSON object',
+      fieldFault,
+    ),
+    v.forward(
+      v.check(
+        ({ webhook_url, webhook_secret }) =>
+          webhook_secret === undefined || webhook_url !== undefined,
+        'is for a webhook_url, and there is none',
+      ),
+      ['webhook_secret'],
     ),
     v.transform(
-      ({ filename, seed, guidance, ...rest }): VideoDraft => ({
+      ({ filename, seed, guidance, webhook_url, webhook_secret, ...rest }): VideoDraft => ({
         ...rest,
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),
+        ...(webhook_url !== undefined && {
+          webhook: { url: webhook_url, ...(webhook_secret && { secret: webhook_secret }) },
+        }),
       }),
     ),
   )
 }
+
+/** The body of `POST /webhook`. */
+export const webhookSchema = (refuseUrl: RefuseUrl) =>
+  v.pipe(
+    v.strictObject(
+      {
+        url: WebhookUrl(refuseUrl),
+        events: v.optional(
+          v.pipe(
+            v.array(
+              v.picklist(jobEvents, `must be among ${jobEvents.join(', ')}`),
+              'must be a list',
+            ),
+            v.minLength(1, 'must name at least one'),
+            v.maxLength(jobEvents.length, 'must name each once'),
+          ),
+          [...ownEvents],
+        ),
+        secret: v.optional(Secret),
+      },
+      fieldFault,
+    ),
+    v.transform(({ url, events, secret }) => ({ url, events, ...(secret && { secret }) })),
+  )
+
+export const RotateBody = v.strictObject({ secret: v.optional(Secret) }, fieldFault)
+
+export const WebhookParam = v.pipe(v.string(), v.uuid('must be a UUID'), WebhookId)
+
+export const DeliveryParam = v.pipe(
+  v.string(),
+  v.regex(/^evt_[0-9a-f]{32}$/, 'must be the id of a delivery, like evt_0123…'),
+  DeliveryId,
+)
 
 export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
 
@@ -163,6 +236,11 @@ export const ListQuery = v.strictObject(
     limit: v.optional(limit(200), '50'),
     after: v.optional(IdParam),
   },
+  unknownParameter,
+)
+
+export const DeliveriesQuery = v.strictObject(
+  { limit: v.optional(limit(200), '50'), after: v.optional(DeliveryParam) },
   unknownParameter,
 )
 

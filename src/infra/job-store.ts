@@ -6,6 +6,7 @@ import { DiskFullError } from '../errors.ts'
 import type { Attempt, Failure, GpuHealth, Job, JobState, JobStatus, VideoFacts } from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
 import type { Reserve } from './reserve.ts'
+import { webhookRow, writeDeliveries } from './webhook-store.ts'
 
 /** Jobs at rest: the only module that knows what a job looks like in SQL. */
 export function createJobStore(
@@ -195,6 +196,9 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
   switch (operation.op) {
     case 'submit':
       await trx.insertInto('job').values(toRow(operation)).execute()
+      if (operation.webhook) {
+        await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
+      }
       break
     case 'claim': {
       const { epoch, attempt, gpu, filename } = operation
@@ -253,6 +257,7 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       const video = status === 'success' ? JSON.stringify(outcome.video) : null
       await jobRow(epoch, { status, phase: null, failure, video, ended_at: at })
       await attemptRow(epoch, { outcome: status, failure, ended_at: at })
+      await writeDeliveries(trx, jobId, status, at)
       break
     }
     case 'forgetVideo':

@@ -9,6 +9,8 @@ export function routesOfTheApp(): string[] {
     queue: createPlace('queue'),
     eta: createPlace('eta'),
     events: createPlace('events'),
+    webhooks: createPlace('webhooks'),
+    refuseUrl: () => undefined,
     supervisor: createPlace('supervisor'),
     gpus: [],
     childOf: String,

@@ -1,12 +1,22 @@
+import type { Client } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
-import type { GpuId, Job, JobId } from '../../job.ts'
+import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
 import type { Logger } from '../../log.ts'
+import { newSecret, newWebhookId, ownEvents } from '../../webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
-import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
+import type {
+  JobStore,
+  NewWebhook,
+  StoredQueue,
+  StoreOperation,
+  VideoFiles,
+  WorkFiles,
+} from '../ports.ts'
+import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
 import { changesBetween } from './changes.ts'
 import { size } from './ordered-map.ts'
 import type {
@@ -32,6 +42,7 @@ export type QueueActorOptions = Readonly<{
   conversion: ActorRef<ConversionMessage>
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
+  webhooks: ActorRef<WebhookMessage>
   log: Logger
 }>
 
@@ -65,7 +76,8 @@ const retryMs = 1_000
  * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
  */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
-  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, events, log } = options
+  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, events, webhooks, log } =
+    options
   /** On disk, and what others may see. */
   let committed: QueueState | undefined
   let inFlight: Batch | undefined
@@ -167,6 +179,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     committed = done.state
     showEta()
     if (changes.size > 0) tell(events, { type: 'jobsChanged', changes })
+    if (done.operations.some(({ op }) => op === 'finish'))
+      tell(webhooks, { type: 'deliveriesAdded' })
     for (const effect of done.effects) perform(effect, self)
   }
 
@@ -292,12 +306,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 
   async function prepare({ draft, client }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
-    const { filename, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 } = draft
+    const { webhook, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0, ...wished } = draft
+    const { filename } = wished
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    return { jobId, request: { ...draft, seed }, client, nameTaken }
+    const request = { ...wished, seed }
+    const toTell = webhook && { webhook: webhookOf(jobId, client, webhook) }
+    return { jobId, request, client, nameTaken, ...toTell }
   }
 
   function order(
@@ -402,6 +419,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         question satisfies never
     }
   }
+}
+
+function webhookOf(
+  jobId: JobId,
+  { name: owner }: Client,
+  { url, secret = newSecret() }: NonNullable<VideoDraft['webhook']>,
+): NewWebhook {
+  const createdAt = Date.now()
+  return { id: newWebhookId(), owner, jobId, url, events: ownEvents, createdAt, secret }
 }
 
 function view(job: Job, state: QueueState): JobView {

@@ -22,6 +22,7 @@ import type {
   Conversion,
   GenerationResult,
   JobFilter,
+  NewWebhook,
   StopReason,
   StoreOperation,
   VideoSelection,
@@ -30,7 +31,7 @@ import type { OrderedMap } from './ordered-map.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
+  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<Submitted | RefusalError>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
@@ -85,14 +86,18 @@ export type QueueQuestion = Readonly<
 
 export type QueueMessage = QueueCommand | QueueNews | QueueQuestion
 
+/** Its webhook with the secret, which is told this once. */
+export type Submitted = JobView & Readonly<{ webhook?: NewWebhook }>
+
 export type Submission = Readonly<{
   jobId: JobId
   request: VideoRequest
   client: Client
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
+  webhook?: NewWebhook
 }> &
-  Asks<JobView | RefusalError>
+  Asks<Submitted | RefusalError>
 
 export type CancelSelection = Readonly<
   { ids: readonly JobId[] } | { status: readonly ('queued' | 'running')[] }
@@ -230,8 +235,10 @@ export type QueueSnapshot = Pick<
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<JobView | RefusalError>)
-  | { do: 'answerSubmit'; to: ActorRef<JobView | RefusalError>; answer: JobView | RefusalError }
+  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<
+      Submitted | RefusalError
+    >)
+  | { do: 'answerSubmit'; to: ActorRef<Submitted | RefusalError>; answer: Submitted | RefusalError }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }

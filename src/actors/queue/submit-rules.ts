@@ -17,7 +17,7 @@ export function prepare(
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
-  const { jobId, request, client, replyTo } = submission
+  const { jobId, request, client, webhook, replyTo } = submission
   const refusal = refuseSubmit(state) ?? refuseName(state, submission)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
 
@@ -48,12 +48,13 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     attempts: 0,
     state: { status: 'queued' },
   }
-  const answer = { job, position: size(queued.waiting) }
+  const toTell = webhook && { webhook }
+  const answer = { job, position: size(queued.waiting), ...toTell }
   return thenAssign(
     [
       queued,
       [
-        stored({ op: 'submit', jobId, seq, request, owner, address, at }),
+        stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
         { do: 'answerSubmit', to: replyTo, answer },
         { do: 'logStatus', jobId, status: 'queued', epoch: 0 },
       ],

@@ -1,10 +1,12 @@
 import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
 import * as createGpu from './002-create-gpu.ts'
 import * as addOwner from './004-add-owner.ts'
+import * as createWebhook from './006-create-webhook.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
   '001-create-job-and-attempt': createJobAndAttempt,
   '002-create-gpu': createGpu,
   '004-add-owner': addOwner,
+  '006-create-webhook': createWebhook,
 }

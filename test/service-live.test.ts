@@ -160,6 +160,15 @@ describe('the events of all jobs', () => {
     expect((await openEvents(`${service.url}/events`)).status).toBe(401)
   })
 
+  it('have headers like any other resource, for which nothing is kept open', async () => {
+    const service = await startService()
+    for (let n = 0; n < 20; n += 1) {
+      const response = await service.request('/events', { method: 'HEAD' })
+      expect(response.status).toBe(200)
+      expect(response.headers.get('Content-Type')).toContain('text/event-stream')
+    }
+  })
+
   it('are never silent for long', async () => {
     const service = await startService({ env: { HEARTBEAT_S: '1' } })
     const reader = await openEvents(`${service.url}/events`)

@@ -75,12 +75,15 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
     jobId: JobId | undefined,
     { snapshot, sent, isLast }: Wording,
   ): Promise<Response> {
+    // There is nobody to read it, and so nobody to stop reading it.
+    if (c.req.method === 'HEAD') return c.body(null, 200, eventStreamHeaders)
+    const { signal } = c.req.raw
     const reader = createReader({
       heartbeatMs,
       letGo: () => c.env.outgoing.destroy(),
       onClosed: () => tell(events, { type: 'unwatch', watcher: reader.watcher }),
     })
-    c.req.raw.signal.addEventListener('abort', reader.close)
+    signal.addEventListener('abort', reader.close)
     const after = c.req.header('Last-Event-ID')
     const opening = await ask(events, {
       type: 'watch',
@@ -88,10 +91,13 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
       scope: c.var.scope,
       ...(jobId && { jobId }),
       ...(after && { after }),
-    }).then(orThrow, (error: unknown) => {
-      reader.close()
-      throw error
     })
+      .then(orThrow)
+      .catch((error: unknown) => {
+        reader.close()
+        throw error
+      })
+    if (signal.aborted) tell(events, { type: 'unwatch', watcher: reader.watcher })
     return c.body(streamOf(frames()), 200, eventStreamHeaders)
 
     async function* frames(): AsyncGenerator<string> {

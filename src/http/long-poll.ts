@@ -31,6 +31,7 @@ export async function waitForChange(
   })
   const stop = () => resolve(undefined)
   const timer = setTimeout(stop, waitMs)
+  if (signal.aborted) stop()
   signal.addEventListener('abort', stop)
   try {
     const opening = orThrow(await ask(events, { type: 'watch', jobId, scope, watcher }))

@@ -62,13 +62,13 @@ export function createWebhookSender({
       const { request } = url.protocol === 'https:' ? https : http
       // A connection of its own: one that is kept may be to an address of yesterday.
       const sent = request(url, { method: 'POST', headers, signal, agent: false, lookup: checked })
-      sent.once('error', reject)
+      sent.on('error', reject)
       sent.once('response', (response) => {
         let left = mostBytes
         const answered = () => resolve(toResult(response))
         response.once('end', answered)
         response.once('close', answered)
-        response.once('error', reject)
+        response.on('error', reject)
         response.on('data', (chunk: Buffer) => {
           left -= chunk.length
           if (left < 0) response.destroy()

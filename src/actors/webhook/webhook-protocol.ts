@@ -60,7 +60,7 @@ export type WebhookState = Readonly<{
   lookAgain: boolean
   /** Being sent, or being noted down, and to whom. */
   inFlight: ReadonlyMap<DeliveryId, string>
-  /** Receivers whose last attempt failed: they are tried with one message at a time. */
+  /** Receivers whose last attempt failed and is to be repeated: they are tried with one message at a time. */
   suspects: ReadonlySet<string>
   /** When the next look is due, if nothing happens before. */
   wakeAt?: Timestamp

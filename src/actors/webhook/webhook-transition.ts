@@ -115,8 +115,8 @@ function attempted(
   const attempts = delivery.attempts + 1
   const verdict = judge({ event, since, attempts }, result, at, random)
   const suspects = new Set(state.suspects)
-  if (verdict.become === 'delivered') suspects.delete(receiver)
-  else suspects.add(receiver)
+  if (verdict.become === 'pending') suspects.add(receiver)
+  else suspects.delete(receiver)
   const settlement: Settlement = { ...verdict, at, attempts, result }
   return [
     { ...state, suspects },

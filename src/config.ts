@@ -53,6 +53,14 @@ const addresses = v.pipe(
   }),
 )
 
+const origins = v.pipe(
+  commaSeparated,
+  v.check(
+    (list) => list.every((entry) => entry === '*' || URL.parse(entry)?.origin === entry),
+    'must be * or origins like https://app.example.org, with nothing behind the host',
+  ),
+)
+
 const shortestToken = 16
 
 /** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
@@ -111,6 +119,9 @@ const Env = v.object({
   PORT: v.optional(wholeNumber(0, 65_535), '8080'),
   HOST_BASE_URL: v.optional(url),
   API_TOKENS: v.optional(tokenHolders),
+  JOBS_PER_HOUR: v.optional(wholeNumber(0, 1_000_000), '0'),
+  TRUST_PROXY: v.optional(wholeNumber(0, 10), '0'),
+  CORS_ORIGINS: v.optional(origins),
   FILE_URL_TTL_S: v.optional(wholeNumber(1, 31_536_000), '3600'),
   DATA_DIR: v.optional(path, './data'),
   RESULTS_DIR: v.optional(path),
@@ -147,7 +158,7 @@ const Env = v.object({
   WEBHOOK_ALLOW: v.optional(addresses, ''),
   HEARTBEAT_S: v.optional(wholeNumber(1, 300), '15'),
   MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
-  DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000), '540'),
+  DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000)),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
   FAULT_INJECTION: v.optional(v.picklist(['0', '1'], 'must be 0 or 1'), '0'),
   LOG_LEVEL: v.optional(
@@ -157,7 +168,7 @@ const Env = v.object({
 })
 
 /** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
-const notYet = ['JOBS_PER_HOUR', 'RETENTION_DAYS'] as const
+const notYet = ['RETENTION_DAYS'] as const
 
 export type Config = ReturnType<typeof toConfig>
 
@@ -185,6 +196,9 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     baseUrl: env.HOST_BASE_URL ?? '',
     clients: env.API_TOKENS ?? [],
     fileUrlTtlS: env.FILE_URL_TTL_S,
+    jobsPerHour: env.JOBS_PER_HOUR,
+    trustedProxies: env.TRUST_PROXY,
+    corsOrigins: env.CORS_ORIGINS ?? [],
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),

@@ -1,3 +1,5 @@
+import type { Quota } from './client.ts'
+
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =
   | 'invalid_request'
@@ -6,6 +8,7 @@ export type RefusalCode =
   | 'body_too_large'
   | 'unauthorized'
   | 'forbidden'
+  | 'origin_not_allowed'
   | 'link_invalid'
   | 'link_expired'
   | 'route_not_found'
@@ -16,6 +19,7 @@ export type RefusalCode =
   | 'precondition_failed'
   | 'gpu_not_found'
   | 'filename_taken'
+  | 'rate_limited'
   | 'queue_full'
   | 'too_many_watchers'
   | 'webhook_not_found'
@@ -32,11 +36,18 @@ export class RefusalError extends Error {
   readonly code: RefusalCode
   /** The field of the request it is about. */
   readonly field: string | undefined
+  /** Of the client that has used it up. */
+  readonly quota: Quota | undefined
 
-  constructor(code: RefusalCode, detail: string, options: ErrorOptions & { field?: string } = {}) {
+  constructor(
+    code: RefusalCode,
+    detail: string,
+    options: ErrorOptions & { field?: string; quota?: Quota } = {},
+  ) {
     super(detail, options)
     this.code = code
     this.field = options.field
+    this.quota = options.quota
   }
 }
 

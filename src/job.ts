@@ -31,8 +31,24 @@ export type Stage = (typeof stages)[number]
 /** The generation's own stages; `converting` comes after it, off the GPU. */
 export type GenerationStage = Exclude<Stage, 'converting'>
 
-/** What a running generation has been heard to do. `step` of `totalSteps` is known while denoising. */
-export type Reading = Readonly<{ stage: GenerationStage; step?: number; totalSteps?: number }>
+/** When each stage began, as far as that was seen; `loading` begins with the process. */
+export type StageBegins = Partial<Readonly<Record<GenerationStage, Timestamp>>>
+
+/** What a running generation has been heard to do, as far as it is known. */
+export type Reading = Readonly<{
+  stage: GenerationStage
+  /** Of `totalSteps`, while denoising. */
+  step?: number
+  totalSteps?: number
+  /** Who said so: our launcher inside the process, or what the process writes. */
+  source?: 'events' | 'log'
+  began?: StageBegins
+  /** When the latest step was done, and how long a step takes lately. */
+  steppedAt?: Timestamp
+  secondsPerStep?: number
+  /** The most GPU memory that was in use at once. */
+  peakVramBytes?: number
+}>
 
 export const videoSizes = ['1280x720', '720x1280'] as const
 export type VideoSize = (typeof videoSizes)[number]
@@ -50,6 +66,11 @@ export type VideoRequest = Readonly<{
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
 }>
+
+/** What decides how long a video takes. */
+export type Shape = Pick<VideoRequest, 'size' | 'frames' | 'steps'>
+
+export const shapeOf = ({ size, frames, steps }: VideoRequest): Shape => ({ size, frames, steps })
 
 /** A request before the service has filled in what nobody chose. */
 export type VideoDraft = Omit<VideoRequest, 'seed'> &
@@ -185,4 +206,8 @@ export type Attempt = Readonly<{
   endedAt?: Timestamp
   outcome?: 'success' | 'error' | 'canceled' | 'released'
   failure?: Failure
+  trace?: Trace
 }>
+
+/** Where the time of a generation went, and how that is known. */
+export type Trace = Pick<Reading, 'source' | 'began' | 'secondsPerStep' | 'peakVramBytes'>

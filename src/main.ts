@@ -1,6 +1,7 @@
 /** The composition root: the only place where the parts meet. */
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
+import { uptime } from 'node:os'
 import { join } from 'node:path'
 import { serve } from '@hono/node-server'
 import packageJson from '../package.json' with { type: 'json' }
@@ -9,6 +10,7 @@ import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
 import { etaBehaviour } from './actors/eta/eta-actor.ts'
 import type { EtaMessage } from './actors/eta/eta-protocol.ts'
+import { publishedSeconds } from './actors/eta/published-speeds.ts'
 import { eventBehaviour } from './actors/event/event-actor.ts'
 import type { EventMessage } from './actors/event/event-protocol.ts'
 import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
@@ -45,6 +47,7 @@ import { createWebhookSender } from './infra/webhook-sender.ts'
 import { createWebhookStore } from './infra/webhook-store.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
+import { wanTasks } from './wan-tasks.ts'
 
 /** Answers to a cancel wait this much longer than a process is given to end by itself. */
 const afterGraceMs = 10_000
@@ -63,6 +66,9 @@ const serverOptions = {
   connectionsCheckingInterval: 1_000,
 } as const
 const maxConnections = 2_000
+
+/** Assumed of a GPU that nobody has published a figure of: README's "under 9 minutes". */
+const unknownJobSeconds = 540
 
 const loopback = /^(127\.|::1$|::ffff:127\.)/
 
@@ -87,8 +93,12 @@ async function main(): Promise<void> {
   })
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
-  const store = createJobStore(database.db, reserve)
-  const { running } = await store.load()
+  const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
+  const store = createJobStore(database.db, {
+    reserve,
+    setting: { task: config.wan.task, gpuModels },
+  })
+  const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
   await endFormerLife(config.data, {
@@ -107,6 +117,16 @@ async function main(): Promise<void> {
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
 
   const { data, wan, graceMs, jobTimeoutMs } = config
+  const { frames, steps } = wanTasks[wan.task]
+  const speeds = {
+    kinds: gpuModels,
+    defaults: {
+      usual: { size: '1280x720', frames, steps } as const,
+      seconds: (kind: string | undefined) =>
+        config.defaultJobSeconds ?? publishedSeconds(wan.task, kind) ?? unknownJobSeconds,
+    },
+    bootedAt: Date.now() - uptime() * 1000,
+  }
   const cancelWaitMs = graceMs + afterGraceMs
   const links = {
     baseUrl: config.baseUrl,
@@ -137,9 +157,7 @@ async function main(): Promise<void> {
           }),
         { significant: true },
       ),
-      child(system, eta, () =>
-        etaBehaviour({ history: store, queue, defaultSeconds: config.defaultJobSeconds, log }),
-      ),
+      child(system, eta, () => etaBehaviour({ history: store, queue, speeds, log })),
       child(system, events, () => eventBehaviour({ queue, eta, log })),
       child(system, webhooks, () =>
         webhookBehaviour({
@@ -184,6 +202,8 @@ async function main(): Promise<void> {
 
   const app = createApp({
     clients: config.clients,
+    trustedProxies: config.trustedProxies,
+    corsOrigins: config.corsOrigins,
     queue,
     eta,
     events,

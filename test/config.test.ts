@@ -12,6 +12,9 @@ describe('the configuration', () => {
       baseUrl: '',
       clients: [],
       fileUrlTtlS: 3_600,
+      jobsPerHour: 0,
+      trustedProxies: 0,
+      corsOrigins: [],
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
@@ -44,7 +47,7 @@ describe('the configuration', () => {
       heartbeatMs: 15_000,
       webhookAllow: [],
       minFreeBytes: 2048 * 1024 ** 2,
-      defaultJobSeconds: 540,
+      defaultJobSeconds: undefined,
       faultInjection: false,
       quarantineAfter: 3,
       quarantineMs: 60_000,
@@ -60,6 +63,9 @@ describe('the configuration', () => {
       HOST_BASE_URL: 'https://videos.example.org/wan',
       API_TOKENS: 'ada:0123456789abcdef, ops-1:Zm94L2Zveg+_~.-Zm94==:admin',
       FILE_URL_TTL_S: '60',
+      JOBS_PER_HOUR: '20',
+      TRUST_PROXY: '1',
+      CORS_ORIGINS: 'https://app.example.org, http://localhost:5173',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
       LOGS_DIR: 'my logs',
@@ -98,6 +104,9 @@ describe('the configuration', () => {
         { name: 'ops-1', isAdmin: true, tokenDigest: sha256('Zm94L2Zveg+_~.-Zm94==') },
       ],
       fileUrlTtlS: 60,
+      jobsPerHour: 20,
+      trustedProxies: 1,
+      corsOrigins: ['https://app.example.org', 'http://localhost:5173'],
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
@@ -161,6 +170,8 @@ describe('the configuration', () => {
   })
 })
 
+const originRule = 'must be * or origins like https://app.example.org, with nothing behind the host'
+
 const nameRule = 'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter'
 
 const sha256 = (token: string) => createHash('sha256').update(token).digest()
@@ -171,6 +182,9 @@ const everyFault = {
   HOST_BASE_URL: 'videos.example.org',
   API_TOKENS: 'ada:secret',
   FILE_URL_TTL_S: '1h',
+  JOBS_PER_HOUR: '-1',
+  TRUST_PROXY: 'true',
+  CORS_ORIGINS: 'app.example.org',
   WAN_TASK: 'i2v-A14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
@@ -200,6 +214,9 @@ describe('an environment that is not usable', () => {
         PORT must be at most 65535
         HOST_BASE_URL must be a URL, like https://videos.example.org
         API_TOKENS entry 1 must have a token of at least 16 characters
+        JOBS_PER_HOUR must be a whole number
+        TRUST_PROXY must be a whole number
+        CORS_ORIGINS must be * or origins like https://app.example.org, with nothing behind the host
         FILE_URL_TTL_S must be a whole number
         WAN_TASK must be one of ti2v-5B, t2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
@@ -243,6 +260,10 @@ describe('an environment that is not usable', () => {
     ['WAN_EXTRA_ARGS', '["--steps", 3]', 'must be a JSON array of strings, like ["--t5_cpu"]'],
     ['WAN_EXTRA_ARGS', 'null', 'must be a JSON array of strings, like ["--t5_cpu"]'],
     ['ORPHAN_POLICY', 'Adopt', 'must be adopt, requeue or fail'],
+    ['CORS_ORIGINS', 'https://app.example.org/', originRule],
+    ['CORS_ORIGINS', 'https://app.example.org,', originRule],
+    ['CORS_ORIGINS', 'https://*.example.org/x', originRule],
+    ['CORS_ORIGINS', 'null', originRule],
     ['HOST_BASE_URL', '/videos', 'must be a URL, like https://videos.example.org'],
   ])('is one where %s is %j', (name, value, fault) => {
     expect(faultsOf({ [name]: value })).toEqual([`${name} ${fault}`])
@@ -274,7 +295,7 @@ describe('an environment that is not usable', () => {
     expect(found.join()).not.toMatch(/0123456789|fedcba|secre|192/)
   })
 
-  it.each(['JOBS_PER_HOUR', 'RETENTION_DAYS'])(
+  it.each(['RETENTION_DAYS'])(
     'is one that counts on %s, which this version does not keep',
     (name) => {
       expect(faultsOf({ [name]: '7', PORT: 'x' })).toEqual([

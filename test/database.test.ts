@@ -171,7 +171,7 @@ describe('a backup', () => {
 
     const restored = open()
     await migrateToLatest(restored.db)
-    expect((await createJobStore(restored.db).load()).waiting.map(({ seq }) => seq)).toEqual([
+    expect((await createJobStore(restored.db).load(0)).waiting.map(({ seq }) => seq)).toEqual([
       1, 2, 3,
     ])
   })

@@ -324,7 +324,7 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
       quarantineMs: minute,
       ...settings,
     },
-    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), ...stored },
+    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [], ...stored },
   )
   let now = midnight
   const tell = (message: QueueCommand | QueueNews): readonly QueueEffect[] => {

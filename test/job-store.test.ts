@@ -5,7 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Outcome, StoreOperation } from '../src/actors/ports.ts'
+import type {
+  Checkpoint,
+  Outcome,
+  PastAttempt,
+  StoreOperation,
+  ToldEstimate,
+} from '../src/actors/ports.ts'
 import type { Scope } from '../src/client.ts'
 import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/data-directory.ts'
 import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
@@ -286,7 +292,7 @@ describe('a change that comes too late', () => {
     await expect(store.commit(batch)).rejects.toThrow(StaleOperationError)
     expect(await everything()).toEqual(was)
     await store.commit([submit(3), submit(4)])
-    expect((await store.load()).nextSeq).toBe(5)
+    expect((await store.load(0)).nextSeq).toBe(5)
   })
 
   it('is named with its job and epoch', async () => {
@@ -373,11 +379,12 @@ describe('a name', () => {
 
 describe('what a starting queue takes up', () => {
   it('is nothing at first', async () => {
-    expect(await store.load()).toEqual({
+    expect(await store.load(0)).toEqual({
       nextSeq: 1,
       waiting: [],
       running: [],
       gpus: new Map(),
+      submissions: [],
     })
   })
 
@@ -387,11 +394,39 @@ describe('what a starting queue takes up', () => {
       ...[claim(1), generated(1), claim(2), claim(3, 1, { gpu: gpu1 }), release(3)],
       finish(6, canceled, 0),
     ])
-    const { nextSeq, waiting, running } = await store.load()
+    const { nextSeq, waiting, running } = await store.load(0)
     expect(nextSeq).toBe(7)
     expect(numbersOf(waiting)).toEqual([3, 4, 5])
     expect(numbersOf(running)).toEqual([1, 2])
     expect(running[0]?.state).toMatchObject({ phase: 'converting' })
+  })
+})
+
+describe('what was submitted of late', () => {
+  it('is counted by owner, else by address, however it ended', async () => {
+    const from = (n: number, owner: string | null, address: string | null, at: number) => ({
+      ...({
+        op: 'submit',
+        jobId: jobId(n),
+        seq: n,
+        request: aRequest(),
+        owner,
+        address,
+        at,
+      } as const),
+    })
+    await store.commit([
+      from(1, 'ada', null, minute(1)),
+      from(2, 'ada', null, minute(2)),
+      from(3, null, '192.0.2.7', minute(3)),
+      from(4, null, null, minute(4)),
+      ...[from(5, 'bob', null, minute(5)), finish(5, canceled, 0)],
+    ])
+    expect((await store.load(minute(1))).submissions).toEqual([
+      { by: 'ada', at: minute(2) },
+      { by: '192.0.2.7', at: minute(3) },
+      { by: 'bob', at: minute(5) },
+    ])
   })
 })
 
@@ -546,10 +581,10 @@ describe('what is remembered of speed', () => {
       ...lasting(4, gpu0, 300, 3),
       ...[submit(5), claim(5), began(5), finish(5, error)],
     ])
-    expect(await store.recent(2)).toEqual([
-      { gpu: gpu1, generationSeconds: 500, conversionSeconds: 5 },
-      { gpu: gpu0, generationSeconds: 200, conversionSeconds: 2 },
-      { gpu: gpu0, generationSeconds: 300, conversionSeconds: 3 },
+    expect((await store.recent(2)).map(lengths)).toEqual([
+      [gpu1, 500, 5],
+      [gpu0, 200, 2],
+      [gpu0, 300, 3],
     ])
     expect(await store.recent(50)).toHaveLength(4)
   })
@@ -557,10 +592,40 @@ describe('what is remembered of speed', () => {
   it('counts of a job that was tried twice only the try that went well', async () => {
     await store.commit([submit(1), claim(1), release(1)])
     await store.commit([claim(1, 2), began(1, 2), generated(1, 2), finish(1, success, 2)])
-    expect(await store.recent(50)).toEqual([
-      { gpu: gpu0, generationSeconds: 120, conversionSeconds: 60 },
-    ])
+    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 120, 60]])
   })
+
+  it('says of what kind the video and the GPU were, and where the time went', async () => {
+    const setting = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]) }
+    const marks = { loading: minute(1), denoising: minute(2) }
+    const trace = { source: 'events', began: marks, peakVramBytes: 1e9 } as const
+    const known = createJobStore(db, { setting })
+    await known.commit([
+      submit(1),
+      claim(1),
+      began(1),
+      { ...generated(1), trace } as StoreOperation,
+    ])
+    await known.commit([finish(1, success)])
+    const { size, frames, steps } = aRequest()
+    expect(await known.recent(50)).toMatchObject([
+      { gpu: gpu0, gpuModel: 'NVIDIA H100', shape: { size, frames, steps }, began: marks },
+    ])
+    expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace })
+  })
+
+  it('is of the same task', async () => {
+    const other = { task: 't2v-A14B', gpuModels: new Map() }
+    await createJobStore(db, { setting: other }).commit(lasting(1, gpu0, 100, 1))
+    await store.commit(lasting(2, gpu0, 200, 1))
+    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
+  })
+
+  const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
+    gpu,
+    (generatedAt - claimedAt) / 1000,
+    (endedAt - generatedAt) / 1000,
+  ]
 
   /** Job `n` at `n` o'clock. */
   function lasting(n: number, gpu: GpuId, generationSeconds: number, conversionSeconds: number) {
@@ -573,6 +638,43 @@ describe('what is remembered of speed', () => {
       finish(n, success, 1, generatedAt + 1000 * conversionSeconds),
     ]
   }
+})
+
+describe('what is remembered of estimates', () => {
+  const told = (n: number, checkpoint: Checkpoint, at: number): ToldEstimate => ({
+    ...{ jobId: jobId(n), checkpoint, at, source: 'history' },
+    ...{ p10: 50, p50: 60, p90: 70, spread: 0.1 },
+  })
+
+  it('is held against when the video was there, of jobs that needed one attempt', async () => {
+    await store.commit([submit(1), claim(1), began(1), generated(1), finish(1, success)])
+    await store.commit([submit(2), claim(2), began(2), finish(2, error)])
+    await store.commit([submit(3), claim(3), release(3)])
+    await store.commit([claim(3, 2), began(3, 2), generated(3, 2), finish(3, success, 2)])
+    const [job] = await store.findMany([jobId(1)], 'everything')
+    const endedAt = job?.state.status === 'success' ? job.state.endedAt : 0
+    await store.record([
+      told(1, 'submit', endedAt - 90_000),
+      told(1, '50', endedAt - 30_000),
+      ...[told(2, 'submit', 1), told(3, 'submit', 1)],
+    ])
+    const outcomes = await store.outcomes(10)
+    expect(outcomes.map(({ checkpoint, actual }) => [checkpoint, actual])).toEqual(
+      expect.arrayContaining([
+        ['submit', 90],
+        ['50', 30],
+      ]),
+    )
+    expect(outcomes).toHaveLength(2)
+    expect(outcomes[0]).toMatchObject({ gpu: gpu0, p10: 50, p50: 60, p90: 70, spread: 0.1 })
+  })
+
+  it('is the first that was told at each checkpoint', async () => {
+    await store.commit([submit(1), claim(1), began(1), generated(1), finish(1, success)])
+    await store.record([told(1, 'submit', 1_000)])
+    await store.record([{ ...told(1, 'submit', 2_000), p50: 99 }])
+    expect((await store.outcomes(10)).map(({ p50 }) => p50)).toEqual([60])
+  })
 })
 
 describe('a database on disk', () => {
@@ -605,7 +707,7 @@ describe('a database on disk', () => {
     await migrateToLatest(after)
     await migrateToLatest(after)
     expect(await contentsOf(after)).toEqual(was)
-    expect(await createJobStore(after).load()).toMatchObject({
+    expect(await createJobStore(after).load(0)).toMatchObject({
       nextSeq: 4,
       waiting: [{ id: jobId(3) }],
       running: [{ id: jobId(2) }],

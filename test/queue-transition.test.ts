@@ -15,7 +15,7 @@ import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../src/client.ts'
 import { RefusalError } from '../src/errors.ts'
-import { failureCodes, type GpuId, type JobId, type Reading } from '../src/job.ts'
+import { failureCodes, type GpuId, type JobId, type Reading, shapeOf } from '../src/job.ts'
 import {
   aFailure,
   anybody,
@@ -217,6 +217,7 @@ describe('a claim', () => {
       owner: null,
       seq: 1,
       attempts: 1,
+      shape: shapeOf(aRequest()),
       filename: 'fox.mp4',
       requestedFilename: 'fox.mp4',
       phase: 'generating',
@@ -509,7 +510,13 @@ describe('a generation that has completed', () => {
       },
       { do: 'discardWork', jobId: jobId(1) },
       { do: 'logStatus', ...job, status: 'success', gpu: gpu1 },
-      { do: 'tellEta', news: { gpu: gpu1, generationSeconds: 500, conversionSeconds: 3 } },
+      {
+        do: 'tellEta',
+        attempt: {
+          ...{ ...job, attempts: 1, gpu: gpu1, shape: shapeOf(aRequest()) },
+          ...{ claimedAt: midnight, generatedAt: midnight + 500_000, endedAt: midnight + 503_000 },
+        },
+      },
     ])
     expect(queue.running(1)).toBeUndefined()
   })
@@ -809,6 +816,7 @@ describe('a GPU that declines a job', () => {
       seq: 1,
       epoch: 1,
       attempts: 0,
+      shape: shapeOf(aRequest()),
     })
   })
 })
@@ -1012,6 +1020,7 @@ describe('a queue taken up from the store', () => {
     waiting,
     running: [aRunningJob(1), converting],
     gpus: new Map(),
+    submissions: [],
   }
 
   it('has everything in its place', () => {
@@ -1120,6 +1129,87 @@ describe('a client', () => {
   })
 })
 
+describe('JOBS_PER_HOUR', () => {
+  const minutes = (n: number) => midnight + n * 60_000
+  const ada: Client = { name: 'ada', isAdmin: false, address: '192.0.2.7' }
+  const bob: Client = { ...ada, name: 'bob' }
+  const nobody = (address: string): Client => ({ name: null, isAdmin: true, address })
+  const quotaIn = (effects: readonly QueueEffect[]) => answerOf(effects)?.quota
+
+  it('says with each job how many more there are, and when', () => {
+    const queue = aQueue({ jobsPerHour: 2 })
+    expect(quotaIn(queue.submitsAs(ada, 1))).toEqual({ limit: 2, remaining: 1, moreInS: 3_600 })
+    queue.at(minutes(10))
+    expect(quotaIn(queue.submitsAs(ada, 2))).toEqual({ limit: 2, remaining: 0, moreInS: 3_000 })
+  })
+
+  it('refuses what is too much, before and after it is prepared, until an hour is over', () => {
+    const queue = aQueue({ jobsPerHour: 2 })
+    queue.submitsAs(ada, 1)
+    queue.at(minutes(10))
+    queue.submitsAs(ada, 2)
+    queue.at(minutes(59.99))
+    const submit = { type: 'submit', draft: aRequest(), client: ada, replyTo: submitter } as const
+    for (const effects of [queue.tell(submit), queue.submitsAs(ada, 3)]) {
+      expect(effects).toHaveLength(1)
+      expect(answerOf(effects)).toMatchObject({
+        code: 'rate_limited',
+        quota: { limit: 2, remaining: 0, moreInS: 1 },
+      })
+    }
+    queue.at(minutes(60))
+    expect(quotaIn(queue.submitsAs(ada, 3))).toEqual({ limit: 2, remaining: 0, moreInS: 600 })
+    expect(answerOf(queue.submitsAs(ada, 4))).toMatchObject({ code: 'rate_limited' })
+  })
+
+  it('counts each client by its name, and who has none by where it comes from', () => {
+    const queue = aQueue({ jobsPerHour: 1 })
+    const clients = [ada, bob, nobody('192.0.2.7'), nobody('192.0.2.8')]
+    for (const [n, client] of clients.entries()) {
+      expect(quotaIn(queue.submitsAs(client, n)), client.address).toMatchObject({ remaining: 0 })
+    }
+    for (const client of clients) {
+      expect(answerOf(queue.submitsAs(client, 9))).toMatchObject({ code: 'rate_limited' })
+    }
+  })
+
+  it('keeps an address for as long as it is to be counted by only', () => {
+    const kept = (jobsPerHour: number) =>
+      aQueue({ jobsPerHour }).submitsAs(nobody('192.0.2.8'), 1)[0]
+    expect(kept(1)).toMatchObject({ operation: { owner: null, address: '192.0.2.8' } })
+    expect(kept(0)).toMatchObject({ operation: { owner: null, address: null } })
+  })
+
+  it('does not count admins with a name, nor anybody when it is 0', () => {
+    const queue = aQueue({ jobsPerHour: 1 })
+    const ops: Client = { name: 'ops', isAdmin: true, address: '192.0.2.7' }
+    for (const n of [1, 2, 3]) expect(quotaIn(queue.submitsAs(ops, n))).toBeUndefined()
+    const free = aQueue({ jobsPerHour: 0 })
+    for (const n of [1, 2, 3]) expect(quotaIn(free.submitsAs(ada, n))).toBeUndefined()
+    expect(free.waiting()).toEqual([1, 2, 3])
+  })
+
+  it('counts what was canceled, and not what was refused', () => {
+    const queue = aQueue({ jobsPerHour: 2 })
+    queue.submitsAs(ada, 1)
+    queue.cancels(1)
+    queue.tell({
+      ...{ type: 'admit', jobId: jobId(2), request: aRequest({ filename: 'a.mp4' }), client: ada },
+      ...{ nameTaken: true, replyTo: submitter },
+    })
+    expect(quotaIn(queue.submitsAs(ada, 3))).toMatchObject({ remaining: 0 })
+  })
+
+  it('remembers over a restart, also with a limit that was lowered', () => {
+    const submissions = [1, 2, 3].map((n) => ({ by: 'ada', at: minutes(n) }))
+    const queue = aQueue({ jobsPerHour: 2 }, { submissions })
+    queue.at(minutes(10))
+    expect(quotaIn(queue.submitsAs(ada, 1))).toEqual({ limit: 2, remaining: 0, moreInS: 52 * 60 })
+    queue.at(minutes(62))
+    expect(quotaIn(queue.submitsAs(ada, 1))).toEqual({ limit: 2, remaining: 0, moreInS: 60 })
+  })
+})
+
 describe('the queue', () => {
   it('removes files first and forgets them then', () => {
     const replyTo = createPlace<readonly { jobId: JobId; filename: string }[]>('deleter')
@@ -1147,7 +1237,7 @@ type Queue = ReturnType<typeof aQueue>
 function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
   let state = restoreQueue(
     { ...queueSettings, ...settings },
-    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), ...stored },
+    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [], ...stored },
   )
   let now = midnight
 

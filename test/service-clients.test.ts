@@ -13,10 +13,11 @@ import {
   startService,
 } from './support/service.ts'
 
+/** Of this run alone: whoever else has one has it from us. */
 const tokens = {
-  ada: 'token-of-ada-0123456789',
-  bob: 'token-of-bob-0123456789',
-  ops: 'token-of-ops-0123456789',
+  ada: `token-of-ada-${crypto.randomUUID()}`,
+  bob: `token-of-bob-${crypto.randomUUID()}`,
+  ops: `token-of-ops-${crypto.randomUUID()}`,
 }
 const API_TOKENS = `ada:${tokens.ada},bob:${tokens.bob},ops:${tokens.ops}:admin`
 
@@ -185,6 +186,7 @@ describe('a link to a file', () => {
     const whole = await service.request(link)
     expect(whole.status).toBe(200)
     expect(whole.headers.get('Cache-Control')).toMatch(/^private, /)
+    expect(whole.headers.get('Vary')).toBe('Authorization')
     const bytes = Buffer.from(await whole.arrayBuffer())
     expect(bytes).toHaveLength(job.file?.bytes ?? 0)
 
@@ -275,6 +277,54 @@ describe('a link to a file', () => {
   })
 })
 
+describe('JOBS_PER_HOUR', () => {
+  const submit = (client: ServiceClient) =>
+    client.post({ prompt: 'a fox', size: '1280x720', frames: 5 })
+  const limits = ({ status, headers }: Response) => [
+    status,
+    ...['RateLimit-Policy', 'RateLimit', 'Retry-After'].map((name) => headers.get(name)),
+  ]
+  const soon = expect.stringMatching(/^(3600|359\d)$/)
+
+  it('is kept for each client but admins, over a restart', async () => {
+    const env = { API_TOKENS, GPU_IDS: '0', JOBS_PER_HOUR: '2' }
+    const first = await startService({ env })
+    const left = (n: number) => expect.stringMatching(new RegExp(`^"jobs";r=${n};t=(3600|359\\d)$`))
+    const policy = '"jobs";q=2;w=3600'
+    expect(limits(await submit(first.as(tokens.ada)))).toEqual([202, policy, left(1), null])
+    expect(limits(await submit(first.as(tokens.ada)))).toEqual([202, policy, left(0), null])
+    expect(limits(await submit(first.as(tokens.bob)))).toEqual([202, policy, left(1), null])
+    await first.stop('SIGKILL')
+
+    const again = await startService({ env, dataDir: first.dataDir })
+    const refused = await submit(again.as(tokens.ada))
+    expect(limits(refused)).toEqual([429, policy, left(0), soon])
+    expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited' })
+    expect(limits(await submit(again.as(tokens.bob)))).toEqual([202, policy, left(0), null])
+    for (const _ of [1, 2, 3]) {
+      expect(limits(await submit(again.as(tokens.ops)))).toEqual([202, null, null, null])
+    }
+  })
+
+  it('is kept for each address where nobody has a name, as the proxy tells it', async () => {
+    const env = { GPU_IDS: '0', JOBS_PER_HOUR: '1', TRUST_PROXY: '1' }
+    const first = await startService({ env })
+    const from = (service: Service, forwarded: string) =>
+      service.request('/generate', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', 'X-Forwarded-For': forwarded },
+        body: JSON.stringify({ prompt: 'a fox', size: '1280x720', frames: 5 }),
+      })
+    expect((await from(first, '198.51.100.1')).status).toBe(202)
+    expect((await from(first, '198.51.100.2')).status).toBe(202)
+    expect((await from(first, '203.0.113.9, 198.51.100.1')).status).toBe(429)
+    await first.stop('SIGKILL')
+    const again = await startService({ env, dataDir: first.dataDir })
+    expect((await from(again, '198.51.100.2')).status).toBe(429)
+    expect((await from(again, '198.51.100.3')).status).toBe(202)
+  })
+})
+
 describe('what belongs to another client', () => {
   let mine: JobJson
   let theirs: JobJson
@@ -326,7 +376,7 @@ describe('what belongs to another client', () => {
   })
 
   it('is an admin’s too', async () => {
-    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id })
+    expect(await ops.status(theirs.id)).toMatchObject({ id: theirs.id, owner: 'bob' })
     expect((await ops.request(`/files/${theirs.filename}`)).status).toBe(200)
   })
 

@@ -44,6 +44,7 @@ const settleMs = 60_000
 const inquestMs = 3_000
 const vanishMs = 3_000
 const progressMs = 5_000
+const peaceMs = 10_000
 
 /** Rows that are under way, for whoever has to end early. */
 const clearing = new Set<() => void>()
@@ -134,12 +135,20 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
     let saidAt = Date.now()
     while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
       await delay(world.random.between(0, options.pauseMs))
+      await jobsKeepUp(kills, jobs)
       if (await rows[row](world)) kills++
       if (Date.now() - saidAt < progressMs) continue
       saidAt = Date.now()
       say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
     }
     return kills
+  }
+
+  /** Where jobs are asked for, they get time enough to come with the kills rather than after them. */
+  async function jobsKeepUp(kills: number, jobs: () => number): Promise<void> {
+    const due = Math.min(options.jobs, (kills * options.jobs) / Math.max(1, options.kills))
+    const giveUpAt = Math.min(options.until, Date.now() + peaceMs)
+    while (jobs() < due && Date.now() < giveUpAt) await delay(50)
   }
 
   function kill(victim: Victim): boolean {

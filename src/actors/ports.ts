@@ -10,7 +10,10 @@ import type {
   JobId,
   JobStatus,
   Reading,
+  Shape,
+  StageBegins,
   Timestamp,
+  Trace,
   VideoFacts,
   VideoRequest,
 } from '../job.ts'
@@ -43,10 +46,10 @@ export type JobOperation = Readonly<
       }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
-    | { op: 'generated'; epoch: Epoch }
-    | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure }
+    | { op: 'generated'; epoch: Epoch; trace?: Trace }
+    | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure; trace?: Trace }
     | { op: 'requestCancel'; epoch: Epoch }
-    | { op: 'finish'; epoch: Epoch; outcome: Outcome }
+    | { op: 'finish'; epoch: Epoch; outcome: Outcome; trace?: Trace }
     | { op: 'forgetVideo' }
   )
 >
@@ -62,8 +65,8 @@ export type Outcome = Readonly<
  * answered for like what does not exist.
  */
 export type JobStore = {
-  /** What a starting queue has to take up again. */
-  load(): Promise<StoredQueue>
+  /** What a starting queue has to take up again, and what was submitted since a time. */
+  load(submittedSince: Timestamp): Promise<StoredQueue>
   /** All or nothing, and durable when it resolves. Rejects with `DiskFullError` for want of room. */
   commit(operations: readonly StoreOperation[]): Promise<void>
   find(jobId: JobId, scope: Scope): Promise<Job | undefined>
@@ -84,7 +87,12 @@ export type StoredQueue = Readonly<{
   waiting: readonly Job[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
+  /** Oldest first. */
+  submissions: readonly PastSubmission[]
 }>
+
+/** `by`: the owner, or the address of who has no name. */
+export type PastSubmission = Readonly<{ by: string; at: Timestamp }>
 
 export type JobFilter = Readonly<{
   status?: readonly JobStatus[]
@@ -177,17 +185,50 @@ export type SourceVideo = Readonly<
 
 /** What the past tells about speed. */
 export type AttemptHistory = {
-  /** The latest successful attempts of each GPU, oldest first, at most `perGpu` of each. */
+  /** The latest successful attempts of each GPU at this task, oldest first, at most `perGpu` of each. */
   recent(perGpu: number): Promise<readonly PastAttempt[]>
 }
 
 export type PastAttempt = Readonly<{
   gpu: GpuId
-  /** From claim to the GPU being free. */
-  generationSeconds: number
-  /** From the GPU being free to success. */
-  conversionSeconds: number
+  /** What the GPU was then; its number may belong to another one by now. */
+  gpuModel?: string
+  shape: Shape
+  claimedAt: Timestamp
+  /** When its generation ended and its GPU was free. */
+  generatedAt: Timestamp
+  endedAt: Timestamp
+  began?: StageBegins
 }>
+
+/** What has been told of jobs, to be held against what became of them. */
+export type EstimateLog = {
+  record(estimates: readonly ToldEstimate[]): Promise<void>
+  /** Of the latest jobs that succeeded at their first attempt, the oldest estimate first. */
+  outcomes(limit: number): Promise<readonly EstimateOutcome[]>
+}
+
+/** When an estimate is kept: at the submission, and when its progress gets there. */
+export const checkpoints = ['submit', '25', '50', '75'] as const
+export type Checkpoint = (typeof checkpoints)[number]
+
+export type EtaSource = 'events' | 'log' | 'history' | 'default'
+
+/** Seconds from `at` until the video is there. */
+export type ToldEstimate = Readonly<{
+  jobId: JobId
+  checkpoint: Checkpoint
+  at: Timestamp
+  source: EtaSource
+  /** One in ten videos is there before `p10`, half by `p50`, nine in ten by `p90`. */
+  p10: number
+  p50: number
+  p90: number
+  /** Expected standard deviation of the logarithm, before it was corrected by experience. */
+  spread: number
+}>
+
+export type EstimateOutcome = ToldEstimate & Readonly<{ gpu: GpuId; actual: number }>
 
 /** What is done for the disks besides working on them. */
 export type Housekeeping = {

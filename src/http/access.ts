@@ -1,9 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { getConnInfo } from '@hono/node-server/conninfo'
 import type { Context, MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
+import { addressOf } from './address.ts'
 import type { FileLinks } from './file-links.ts'
 
 /**
@@ -41,17 +41,27 @@ export const access: Readonly<Record<string, Access>> = {
   'DELETE /videos': 'client',
   'GET /files/:filename': 'link',
   'HEAD /files/:filename': 'link',
+  'GET /eta/accuracy': 'admin',
   'GET /gpus': 'admin',
   'POST /gpus/:id/drain': 'admin',
   'POST /gpus/:id/resume': 'admin',
   'POST /gpus/:id/restart': 'admin',
 }
 
+export type IdentifyOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  holders: readonly TokenHolder[]
+  links: Pick<FileLinks, 'jobOf'>
+  /** How many proxies of ours a request comes through. */
+  trustedProxies: number
+}>
+
 /** Says who asks, and lets nobody pass who may not use the route. */
-export function identify(
-  holders: readonly TokenHolder[],
-  links: Pick<FileLinks, 'jobOf'>,
-): MiddlewareHandler<ClientEnv> {
+export function identify({
+  holders,
+  links,
+  trustedProxies,
+}: IdentifyOptions): MiddlewareHandler<ClientEnv> {
   return async (c, next) => {
     const needed = accessTo(c)
     if (needed === 'anybody') return next()
@@ -61,7 +71,7 @@ export function identify(
       c.set('scope', { jobId: links.jobOf(query) })
       return next()
     }
-    const client = clientOf(c, token, holders)
+    const client = clientOf(token, holders, addressOf(c, trustedProxies))
     if (needed === 'admin' && !client.isAdmin) {
       throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
     }
@@ -81,8 +91,11 @@ function tokenIn(c: Context): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(c.req.header('Authorization') ?? '')?.[1]
 }
 
-function clientOf(c: Context, token: string | undefined, holders: readonly TokenHolder[]): Client {
-  const address = getConnInfo(c).remote.address ?? 'unknown'
+function clientOf(
+  token: string | undefined,
+  holders: readonly TokenHolder[],
+  address: string,
+): Client {
   if (holders.length === 0) return { name: null, isAdmin: true, address }
   if (token === undefined) {
     throw new RefusalError('unauthorized', 'Send a token: "Authorization: Bearer <token>".')

@@ -13,6 +13,8 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
+import { etaRoutes } from './eta-routes.ts'
 import { eventRoutes } from './event-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
@@ -27,6 +29,9 @@ import { webhookRoutes } from './webhook-routes.ts'
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
   clients: readonly TokenHolder[]
+  trustedProxies: number
+  /** Whose pages may use the API in a browser; `*`: everybody's. */
+  corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
@@ -54,13 +59,16 @@ const largestBody = 256 * 1024
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, heartbeatMs, webhooks, refuseUrl } = options
+  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
-  app.use(identify(clients, links))
+  app.use(securityHeaders())
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
+  app.use(refuseOtherPages(corsOrigins))
+  app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
   app.use(
     bodyLimit({
       maxSize: largestBody,
@@ -74,6 +82,7 @@ export function createApp(options: AppOptions) {
   app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
   app.route('/', gpuRoutes(options))
+  app.route('/', etaRoutes(options))
   app.route('/', healthRoutes(options))
   app.onError(renderProblem(log))
   app.notFound((c) => {

@@ -11,6 +11,7 @@ import type { ClientEnv } from './access.ts'
 import { found, noJob, orThrow, parse, readJson } from './edge.ts'
 import type { createJobRenderer } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
+import { quotaHeaders } from './problem.ts'
 import {
   DeleteJobsQuery,
   type generateSchema,
@@ -53,11 +54,16 @@ export function jobRoutes({
     .post('/generate', async (c) => {
       const draft = parse(request, await readJson(c))
       const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
-      const { id, status, queue_position, eta_seconds, seed } = await renderOne(view)
-      const accepted = { id, status, queue_position, eta_seconds, gpu_assigned: null, seed }
+      const { id, status, queue_position, seed, ...rest } = await renderOne(view)
+      const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
+      const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
+      const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
       const { webhook } = view
       const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
-      return c.json({ ...accepted, ...told }, 202, { Location: `/status/${id}` })
+      return c.json({ ...accepted, ...told }, 202, {
+        Location: `/status/${id}`,
+        ...quotaHeaders(view.quota),
+      })
     })
 
     .get('/status/:id', async (c) => {

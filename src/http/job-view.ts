@@ -2,7 +2,7 @@
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
-import { type Attempt, isOpen, type Job, type JobId, type Timestamp } from '../job.ts'
+import { type Attempt, isOpen, type Job, type JobId, stages, type Timestamp } from '../job.ts'
 import type { FileLinks } from './file-links.ts'
 
 export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
@@ -30,7 +30,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         step: reading?.step ?? null,
         total_steps: steps,
         progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
-        eta_seconds: isOpen(job) ? (estimate?.etaSeconds ?? null) : null,
+        ...etaJson(isOpen(job) ? estimate : undefined),
         queue_position: position ?? null,
         gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
         filename: 'filename' in state ? state.filename : (asked ?? null),
@@ -47,6 +47,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         steps,
         guidance: guidance ?? null,
         seed,
+        owner: job.owner,
         submitted_at: iso(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
         ended_at: iso('endedAt' in state ? state.endedAt : undefined),
@@ -69,7 +70,18 @@ export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
 
-const attemptJson = ({ number, epoch, gpu, outcome, failure, ...times }: Attempt) => ({
+/** Whole seconds, and at least one: what is not there is not there in no time. */
+const seconds = (exact: number): number => Math.max(1, Math.round(exact))
+
+const etaJson = (estimate: Estimate | undefined) => ({
+  eta_seconds: estimate ? seconds(estimate.p50) : null,
+  eta_p10_seconds: estimate ? seconds(estimate.p10) : null,
+  eta_p90_seconds: estimate ? seconds(estimate.p90) : null,
+  eta_at: iso(estimate?.etaAt),
+  eta_source: estimate?.source ?? null,
+})
+
+const attemptJson = ({ number, epoch, gpu, outcome, failure, trace, ...times }: Attempt) => ({
   attempt: number,
   epoch,
   gpu_id: gpu,
@@ -79,7 +91,34 @@ const attemptJson = ({ number, epoch, gpu, outcome, failure, ...times }: Attempt
   started_at: iso(times.startedAt),
   generated_at: iso(times.generatedAt),
   ended_at: iso(times.endedAt),
+  stages: stagesOf({ trace, ...times }),
+  seconds_per_step: trace?.secondsPerStep ?? null,
+  peak_vram_bytes: trace?.peakVramBytes ?? null,
 })
+
+/** Where the time went: each stage that was seen to begin, until the next did. */
+function stagesOf({
+  trace,
+  claimedAt,
+  generatedAt,
+  endedAt,
+}: Pick<Attempt, 'claimedAt' | 'generatedAt' | 'endedAt'> & {
+  trace: Attempt['trace'] | undefined
+}) {
+  const began = { ...trace?.began, loading: claimedAt, converting: generatedAt }
+  const seen = stages.flatMap((stage) => {
+    const at = began[stage]
+    return at === undefined ? [] : [{ stage, at }]
+  })
+  return seen.map(({ stage, at }, index) => {
+    const until = seen[index + 1]?.at ?? endedAt
+    return {
+      stage,
+      began_at: iso(at),
+      seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
+    }
+  })
+}
 
 const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failure']>) => ({
   code,

@@ -2,6 +2,7 @@ import type { Context, ErrorHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { ActorFailedError } from '../actors/actor.ts'
+import type { Quota } from '../client.ts'
 import { DiskFullError, type RefusalCode, RefusalError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 
@@ -13,6 +14,7 @@ const problems = {
   body_too_large: { status: 413, title: 'The body is too large' },
   unauthorized: { status: 401, title: 'A token is needed' },
   forbidden: { status: 403, title: 'Only an admin may do this' },
+  origin_not_allowed: { status: 403, title: 'Pages of this origin may not do this' },
   link_invalid: { status: 403, title: 'The link is not valid' },
   link_expired: { status: 410, title: 'The link has expired' },
   route_not_found: { status: 404, title: 'There is no such route' },
@@ -23,6 +25,7 @@ const problems = {
   precondition_failed: { status: 412, title: 'The file is another one' },
   gpu_not_found: { status: 404, title: 'There is no such GPU' },
   filename_taken: { status: 409, title: 'The file name is taken' },
+  rate_limited: { status: 429, title: 'Too many jobs in an hour' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   webhook_not_found: { status: 404, title: 'There is no such webhook' },
   webhook_disabled: { status: 409, title: 'The webhook is disabled' },
@@ -46,12 +49,34 @@ export const renderProblem =
     return c.json(ourFault, ourFault.status, problemJson)
   }
 
-export function renderRefusal(c: Context, { code, message, field }: RefusalError): Response {
+export function renderRefusal(c: Context, refusal: RefusalError): Response {
+  const { code, message, field } = refusal
   const { status, title } = problems[code]
   const problem = { type: `/problems/${code}`, title, status, code, detail: message }
-  if (status === 401) c.header('WWW-Authenticate', 'Bearer')
-  if (status === 503) c.header('Retry-After', '2')
-  return c.json(field === undefined ? problem : { ...problem, field }, status, problemJson)
+  return c.json(field === undefined ? problem : { ...problem, field }, status, {
+    ...problemJson,
+    ...refusalHeaders(refusal),
+  })
+}
+
+/** What a refusal says beside its body, whichever shape that has. */
+export function refusalHeaders({ code, quota }: RefusalError): Record<string, string> {
+  const { status } = problems[code]
+  return {
+    ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
+    ...(status === 503 && { 'Retry-After': '2' }),
+    ...(quota && { 'Retry-After': String(quota.moreInS), ...quotaHeaders(quota) }),
+  }
+}
+
+/** As draft-ietf-httpapi-ratelimit-headers has had it since its eighth version. */
+export function quotaHeaders(quota: Quota | undefined): Record<string, string> {
+  if (!quota) return {}
+  const { limit, remaining, moreInS } = quota
+  return {
+    'RateLimit-Policy': `"jobs";q=${limit};w=3600`,
+    RateLimit: `"jobs";r=${remaining}${moreInS === undefined ? '' : `;t=${moreInS}`}`,
+  }
 }
 
 const problemJson = { 'Content-Type': 'application/problem+json' }

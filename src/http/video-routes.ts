@@ -75,8 +75,10 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
         job.request.filename === undefined
           ? 'max-age=31536000, immutable'
           : 'max-age=3600, must-revalidate'
-      const cache = `${isPublic ? 'public' : 'private'}, ${age}`
-      return sendFile(c, resultsDir, filename, cache)
+      const caching = isPublic
+        ? { 'Cache-Control': `public, ${age}` }
+        : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
+      return sendFile(c, resultsDir, filename, caching)
     })
 }
 
@@ -96,7 +98,7 @@ async function sendFile(
   c: Context,
   root: string,
   filename: string,
-  cache: string,
+  caching: Record<string, string>,
 ): Promise<Response> {
   const request = { method: c.req.method, headers: withWeakIfRange(c.req.header()) }
   // What it looks at is method and headers, of which a request of Node is only one that has them.
@@ -121,7 +123,10 @@ async function sendFile(
     headers: {
       ...rest,
       ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
-      'Cache-Control': cache,
+      ...caching,
+      // Pages may show a video that they have a link to, and so may the browser by itself.
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      'Content-Security-Policy': "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
       'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
     },
   })

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
+import type { Checkpoint, EtaSource } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../webhook.ts'
 import { migrations } from './migrations/index.ts'
@@ -14,6 +15,7 @@ export type Database = {
   gpu: GpuTable
   webhook: WebhookTable
   delivery: DeliveryTable
+  estimate: EstimateTable
 }
 
 type JobTable = {
@@ -31,7 +33,7 @@ type JobTable = {
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null
-  /** Where it came from, only while it has no owner. */
+  /** Where it came from, if it has no owner and is counted against a limit. */
   address: string | null
   status: JobStatus
   epoch: Epoch
@@ -99,6 +101,23 @@ type AttemptTable = {
   outcome: 'success' | 'error' | 'canceled' | 'released' | null
   /** JSON, a Failure. */
   failure: string | null
+  /** Unknown of attempts made before it was written down. */
+  task: string | null
+  gpu_model: string | null
+  /** JSON, a Trace. */
+  trace: string | null
+}
+
+type EstimateTable = {
+  job_id: JobId
+  checkpoint: Checkpoint
+  at: Timestamp
+  source: EtaSource
+  /** Seconds. */
+  p10: number
+  p50: number
+  p90: number
+  spread: number
 }
 
 /** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */

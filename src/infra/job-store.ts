@@ -1,9 +1,26 @@
 import { createHash } from 'node:crypto'
 import { type Insertable, type Kysely, type Selectable, sql, type Updateable } from 'kysely'
-import type { AttemptHistory, JobOperation, JobStore, StoreOperation } from '../actors/ports.ts'
+import type {
+  AttemptHistory,
+  EstimateLog,
+  JobOperation,
+  JobStore,
+  PastAttempt,
+  StoreOperation,
+} from '../actors/ports.ts'
 import type { Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
-import type { Attempt, Failure, GpuHealth, Job, JobState, JobStatus, VideoFacts } from '../job.ts'
+import type {
+  Attempt,
+  Failure,
+  GpuHealth,
+  GpuId,
+  Job,
+  JobState,
+  JobStatus,
+  Trace,
+  VideoFacts,
+} from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
 import type { Reserve } from './reserve.ts'
 import { webhookRow, writeDeliveries } from './webhook-store.ts'
@@ -11,8 +28,11 @@ import { webhookRow, writeDeliveries } from './webhook-store.ts'
 /** Jobs at rest: the only module that knows what a job looks like in SQL. */
 export function createJobStore(
   db: Kysely<Database>,
-  reserve?: Pick<Reserve, 'release' | 'isDiskFull'>,
-): JobStore & AttemptHistory {
+  {
+    reserve,
+    setting = { task: 'ti2v-5B', gpuModels: new Map() },
+  }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
+): JobStore & AttemptHistory & EstimateLog {
   const jobs = (scope: Scope) => {
     const all = db.selectFrom('job').selectAll()
     if (scope === 'everything') return all
@@ -25,11 +45,17 @@ export function createJobStore(
     isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
 
   return {
-    async load() {
-      const [waiting, running, gpus, last] = await Promise.all([
+    async load(submittedSince) {
+      const [waiting, running, gpus, submitted, last] = await Promise.all([
         jobs('everything').where('status', '=', 'queued').orderBy('seq').execute(),
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
+        db
+          .selectFrom('job')
+          .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'submitted_at as at'])
+          .where('submitted_at', '>', submittedSince)
+          .orderBy('seq')
+          .execute(),
         db
           .selectFrom('job')
           .select(({ fn }) => fn.max('seq').as('seq'))
@@ -40,13 +66,15 @@ export function createJobStore(
         waiting: waiting.map(toJob),
         running: running.map(toJob),
         gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
+        // Neither is known of jobs that are older than both.
+        submissions: submitted.flatMap(({ by, at }) => (by === null ? [] : [{ by, at }])),
       }
     },
 
     async commit(operations) {
       const write = () =>
         transact(db, async (connection) => {
-          for (const operation of operations) await apply(connection, operation)
+          for (const operation of operations) await apply(connection, operation, setting)
         })
       try {
         await write().catch((error: unknown) => {
@@ -130,23 +158,69 @@ export function createJobStore(
     },
 
     async recent(perGpu) {
-      const { rows } = await sql<{ gpu: Attempt['gpu']; generation: number; conversion: number }>`
-        select gpu, generation, conversion from (
-          select gpu, ended_at,
-            (generated_at - claimed_at) / 1000.0 as generation,
-            (ended_at - generated_at) / 1000.0 as conversion,
-            row_number() over (partition by gpu order by ended_at desc) as age
-          from attempt where outcome = 'success'
-        ) where age <= ${perGpu} order by ended_at
-      `.execute(db)
-      return rows.map(({ gpu, generation, conversion }) => ({
-        gpu,
-        generationSeconds: generation,
-        conversionSeconds: conversion,
-      }))
+      const latest = db
+        .selectFrom('attempt')
+        .where('outcome', '=', 'success')
+        .where((is) => is.or([is('task', '=', setting.task), is('task', 'is', null)]))
+        .select(['job_id', 'epoch'])
+        .select(sql<number>`row_number() over (partition by gpu order by ended_at desc)`.as('age'))
+        .as('latest')
+      const rows = await db
+        .selectFrom(latest)
+        .innerJoin('attempt', (on) =>
+          on
+            .onRef('attempt.job_id', '=', 'latest.job_id')
+            .onRef('attempt.epoch', '=', 'latest.epoch'),
+        )
+        .innerJoin('job', 'job.id', 'attempt.job_id')
+        .where('latest.age', '<=', perGpu)
+        .orderBy('attempt.ended_at')
+        .select(['attempt.gpu', 'gpu_model', 'size', 'frames', 'steps', 'trace'])
+        .select(['attempt.claimed_at', 'attempt.generated_at', 'attempt.ended_at'])
+        .execute()
+      return rows.map(toPastAttempt)
+    },
+
+    async record(estimates) {
+      const rows = estimates.map(({ jobId, ...estimate }) => ({ job_id: jobId, ...estimate }))
+      await transact(db, async (connection) => {
+        for (const row of rows) {
+          await connection
+            .insertInto('estimate')
+            .values(row)
+            .onConflict((conflict) => conflict.doNothing())
+            .execute()
+        }
+      })
+    },
+
+    async outcomes(limit) {
+      const rows = await db
+        .selectFrom('estimate')
+        .innerJoin('job', 'job.id', 'estimate.job_id')
+        .where('job.status', '=', 'success')
+        .where('job.attempts', '=', 1)
+        .orderBy('job.ended_at', 'desc')
+        .limit(limit)
+        .selectAll('estimate')
+        .select(['job.gpu', 'job.ended_at'])
+        .execute()
+      return rows
+        .flatMap(({ job_id: jobId, gpu, ended_at, ...estimate }) =>
+          gpu === null || ended_at === null
+            ? []
+            : [{ ...estimate, jobId, gpu, actual: (ended_at - estimate.at) / 1000 }],
+        )
+        .reverse()
     },
   }
 }
+
+/** What this service runs, and on which GPUs: written beside each attempt. */
+export type Setting = Readonly<{
+  task: string
+  gpuModels: ReadonlyMap<GpuId, string | undefined>
+}>
 
 /** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
 const canWait = ({ op }: StoreOperation): boolean => op === 'submit' || op === 'claim'
@@ -156,8 +230,12 @@ export class StaleOperationError extends Error {
   override readonly name = 'StaleOperationError'
 }
 
-async function apply(trx: Kysely<Database>, operation: StoreOperation): Promise<void> {
-  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation)
+async function apply(
+  trx: Kysely<Database>,
+  operation: StoreOperation,
+  setting: Setting,
+): Promise<void> {
+  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, setting)
   const { gpu: id } = operation
   const health = JSON.stringify(operation.health)
   await trx
@@ -167,7 +245,11 @@ async function apply(trx: Kysely<Database>, operation: StoreOperation): Promise<
     .execute()
 }
 
-async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promise<void> {
+async function applyToJob(
+  trx: Kysely<Database>,
+  operation: JobOperation,
+  { task, gpuModels }: Setting,
+): Promise<void> {
   const { jobId, at } = operation
   const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
     trx
@@ -214,7 +296,8 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
         generated_at: null,
       } as const
       await jobRow(epoch - 1, claimed, ['queued'])
-      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at }
+      const gpu_model = gpuModels.get(gpu) ?? null
+      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, task, gpu_model }
       await trx.insertInto('attempt').values(row).execute()
       break
     }
@@ -224,7 +307,7 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       break
     case 'generated':
       await jobRow(operation.epoch, { phase: 'converting', generated_at: at })
-      await attemptRow(operation.epoch, { generated_at: at })
+      await attemptRow(operation.epoch, { generated_at: at, ...traceColumn(operation) })
       break
     case 'release': {
       const { epoch, attempts } = operation
@@ -244,7 +327,8 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
         .set(({ ref }) => ({ filename: ref('requested_filename') }))
         .where('id', '=', jobId)
         .execute()
-      await attemptRow(epoch, { outcome: failure ? 'error' : 'released', failure, ended_at: at })
+      const outcome = failure ? 'error' : 'released'
+      await attemptRow(epoch, { outcome, failure, ended_at: at, ...traceColumn(operation) })
       break
     }
     case 'requestCancel':
@@ -256,7 +340,7 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       const failure = status === 'error' ? JSON.stringify(outcome.failure) : null
       const video = status === 'success' ? JSON.stringify(outcome.video) : null
       await jobRow(epoch, { status, phase: null, failure, video, ended_at: at })
-      await attemptRow(epoch, { outcome: status, failure, ended_at: at })
+      await attemptRow(epoch, { outcome: status, failure, ended_at: at, ...traceColumn(operation) })
       await writeDeliveries(trx, jobId, status, at)
       break
     }
@@ -267,6 +351,9 @@ async function applyToJob(trx: Kysely<Database>, operation: JobOperation): Promi
       operation satisfies never
   }
 }
+
+const traceColumn = ({ trace }: { trace?: Trace }) =>
+  trace ? { trace: JSON.stringify(trace) } : {}
 
 function toRow({
   jobId,
@@ -378,7 +465,7 @@ function known<Key extends keyof Selectable<Database['job']>>(
 }
 
 function toAttempt(row: Selectable<Database['attempt']>): Attempt {
-  const { started_at, generated_at, ended_at, outcome, failure } = row
+  const { started_at, generated_at, ended_at, outcome, failure, trace } = row
   return {
     epoch: row.epoch,
     number: row.number,
@@ -389,5 +476,26 @@ function toAttempt(row: Selectable<Database['attempt']>): Attempt {
     ...(ended_at !== null && { endedAt: ended_at }),
     ...(outcome !== null && { outcome }),
     ...(failure !== null && { failure: JSON.parse(failure) as Failure }),
+    ...(trace !== null && { trace: JSON.parse(trace) as Trace }),
+  }
+}
+
+type PastRow = Pick<
+  Selectable<Database['attempt'] & Database['job']>,
+  'gpu_model' | 'size' | 'frames' | 'steps' | 'trace' | 'claimed_at' | 'generated_at' | 'ended_at'
+> & { gpu: GpuId }
+
+function toPastAttempt(row: PastRow): PastAttempt {
+  const { gpu, gpu_model: gpuModel, size, frames, steps } = row
+  const [claimedAt, endedAt] = [row.claimed_at ?? 0, row.ended_at ?? 0]
+  const { began } = JSON.parse(row.trace ?? '{}') as Trace
+  return {
+    gpu,
+    ...(gpuModel !== null && { gpuModel }),
+    shape: { size, frames, steps },
+    claimedAt,
+    generatedAt: row.generated_at ?? endedAt,
+    endedAt,
+    ...(began && { began }),
   }
 }

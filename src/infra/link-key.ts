@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { isDiskFull } from './database.ts'
 
 const keyBytes = 32
 
@@ -12,7 +13,7 @@ export function readLinkKey(path: string): Buffer {
     writeFileSync(path, key, { mode: 0o600 })
   } catch (error) {
     // A full disk keeps nobody from starting: the key is then good for this life.
-    if ((error as { code?: string }).code !== 'ENOSPC') throw error
+    if (!isDiskFull(error)) throw error
   }
   return key
 }

@@ -55,12 +55,13 @@ export const aFailure = (code: FailureCode = 'out_of_memory'): Failure => ({
 export const anybody: Client = { name: null, isAdmin: true, address: '192.0.2.1' }
 
 /** What is stored of `anybody` with a job. */
-export const fromAnybody = { owner: null, address: '192.0.2.1' } as const
+export const fromAnybody = { owner: null, address: null } as const
 
 export const queueSettings: QueueSettings = {
   gpus: [gpu0, gpu1],
   maxAttempts: 2,
   maxQueue: 100,
+  jobsPerHour: 0,
   maxConcurrentLoads: 8,
   orphanPolicy: 'adopt',
   quarantineAfter: 1_000,

@@ -57,6 +57,7 @@ export function createPlainStore() {
         waiting: having('queued').toSorted(bySeq).map(toJob),
         running: having('running').toSorted(bySeq).map(toJob),
         gpus: new Map(gpus),
+        submissions: [],
       }
     },
 

@@ -23,7 +23,14 @@ import type {
 import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/errors.ts'
-import { type FailureCode, type GpuId, type JobId, type Reading, stages } from '../../src/job.ts'
+import {
+  type FailureCode,
+  type GpuId,
+  type JobId,
+  type Reading,
+  shapeOf,
+  stages,
+} from '../../src/job.ts'
 import { aFailure, anybody, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
 import { createPlainStore, type StoredJob } from './plain-store.ts'
 
@@ -332,7 +339,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       queued
         .toSorted((a, b) => a.seq - b.seq)
         .map(({ jobId, owner, seq, epoch, attempts, request }) => ({
-          ...{ jobId, owner, seq, epoch, attempts },
+          ...{ jobId, owner, seq, epoch, attempts, shape: shapeOf(request) },
           ...(request.filename && { filename: request.filename }),
         })),
       'the queue shows what is stored of waiting jobs',
@@ -345,7 +352,16 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         running.map(({ jobId, owner, seq, epoch, attempts, cancelRequested, attempt, request }) => [
           jobId,
           {
-            ...{ jobId, owner, seq, epoch, attempts, cancelRequested, ...attempt },
+            ...{
+              jobId,
+              owner,
+              seq,
+              epoch,
+              attempts,
+              shape: shapeOf(request),
+              cancelRequested,
+              ...attempt,
+            },
             ...(request.filename && { requestedFilename: request.filename }),
           },
         ]),

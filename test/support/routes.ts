@@ -6,6 +6,8 @@ export function routesOfTheApp(): string[] {
   const quiet = () => {}
   const { routes } = createApp({
     clients: [],
+    trustedProxies: 0,
+    corsOrigins: [],
     queue: createPlace('queue'),
     eta: createPlace('eta'),
     events: createPlace('events'),

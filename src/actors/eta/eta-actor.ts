@@ -1,88 +1,191 @@
 import type { JobId, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
-import { type ActorRef, type Behaviour, tell } from '../actor.ts'
-import type { AttemptHistory } from '../ports.ts'
-import type { QueueMessage } from '../queue/queue-protocol.ts'
-import {
-  createForecast,
-  estimateOf,
-  type Forecast,
-  historyLength,
-  remember,
-  secondsPerJob,
-} from './estimate.ts'
-import type { Estimate, EtaMessage, EtaState } from './eta-protocol.ts'
+import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
+import type {
+  AttemptHistory,
+  Checkpoint,
+  EstimateLog,
+  EstimateOutcome,
+  ToldEstimate,
+} from '../ports.ts'
+import { get, valuesFrom } from '../queue/ordered-map.ts'
+import type { FinishedAttempt, QueueMessage, QueueSnapshot } from '../queue/queue-protocol.ts'
+import { review } from './calibration.ts'
+import { createEstimator } from './estimator.ts'
+import type { EtaMessage } from './eta-protocol.ts'
+import { historyLength, type SpeedModelOptions } from './speed-model.ts'
 
 export type EtaActorOptions = Readonly<{
-  history: AttemptHistory
+  history: AttemptHistory & EstimateLog
   queue: ActorRef<QueueMessage>
-  defaultSeconds: number
+  speeds: SpeedModelOptions
   log: Logger
 }>
+
+/** How many of the latest estimates a review is made of: some hundred jobs. */
+const reviewed = 1_000
+
+const checkEveryMs = 1_000
+const forgetEveryTicks = 60
 
 /** Owns history and estimates. */
 export function etaBehaviour({
   history,
   queue,
-  defaultSeconds,
+  speeds,
   log,
-}: EtaActorOptions): Behaviour<EtaState, EtaMessage> {
-  /** Good until what it rests on changes; polls only read it. */
-  let forecast: { of: Forecast; at: Timestamp } | undefined
+}: EtaActorOptions): Behaviour<QueueSnapshot | undefined, EtaMessage> {
+  const estimator = createEstimator(speeds)
+  /** What has been told of jobs that are not over. */
+  const told = new Map<JobId, Map<Checkpoint, ToldEstimate>>()
+  let unwritten: ToldEstimate[] = []
+  /** Jobs up to here were there when we began, or have had their first estimate. */
+  let lastSeq: number | undefined
+  let timer: NodeJS.Timeout | undefined
+  let ticks = 0
 
   return {
     init(self) {
-      void history.recent(historyLength).then(
-        (past) => tell(self, { type: 'historyLoaded', past }),
+      void Promise.all([history.recent(2 * historyLength), history.outcomes(reviewed)]).then(
+        ([past, outcomes]) => tell(self, { type: 'historyLoaded', past, outcomes }),
         (error: unknown) => log.error({ err: error }, 'history could not be read'),
       )
       tell(queue, { type: 'etaReady' })
-      return { past: new Map(), queue: undefined, defaultSeconds }
+      return undefined
     },
 
-    receive(state, message) {
+    receive(state, message, self) {
+      const now = Date.now()
       switch (message.type) {
         case 'historyLoaded':
-          return learn({ ...state, past: message.past.reduce(remember, state.past) })
-        case 'attemptSucceeded': {
-          const { type: _, ...attempt } = message
-          return learn({ ...state, past: remember(state.past, attempt) })
+          estimator.remember(message.past, message.outcomes)
+          tellSpeeds(now)
+          return state
+        case 'attemptSucceeded':
+          learnFrom(message.attempt, now)
+          return state
+        case 'queueChanged':
+          estimator.see(message.queue)
+          check(message.queue, now)
+          goOn(self, now)
+          timer ??= setInterval(() => tell(self, { type: 'checkpointsDue' }), checkEveryMs).unref()
+          return message.queue
+        case 'forecastDue':
+          goOn(self, now)
+          return state
+        case 'checkpointsDue':
+          if (state) {
+            check(state, now)
+            forget(state)
+          }
+          write()
+          return state
+        case 'estimate': {
+          const estimates = message.jobIds.map(
+            (jobId) => [jobId, estimator.tell(jobId, now)] as const,
+          )
+          tell(message.replyTo, new Map(estimates.filter(isTold)))
+          return state
         }
-        case 'queueChanged': {
-          const { running, readyGpus, gpuHealth } = message.queue
-          // New positions at the end of the queue change nothing for those before them.
-          const same =
-            state.queue?.running === running &&
-            state.queue.readyGpus === readyGpus &&
-            state.queue.gpuHealth === gpuHealth
-          if (!same) forecast = undefined
-          return { ...state, queue: message.queue }
-        }
-        case 'estimate':
-          tell(message.replyTo, estimate(state, message.jobIds, Date.now()))
+        case 'reviewEstimates':
+          void history.outcomes(reviewed).then(
+            (outcomes) => tell(message.replyTo, review(outcomes)),
+            (error: unknown) => tellAskerItFailed(message, 'estimates could not be read', error),
+          )
           return state
       }
     },
+
+    terminate() {
+      clearInterval(timer)
+      write()
+    },
   }
 
-  function learn(state: EtaState): EtaState {
-    forecast = undefined
-    tell(queue, { type: 'speedsLearned', secondsPerJob: secondsPerJob(state.past) })
-    return state
+  function tellSpeeds(now: Timestamp): void {
+    tell(queue, { type: 'speedsLearned', secondsPerJob: estimator.secondsPerJob(now) })
   }
 
-  function estimate(
-    state: EtaState,
-    jobIds: readonly JobId[],
-    now: Timestamp,
-  ): ReadonlyMap<JobId, Estimate> {
-    const estimates = new Map<JobId, Estimate>()
-    if (!state.queue) return estimates
-    forecast ??= { of: createForecast(state, state.queue, now), at: now }
-    for (const jobId of jobIds) {
-      const estimate = estimateOf(jobId, state.queue, forecast.of, (now - forecast.at) / 1000)
-      if (estimate) estimates.set(jobId, estimate)
+  function goOn(self: ActorRef<EtaMessage>, now: Timestamp): void {
+    if (estimator.goOn(now)) tell(self, { type: 'forecastDue' })
+  }
+
+  /** Keeps what is told of each job when it is new, and when it gets to a checkpoint. */
+  function check({ waiting, running }: QueueSnapshot, now: Timestamp): void {
+    const isFirstLook = lastSeq === undefined
+    const from = (lastSeq ?? -1) + 1
+    for (const { jobId, seq } of valuesFrom(waiting, from)) {
+      if (!isFirstLook) keep(jobId, 'submit', now)
+      lastSeq = seq
     }
-    return estimates
+    for (const { jobId, seq, attempts } of running.values()) {
+      if (!isFirstLook && seq >= from) keep(jobId, 'submit', now)
+      lastSeq = Math.max(seq, lastSeq ?? -1)
+      const progress = attempts === 1 ? (estimator.tell(jobId, now)?.progress ?? 0) : 0
+      const reached = shares.findLast(([, share]) => progress >= share)?.[0]
+      if (reached) keep(jobId, reached, now)
+    }
+    lastSeq ??= -1
+  }
+
+  function keep(jobId: JobId, checkpoint: Checkpoint, at: Timestamp): void {
+    const ofJob = told.get(jobId) ?? new Map<Checkpoint, ToldEstimate>()
+    if (ofJob.has(checkpoint)) return
+    const estimate = estimator.tell(jobId, at)
+    if (!estimate) return
+    const { etaAt: _, progress: __, ...rest } = estimate
+    const kept = { jobId, checkpoint, at, ...rest }
+    told.set(jobId, ofJob.set(checkpoint, kept))
+    unwritten.push(kept)
+  }
+
+  function learnFrom(attempt: FinishedAttempt, now: Timestamp): void {
+    const { jobId, gpu, endedAt, attempts } = attempt
+    const kind = speeds.kinds.get(gpu)
+    const outcomes = [...(told.get(jobId)?.values() ?? [])].map(
+      (estimate): EstimateOutcome => ({ ...estimate, gpu, actual: (endedAt - estimate.at) / 1000 }),
+    )
+    told.delete(jobId)
+    estimator.remember(
+      [{ ...attempt, ...(kind !== undefined && { gpuModel: kind }) }],
+      attempts === 1 ? outcomes : [],
+    )
+    tellSpeeds(now)
+    const errors = outcomes.map(({ checkpoint, p50, actual }) => [
+      checkpoint,
+      Math.round(((actual - p50) / Math.max(0.1, actual)) * 100),
+    ])
+    log.info(
+      { jobId, gpu, offByPercent: Object.fromEntries(errors) },
+      'estimates held against the outcome',
+    )
+  }
+
+  /** Jobs that have ended without a video. */
+  function forget({ seqOf, running }: QueueSnapshot): void {
+    ticks += 1
+    if (ticks % forgetEveryTicks !== 0) return
+    for (const jobId of told.keys()) {
+      if (!running.has(jobId) && get(seqOf, jobId) === undefined) told.delete(jobId)
+    }
+  }
+
+  /** Once a second at most, for all jobs together; what cannot be written is not worth a job. */
+  function write(): void {
+    if (unwritten.length === 0) return
+    const estimates = unwritten
+    unwritten = []
+    history.record(estimates).catch((error: unknown) => {
+      log.warn({ err: error }, 'estimates could not be kept')
+    })
   }
 }
+
+const shares: readonly (readonly [Checkpoint, number])[] = [
+  ['25', 0.25],
+  ['50', 0.5],
+  ['75', 0.75],
+]
+
+const isTold = <Key, Value>(entry: readonly [Key, Value | undefined]): entry is [Key, Value] =>
+  entry[1] !== undefined

@@ -1,32 +1,54 @@
-import type { GpuId, JobId } from '../../job.ts'
+import type { GpuId, JobId, Timestamp } from '../../job.ts'
 import type { Asks } from '../actor.ts'
-import type { PastAttempt } from '../ports.ts'
-import type { QueueSnapshot } from '../queue/queue-protocol.ts'
+import type { Checkpoint, EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
+import type { FinishedAttempt, QueueSnapshot } from '../queue/queue-protocol.ts'
 
 export type EtaNews = Readonly<
-  | { type: 'historyLoaded'; past: readonly PastAttempt[] }
-  | ({ type: 'attemptSucceeded' } & PastAttempt)
+  | { type: 'historyLoaded'; past: readonly PastAttempt[]; outcomes: readonly EstimateOutcome[] }
+  | { type: 'attemptSucceeded'; attempt: FinishedAttempt }
   | { type: 'queueChanged'; queue: QueueSnapshot }
+  /** A forecast is made in turns, so that others get theirs. */
+  | { type: 'forecastDue' }
+  | { type: 'checkpointsDue' }
 >
 
 export type EtaQuestion = Readonly<
-  { type: 'estimate'; jobIds: readonly JobId[] } & Asks<ReadonlyMap<JobId, Estimate>>
+  | ({ type: 'estimate'; jobIds: readonly JobId[] } & Asks<ReadonlyMap<JobId, Estimate>>)
+  | ({ type: 'reviewEstimates' } & Asks<EstimateReview>)
 >
 
 export type EtaMessage = EtaNews | EtaQuestion
 
 /** What can be said of a job that is queued or running. Of others there is no estimate. */
 export type Estimate = Readonly<{
-  /** Until its video is there; whole seconds. */
-  etaSeconds: number
+  /** Seconds until its video is there: one in ten before `p10`, half before `p50`, nine in ten before `p90`. */
+  p10: number
+  p50: number
+  p90: number
+  /** When half of such videos are there. */
+  etaAt: Timestamp
+  source: EtaSource
   /** From 0 to below 1, and never back within an attempt. */
   progress: number
 }>
 
-export type EtaState = Readonly<{
-  /** Of each GPU, oldest first. */
-  past: ReadonlyMap<GpuId, readonly PastAttempt[]>
-  queue: QueueSnapshot | undefined
-  /** Assumed before there is any history. */
-  defaultSeconds: number
+/** How far told times were from what became true. */
+export type EstimateReview = Readonly<{
+  jobs: number
+  since?: Timestamp
+  checkpoints: Readonly<Partial<Record<Checkpoint, CheckpointReview>>>
+  gpus: ReadonlyMap<GpuId, Readonly<Partial<Record<Checkpoint, CheckpointReview>>>>
+}>
+
+export type CheckpointReview = Readonly<{
+  estimates: number
+  /** Of the time that was left: the mean of how far off it was, and the middle one. */
+  meanErrorPercent: number
+  medianErrorPercent: number
+  /** Above 0: it took longer than told. */
+  biasPercent: number
+  /** Share that ended between p10 and p90; 80 if all is well. */
+  withinPercent: number
+  /** Seconds that estimates were off, the middle one. */
+  medianErrorSeconds: number
 }>

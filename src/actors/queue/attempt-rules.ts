@@ -1,6 +1,6 @@
 /** What becomes of a job when its attempt is heard of. */
 import { isRetryable } from '../../failures.ts'
-import { type Failure, stages, type Timestamp } from '../../job.ts'
+import { type Failure, stages, type Timestamp, type Trace } from '../../job.ts'
 import type { AttemptKey, GenerationResult, Outcome } from '../ports.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
@@ -110,14 +110,15 @@ function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueSte
 /** The GPU is free from here on; the file is made ready elsewhere. */
 function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
   const { jobId, epoch, filename } = job
-  const { reading: _, ...rest } = job
+  const { reading, ...rest } = job
+  const trace = traceOf(reading)
   const [noted, effects] = noteSuccess(state, job.gpu)
   return thenAssign(
     [
-      withRunning(noted, { ...rest, phase: 'converting', generatedAt: at }),
+      withRunning(noted, { ...rest, ...trace, phase: 'converting', generatedAt: at }),
       [
         ...effects,
-        stored({ op: 'generated', jobId, epoch, at }),
+        stored({ op: 'generated', jobId, epoch, ...trace, at }),
         { do: 'convert', jobId, epoch, filename },
       ],
     ],
@@ -143,7 +144,7 @@ function attemptFailed(
 /** Back to its old place in the queue. Only what failed counts as an attempt. */
 function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
-  const { jobId, owner, seq, epoch, gpu } = job
+  const { jobId, owner, seq, epoch, shape, gpu, reading } = job
   const attempts = failure ? job.attempts : job.attempts - 1
   const { requestedFilename: filename } = job
   const waiting = {
@@ -152,6 +153,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
     seq,
     epoch,
     attempts,
+    shape,
     ...(filename && { filename }),
     ...(failure && { failedOn: gpu }),
   }
@@ -160,7 +162,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
     [
       enqueue({ ...state, running: withoutKey(state.running, jobId) }, waiting),
       [
-        stored({ op: 'release', jobId, epoch, attempts, ...cause, at }),
+        stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
         { do: 'logStatus', jobId, status: 'queued', epoch, gpu, ...cause },
       ],
     ],
@@ -175,13 +177,11 @@ function succeeded(
   at: Timestamp,
 ): QueueStep {
   const [next, effects] = finish(state, job, { status: 'success', video }, at)
-  const generatedAt = job.generatedAt ?? at
-  const news = {
-    gpu: job.gpu,
-    generationSeconds: (generatedAt - job.claimedAt) / 1000,
-    conversionSeconds: (at - generatedAt) / 1000,
-  }
-  return [next, [...effects, { do: 'tellEta', news }]]
+  const { jobId, epoch, attempts, gpu, shape, claimedAt, generatedAt = at, trace } = job
+  const began = trace?.began ? { began: trace.began } : {}
+  const times = { claimedAt, generatedAt, endedAt: at, ...began }
+  const attempt = { jobId, epoch, attempts, gpu, shape, ...times }
+  return [next, [...effects, { do: 'tellEta', attempt }]]
 }
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
@@ -197,7 +197,7 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
     [
       answered,
       [
-        stored({ op: 'finish', jobId, epoch, outcome, at }),
+        stored({ op: 'finish', jobId, epoch, outcome, ...traceOf(job.reading), at }),
         { do: 'discardWork', jobId },
         ...answers,
         { do: 'logStatus', jobId, status: outcome.status, epoch, gpu, ...cause },
@@ -216,6 +216,12 @@ export function resumeConversions(state: QueueState): QueueStep {
       : ({ do: 'convert', jobId, epoch, filename } as const),
   )
   return [state, effects]
+}
+
+/** What is kept of a reading when its generation is over. */
+function traceOf(reading: RunningJob['reading']): { trace?: Trace } {
+  const { stage: _, step: __, totalSteps: ___, steppedAt: ____, ...trace } = reading ?? {}
+  return Object.keys(trace).length > 0 ? { trace } : {}
 }
 
 /** Readings only go forward within an attempt, whatever order they come in. */

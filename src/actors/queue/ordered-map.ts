@@ -74,6 +74,17 @@ export function* values<K extends string | number, V>(map: OrderedMap<K, V>): Ge
   yield* values(map.right)
 }
 
+/** Those from this key on. */
+export function* valuesFrom<K extends string | number, V>(
+  map: OrderedMap<K, V>,
+  key: K,
+): Generator<V> {
+  if (!map) return
+  if (key < map.key) yield* valuesFrom(map.left, key)
+  if (key <= map.key) yield map.value
+  yield* key > map.key ? valuesFrom(map.right, key) : values(map.right)
+}
+
 /** In linear time, from entries already in ascending key order. */
 export function fromSorted<K extends string | number, V>(
   entries: ReadonlyArray<readonly [K, V]>,

@@ -32,6 +32,7 @@ import type {
 } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
+import { quotaPeriodMs } from './quota-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -87,7 +88,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
 
   return {
     init(self) {
-      void store.load().then(
+      void store.load(Date.now() - quotaPeriodMs).then(
         (stored) => tell(self, { type: 'loaded', stored }),
         (error: unknown) => tell(self, { type: 'readFailed', error }),
       )
@@ -290,7 +291,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         tell(effect.to, effect.jobs)
         break
       case 'tellEta':
-        tell(eta, { type: 'attemptSucceeded', ...effect.news })
+        tell(eta, { type: 'attemptSucceeded', attempt: effect.attempt })
         break
       case 'showEta':
         showEta()

@@ -1,4 +1,4 @@
-import type { Client, Scoped } from '../../client.ts'
+import type { Client, Quota, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type {
   Attempt,
@@ -11,7 +11,9 @@ import type {
   JobStatus,
   Reading,
   RunningPhase,
+  Shape,
   Timestamp,
+  Trace,
   VideoDraft,
   VideoFacts,
   VideoRequest,
@@ -23,6 +25,8 @@ import type {
   GenerationResult,
   JobFilter,
   NewWebhook,
+  PastAttempt,
+  PastSubmission,
   StopReason,
   StoreOperation,
   VideoSelection,
@@ -31,7 +35,7 @@ import type { OrderedMap } from './ordered-map.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<Submitted | RefusalError>)
+  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
@@ -86,9 +90,6 @@ export type QueueQuestion = Readonly<
 
 export type QueueMessage = QueueCommand | QueueNews | QueueQuestion
 
-/** Its webhook with the secret, which is told this once. */
-export type Submitted = JobView & Readonly<{ webhook?: NewWebhook }>
-
 export type Submission = Readonly<{
   jobId: JobId
   request: VideoRequest
@@ -97,7 +98,12 @@ export type Submission = Readonly<{
   nameTaken: boolean
   webhook?: NewWebhook
 }> &
-  Asks<Submitted | RefusalError>
+  Asks<SubmitAnswer>
+
+/** The job as it was taken, and what is left to the client; its webhook's secret is told this once. */
+export type SubmitAnswer =
+  | (JobView & Readonly<{ quota?: Quota; webhook?: NewWebhook }>)
+  | RefusalError
 
 export type CancelSelection = Readonly<
   { ids: readonly JobId[] } | { status: readonly ('queued' | 'running')[] }
@@ -154,6 +160,7 @@ export type WaitingJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   /** Only when a name was asked for. */
   filename?: string
   /** Where its last attempt failed: another GPU is tried first. */
@@ -166,6 +173,7 @@ export type RunningJob = Readonly<{
   seq: number
   epoch: Epoch
   attempts: number
+  shape: Shape
   gpu: GpuId
   filename: string
   /** Only when a name was asked for: it is kept over a retry. */
@@ -178,12 +186,16 @@ export type RunningJob = Readonly<{
   /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
   orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
+  /** Of its generation, once that is over. */
+  trace?: Trace
 }>
 
 export type QueueSettings = Readonly<{
   gpus: readonly GpuId[]
   maxAttempts: number
   maxQueue: number
+  /** Of one client; 0: as many as it likes. */
+  jobsPerHour: number
   maxConcurrentLoads: number
   /** What becomes of a running job whose generation is lost. */
   orphanPolicy: 'adopt' | 'requeue' | 'fail'
@@ -210,6 +222,8 @@ export type QueueState = Readonly<{
   running: ReadonlyMap<JobId, RunningJob>
   /** Names asked for by waiting and running jobs. */
   names: OrderedMap<string, JobId>
+  /** What counts against JOBS_PER_HOUR, oldest first. */
+  submissions: readonly PastSubmission[]
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
   /** Their generations are heard of no more, and must not hold up the others. */
@@ -230,15 +244,20 @@ export type CancelTicket = Readonly<{
 /** What others may see of the queue: it never changes, so it is handed over as it is. */
 export type QueueSnapshot = Pick<
   QueueState,
-  'settings' | 'waiting' | 'seqOf' | 'running' | 'readyGpus' | 'gpuHealth'
+  | 'settings'
+  | 'hasRoom'
+  | 'waiting'
+  | 'seqOf'
+  | 'running'
+  | 'readyGpus'
+  | 'givenUpGpus'
+  | 'gpuHealth'
 >
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<
-      Submitted | RefusalError
-    >)
-  | { do: 'answerSubmit'; to: ActorRef<Submitted | RefusalError>; answer: Submitted | RefusalError }
+  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | { do: 'answerSubmit'; to: ActorRef<SubmitAnswer>; answer: SubmitAnswer }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
@@ -252,7 +271,7 @@ export type QueueEffect = Readonly<
   | { do: 'discardWork'; jobId: JobId }
   | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
-  | { do: 'tellEta'; news: AttemptNews }
+  | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }
   | {
       do: 'logStatus'
@@ -267,8 +286,7 @@ export type QueueEffect = Readonly<
 /** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */
 export type JobChange = 'status' | 'stage' | 'step'
 
-export type AttemptNews = Readonly<{
-  gpu: GpuId
-  generationSeconds: number
-  conversionSeconds: number
-}>
+/** An attempt that led to a video. */
+export type FinishedAttempt = AttemptKey &
+  Readonly<{ attempts: number }> &
+  Omit<PastAttempt, 'gpuModel'>

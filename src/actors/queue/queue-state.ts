@@ -1,5 +1,5 @@
 /** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
-import type { GpuHealth, GpuId, Job, JobId } from '../../job.ts'
+import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../../job.ts'
 import type { StoredQueue } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
@@ -32,6 +32,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     ),
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
+    submissions: stored.submissions,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,
@@ -125,20 +126,14 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({
-  id,
-  owner,
-  seq,
-  epoch,
-  attempts,
-  request: { filename },
-}: Job): WaitingJob => ({
+const toWaiting = ({ id, owner, seq, epoch, attempts, request }: Job): WaitingJob => ({
   jobId: id,
   owner,
   seq,
   epoch,
   attempts,
-  ...(filename && { filename }),
+  shape: shapeOf(request),
+  ...(request.filename && { filename: request.filename }),
 })
 
 function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): RunningJob[] {
@@ -152,6 +147,7 @@ function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): Ru
       seq,
       epoch,
       attempts,
+      shape: shapeOf(request),
       ...running,
       ...(requestedFilename && { requestedFilename }),
     },

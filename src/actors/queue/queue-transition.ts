@@ -23,7 +23,7 @@ export function transition(
 function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timestamp): QueueStep {
   switch (message.type) {
     case 'submit':
-      return prepare(state, message)
+      return prepare(state, message, at)
     case 'admit':
       return admit(state, message, at)
     case 'cancel':

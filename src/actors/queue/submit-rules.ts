@@ -1,40 +1,45 @@
 /** Which jobs are taken. */
+import type { Client } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
-import type { Job, Timestamp } from '../../job.ts'
+import { type Job, shapeOf, type Timestamp } from '../../job.ts'
 import { thenAssign } from './claim-rules.ts'
 import { get, set, size } from './ordered-map.ts'
 import type { QueueCommand, QueueState, Submission, WaitingJob } from './queue-protocol.ts'
 import { enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
+import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
 
 export function prepare(
   state: QueueState,
   message: Extract<QueueCommand, { type: 'submit' }>,
+  at: Timestamp,
 ): QueueStep {
   const { draft, client, replyTo } = message
-  const refusal = refuseSubmit(state)
+  const refusal = refuseSubmit(state, client, at)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
   return [state, [{ do: 'prepareSubmission', draft, client, replyTo }]]
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
   const { jobId, request, client, webhook, replyTo } = submission
-  const refusal = refuseSubmit(state) ?? refuseName(state, submission)
+  const refusal = refuseSubmit(state, client, at) ?? refuseName(state, submission)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
 
   const seq = state.nextSeq
   const { filename } = request
   const { name: owner } = client
-  const address = owner === null ? client.address : null
+  // Kept for no other end than to be counted by.
+  const address = owner === null && state.settings.jobsPerHour > 0 ? client.address : null
   const waiting: WaitingJob = {
     jobId,
     owner,
     seq,
     epoch: 0,
     attempts: 0,
+    shape: shapeOf(request),
     ...(filename && { filename }),
   }
   const queued = {
-    ...enqueue(state, waiting),
+    ...enqueue(countSubmission(state, client, at), waiting),
     nextSeq: seq + 1,
     names: filename ? set(state.names, nameKey(filename), jobId) : state.names,
   }
@@ -49,7 +54,8 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     state: { status: 'queued' },
   }
   const toTell = webhook && { webhook }
-  const answer = { job, position: size(queued.waiting), ...toTell }
+  const quota = quotaOf(queued, client, at)
+  const answer = { job, position: size(queued.waiting), ...(quota && { quota }), ...toTell }
   return thenAssign(
     [
       queued,
@@ -63,7 +69,8 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
   )
 }
 
-function refuseSubmit({ open, hasRoom, waiting, settings }: QueueState): RefusalError | undefined {
+function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
+  const { open, hasRoom, waiting, settings } = state
   if (!open)
     return new RefusalError('shutting_down', 'The service is stopping and takes no new jobs.')
   if (!hasRoom) {
@@ -72,7 +79,7 @@ function refuseSubmit({ open, hasRoom, waiting, settings }: QueueState): Refusal
       'There is too little room on the disk (MIN_FREE_DISK_MB) to take a job; make room, or try again later.',
     )
   }
-  if (size(waiting) < settings.maxQueue) return undefined
+  if (size(waiting) < settings.maxQueue) return refuseQuota(state, client, at)
   return new RefusalError(
     'queue_full',
     `${settings.maxQueue} jobs are waiting already (MAX_QUEUE); try again when some have ended.`,

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 
-/** Whose each job is, and where it came from when nobody was asked who they are. */
+/** Whose each job is, and where it came from if that is counted. */
 export async function up(db: Kysely<never>): Promise<void> {
   await db.schema.alterTable('job').addColumn('owner', 'text').execute()
   await db.schema.alterTable('job').addColumn('address', 'text').execute()

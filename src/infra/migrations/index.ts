@@ -1,5 +1,6 @@
 import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
 import * as createGpu from './002-create-gpu.ts'
+import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
 import * as createWebhook from './006-create-webhook.ts'
 
@@ -7,6 +8,7 @@ import * as createWebhook from './006-create-webhook.ts'
 export const migrations = {
   '001-create-job-and-attempt': createJobAndAttempt,
   '002-create-gpu': createGpu,
+  '003-trace-attempts-and-keep-estimates': traceAttempts,
   '004-add-owner': addOwner,
   '006-create-webhook': createWebhook,
 }

@@ -1,0 +1,85 @@
+/** Told times are held against what became true, and the interval is corrected by what that shows. */
+import { type Checkpoint, checkpoints, type EstimateOutcome } from '../ports.ts'
+import type { CheckpointReview, EstimateReview } from './eta-protocol.ts'
+
+/** How many standard deviations below and above the told time the interval ends. */
+export type Calibration = Readonly<{ low: number; high: number }>
+export type Calibrations = Readonly<Record<'waiting' | 'running', Calibration>>
+
+/** How many of the latest outcomes of each sort are gone by. */
+const outcomesKept = 60
+
+/** As if so many outcomes had gone by the book: a few real ones do not overthrow it. */
+const byTheBook = [-1.645, -1.036, -0.674, -0.385, -0.126, 0.126, 0.385, 0.674, 1.036, 1.645]
+
+const most = 6
+const least = 0.5
+
+export function calibrate(outcomes: readonly EstimateOutcome[]): Calibrations {
+  const at = (isWaiting: boolean) => {
+    const deviations = outcomes
+      .filter(({ checkpoint }) => (checkpoint === 'submit') === isWaiting)
+      .slice(-outcomesKept)
+      .map(deviationOf)
+      .filter(Number.isFinite)
+    const sorted = [...byTheBook, ...deviations].sort((a, b) => a - b)
+    return {
+      low: Math.min(-least, Math.max(-most, quantile(sorted, 0.1))),
+      high: Math.max(least, Math.min(most, quantile(sorted, 0.9))),
+    }
+  }
+  return { waiting: at(true), running: at(false) }
+}
+
+/** In standard deviations of what had been expected. */
+const deviationOf = ({ actual, p50, spread }: EstimateOutcome): number =>
+  Math.log(Math.max(0.1, actual) / Math.max(0.1, p50)) / Math.max(0.005, spread)
+
+export function quantile(sorted: readonly number[], share: number): number {
+  const at = (sorted.length - 1) * share
+  const low = sorted[Math.floor(at)] ?? 0
+  const high = sorted[Math.ceil(at)] ?? low
+  return low + (high - low) * (at - Math.floor(at))
+}
+
+export function review(outcomes: readonly EstimateOutcome[]): EstimateReview {
+  const jobs = new Set(outcomes.map(({ jobId }) => jobId))
+  const [first] = outcomes
+  return {
+    jobs: jobs.size,
+    ...(first && { since: first.at }),
+    checkpoints: reviewEach(outcomes),
+    gpus: new Map(
+      [...Map.groupBy(outcomes, ({ gpu }) => gpu)].map(([gpu, own]) => [gpu, reviewEach(own)]),
+    ),
+  }
+}
+
+function reviewEach(outcomes: readonly EstimateOutcome[]) {
+  const reviews = checkpoints.flatMap((checkpoint): [Checkpoint, CheckpointReview][] => {
+    const those = outcomes.filter((outcome) => outcome.checkpoint === checkpoint)
+    return those.length === 0 ? [] : [[checkpoint, reviewOf(those)]]
+  })
+  return Object.fromEntries(reviews)
+}
+
+function reviewOf(outcomes: readonly EstimateOutcome[]): CheckpointReview {
+  const off = outcomes.map(({ p50, actual }) => ((actual - p50) / Math.max(0.1, actual)) * 100)
+  const within = outcomes.filter(({ p10, p90, actual }) => actual >= p10 && actual <= p90)
+  const middle = (values: readonly number[]) =>
+    quantile(
+      values.toSorted((a, b) => a - b),
+      0.5,
+    )
+  return {
+    estimates: outcomes.length,
+    meanErrorPercent: mean(off.map(Math.abs)),
+    medianErrorPercent: middle(off.map(Math.abs)),
+    biasPercent: mean(off),
+    withinPercent: (within.length / outcomes.length) * 100,
+    medianErrorSeconds: middle(outcomes.map(({ p50, actual }) => Math.abs(actual - p50))),
+  }
+}
+
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length

@@ -1,0 +1,237 @@
+/** From a view of the queue and the past to what is told: no actor, no clock, no store. */
+import type { GpuId, JobId, Timestamp } from '../../job.ts'
+import type { EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
+import { get, size } from '../queue/ordered-map.ts'
+import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
+import { type Calibration, type Calibrations, calibrate } from './calibration.ts'
+import { type Outlook, relativeSpread } from './duration.ts'
+import type { Estimate } from './eta-protocol.ts'
+import { createForecast, type Forecast } from './forecast.ts'
+import type { Plan } from './published-speeds.ts'
+import { outlookOf, progressOf } from './running.ts'
+import {
+  historyLength,
+  learn,
+  onGpu,
+  type SpeedModel,
+  type SpeedModelOptions,
+} from './speed-model.ts'
+
+/** What is told, and how sure it was before experience corrected that. */
+export type Told = Estimate & Readonly<{ spread: number }>
+
+/** How many waiting jobs are played forward before others get their turn. */
+const jobsPerTurn = 1_000
+
+/** A forecast takes no more than this share of the time; polls in between read the one there is. */
+const shareOfTime = 1 / 20
+
+/** With nothing new at all it is made anew: what is overdue has become more so. */
+const freshMs = 5_000
+
+/** So few attempts may be learned from at once, more only so often. */
+const learnedAtOnce = 20
+const learnEveryMs = 1_000
+
+/** A running job's estimate serves all who ask within this time. */
+const toldForMs = 200
+
+export type Estimator = ReturnType<typeof createEstimator>
+
+/**
+ * Owns everything that is derived and can be derived again: the model of speeds, the forecast of
+ * the queue, the plans that progress goes by. Polls only read it, however long the queue is.
+ */
+export function createEstimator(options: SpeedModelOptions) {
+  let past: readonly PastAttempt[] = []
+  let outcomes: readonly EstimateOutcome[] = []
+  let queue: QueueSnapshot | undefined
+  let model = learn(past, options)
+  let calibrations: Calibrations = calibrate(outcomes)
+  let unlearned = 0
+  let learnedAt = Number.NEGATIVE_INFINITY
+  const tracks = new Map<JobId, Track>()
+  const recent = new WeakMap<RunningJob, { told: Told; at: Timestamp }>()
+
+  let forecast: Forecast | undefined
+  let next: { forecast: Forecast; costMs: number } | undefined
+  let isStale = true
+  let dueAt = Number.NEGATIVE_INFINITY
+
+  return {
+    remember(attempts: readonly PastAttempt[], known: readonly EstimateOutcome[] = []): void {
+      past = trim([...past, ...attempts].sort((a, b) => a.endedAt - b.endedAt))
+      outcomes = [...outcomes, ...known].slice(-500)
+      calibrations = calibrate(outcomes)
+      unlearned += attempts.length
+    },
+
+    see(seen: QueueSnapshot): void {
+      const before = queue
+      queue = seen
+      for (const jobId of tracks.keys()) if (!seen.running.has(jobId)) tracks.delete(jobId)
+      isStale ||=
+        before?.running !== seen.running ||
+        before.readyGpus !== seen.readyGpus ||
+        before.givenUpGpus !== seen.givenUpGpus ||
+        before.gpuHealth !== seen.gpuHealth ||
+        before.hasRoom !== seen.hasRoom ||
+        size(seen.waiting) < size(before.waiting)
+    },
+
+    /** How long each GPU is taken by the usual video, if anything is known of any. */
+    secondsPerJob(now: Timestamp): ReadonlyMap<GpuId, number> {
+      const { isLearned, plan } = modelAt(now)
+      const gpus = isLearned ? [...options.kinds.keys()] : []
+      return new Map(
+        gpus.map((gpu) => [gpu, onGpu(plan(gpu, options.defaults.usual, false)).median]),
+      )
+    },
+
+    /** True when the forecast needs another turn. */
+    goOn(now: Timestamp): boolean {
+      return queue !== undefined && !isFresh(queue, now)
+    },
+
+    tell(jobId: JobId, now: Timestamp): Told | undefined {
+      if (!queue) return undefined
+      const running = queue.running.get(jobId)
+      if (running) return tellRunning(running, queue, now)
+      const seq = get(queue.seqOf, jobId)
+      return seq === undefined ? undefined : tellWaiting(seq, queue, now)
+    },
+  }
+
+  function modelAt(now: Timestamp): SpeedModel {
+    const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > learnEveryMs)
+    if (!isDue) return model
+    model = learn(past, options)
+    unlearned = 0
+    learnedAt = now
+    isStale = true
+    return model
+  }
+
+  function tellRunning(job: RunningJob, among: QueueSnapshot, now: Timestamp): Told {
+    const known = recent.get(job)
+    if (known && now >= known.at && now - known.at < toldForMs) return known.told
+    const { video } = lookAt(job, among, now)
+    const track = trackOf(job, among, now)
+    track.progress = Math.max(track.progress, progressOf(job, track.plan, now))
+    const told = toTold(video, calibrations.running, sourceOf(job), track.progress, now)
+    recent.set(job, { told, at: now })
+    return told
+  }
+
+  function tellWaiting(seq: number, among: QueueSnapshot, now: Timestamp): Told | undefined {
+    isFresh(among, now)
+    const known = forecast ?? next?.forecast
+    if (known && !known.isPlayed(seq)) known.play(among, Number.POSITIVE_INFINITY)
+    const outlook = known?.of(seq)
+    if (!known || !outlook) return undefined
+    const median = outlook.median - (now - known.at) / 1000
+    return toTold({ ...outlook, median }, calibrations.waiting, sourceOf(), 0, now)
+  }
+
+  function sourceOf(job?: RunningJob): EtaSource {
+    const heard = job?.phase === 'generating' ? job.reading?.source : undefined
+    return heard ?? (model.isLearned ? 'history' : 'default')
+  }
+
+  /** Makes the forecast anew if it is time, a turn's worth of it. */
+  function isFresh(among: QueueSnapshot, now: Timestamp): boolean {
+    modelAt(now)
+    if (!next) {
+      const isOld = forecast === undefined || now - forecast.at > freshMs || now < forecast.at
+      if (forecast && !(isStale || isOld)) return true
+      if (forecast && now < dueAt && now >= forecast.at) return true
+      next = { forecast: startForecast(among, now), costMs: 0 }
+      isStale = false
+    }
+    const begin = performance.now()
+    const isWhole = next.forecast.play(among, forecast ? jobsPerTurn : Number.POSITIVE_INFINITY)
+    next.costMs += performance.now() - begin
+    if (!isWhole) return false
+    forecast = next.forecast
+    dueAt = now + next.costMs / shareOfTime
+    next = undefined
+    return true
+  }
+
+  function startForecast(among: QueueSnapshot, now: Timestamp): Forecast {
+    const busy = [...among.running.values()]
+      .filter(({ phase }) => phase === 'generating')
+      .map((job) => {
+        const { gpu, load } = lookAt(job, among, now)
+        return { gpu: job.gpu, gpuLeft: gpu, loadLeft: load, isLoading: !hasLoaded(job) }
+      })
+    return createForecast(among, busy, model, { at: now, isCold: isColdAt(now, among) })
+  }
+
+  function lookAt(job: RunningJob, among: QueueSnapshot, now: Timestamp) {
+    const { isCold } = trackOf(job, among, now)
+    return outlookOf(job, modelAt(now).plan(job.gpu, job.shape, isCold), now)
+  }
+
+  /** The plan that progress goes by is what the past had taught when the attempt was claimed. */
+  function trackOf(job: RunningJob, among: QueueSnapshot, now: Timestamp): Track {
+    const known = tracks.get(job.jobId)
+    if (known?.epoch === job.epoch) return known
+    const { epoch, gpu, shape, claimedAt } = job
+    const before = past.filter(({ endedAt }) => endedAt < claimedAt)
+    const then = before.length === past.length ? modelAt(now) : learn(before, options)
+    const isCold = isColdAt(claimedAt, among)
+    const track = { epoch, isCold, plan: then.plan(gpu, shape, isCold), progress: 0 }
+    tracks.set(job.jobId, track)
+    return track
+  }
+
+  function isColdAt(at: Timestamp, { running }: QueueSnapshot): boolean {
+    const isWarm = [...running.values()].some(
+      ({ reading, trace, generatedAt = Number.POSITIVE_INFINITY }) =>
+        ((reading ?? trace)?.began?.encoding ?? generatedAt) < at,
+    )
+    return !isWarm && model.isCold(at)
+  }
+}
+
+type Track = { epoch: number; isCold: boolean; plan: Plan; progress: number }
+
+const hasLoaded = ({ reading }: RunningJob): boolean =>
+  reading !== undefined && reading.stage !== 'loading'
+
+/** Somewhat more than is looked at, so that a plan of some attempts ago can be made again. */
+function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
+  const counts = new Map<GpuId, number>()
+  return past
+    .toReversed()
+    .filter(({ gpu }) => {
+      const count = (counts.get(gpu) ?? 0) + 1
+      counts.set(gpu, count)
+      return count <= 2 * historyLength
+    })
+    .reverse()
+}
+
+function toTold(
+  outlook: Outlook,
+  { low, high }: Calibration,
+  source: EtaSource,
+  progress: number,
+  now: Timestamp,
+): Told {
+  const spread = relativeSpread(outlook)
+  const p50 = Math.max(leastSeconds, outlook.median)
+  return {
+    p10: p50 * Math.exp(low * spread),
+    p50,
+    p90: p50 * Math.exp(high * spread),
+    etaAt: Math.round(now + p50 * 1000),
+    source,
+    progress,
+    spread,
+  }
+}
+
+/** A video that is not there is not there in no time. */
+const leastSeconds = 0.1

@@ -1,0 +1,60 @@
+/** What browsers are told, and what pages of other origins may do. */
+import type { Context, MiddlewareHandler } from 'hono'
+import { cors } from 'hono/cors'
+import { secureHeaders } from 'hono/secure-headers'
+import { RefusalError } from '../errors.ts'
+
+/**
+ * Right for answers that are data; a handler that serves a page sets its own. HTTPS is the proxy's,
+ * and so is `Strict-Transport-Security`, which would bind its whole domain.
+ */
+export const securityHeaders = (): MiddlewareHandler =>
+  secureHeaders({
+    overwrite: false,
+    contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    xFrameOptions: 'DENY',
+    strictTransportSecurity: false,
+    originAgentCluster: false,
+    xDnsPrefetchControl: false,
+    xDownloadOptions: false,
+    xPermittedCrossDomainPolicies: false,
+    xXssProtection: false,
+  })
+
+/** Pages of these origins may read our answers; they show a token, never cookies. */
+export const allowOrigins = (origins: readonly string[]): MiddlewareHandler =>
+  cors({
+    origin: origins.includes('*') ? '*' : [...origins],
+    allowMethods: ['GET', 'HEAD', 'POST', 'DELETE'],
+    exposeHeaders: [
+      ...['Location', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'WWW-Authenticate'],
+      ...['ETag', 'Accept-Ranges', 'Content-Range', 'Content-Length', 'Content-Disposition'],
+    ],
+    maxAge: 600,
+  })
+
+const safeMethods = ['GET', 'HEAD', 'OPTIONS']
+
+/**
+ * A browser sends some requests before it asks whether it may, on behalf of whatever page it shows.
+ * Where nobody needs a token, such a page could drain our GPUs. Who is not a browser says nothing of
+ * origins, and is let through.
+ */
+export const refuseOtherPages =
+  (origins: readonly string[]): MiddlewareHandler =>
+  async (c, next) => {
+    if (safeMethods.includes(c.req.method) || isOwnPage(c)) return next()
+    const origin = c.req.header('Origin') ?? 'null'
+    if (origins.includes('*') || origins.includes(origin)) return next()
+    throw new RefusalError(
+      'origin_not_allowed',
+      `Pages of ${origin} may change nothing here; CORS_ORIGINS says which may.`,
+    )
+  }
+
+function isOwnPage(c: Context): boolean {
+  const site = c.req.header('Sec-Fetch-Site')
+  if (site !== undefined) return site === 'same-origin' || site === 'none'
+  const origin = c.req.header('Origin')
+  return origin === undefined || URL.parse(origin)?.host === c.req.header('Host')
+}

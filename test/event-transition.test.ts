@@ -186,6 +186,7 @@ it('tells everybody that it is over, and begins anew, when a look fails', () => 
   log.fails()
   expect(watcher.told).toEqual([{ type: 'over' }])
   expect(log.performed('answerFailed')).toBe(1)
+  log.looks()
   expect(waiting.opening).toBeUndefined()
 })
 

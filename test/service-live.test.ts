@@ -77,6 +77,26 @@ describe('the events of one job', () => {
     await expect.poll(() => source.readyState, { timeout: 20_000 }).toBe(EventSource.CLOSED)
   })
 
+  it('are told to a browser over a crash of the queue, and of their own actor', async () => {
+    const env = { FAULT_INJECTION: '1', SIM_STEP: '1' }
+    const service = await startService({ env })
+    const id = await service.submit({ prompt: 'a fox', steps: 10 })
+    const source = new EventSource(`${service.url}/jobs/${id}/events`)
+    onTestFinished(() => source.close())
+    const statuses: string[] = []
+    for (const event of ['snapshot', 'status', 'stage', 'progress'])
+      source.addEventListener(event, ({ data }) => statuses.push(JSON.parse(data).status))
+    await vi.waitUntil(() => statuses.includes('running'), { timeout: 20_000 })
+    for (const actor of ['queue', 'events']) {
+      writeFileSync(`${service.dataDir}/crash`, actor)
+      service.child.kill('SIGUSR2')
+      const crashes = () => service.log('actor crashed; it will be started again')
+      await vi.waitUntil(() => crashes().some((line) => line.actor === actor), { timeout: 10_000 })
+    }
+    await vi.waitUntil(() => statuses.at(-1) === 'success', { timeout: 45_000 })
+    await expect.poll(() => source.readyState, { timeout: 20_000 }).toBe(EventSource.CLOSED)
+  })
+
   it('show those who wait how their place moves', async () => {
     const service = await startService({ env: { GPU_IDS: '0', SIM_STEP: '0.5' } })
     await service.submit({ prompt: 'first' })
@@ -231,12 +251,12 @@ describe('the events of all jobs', () => {
     service.child.kill('SIGUSR2')
     await reader.untilEnd()
     let again = await openEvents(`${service.url}/events`, id)
-    const isThere = async () => {
-      if (again.status !== 200) again = await openEvents(`${service.url}/events`, id)
-      return again.status === 200
+    const isShown = async () => {
+      expect(again.status).toBe(200)
+      if (again.ended()) again = await openEvents(`${service.url}/events`, id)
+      return again.events.some(({ event }) => event === 'snapshot')
     }
-    await vi.waitUntil(isThere, { timeout: 20_000, interval: 100 })
-    await again.until(({ event }) => event === 'snapshot')
+    await vi.waitUntil(isShown, { timeout: 20_000, interval: 100 })
   })
 })
 

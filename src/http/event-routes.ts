@@ -1,6 +1,6 @@
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
-import { type ActorRef, ask, tell } from '../actors/actor.ts'
+import { ActorFailedError, type ActorRef, ask, tell } from '../actors/actor.ts'
 import type { EventMessage, LiveEvent, Opening, Sight } from '../actors/event/event-protocol.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { isOpen, type JobId } from '../job.ts'
@@ -49,9 +49,9 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
 
     .get('/jobs/:id/events', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
-        noJob(jobId),
-      )
+      const asked = ask(queue, { type: 'find', jobId, scope: c.var.scope })
+      const view = found(await orLater(asked), () => noJob(jobId))
+      if (view === 'later') return comeAgain(c)
       if (c.req.header('Last-Event-ID') === lastId) return c.body(null, 204)
       if (!isOpen(view.job)) {
         const frame = { event: 'snapshot', id: lastId, data: json({ view }) }
@@ -85,25 +85,29 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
     })
     signal.addEventListener('abort', reader.close)
     const after = c.req.header('Last-Event-ID')
-    const opening = await ask(events, {
+    const asked = ask(events, {
       type: 'watch',
       watcher: reader.watcher,
       scope: c.var.scope,
       ...(jobId && { jobId }),
       ...(after && { after }),
+    }).then(orThrow)
+    const opening = await orLater(asked).catch((error: unknown) => {
+      reader.close()
+      throw error
     })
-      .then(orThrow)
-      .catch((error: unknown) => {
-        reader.close()
-        throw error
-      })
+    if (opening === 'later') {
+      reader.close()
+      return comeAgain(c)
+    }
+    const firstFrames = opening.how === 'resumed' ? opening.missed.map(sent) : [snapshot(opening)]
     if (signal.aborted) tell(events, { type: 'unwatch', watcher: reader.watcher })
     return c.body(streamOf(frames()), 200, eventStreamHeaders)
 
     async function* frames(): AsyncGenerator<string> {
       try {
         yield retryHint
-        for (const frame of first()) {
+        for (const frame of firstFrames) {
           yield frameText(frame)
           if (isLast(frame)) return
         }
@@ -116,12 +120,18 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
         reader.close()
       }
     }
-
-    function first(): Iterable<Frame> {
-      return opening.how === 'resumed' ? opening.missed.map(sent) : [snapshot(opening)]
-    }
   }
 }
+
+/** A part of the service that is being restarted will answer in a moment. */
+const orLater = <Answer>(asked: Promise<Answer>): Promise<Answer | 'later'> =>
+  asked.catch((error: unknown) => {
+    if (error instanceof ActorFailedError) return 'later'
+    throw error
+  })
+
+/** An empty stream: upon an error a browser would give up for good. */
+const comeAgain = (c: Context<EventEnv>): Response => c.body(retryHint, 200, eventStreamHeaders)
 
 type EventEnv = ClientEnv & { Bindings: HttpBindings }
 

@@ -232,8 +232,9 @@ const tellAll = (to: readonly Watch[], message: LiveEvent): EventEffect[] =>
 
 /** What happened meanwhile may never be known: nobody is left to believe that he has missed nothing. */
 function lookFailed(state: EventState, error: unknown): EventStep {
-  const asked = [...(state.looking?.joining ?? []), ...state.joining]
-  const [next, effects] = startAnew({ ...state, joining: [] })
+  const { looking, ...rest } = state
+  const asked = [...(looking?.joining ?? []), ...state.joining]
+  const [next, effects] = startAnew({ ...rest, joining: [] })
   return [
     next,
     [

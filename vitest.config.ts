@@ -6,6 +6,7 @@ export default defineConfig({
     // Whole-service tests start real processes: generous limits here, conditions in the tests.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 10_000 } },
     maxWorkers: 2,
   },
 })

@@ -206,6 +206,8 @@ def faults_help():
 class Run:
     """One run: what it was asked for, how long its phases take, and what is to go wrong in it."""
 
+    t5_checkpoint = T5_FILE
+
     def __init__(self, argv):
         parser = sim_parser()
         sim, self.argv = parser.parse_known_args(argv)
@@ -239,6 +241,10 @@ class Run:
             raise ValueError(f'there is no fault or directive {name!r}: see --sim-help')
 
     @property
+    def task(self):
+        return TASKS[self.args.task]
+
+    @property
     def frames(self):
         """The model works on groups of four frames after the first one, and rounds down."""
         return 4 * ((self.args.frame_num - 1) // 4) + 1
@@ -252,6 +258,11 @@ class Run:
 
     def spend(self, phase, share=1.0):
         time.sleep(self.seconds(phase) * share)
+
+    def read_checkpoint(self, path, share):
+        if self.checks_checkpoint:
+            open(path, 'rb').close()
+        self.spend('load', share)
 
     def reach(self, moment):
         """Lets the faults of this run that are due at this moment happen."""
@@ -292,6 +303,7 @@ STRIKES = {}
 ALTERATIONS = {
     'no-bar': 'no progress bars at all',
     'huge-bar': 'bars VALUE cells wide (default 100000)',
+    'other-checkout': 'nobody who watches its imports gets to see them; goes on',
     'no-file-silent': 'saves nothing and says nothing of it; exit 0',
     'garbage-file': 'saves a text file; exit 0',
     'truncated': 'saves a playable video with half of the frames; exit 0',
@@ -509,81 +521,7 @@ def hang_save(run, value):
     hang()
 
 
-# --- Bars --------------------------------------------------------------------------------------
-
-class Bar:
-    """Draws as tqdm does through a pipe: ten cells, `\\r` before every state and `\\n` only after
-    the last, at most one state per tenth of a second, the unit flipped below one step a second.
-    The environment variables are tqdm's own; like there, TQDM_ASCII=1 ends the run."""
-
-    def __init__(self, run, total, label=''):
-        self.total, self.label = total, label
-        self.is_hidden = 'no-bar' in run.faults or bool(os.environ.get('TQDM_DISABLE'))
-        self.cells = int(run.faults['huge-bar'] or 100_000) if 'huge-bar' in run.faults else 10
-        self.min_interval = float(os.environ.get('TQDM_MININTERVAL') or 0.1)
-        self.charset = os.environ.get('TQDM_ASCII') or ' ▏▎▍▌▋▊▉█'
-        self.done = self.drawn = self.drawn_length = 0
-        self.smooth_steps = self.smooth_seconds = 0.0
-        self.begun_at = self.drawn_at = time.monotonic()
-        self._draw(None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        """Repeats the last state, with the rate of the whole, also when an exception ends it."""
-        self._draw(self.done / (time.monotonic() - self.begun_at))
-        self._write('\n')
-
-    def advance(self):
-        self.done += 1
-        now = time.monotonic()
-        if now - self.drawn_at < self.min_interval:
-            return
-        self.smooth_steps = 0.3 * (self.done - self.drawn) + 0.7 * self.smooth_steps
-        self.smooth_seconds = 0.3 * (now - self.drawn_at) + 0.7 * self.smooth_seconds
-        self.drawn, self.drawn_at = self.done, now
-        self._draw(self.smooth_steps / self.smooth_seconds)
-
-    def _draw(self, rate):
-        elapsed = time.monotonic() - self.begun_at
-        left = clock((self.total - self.done) / rate) if rate else '?'
-        state = (f'{self.label}{self.done / self.total:4.0%}|{self._cells()}| '
-                 f'{self.done}/{self.total} [{clock(elapsed)}<{left}, {rate_text(rate)}]')
-        self._write('\r' + state.ljust(self.drawn_length))
-        self.drawn_length = len(state)
-
-    def _cells(self):
-        levels = len(self.charset) - 1
-        full, part = divmod(int(self.done / self.total * self.cells * levels), levels)
-        if full == self.cells:
-            return self.charset[-1] * full
-        cells = self.charset[-1] * full + self.charset[part]
-        return cells.ljust(self.cells, self.charset[0])
-
-    def _write(self, text):
-        if not self.is_hidden:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
-def clock(seconds):
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes:02}:{seconds:02}'
-
-
-def rate_text(rate):
-    if not rate:
-        return '?it/s'
-    return f'{1 / rate:5.2f}s/it' if rate < 1 else f'{rate:5.2f}it/s'
-
-
 # --- The phases of a run -----------------------------------------------------------------------
-
-# What part of the loading each piece of it takes, by the clock of real runs.
-LOAD_SHARES = {'imports': 0.1, 'build T5': 0.6, 'read T5': 0.15, 'read VAE': 0.03, 'DiT': 0.12}
-
 
 def generate(run):
     args, task = run.args, TASKS[run.args.task]
@@ -598,25 +536,40 @@ def generate(run):
         logging.info(f'Input image: {args.image}')
     expand()
 
-    load_model(run, task)
+    logging.info(f'Creating {task.pipeline} pipeline.')
+    pipeline = pipeline_of(args.task)(run, checkpoint_dir=args.ckpt_dir)
     logging.info('Generating video ...')
     run.reach('generating')
-    assert args.task != 'animate-14B' or args.refert_num in (1, 5), 'refert_num should be 1 or 5.'
-    run.spend('encode')
-    sample(run)
-    decode(run)
+    video = pipeline.generate(args.prompt, size, sampling_steps=args.sample_steps)
 
     if args.save_file is None:
         args.save_file = default_save_file(args)
     logging.info(f'Saving generated video to {args.save_file}')
-    save_video(run, size, task.fps)
+    save_video(tensor=video, save_file=args.save_file, fps=task.fps)
     logging.info('Finished.')
 
 
 def import_libraries(run):
-    """The real script imports torch and every task before it looks at its arguments."""
-    run.spend('load', LOAD_SHARES['imports'])
+    """The real script imports torch and every task before it looks at its arguments. Which modules
+    there are, and under which names they know what they use, is as in the real checkout."""
+    run.spend('load', 0.1)
+    if 'other-checkout' in run.faults:
+        sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
+    global wan, save_video
+    import wan
+    import wan.bar
+    from wan.utils.utils import save_video
+    wan.bar.tqdm.is_hidden = 'no-bar' in run.faults
+    if 'huge-bar' in run.faults:
+        wan.bar.tqdm.cells = int(run.faults['huge-bar'] or 100_000)
     run.reach('imported')
+
+
+def pipeline_of(task):
+    return {
+        't2v-A14B': wan.WanT2V, 'i2v-A14B': wan.WanI2V, 'ti2v-5B': wan.WanTI2V,
+        's2v-14B': wan.WanS2V, 'animate-14B': wan.WanAnimate,
+    }[task]
 
 
 def set_up_logging():
@@ -657,57 +610,6 @@ def prompt_expander(args):
     if args.prompt_extend_method == 'dashscope' and 'DASH_API_KEY' not in os.environ:
         raise ValueError('DASH_API_KEY is not set')
     return expand
-
-
-def load_model(run, task):
-    ckpt_dir = run.args.ckpt_dir
-    logging.info(f'Creating {task.pipeline} pipeline.')
-    run.reach('building-t5')
-    run.spend('load', LOAD_SHARES['build T5'])
-    logging.info(f'loading {os.path.join(ckpt_dir, T5_FILE)}')
-    run.reach('loading-t5')
-    read_checkpoint(run, T5_FILE, LOAD_SHARES['read T5'])
-    logging.info(f'loading {os.path.join(ckpt_dir, task.vae)}')
-    read_checkpoint(run, task.vae, LOAD_SHARES['read VAE'])
-    logging.info(f'Creating WanModel from {ckpt_dir}')
-    for folder in task.dit_folders:
-        load_shards(run, folder, task.shards, LOAD_SHARES['DiT'] / len(task.dit_folders))
-    run.reach('loaded')
-
-
-def read_checkpoint(run, name, share):
-    if run.checks_checkpoint:
-        open(os.path.join(run.args.ckpt_dir, name), 'rb').close()
-    run.spend('load', share)
-
-
-def load_shards(run, folder, shards, share):
-    path = os.path.join(run.args.ckpt_dir, folder)
-    index = os.path.join(path, 'diffusion_pytorch_model.safetensors.index.json')
-    if run.checks_checkpoint and not os.path.exists(index):
-        raise OSError(f'Error no file named diffusion_pytorch_model.bin found in directory {path}.')
-    with Bar(run, shards, label='Loading checkpoint shards: ') as bar:
-        for _ in range(shards):
-            run.spend('load', share / shards)
-            bar.advance()
-
-
-def sample(run):
-    steps = run.args.sample_steps
-    with Bar(run, steps) as bar:
-        for step in range(steps):
-            if step == 0:
-                run.reach('first-step')
-            if step == steps // 2:
-                run.reach('half-sampled')
-            run.spend('step')
-            bar.advance()
-
-
-def decode(run):
-    run.spend('decode', 0.5)
-    run.reach('half-decoded')
-    run.spend('decode', 0.5)
 
 
 def default_save_file(args):
@@ -778,138 +680,6 @@ def jpeg_size(data):
 
 def number_at(data, at, length):
     return int.from_bytes(data[at:at + length], 'big')
-
-
-# --- Saving ------------------------------------------------------------------------------------
-
-VIDEO_EXTENSIONS = ('.mp4', '.mov', '.mkv', '.avi', '.webm', '.wmv', '.mpg', '.mpeg', '.h264')
-
-
-def save_video(run, size, fps):
-    """Like the real one it swallows whatever goes wrong: the run goes on and exits 0."""
-    width, height = size
-    if 'wrong-size' in run.faults:
-        width, height = width // 32 * 16, height // 32 * 16
-    frames = max(1, run.frames // 2) if 'truncated' in run.faults else run.frames
-    try:
-        run.reach('saving')
-        if 'garbage-file' in run.faults:
-            with open(run.args.save_file, 'wb') as file:
-                file.write(b'This is not a video.\n' * 1000)
-        elif 'no-file-silent' not in run.faults:
-            write_video(run, width, height, frames, fps)
-    except Exception as error:
-        logging.info(f'save_video failed, error: {error}')
-
-
-def write_video(run, width, height, frames, fps):
-    path = os.path.abspath(run.args.save_file)
-    refuse_bad_path(path)
-    command = [
-        ffmpeg(), '-y', '-f', 'rawvideo', '-vcodec', 'rawvideo',
-        '-s', f'{width}x{height}', '-pix_fmt', 'rgb24', '-r', f'{fps:.02f}', '-i', '-',
-        '-an', '-vcodec', 'libx264', '-preset', 'ultrafast', '-threads', '2',
-        '-pix_fmt', 'yuv420p', '-crf', '10', '-v', 'warning', path]
-    encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               preexec_fn=own_process_group())
-    try:
-        for number, parts in enumerate(picture(run, width, height, frames)):
-            if number == frames // 2:
-                run.reach('half-saved')
-            for part in parts:
-                encoder.stdin.write(part)
-    except OSError as error:
-        raise OSError(f'{error}\n\nFFMPEG COMMAND:\n{" ".join(command)}\n\nFFMPEG STDERR OUTPUT:\n')
-    except KeyboardInterrupt:
-        encoder.kill()
-        raise
-    finally:
-        # Closes its stdin and waits. As in imageio nobody asks how the encoder ended.
-        encoder.communicate()
-
-
-def ffmpeg():
-    return os.environ.get('IMAGEIO_FFMPEG_EXE') or 'ffmpeg'
-
-
-def refuse_bad_path(path):
-    """imageio's ways to refuse a file name."""
-    folder, extension = os.path.dirname(path), os.path.splitext(path)[1].lower()
-    if not os.path.exists(folder):
-        raise FileNotFoundError(2, 'The directory does not exist', folder)
-    if not extension:
-        raise RuntimeError(None)
-    if extension not in VIDEO_EXTENSIONS:
-        raise ValueError(f'Could not find a backend to open `{path}`` with iomode `wI`.')
-
-
-def own_process_group():
-    """imageio-ffmpeg keeps Ctrl-C from its encoder by giving it a process group of its own, so
-    that a signal to the script's group does not reach it either, unless this variable is set."""
-    is_shared = os.environ.get('IMAGEIO_FFMPEG_NO_PREVENT_SIGINT', '').lower()
-    return os.setpgrp if is_shared in ('', '0', 'false', 'no') else None
-
-
-# --- The picture -------------------------------------------------------------------------------
-
-def picture(run, width, height, frames):
-    """Every frame as a few stretches of bytes: a window gliding down a tall backdrop, and over its
-    middle a panel with text. Nothing is computed per pixel and frame, so Python is fast enough."""
-    rows = memoryview(backdrop(width, height, run.args.base_seed))
-    panel = render_panel(run, width, height)
-    row_length = 3 * width
-    panel_top = (height - len(panel) // row_length) // 2 * row_length
-    panel_end = panel_top + len(panel)
-    for number in range(frames):
-        top = number * 4 % height * row_length
-        window = rows[top:top + height * row_length]
-        yield window[:panel_top], panel, window[panel_end:]
-
-
-def backdrop(width, height, seed):
-    """Diagonal stripes, twice as high as a frame, that repeat after its height. The seed gives the
-    colours. No channel is darker than 80: padding is black, and a picture never is."""
-    def wave(position):
-        return 80 + int(160 * abs(2 * (position % 1) - 1))
-
-    hues = [(seed >> shift) % 64 / 64 for shift in (0, 6, 12)]
-    period = b''.join(
-        bytes(wave(x / height + hue) for hue in hues) for x in range(height))
-    line = period * (2 + width // height)
-    return b''.join(line[3 * y:3 * (y + width)] for y in range(height)) * 2
-
-
-def render_panel(run, width, height):
-    """The prompt, the GPU and the seed as rows of pixels, drawn once by a second ffmpeg: it may
-    fail on a missing font or filter, and the video then just has no text."""
-    import tempfile
-    font_size = max(width, height) // 40
-    panel_height = 10 * font_size
-    text = panel_text(run, columns=int(width / font_size / 0.6) - 3)
-    with tempfile.TemporaryFile() as file:
-        file.write(text.encode(errors='replace'))
-        file.flush()
-        # The prompt is only ever in the file: in the filter it could say anything.
-        source = (f'color=c=0x283060:s={width}x{panel_height},'
-                  f'drawtext=textfile=/dev/fd/{file.fileno()}:expansion=none:font=monospace:'
-                  f'fontcolor=white:fontsize={font_size}:x={font_size}:y=(h-text_h)/2')
-        command = [ffmpeg(), '-nostdin', '-v', 'quiet', '-f', 'lavfi', '-i', source,
-                   '-frames:v', '1', '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-']
-        try:
-            drawn = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   pass_fds=[file.fileno()]).stdout
-        except OSError:
-            return b''
-    return drawn if len(drawn) == 3 * width * panel_height else b''
-
-
-def panel_text(run, columns):
-    import textwrap
-    gpu = os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')
-    facts = f'GPU {gpu}  seed {run.args.base_seed}'
-    return '\n'.join(
-        line for text in (facts, run.args.prompt)
-        for line in textwrap.wrap(text, columns, max_lines=5, placeholder=' …'))
 
 
 # --- The journal -------------------------------------------------------------------------------

@@ -36,6 +36,11 @@ const jsonArray = v.pipe(
   }),
 )
 
+const onOrOff = v.pipe(
+  v.picklist(['0', '1'], 'must be 0 or 1'),
+  v.transform((value) => value === '1'),
+)
+
 const url = v.pipe(
   v.string(),
   v.url('must be a URL, like https://videos.example.org'),
@@ -137,6 +142,8 @@ const Env = v.object({
     'ti2v-5B',
   ),
   WAN_EXTRA_ARGS: v.optional(jsonArray, '[]'),
+  WAN_LAUNCHER: v.optional(onOrOff, '1'),
+  WAN_SDPA: v.optional(onOrOff, '0'),
   FIT_720: v.optional(v.picklist(['pad', 'scale'], 'must be pad or scale'), 'pad'),
   MAX_ATTEMPTS: v.optional(wholeNumber(1, 100), '2'),
   ORPHAN_POLICY: v.optional(
@@ -160,7 +167,7 @@ const Env = v.object({
   MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
   DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000)),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
-  FAULT_INJECTION: v.optional(v.picklist(['0', '1'], 'must be 0 or 1'), '0'),
+  FAULT_INJECTION: v.optional(onOrOff, '0'),
   LOG_LEVEL: v.optional(
     v.picklist(['debug', 'info', 'warn', 'error'], 'must be debug, info, warn or error'),
     'info',
@@ -182,6 +189,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     ...notYet
       .filter((name) => env[name] && env[name] !== '0')
       .map((name) => `  ${name} is not supported by this version; leave it unset`),
+    ...(env.WAN_SDPA === '1' && env.WAN_LAUNCHER === '0' ? ['  WAN_SDPA needs WAN_LAUNCHER'] : []),
   ]
   if (result.success && faults.length === 0) return toConfig(result.output)
   throw new Error(`The environment is not usable:\n${faults.join('\n')}`)
@@ -219,6 +227,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       python: env.WAN_PYTHON,
       task: env.WAN_TASK,
       extraArgs: env.WAN_EXTRA_ARGS,
+      launcher: env.WAN_LAUNCHER,
+      sdpa: env.WAN_SDPA,
     },
     fit720: env.FIT_720,
     maxAttempts: env.MAX_ATTEMPTS,
@@ -236,7 +246,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     heartbeatMs: env.HEARTBEAT_S * 1000,
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     defaultJobSeconds: env.DEFAULT_JOB_S,
-    faultInjection: env.FAULT_INJECTION === '1',
+    faultInjection: env.FAULT_INJECTION,
     logLevel: env.LOG_LEVEL,
   } as const
 }

@@ -34,6 +34,8 @@ describe('the configuration', () => {
         python: 'python3',
         task: 'ti2v-5B',
         extraArgs: [],
+        launcher: true,
+        sdpa: false,
       },
       fit720: 'pad',
       maxAttempts: 2,
@@ -77,6 +79,8 @@ describe('the configuration', () => {
       WAN_PYTHON: '/opt/venv/bin/python',
       WAN_TASK: 't2v-A14B',
       WAN_EXTRA_ARGS: '["--t5_cpu", "--offload_model", "True"]',
+      WAN_LAUNCHER: '1',
+      WAN_SDPA: '1',
       FIT_720: 'scale',
       MAX_ATTEMPTS: '1',
       ORPHAN_POLICY: 'fail',
@@ -126,6 +130,8 @@ describe('the configuration', () => {
         python: '/opt/venv/bin/python',
         task: 't2v-A14B',
         extraArgs: ['--t5_cpu', '--offload_model', 'True'],
+        launcher: true,
+        sdpa: true,
       },
       fit720: 'scale',
       maxAttempts: 1,
@@ -201,6 +207,8 @@ const everyFault = {
   MIN_FREE_DISK_MB: '-1',
   DEFAULT_JOB_S: ' 540',
   FAULT_INJECTION: 'true',
+  WAN_LAUNCHER: 'yes',
+  WAN_SDPA: '2',
   QUARANTINE_AFTER: '0',
   QUARANTINE_S: 'a minute',
   SHUTDOWN: 'now',
@@ -220,6 +228,8 @@ describe('an environment that is not usable', () => {
         FILE_URL_TTL_S must be a whole number
         WAN_TASK must be one of ti2v-5B, t2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
+        WAN_LAUNCHER must be 0 or 1
+        WAN_SDPA must be 0 or 1
         FIT_720 must be pad or scale
         MAX_ATTEMPTS must be at least 1
         ORPHAN_POLICY must be adopt, requeue or fail
@@ -247,6 +257,11 @@ describe('an environment that is not usable', () => {
       'PORT must be a whole number',
       'MAX_QUEUE must be at least 1',
     ])
+  })
+
+  it('is one where what only the launcher does is wanted without it', () => {
+    expect(faultsOf({ WAN_SDPA: '1', WAN_LAUNCHER: '0' })).toEqual(['WAN_SDPA needs WAN_LAUNCHER'])
+    expect(readConfig({ WAN_LAUNCHER: '0' }).wan).toMatchObject({ launcher: false })
   })
 
   it.each([

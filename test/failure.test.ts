@@ -13,7 +13,7 @@ const nothing: Evidence = { finished: false }
 
 /** Evidence as it is read from what was written to stderr. */
 function evidenceOf(stderr: string): Evidence {
-  const reader = createOutputReader({ totalSteps: 50 })
+  const reader = createOutputReader({ totalSteps: 50, startedAt: 0 })
   reader.feed('stderr', Buffer.from(stderr))
   reader.end()
   return reader.evidence

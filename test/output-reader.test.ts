@@ -6,6 +6,8 @@ import {
   type OutputReader,
   type OutputStream,
 } from '../src/infra/generation/output-reader.ts'
+import { drawBar } from './support/bar.ts'
+import { bytesHeld } from './support/memory.ts'
 
 const totalSteps = 50
 
@@ -41,7 +43,7 @@ const gpuOutOfMemory =
   'has 22.43 GiB memory in use.'
 
 function aReader() {
-  const reader = createOutputReader({ totalSteps })
+  const reader = createOutputReader({ totalSteps, startedAt: 0 })
   return {
     reader,
     stdout: (text: string) => reader.feed('stdout', Buffer.from(text)),
@@ -56,6 +58,13 @@ function afterReading(output: Partial<Record<OutputStream, string>>): OutputRead
   stderr(output.stderr ?? '')
   reader.end()
   return reader
+}
+
+/** Where it is, without the times. */
+function positionOf({ reading }: OutputReader) {
+  if (!reading) return undefined
+  const { stage, step, totalSteps } = reading
+  return step === undefined ? { stage } : { stage, step, totalSteps }
 }
 
 describe('the reading of a generation', () => {
@@ -73,7 +82,7 @@ describe('the reading of a generation', () => {
     ]
     const readings = heard.map((hear) => {
       hear()
-      return reader.reading
+      return positionOf(reader)
     })
 
     expect(readings).toEqual([
@@ -92,11 +101,11 @@ describe('the reading of a generation', () => {
     stdout('')
     expect(reader.reading).toBeUndefined()
     stderr('/usr/lib')
-    expect(reader.reading).toEqual({ stage: 'loading' })
+    expect(positionOf(reader)).toEqual({ stage: 'loading' })
   })
 
   it.each(['Generating video ...', 'Generating video...'])('knows `%s`', (message) => {
-    expect(afterReading({ stdout: info(message) }).reading).toEqual({ stage: 'encoding' })
+    expect(positionOf(afterReading({ stdout: info(message) }))).toEqual({ stage: 'encoding' })
   })
 
   it.each([
@@ -107,11 +116,13 @@ describe('the reading of a generation', () => {
     info('Generating video ... of two cats'),
     info('Input prompt: Generating video ...'),
   ])('takes no notice of %j', (line) => {
-    expect(afterReading({ stdout: line }).reading).toEqual({ stage: 'loading' })
+    expect(positionOf(afterReading({ stdout: line }))).toEqual({ stage: 'loading' })
   })
 
   it('takes no notice of INFO lines on stderr', () => {
-    expect(afterReading({ stderr: stdoutOfARun.join('') }).reading).toEqual({ stage: 'loading' })
+    expect(positionOf(afterReading({ stderr: stdoutOfARun.join('') }))).toEqual({
+      stage: 'loading',
+    })
   })
 
   it.each([
@@ -141,12 +152,12 @@ describe('the reading of a generation', () => {
     ['far to the right', `        ${bar(3)}\n`],
     ['that is cut off', '  2%|▏         | 1/50 [00:22<18:02, 22.08s\n'],
   ])('takes no notice of a bar %s', (_, text) => {
-    expect(afterReading({ stderr: text }).reading).toEqual({ stage: 'loading' })
+    expect(positionOf(afterReading({ stderr: text }))).toEqual({ stage: 'loading' })
   })
 
   it('takes no notice of a perfect bar on stdout', () => {
     const stdout = info('Generating video ...') + redraw(20) + lastDraws
-    expect(afterReading({ stdout }).reading).toEqual({ stage: 'encoding' })
+    expect(positionOf(afterReading({ stdout }))).toEqual({ stage: 'encoding' })
   })
 
   it('sees a step at once, although its line is ended only by the next one', () => {
@@ -166,33 +177,185 @@ describe('the reading of a generation', () => {
     const { reader, stderr } = aReader()
     stderr(firstDraw + lastDraws)
     stderr(firstDraw + redraw(1))
-    expect(reader.reading).toEqual({ stage: 'decoding' })
+    expect(positionOf(reader)).toEqual({ stage: 'decoding' })
   })
 
   it('is the same whichever stream is heard first', () => {
     const { reader, stdout, stderr } = aReader()
     stdout(stdoutOfARun.join(''))
-    expect(reader.reading).toEqual({ stage: 'encoding' })
+    expect(positionOf(reader)).toEqual({ stage: 'encoding' })
     stderr(firstDraw + redraw(49))
     expect(reader.reading).toMatchObject({ stage: 'denoising', step: 49 })
     stderr(lastDraws)
-    expect(reader.reading).toEqual({ stage: 'saving' })
+    expect(positionOf(reader)).toEqual({ stage: 'saving' })
   })
 
   it('believes a run without a bar that it saved only at its end', () => {
     const { reader, stdout } = aReader()
     stdout(stdoutOfARun.join(''))
-    expect(reader.reading).toEqual({ stage: 'encoding' })
+    expect(positionOf(reader)).toEqual({ stage: 'encoding' })
     reader.end()
-    expect(reader.reading).toEqual({ stage: 'saving' })
+    expect(positionOf(reader)).toEqual({ stage: 'saving' })
+  })
+
+  it('is not moved by tracebacks in a run that goes on', () => {
+    const { reader, stdout, stderr } = aReader()
+    stdout(info('Generating video ...') + info(`no Triton\n${traceback("KeyError: 'x'")}`))
+    stderr(`${redraw(3)}\n--- Logging error ---\n${traceback('UnicodeEncodeError: x')}`)
+    expect(positionOf(reader)).toEqual({ stage: 'denoising', step: 3, totalSteps })
+    stderr(redraw(4))
+    expect(positionOf(reader)).toEqual({ stage: 'denoising', step: 4, totalSteps })
   })
 
   it('is not led past encoding by a prompt with line breaks', () => {
     const { reader, stdout, stderr } = aReader()
     stdout(info(`Input prompt: cats\n${stdoutOfARun.join('')}${bar(50)}`))
-    expect(reader.reading).toEqual({ stage: 'encoding' })
+    expect(positionOf(reader)).toEqual({ stage: 'encoding' })
     stderr(firstDraw)
-    expect(reader.reading).toEqual({ stage: 'denoising', step: 0, totalSteps })
+    expect(positionOf(reader)).toEqual({ stage: 'denoising', step: 0, totalSteps })
+  })
+})
+
+describe('the times in a reading', () => {
+  const startedAt = Date.UTC(2025, 11, 27, 9, 14)
+  const minute = 60_000
+  const stamped = (at: number, message: string) => {
+    const [day, time] = new Date(at).toISOString().split(/[TZ]/)
+    return `[${day} ${time?.replace('.', ',')}] INFO: ${message}\n`
+  }
+  const timed = (steps = totalSteps) => {
+    const reader = createOutputReader({ totalSteps: steps, startedAt })
+    return {
+      reader,
+      stdout: (text: string, at?: number) => reader.feed('stdout', Buffer.from(text), at),
+      stderr: (text: string, at?: number) => reader.feed('stderr', Buffer.from(text), at),
+    }
+  }
+
+  it('are those of its log', () => {
+    const { reader, stdout, stderr } = timed()
+    stdout(info('Creating WanTI2V pipeline.'), startedAt + 5_000)
+    expect(reader.reading).toEqual({
+      stage: 'loading',
+      source: 'log',
+      began: { loading: startedAt },
+    })
+    stdout(stamped(startedAt + minute, 'Generating video ...'), startedAt + minute + 3)
+    const sampling = startedAt + 2 * minute
+    stderr(firstDraw, sampling)
+    stderr('\r  2%|▏         | 1/50 [00:30<24:30, 30.00s/it]', sampling + 30_000)
+    stderr('\r  4%|▏         | 2/50 [00:40<16:00, 20.00s/it]', sampling + 40_000)
+    expect(reader.reading).toEqual({
+      ...{ stage: 'denoising', step: 2, totalSteps, source: 'log' },
+      began: { loading: startedAt, encoding: startedAt + minute, denoising: sampling },
+      steppedAt: sampling + 40_000,
+      secondsPerStep: 10,
+    })
+    stderr(lastDraws, sampling + 10 * minute)
+    const saving = sampling + 12 * minute
+    stdout(stamped(saving, 'Saving generated video to /data/x.mp4'), saving + 2)
+    expect(reader.reading).toMatchObject({
+      stage: 'saving',
+      began: { denoising: sampling, decoding: sampling + 10 * minute, saving },
+    })
+  })
+
+  it.each([
+    ['of tomorrow', startedAt + 24 * 60 * minute],
+    ['from before it began', startedAt - 1],
+    ['of no day there is', Number.NaN],
+  ])('are not believed of a line with a stamp %s', (_, stamp) => {
+    const { reader, stdout } = timed()
+    const line = Number.isNaN(stamp)
+      ? '[2025-99-99 99:99:99,999] INFO: Generating video ...\n'
+      : stamped(stamp, 'Generating video ...')
+    stdout(line, startedAt + minute)
+    expect(reader.reading?.began).toEqual({ loading: startedAt, encoding: startedAt + minute })
+  })
+
+  it('are those of the true line, which comes after one that a prompt forged', () => {
+    const { reader, stdout } = timed()
+    const forged = stamped(startedAt + 1, 'Generating video ...')
+    stdout(`Input prompt: cats\n${forged}`, startedAt + 10)
+    stdout(stamped(startedAt + minute, 'Generating video ...'), startedAt + minute)
+    expect(reader.reading?.began?.encoding).toBe(startedAt + minute)
+  })
+
+  it('of a file that was written to long ago, or in the future, are never before the start', () => {
+    const { reader, stdout, stderr } = timed()
+    stdout(info('Generating video ...'), 5)
+    stderr(redraw(20), 6)
+    expect(Object.values(reader.reading?.began ?? {})).toEqual([startedAt, startedAt, startedAt])
+    expect(reader.reading?.steppedAt).toBe(startedAt)
+  })
+
+  it('wait for the end of what there is to be read', () => {
+    const { reader, stderr } = timed(4)
+    const bars = drawBar([30, 10, 10, 10], startedAt)
+    for (const { text } of bars.slice(0, 3)) stderr(text)
+    expect(reader.reading).toMatchObject({ stage: 'denoising', step: 2 })
+    expect(reader.reading).not.toHaveProperty('secondsPerStep')
+    stderr(bars[3]?.text ?? '', startedAt + 50_000)
+    expect(reader.reading).toMatchObject({ step: 3, steppedAt: startedAt + 50_000 })
+    expect(reader.reading?.secondsPerStep).toBeCloseTo(10, 1)
+  })
+
+  it('are nearly the same when all is read again from the beginning', () => {
+    const took = fc.double({ min: 0.02, max: 90, noNaN: true })
+    const steady = fc
+      .tuple(took, fc.double({ min: 1, max: 4, noNaN: true }), fc.integer({ min: 2, max: 50 }))
+      .map(([seconds, warmUp, steps]) => ({
+        seconds: [seconds * warmUp, ...Array<number>(steps).fill(seconds)],
+        isSteady: true,
+      }))
+    const ragged = fc
+      .array(took, { minLength: 2, maxLength: 50 })
+      .map((seconds) => ({ seconds, isSteady: false }))
+    fc.assert(
+      fc.property(fc.oneof(steady, ragged), fc.nat(50), ({ seconds, isSteady }, upTo) => {
+        const beganAt = startedAt + 90_000
+        const drawn = drawBar(seconds, beganAt).slice(0, upTo + 1)
+        const lastAt = drawn.at(-1)?.at ?? beganAt
+        const live = timed(seconds.length)
+        for (const { text, at } of drawn) live.stderr(text, at)
+        const again = timed(seconds.length)
+        again.stderr(drawn.map(({ text }) => text).join(''), lastAt)
+
+        const [then, now] = [live.reader.reading, again.reader.reading]
+        expect(now?.step).toBe(then?.step)
+        expect(now?.steppedAt).toBe(then?.steppedAt)
+        expect(Math.abs((now?.began?.denoising ?? 0) - beganAt)).toBeLessThanOrEqual(1_000)
+        const pace = then?.secondsPerStep ?? 0
+        if (!isSteady) return
+        // What two decimals of a smoothed rate leave open.
+        expect(Math.abs((now?.secondsPerStep ?? 0) - pace)).toBeLessThanOrEqual(0.06 + 0.1 * pace)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('say how long a step takes to a hundredth when read again, although the bar counts seconds', () => {
+    const { reader, stderr } = timed()
+    const bars = drawBar([4, ...Array<number>(49).fill(1.37)], startedAt).slice(0, 31)
+    stderr(bars.map(({ text }) => text).join(''), bars.at(-1)?.at)
+    expect(reader.reading?.secondsPerStep).toBeCloseTo(1.37, 1)
+    expect(Math.abs((reader.reading?.began?.denoising ?? 0) - startedAt)).toBeLessThan(300)
+  })
+
+  it('are worked out by the bar’s clock where something else was written after it', () => {
+    const { reader, stderr } = timed(3)
+    const [none, one, two] = drawBar([10, 10, 10], startedAt).map(({ text }) => text)
+    stderr(`${none}${one}`, startedAt + 10_000)
+    stderr(`${two}\nUserWarning: late\n`, startedAt + 29_000)
+    expect(Math.abs((reader.reading?.steppedAt ?? 0) - startedAt - 20_000)).toBeLessThan(100)
+  })
+
+  it('stand still when another clip begins, and for ranks that are behind', () => {
+    const { reader, stderr } = timed()
+    stderr(firstDraw + lastDraws, startedAt + minute)
+    const before = reader.reading
+    stderr(firstDraw + redraw(1), startedAt + 2 * minute)
+    expect(reader.reading).toEqual(before)
   })
 })
 
@@ -362,6 +525,19 @@ describe('the log of a generation', () => {
     expect(reader.end()).toEqual(['next'])
   })
 
+  it('takes no more memory for 200 MB of output', () => {
+    const { reader } = aReader()
+    const chunk = Buffer.from((stdoutOfARun.join('') + redraw(3) + shards).repeat(500))
+    reader.feed('stdout', chunk)
+    reader.feed('stderr', chunk)
+    const before = bytesHeld()
+    for (let fed = 0; fed < 200e6; fed += 2 * chunk.length) {
+      reader.feed('stdout', chunk)
+      reader.feed('stderr', chunk)
+    }
+    expect(bytesHeld() - before).toBeLessThan(2e6)
+  })
+
   it('takes no more memory for a line without an end', () => {
     const { reader } = aReader()
     const chunk = Buffer.alloc(longestLineBytes, '100%|')
@@ -376,6 +552,7 @@ describe('the log of a generation', () => {
 })
 
 describe('reading in chunks', () => {
+  const startedAt = Date.UTC(2025, 11, 27, 9, 15, 13)
   const texts: Record<OutputStream, string[]> = {
     stdout: [...stdoutOfARun, info('save_video failed, error: disk full'), bar(50), 'Finished.\n'],
     stderr: [firstDraw, lastDraws, shards, traceback(gpuOutOfMemory), traceback('AssertionError')],
@@ -425,13 +602,19 @@ describe('reading in chunks', () => {
     )
   })
 
-  it('never goes back', () => {
+  it('never goes back, and has its times in order between the start and what was read', () => {
     const stages = ['loading', 'encoding', 'denoising', 'decoding', 'saving']
     fc.assert(
       fc.property(bytesOf('stdout'), bytesOf('stderr'), reads, (stdout, stderr, order) => {
         let before = -1
-        readAll({ stdout, stderr }, order, ({ reading }) => {
+        readAll({ stdout, stderr }, order, ({ reading }, readAt) => {
           if (!reading) return
+          const { began = {}, steppedAt = startedAt, secondsPerStep = 1 } = reading
+          const times = Object.values(began)
+          expect(times).toEqual(times.toSorted((a, b) => a - b))
+          expect(Math.min(steppedAt, ...times)).toBe(startedAt)
+          expect(Math.max(steppedAt, ...times)).toBeLessThanOrEqual(readAt)
+          expect(secondsPerStep).toBeGreaterThan(0)
           const now = stages.indexOf(reading.stage) + (reading.step ?? 0) / 100
           expect(now).toBeGreaterThanOrEqual(before)
           before = now
@@ -444,19 +627,24 @@ describe('reading in chunks', () => {
   function readAll(
     output: Record<OutputStream, Buffer>,
     order: readonly { stream: OutputStream; bytes: number }[],
-    onRead: (reader: OutputReader) => void = () => {},
+    onRead: (reader: OutputReader, readAt: number) => void = () => {},
   ) {
-    const reader = createOutputReader({ totalSteps })
+    const reader = createOutputReader({ totalSteps, startedAt })
+    let readAt = startedAt
     const left = { ...output }
     const lines: Record<OutputStream, string[]> = { stdout: [], stderr: [] }
     const rest = (['stdout', 'stderr'] as const).map((stream) => ({ stream, bytes: Infinity }))
     for (const { stream, bytes } of [...order, ...rest]) {
-      lines[stream].push(...reader.feed(stream, left[stream].subarray(0, bytes)))
+      // Some are read together with what follows them.
+      const isAll = bytes % 3 !== 0
+      if (isAll) readAt += Math.min(bytes, 1000)
+      const chunk = left[stream].subarray(0, bytes)
+      lines[stream].push(...reader.feed(stream, chunk, isAll ? readAt : undefined))
       left[stream] = left[stream].subarray(bytes)
-      onRead(reader)
+      onRead(reader, readAt)
     }
     const ends = reader.end()
-    onRead(reader)
-    return { lines, ends, reading: reader.reading, evidence: reader.evidence }
+    onRead(reader, readAt)
+    return { lines, ends, position: positionOf(reader), evidence: reader.evidence }
   }
 })

@@ -123,6 +123,18 @@ describe('a service with tokens', () => {
   })
 })
 
+describe('a service that others can reach', () => {
+  const warning = 'others can reach this address, and nobody is asked for a token'
+
+  it.each([
+    ['without tokens, warns of it', {}, 1],
+    ['with tokens, has nothing to warn of', { API_TOKENS }, 0],
+  ])('%s', async (_, env, warnings) => {
+    const reachable = await startService({ env: { HOST: '0.0.0.0', GPU_IDS: '0', ...env } })
+    await expect.poll(() => reachable.log(warning)).toHaveLength(warnings)
+  })
+})
+
 /** How to ask each route for a job that is done, as somebody whose it is not: nothing may tell. */
 const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): string[] }>> = {
   'GET /status/:id': { status: 404, paths: ({ id }) => [`/status/${id}`] },

@@ -46,18 +46,24 @@ describe('a service that is stopped and started again', () => {
     expect(processesOf(`WAN_ATTEMPT=${id}`)).not.toEqual([])
   })
 
-  it.each(['SIGTERM', 'SIGKILL'] as const)(
-    'adopts what was running when it was ended by %s',
-    async (signal) => {
+  it.each([
+    ['SIGTERM', 'events', {}],
+    ['SIGKILL', 'events', {}],
+    ['SIGKILL', 'the log', { WAN_LAUNCHER: '0' }],
+  ] as const)(
+    'adopts what was running when it was ended by %s, with progress from %s',
+    async (signal, _source, env) => {
       const dataDir = aDataDirectory()
-      const first = await startService({ dataDir })
+      const first = await startService({ dataDir, env })
       const id = await first.submit({ prompt: 'a fox [sim:step=0.4]', steps: 6 })
       const before = await first.until(id, ({ step }) => (step ?? 0) >= 2)
       await first.stop(signal)
 
-      const second = await startService({ dataDir })
+      const second = await startService({ dataDir, env })
       const after = await second.until(id, ({ stage }) => stage !== null)
       expect(after.progress).toBeGreaterThanOrEqual(before.progress)
+      if (after.stage === 'denoising') expect(after.step).toBeGreaterThanOrEqual(before.step ?? 0)
+      else expect(after.stage).not.toMatch('loading|encoding')
       const job = await second.until(id)
       expect(job).toMatchObject({ status: 'success', attempt: 1, started_at: before.started_at })
       expect(second.journal().map(({ event }) => event)).toEqual(['start', 'end'])
@@ -227,10 +233,8 @@ it('finds its GPUs with nvidia-smi when nobody names them', async () => {
   chmodSync(join(bin, 'nvidia-smi'), 0o755)
   const env = { GPU_IDS: undefined, PATH: `${bin}:${process.env.PATH}` }
   const service: Service = await startService({ env })
-  const { gpus } = await service.json<{ gpus: { id: number; name: string; uuid: string }[] }>(
-    '/gpus',
-  )
-  expect(gpus).toMatchObject([
+  const gpus = async () => (await service.json<{ gpus: object[] }>('/gpus')).gpus
+  await expect.poll(gpus).toMatchObject([
     { id: 0, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-aaaa', state: 'idle' },
     { id: 1, name: 'NVIDIA GeForce RTX 4090', uuid: 'GPU-bbbb', state: 'idle' },
   ])

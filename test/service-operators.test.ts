@@ -29,7 +29,7 @@ describe('POST /gpus/{id}/drain and /resume', () => {
     await service.stop()
 
     const again = await startService({ dataDir, env: { GPU_IDS: '0' } })
-    expect(await gpu(again, 0)).toMatchObject({ state: 'drained' })
+    await expect.poll(() => gpu(again, 0)).toMatchObject({ state: 'drained' })
     expect(await order(again, 0, 'resume')).toMatchObject({ id: 0 })
     expect((await again.until(second)).status).toBe('success')
   })

@@ -27,6 +27,9 @@ export const attemptDirectory = (
 /** What a generation writes: a file only its own attempt knows. */
 export const videoOf = (attemptDir: string): string => join(attemptDir, 'video.mp4')
 
+/** What its launcher tells of it. */
+export const eventsOf = (attemptDir: string): string => join(attemptDir, 'events.jsonl')
+
 export const logOf = ({ logsDir }: Pick<DataDirectory, 'logsDir'>, jobId: JobId): string =>
   join(logsDir, `${jobId}.log`)
 

@@ -126,7 +126,7 @@ export function progressOf(job: RunningAttempt, plan: Plan, now: Timestamp): num
 /** Between two steps it goes on as fast as the steps before. */
 function steppedShare({ reading, shape }: RunningAttempt, plan: Plan, now: Timestamp): number {
   const total = reading?.totalSteps ?? shape.steps
-  const pace = reading?.secondsPerStep ?? plan.denoising.median / shape.steps
+  const pace = reading?.secondsPerStep || plan.denoising.median / shape.steps
   const since = Math.max(0, now - (reading?.steppedAt ?? reading?.began?.denoising ?? now)) / 1000
   return clamp(((reading?.step ?? 0) + Math.min(0.95, easing(since / pace))) / total, 0, 1)
 }

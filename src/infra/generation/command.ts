@@ -1,6 +1,10 @@
 /** How `generate.py` is called: its arguments and its environment. */
+import { join } from 'node:path'
 import type { VideoRequest } from '../../job.ts'
 import { type WanTask, wanTasks } from '../../wan-tasks.ts'
+import { eventsOf, videoOf } from '../data-directory.ts'
+
+const launcherPath = join(import.meta.dirname, 'launcher.py')
 
 export type WanSetup = Readonly<{
   python: string
@@ -9,6 +13,10 @@ export type WanSetup = Readonly<{
   ckptDir: string
   task: WanTask
   extraArgs: readonly string[]
+  /** Whether our launcher runs the script, and tells how far it has come. */
+  launcher: boolean
+  /** Whether PyTorch's attention stands in for a missing flash-attn. */
+  sdpa: boolean
 }>
 
 /**
@@ -16,16 +24,17 @@ export type WanSetup = Readonly<{
  * arguments come first: argparse keeps the last of each, and what the service checks must hold.
  */
 export function commandFor(
-  { python, ckptDir, task, extraArgs }: WanSetup,
+  { python, ckptDir, task, extraArgs, launcher, sdpa }: WanSetup,
   { prompt, size, frames, steps, guidance, seed }: VideoRequest,
-  saveFile: string,
+  attemptDir: string,
 ): string[] {
+  const launching = [launcherPath, ...(sdpa ? ['--sdpa'] : []), eventsOf(attemptDir)]
   return [
-    ...[python, 'generate.py', ...extraArgs],
+    ...[python, ...(launcher ? launching : []), 'generate.py', ...extraArgs],
     ...['--task', task, '--size', wanTasks[task].nativeSize[size], '--ckpt_dir', ckptDir],
     ...['--frame_num', String(frames), '--sample_steps', String(steps)],
     ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
-    ...['--base_seed', String(seed), '--save_file', saveFile, `--prompt=${prompt}`],
+    ...['--base_seed', String(seed), '--save_file', videoOf(attemptDir), `--prompt=${prompt}`],
   ]
 }
 

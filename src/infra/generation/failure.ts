@@ -129,7 +129,8 @@ const signs: readonly Readonly<{ code: FailureCode; pattern: RegExp; meaning: st
   {
     code: 'environment_broken',
     pattern: flashAttentionMissing,
-    meaning: 'flash-attn is not installed, which Wan2.2 cannot do without; install it',
+    meaning:
+      'flash-attn is not installed, which Wan2.2 cannot do without; install it, or set WAN_SDPA=1',
   },
   {
     code: 'environment_broken',

@@ -2,6 +2,7 @@ import {
   appendFileSync,
   closeSync,
   existsSync,
+  fstatSync,
   openSync,
   readFileSync,
   readSync,
@@ -10,8 +11,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import type { Timestamp } from '../../job.ts'
+import { eventsOf } from '../data-directory.ts'
 import type { Evidence } from './failure.ts'
-import type { OutputReader, OutputStream } from './output-reader.ts'
+import type { GenerationReader, GenerationStream } from './generation-reader.ts'
 
 /** How often a growing output is looked at. */
 const pollMs = 200
@@ -28,8 +31,11 @@ export type OutputFollower = {
   stop(): void
 }
 
+/** In this order, so that what the launcher tells is never older than what the script writes. */
+const streams = ['stdout', 'stderr', 'events'] as const
+
 /**
- * Follows the two output files of an attempt: into the reader, and as plain lines into the job's log.
+ * Follows the output files of an attempt: into the reader, and as plain lines into the job's log.
  *
  * Where this attempt begins in the log is kept beside the output. Whoever takes the attempt up later
  * cuts the log there and reads all over again, so that nothing is missing and nothing stands twice.
@@ -39,7 +45,7 @@ export function followOutput(options: {
   logPath: string
   /** First line of this attempt in the log. */
   title: string
-  reader: OutputReader
+  reader: GenerationReader
   onRead(): void
   onError(error: unknown): void
 }): OutputFollower {
@@ -49,6 +55,7 @@ export function followOutput(options: {
   const files = {
     stdout: createGrowingFile(join(attemptDir, 'stdout.log')),
     stderr: createGrowingFile(join(attemptDir, 'stderr.log')),
+    events: createGrowingFile(eventsOf(attemptDir)),
   }
   let stopped = false
   let timer: NodeJS.Timeout | undefined
@@ -84,25 +91,24 @@ export function followOutput(options: {
   /** An output that cannot be read makes a job without progress, not a job without an end. */
   async function readAll(): Promise<void> {
     try {
-      for (const stream of ['stdout', 'stderr'] as const) await readStream(stream)
+      for (const stream of streams) await readStream(stream)
     } catch (error) {
       onError(error)
     }
   }
 
-  async function readStream(stream: OutputStream): Promise<void> {
+  async function readStream(stream: GenerationStream): Promise<void> {
     while (!stopped) {
       const chunk = files[stream].read()
       if (!chunk) return
-      log.append(reader.feed(stream, chunk))
+      log.append(reader.feed(stream, chunk.bytes, chunk.writtenAt, chunk.more))
       // Much output is many turns, not one long one.
       await new Promise(setImmediate)
     }
   }
 
   function close(): void {
-    files.stdout.close()
-    files.stderr.close()
+    for (const stream of streams) files[stream].close()
   }
 }
 
@@ -111,14 +117,21 @@ function createGrowingFile(path: string) {
   let fd: number | undefined
   let position = 0
   return {
-    /** What is new, at most a chunk of it; nothing if there is none. Good until the next call. */
-    read(): Uint8Array | undefined {
+    /**
+     * What is new, at most a chunk of it; nothing if there is none. Good until the next call. The
+     * length and the time are asked for first: what is written meanwhile is for the next call.
+     */
+    read(): { bytes: Uint8Array; writtenAt: Timestamp; more: boolean } | undefined {
       if (fd === undefined && !existsSync(path)) return undefined
       fd ??= openSync(path, 'r')
+      const { size, mtimeMs } = fstatSync(fd)
+      if (size <= position) return undefined
       buffer ??= Buffer.allocUnsafe(chunkBytes)
-      const length = readSync(fd, buffer, 0, chunkBytes, position)
+      const length = readSync(fd, buffer, 0, Math.min(chunkBytes, size - position), position)
       position += length
-      return length === 0 ? undefined : buffer.subarray(0, length)
+      if (length === 0) return undefined
+      const writtenAt = Math.min(Math.round(mtimeMs), Date.now())
+      return { bytes: buffer.subarray(0, length), writtenAt, more: position < size }
     },
     close(): void {
       if (fd !== undefined) closeSync(fd)

@@ -12,15 +12,25 @@
  * bar a forged line looks like a true one, so `saving` is believed only at the end of the output,
  * when it is known that there was no bar. About the end, only what follows the last line that starts
  * a stage is believed: the true ones come after the prompt was printed.
+ *
+ * When something was said is when the file it is in was last written to, which is also right for the
+ * last words in a file that is read all over again. What came before those is put in its place by
+ * the clocks in the output itself, as far as they agree: the bar's, and the stamps of INFO lines.
  */
-import type { GenerationStage, Reading } from '../../job.ts'
+import type { GenerationStage, Reading, StageBegins, Timestamp } from '../../job.ts'
+import { type BarState, createBarClock } from './bar-clock.ts'
 import { type Evidence, weightOf } from './failure.ts'
+import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
+import { createSplitter, type RecordEnd } from './records.ts'
 
 export type OutputStream = 'stdout' | 'stderr'
 
 export type OutputReader = {
-  /** Takes bytes in chunks of any size; returns the log lines that they completed. */
-  feed(stream: OutputStream, bytes: Uint8Array): string[]
+  /**
+   * Takes bytes in chunks of any size; returns the log lines that they completed. `writtenAt`: the
+   * last of them; undefined as long as there is more to be read, which it will come with.
+   */
+  feed(stream: OutputStream, bytes: Uint8Array, writtenAt?: Timestamp): string[]
   /** No more bytes will come: returns the log lines that were left without an end. */
   end(): string[]
   /** The latest reading; undefined before the first sign of life. */
@@ -37,7 +47,13 @@ const longestQuote = 500
 /** Far more than a bar takes, so that a long unfinished line is not looked at again and again. */
 const longestBarBytes = 512
 
-export function createOutputReader({ totalSteps }: { totalSteps: number }): OutputReader {
+export function createOutputReader({
+  totalSteps,
+  startedAt,
+}: {
+  totalSteps: number
+  startedAt: Timestamp
+}): OutputReader {
   let lines: string[] = []
   let alive = false
   let ended = false
@@ -47,17 +63,25 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
   let saveError: string | undefined
   let errorLine: string | undefined
   let errorWeight = 0
+  let began: StageBegins = { loading: startedAt }
+  let pace: Pace = []
+  let latest = startedAt
+  let stamped: readonly Readonly<{ stage: GenerationStage; stamp: Timestamp }>[] = []
+  let drawn: readonly Readonly<{ step: number; afterMs: number }>[] = []
+  let drawnBefore: { at: Timestamp; afterMs: number } | undefined
+  let isBarLast = false
+  const msSinceBarBegan = createBarClock()
   const lastText: Partial<Record<OutputStream, string>> = {}
   const finalErrors = createFinalErrorFinder()
   const log = (line: string) => lines.push(line)
   const folds = { stdout: createFold(log), stderr: createFold(log) }
   const splitters = {
-    stdout: createSplitter((record, end) => {
+    stdout: createSplitter(longestLineBytes, (record, end) => {
       const text = plain(record)
       if (text) readStdout(text)
       folds.stdout(text, end)
     }),
-    stderr: createSplitter((record, end) => {
+    stderr: createSplitter(longestLineBytes, (record, end) => {
       let text = plain(record)
       for (let bar = findBar(text); bar; bar = findBar(text)) {
         readBar(bar.text)
@@ -71,7 +95,7 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
   }
 
   return {
-    feed(stream, bytes) {
+    feed(stream, bytes, writtenAt) {
       alive ||= bytes.length > 0
       const splitter = splitters[stream]
       splitter.push(bytes)
@@ -79,6 +103,11 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
         // A bar's end is only written with its next state, a step later: do not wait for it.
         const bar = findBar(plain(splitter.peek(longestBarBytes)))
         if (bar) readBar(bar.text)
+      }
+      if (writtenAt !== undefined) {
+        latest = Math.max(latest, writtenAt)
+        if (stream === 'stdout') placeLines(writtenAt)
+        else placeSteps(Math.max(startedAt, writtenAt))
       }
       return takeLines()
     },
@@ -92,11 +121,13 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
     },
     get reading(): Reading | undefined {
       if (!alive) return undefined
-      if (step === undefined) {
-        return { stage: announced === 'saving' && !ended ? 'encoding' : announced }
+      const position = whereItIs()
+      return {
+        ...position,
+        source: 'log',
+        began: beganUpTo(position.stage, began, latest),
+        ...timing(pace),
       }
-      if (step < totalSteps) return { stage: 'denoising', step, totalSteps }
-      return { stage: announced === 'saving' ? 'saving' : 'decoding' }
     },
     get evidence() {
       const lastLine = finalErrors.found ?? lastText.stderr ?? lastText.stdout
@@ -107,6 +138,14 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
         ...(errorLine !== undefined && { errorLine: quote(errorLine) }),
       }
     },
+  }
+
+  function whereItIs(): Pick<Reading, 'stage' | 'step' | 'totalSteps'> {
+    if (step === undefined) {
+      return { stage: announced === 'saving' && !ended ? 'encoding' : announced }
+    }
+    if (step < totalSteps) return { stage: 'denoising', step, totalSteps }
+    return { stage: announced === 'saving' ? 'saving' : 'decoding' }
   }
 
   function takeLines(): string[] {
@@ -121,19 +160,21 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
     const stamp = infoStamp.exec(text)?.[0]
     if (stamp === undefined) return
     const message = text.slice(stamp.length)
-    if (generating.test(message)) announce('encoding')
-    else if (message.startsWith(saving)) announce('saving')
+    if (generating.test(message)) announce('encoding', stamp)
+    else if (message.startsWith(saving)) announce('saving', stamp)
     else if (message.startsWith(saveFailed)) saveError = message.slice(saveFailed.length)
     else if (message === 'Finished.') finished = true
   }
 
-  function announce(stage: 'encoding' | 'saving'): void {
+  function announce(stage: 'encoding' | 'saving', stamp: string): void {
     if (announced !== 'saving') announced = stage
+    stamped = [...stamped.filter((one) => one.stage !== stage), { stage, stamp: timeOf(stamp) }]
     saveError = undefined
     finished = false
   }
 
   function readStderr(text: string): void {
+    isBarLast = false
     lastText.stderr = text
     finalErrors.read(text)
     const weight = weightOf(text)
@@ -149,10 +190,40 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
    * stays at `decoding` after the first, as nothing tells how many clips will follow.
    */
   function readBar(text: string): void {
-    const [, n, total] = samplingBar.exec(text) ?? []
-    if (Number(total) === totalSteps && Number(n) <= totalSteps) {
-      step = Math.max(step ?? 0, Number(n))
+    const bar = samplingBar(text)
+    isBarLast = bar?.total === totalSteps && bar.step <= totalSteps
+    if (!bar || !isBarLast || bar.step <= (step ?? -1)) return
+    step = bar.step
+    drawn = [...drawn, { step, afterMs: msSinceBarBegan(bar) }]
+  }
+
+  /** A stamp may be forged, but not beyond what is known: it began after us, and has been read. */
+  function placeLines(writtenAt: Timestamp): void {
+    for (const { stage, stamp } of stamped) {
+      const isPlausible = startedAt <= stamp && stamp <= writtenAt
+      began = { ...began, [stage]: isPlausible ? stamp : writtenAt }
     }
+    stamped = []
+  }
+
+  /**
+   * The last state of the bar was drawn when the file was written, if nothing follows it there; the
+   * others as much earlier as the bar says.
+   */
+  function placeSteps(writtenAt: Timestamp): void {
+    const last = drawn.at(-1)
+    if (!last) return
+    const sinceBefore = drawnBefore && drawnBefore.at + last.afterMs - drawnBefore.afterMs
+    const lastAt = isBarLast ? writtenAt : Math.min(writtenAt, sinceBefore ?? writtenAt)
+    began = { denoising: Math.max(startedAt, lastAt - last.afterMs), ...began }
+    for (const one of drawn) {
+      const at = Math.max(startedAt, lastAt - (last.afterMs - one.afterMs))
+      pace = withStep(pace, one.step, at)
+    }
+    const at = pace.at(-1)?.at ?? lastAt
+    drawnBefore = { at, afterMs: last.afterMs }
+    if (step === totalSteps) began = { decoding: at, ...began }
+    drawn = []
   }
 }
 
@@ -160,6 +231,11 @@ export function createOutputReader({ totalSteps }: { totalSteps: number }): Outp
 
 /** `[%(asctime)s] %(levelname)s: `, the format of its logger, which writes to stdout. */
 const infoStamp = /^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] INFO: /
+
+/** Its stamps are in UTC, as the service sets TZ. NaN for a date that there is not. */
+function timeOf(stamp: string): Timestamp {
+  return Date.parse(`${stamp.slice(1, 11)}T${stamp.slice(12, 20)}.${stamp.slice(21, 24)}Z`)
+}
 
 /** Without the space in Wan2.1's VACE. */
 const generating = /^Generating video ?\.\.\.$/
@@ -177,8 +253,19 @@ const wan21SaveFailed = 'cache_video failed, error:'
  * `Loading checkpoint shards: …`. In a run of several ranks, which one it is may come first. Times
  * are `mm:ss` or `h:mm:ss`, and `?` as long as nothing has been measured.
  */
-const samplingBar =
-  /^(?:\[rank\d+\]: ?)? {0,3}\d{1,3}%\|[^|]*\| (\d+)\/(\d+) \[[\d:]+<[\d:?]+, *[\d.?]+(?:s\/it|it\/s)\]$/
+const samplingBarPattern =
+  /^(?:\[rank\d+\]: ?)? {0,3}\d{1,3}%\|[^|]*\| (\d+)\/(\d+) \[([\d:]+)<[\d:?]+, *([\d.?]+)(s\/it|it\/s)\]$/
+
+function samplingBar(text: string): (BarState & { total: number }) | undefined {
+  const [, step, total, elapsed = '', rate, unit] = samplingBarPattern.exec(text) ?? []
+  if (step === undefined) return undefined
+  return {
+    step: Number(step),
+    total: Number(total),
+    elapsedSeconds: elapsed.split(':').reduce((sum, part) => sum * 60 + Number(part), 0),
+    secondsPerStep: unit === 's/it' ? Number(rate) : 1 / Number(rate),
+  }
+}
 
 /** Anybody's bar: as tqdm draws it, whatever its description and unit. */
 const anyBar = /\d{1,3}%\|[^|]*\| [^/[\]|]+\/[^/[\]|]+ \[[^[\]]*\]/
@@ -196,55 +283,6 @@ function findBar(text: string): { text: string; rest: string } | undefined {
   if (!match) return undefined
   const end = match.index + match[0].length
   return { text: text.slice(0, end), rest: text.slice(end).trim() }
-}
-
-/** How a record ended: a return lets the next one be drawn over it. */
-type RecordEnd = 'return' | 'newline'
-
-/**
- * Cuts bytes into records at `\r` and `\n`, which are never part of a longer UTF-8 sequence, so that
- * whole records can be decoded. What waits for its end is held in one buffer of fixed size.
- */
-function createSplitter(onRecord: (text: string, end: RecordEnd) => void) {
-  let held: Buffer | undefined
-  let heldBytes = 0
-
-  function hold(bytes: Buffer, from: number, to: number): void {
-    if (from === to) return
-    held ??= Buffer.allocUnsafeSlow(longestLineBytes)
-    heldBytes += bytes.copy(held, heldBytes, from, to)
-  }
-
-  function takeHeld(): string {
-    const text = held?.toString('utf8', 0, heldBytes) ?? ''
-    heldBytes = 0
-    return text
-  }
-
-  return {
-    push(chunk: Uint8Array): void {
-      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
-      let from = 0
-      for (let at = 0; at < bytes.length; at++) {
-        const byte = bytes[at]
-        if (byte !== 10 && byte !== 13) continue
-        let text = ''
-        if (heldBytes > 0) {
-          hold(bytes, from, at)
-          text = takeHeld()
-        } else if (at > from) {
-          text = bytes.toString('utf8', from, Math.min(at, from + longestLineBytes))
-        }
-        onRecord(text, byte === 10 ? 'newline' : 'return')
-        from = at + 1
-      }
-      hold(bytes, from, bytes.length)
-    },
-    /** What is held so far, if it is no longer than that. */
-    peek: (limit: number): string =>
-      held && heldBytes <= limit ? held.toString('utf8', 0, heldBytes) : '',
-    end: (): void => onRecord(takeHeld(), 'newline'),
-  }
 }
 
 /**

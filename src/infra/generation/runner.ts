@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type {
   AttemptOrder,
   GenerationHandle,
@@ -8,14 +9,14 @@ import type {
   GenerationRunner,
   StopReason,
 } from '../../actors/ports.ts'
-import type { Timestamp } from '../../job.ts'
+import type { Reading, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
-import { attemptDirectory, type DataDirectory, logOf, videoOf } from '../data-directory.ts'
+import { attemptDirectory, type DataDirectory, logOf } from '../data-directory.ts'
 import { hasNoRoom } from '../free-space.ts'
 import { commandFor, environmentFor, type WanSetup } from './command.ts'
 import { classifyExit } from './failure.ts'
+import { createGenerationReader } from './generation-reader.ts'
 import { followOutput } from './output-follower.ts'
-import { createOutputReader } from './output-reader.ts'
 import {
   connectToShim,
   killShim,
@@ -62,7 +63,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
       const generation = observe(options, order, observer)
       try {
         mkdirSync(attemptDir, { recursive: true })
-        const argv = commandFor(wan, order.request, videoOf(attemptDir))
+        const argv = commandFor(wan, order.request, attemptDir)
         const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
         writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
         const shimEnded = startShim(attemptDir, wan.python, environmentFor(env, device))
@@ -90,14 +91,12 @@ function observe(
   const { jobId, epoch, request } = order
   const attemptDir = attemptDirectory(data, order)
   const fields = { jobId, epoch }
-  const reader = createOutputReader({ totalSteps: request.steps })
   let output: ReturnType<typeof followOutput> | undefined
   let connection: ShimConnection | undefined
   let stopOrder: { reason: StopReason; graceMs: number } | undefined
   let ending = false
   let over = false
   let isStarted = false
-  let told: unknown
   let fullAt = Number.NEGATIVE_INFINITY
 
   const handle: GenerationHandle = {
@@ -185,6 +184,8 @@ function observe(
     if (isStarted || over) return
     isStarted = true
     observer.started(at)
+    const reader = createGenerationReader({ totalSteps: request.steps, startedAt: at })
+    let told: Reading | undefined
     output = followOutput({
       attemptDir,
       logPath: logOf(data, jobId),
@@ -192,9 +193,10 @@ function observe(
       reader,
       onRead() {
         noteRoom()
-        if (over || reader.reading === told || !reader.reading) return
-        told = reader.reading
-        observer.reported(reader.reading)
+        const { reading } = reader
+        if (over || !reading || isDeepStrictEqual(reading, told)) return
+        told = reading
+        observer.reported(reading)
       },
       onError: (error) => log.warn({ ...fields, err: error }, 'output could not be followed'),
     })

@@ -1,0 +1,5 @@
+from .vae import VAE
+
+
+class Wan2_2_VAE(VAE):
+    pass

@@ -1,0 +1,36 @@
+import { createHash } from 'node:crypto'
+import { Hono } from 'hono'
+import { describe, expect, it } from 'vitest'
+import { identify } from '../src/http/access.ts'
+import { renderProblem } from '../src/http/problem.ts'
+
+const quiet = () => {}
+const holder = (name: string, isAdmin: boolean) => ({
+  name,
+  isAdmin,
+  tokenDigest: createHash('sha256').update(name).digest(),
+})
+const links = {
+  jobOf() {
+    throw new Error('nobody shows a link')
+  },
+}
+const socket = { remoteAddress: '192.0.2.7', remotePort: 1, remoteFamily: 'IPv4' }
+
+describe('a route that nobody has said anything about', () => {
+  const app = new Hono()
+    .use(
+      identify({ holders: [holder('ada', false), holder('ops', true)], links, trustedProxies: 0 }),
+    )
+    .get('/new', (c) => c.text('new'))
+    .onError(renderProblem({ debug: quiet, info: quiet, warn: quiet, error: quiet }))
+
+  it.each([
+    ['nobody', {}, 401],
+    ['a client', { Authorization: 'Bearer ada' }, 403],
+    ['an admin', { Authorization: 'Bearer ops' }, 200],
+  ])('answers %s as a route for admins', async (_, headers, status) => {
+    const response = await app.request('/new', { headers }, { incoming: { socket } })
+    expect(response.status).toBe(status)
+  })
+})

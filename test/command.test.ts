@@ -1,0 +1,45 @@
+import { basename } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { commandFor } from '../src/infra/generation/command.ts'
+
+const wan = {
+  python: '/opt/venv/bin/python',
+  wanDir: '/opt/Wan2.2',
+  ckptDir: '/models/5b',
+  task: 'ti2v-5B',
+  extraArgs: ['--t5_cpu'],
+  launcher: true,
+  sdpa: false,
+} as const
+const request = { prompt: '-h', size: '1280x720', frames: 121, steps: 50, seed: 7 } as const
+const script = [
+  ...['generate.py', '--t5_cpu', '--task', 'ti2v-5B', '--size', '1280*704'],
+  ...['--ckpt_dir', '/models/5b', '--frame_num', '121', '--sample_steps', '50'],
+  ...['--base_seed', '7', '--save_file', '/work/job/1/video.mp4', '--prompt=-h'],
+]
+const commandOf = (changes: Partial<Parameters<typeof commandFor>[0]>) =>
+  commandFor({ ...wan, ...changes }, request, '/work/job/1').map((argument) =>
+    argument.endsWith('launcher.py') ? basename(argument) : argument,
+  )
+
+describe('the command of a generation', () => {
+  it('is the script, run by our launcher', () => {
+    const launched = [wan.python, 'launcher.py', '/work/job/1/events.jsonl', ...script]
+    expect(commandOf({})).toEqual(launched)
+    expect(commandOf({ sdpa: true })).toEqual([
+      ...launched.slice(0, 2),
+      '--sdpa',
+      ...launched.slice(2),
+    ])
+  })
+
+  it('is the script alone where the launcher is not wanted', () => {
+    expect(commandOf({ launcher: false })).toEqual([wan.python, ...script])
+  })
+
+  it('has the guidance that was asked for', () => {
+    expect(commandFor(wan, { ...request, guidance: 4.5 }, '/w').join(' ')).toContain(
+      '--sample_guide_scale 4.5 ',
+    )
+  })
+})

@@ -1,4 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import OpenAI from 'openai'
 import { Webhook as Verifier } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -237,6 +238,23 @@ describe('a receiver that is down', () => {
       .toBe(true)
   })
 
+  it('is told again what was on its way when the actor of webhooks crashed', async () => {
+    const own = await startService({ env: { ...env, FAULT_INJECTION: '1' } })
+    const receiver = await startReceiver({
+      answer: (_, response) => void (receiver.received.length > 1 && response.end()),
+    })
+    const { id } = await register({ url: receiver.url }, own)
+    await own.submit({ prompt: 'a fox' })
+    await receiver.until(1)
+    writeFileSync(join(own.dataDir, 'crash'), 'webhooks')
+    own.child.kill('SIGUSR2')
+    const [first, second] = await receiver.until(2)
+    expect(second?.headers['webhook-id']).toBe(first?.headers['webhook-id'])
+    await expect
+      .poll(() => deliveriesOf(id, own).catch(() => []), { timeout: 20_000 })
+      .toMatchObject([{ status: 'delivered', attempts: 1 }])
+  })
+
   it('holds up no other, even if it takes connections and never answers', async () => {
     const own = await startService({ env })
     const silent = await startReceiver({ answer: () => {} })
@@ -318,7 +336,9 @@ describe('the webhooks of clients', () => {
     expect(jobsIn(await toOps?.until(2))).toEqual([ofAda, ofBob].toSorted())
     expect(jobsIn(await toAda?.until(1))).toEqual([ofAda])
     expect(jobsIn(await toBob?.until(1))).toEqual([ofBob])
-    await delay(0)
+    const idle = async (client: ServiceClient, { id }: WebhookJson) =>
+      (await deliveriesOf(id, client)).every(({ status }) => status === 'delivered')
+    await vi.waitUntil(() => idle(ada, hook))
     expect(jobsIn(toAda?.received)).toEqual([ofAda])
 
     const list = async (client: ServiceClient) =>

@@ -76,7 +76,7 @@ describe('the end of a job', () => {
 })
 
 describe('what is due', () => {
-  const all = { inFlight: [], perReceiver: 4 }
+  const all = { inFlight: [], notTo: [], perReceiver: 4 }
 
   it('is of each job and webhook the oldest, until that is settled', async () => {
     await outbox.register({ events: ['job.success', 'video.completed'] })
@@ -101,7 +101,7 @@ describe('what is due', () => {
     await outbox.register({ url: 'https://idle.example/' })
     for (const n of [1, 2, 3, 4, 5]) await outbox.ends(n, success)
     const receivers = async (perReceiver: number) =>
-      (await outbox.store.due(midnight, { inFlight: [], perReceiver })).deliveries
+      (await outbox.store.due(midnight, { inFlight: [], notTo: [], perReceiver })).deliveries
         .map(({ receiver }) => receiver)
         .toSorted()
     expect(await receivers(2)).toEqual([
@@ -109,6 +109,9 @@ describe('what is due', () => {
       ...Array(2).fill('https://idle.example'),
     ])
     expect(await receivers(100)).toHaveLength(15)
+    const notTo = ['https://busy.example']
+    const rest = await outbox.store.due(midnight, { inFlight: [], notTo, perReceiver: 100 })
+    expect(rest.deliveries).toHaveLength(5)
   })
 
   it('is nothing of a webhook that is gone or deleted', async () => {
@@ -143,7 +146,11 @@ it('forgets what was settled long ago, and webhooks of jobs that have nothing le
   await outbox.submits(1, { webhook: ofJob })
   await outbox.finishes(1, success)
   await outbox.ends(2, success)
-  const { deliveries } = await outbox.store.due(midnight, { inFlight: [], perReceiver: 9 })
+  const { deliveries } = await outbox.store.due(midnight, {
+    inFlight: [],
+    notTo: [],
+    perReceiver: 9,
+  })
   for (const one of deliveries.filter((each) => each.jobId === jobId(1)))
     await outbox.settles(one, { become: 'delivered' })
   await outbox.store.tidy(midnight + 1)
@@ -273,7 +280,11 @@ async function aWorld() {
       for (let round = 0; round < 200; round += 1) {
         await answer()
         await wait(Math.max(1, wakeAt - now))
-        const { deliveries, nextAt } = await store.due(now, { inFlight: [], perReceiver: 1 })
+        const { deliveries, nextAt } = await store.due(now, {
+          inFlight: [],
+          notTo: [],
+          perReceiver: 1,
+        })
         if (deliveries.length === 0 && nextAt === undefined && sending.length === 0) return
       }
       throw new Error('it does not come to an end')

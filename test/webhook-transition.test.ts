@@ -27,11 +27,14 @@ describe('of what is due', () => {
     expect(sender.sent).toHaveLength(64)
   })
 
-  it('one at a time is sent to a receiver that has failed, until it answers well', () => {
+  it('nothing is sent to a receiver that has failed for a while, then one at a time, until it answers well', () => {
     const sender = aSender()
     const [first, ...others] = deliveriesTo('a', 6)
     sender.finds(first as DueDelivery)
     sender.ends(first, down)
+    sender.finds(...others)
+    expect(sender.sentTo('a')).toEqual([first])
+    sender.waits(2_000)
     sender.finds(...others)
     expect(sender.sentTo('a')).toEqual([first, others[0]])
     sender.ends(others[0], fine)
@@ -45,6 +48,7 @@ describe('of what is due', () => {
     sender.finds(...dead.map(([first]) => first as DueDelivery))
     for (const [first] of dead) sender.ends(first, down)
     const before = sender.sent.length
+    sender.waits(2_000)
     sender.finds(...dead.map(([, second]) => second as DueDelivery))
     expect(sender.sent.length - before).toBe(16)
     sender.finds(...deliveriesTo('alive', 4))
@@ -81,6 +85,21 @@ describe('what could not be noted down', () => {
 })
 
 describe('a look', () => {
+  it('leaves those alone that have failed just now, and is taken when that is over', () => {
+    const sender = aSender()
+    const [one] = deliveriesTo('a', 1) as [DueDelivery]
+    sender.finds({ ...one, attempts: 11 })
+    sender.ends({ ...one, attempts: 11 }, down)
+    sender.tell({ type: 'found', due: { deliveries: [] } })
+    expect(sender.tell({ type: 'deliveriesAdded' })).toMatchObject([{ do: 'look', notTo: ['a'] }])
+    const until = midnight + 30_000
+    expect(sender.tell({ type: 'found', due: { deliveries: [] } })).toMatchObject([
+      { do: 'lookLater', at: until },
+    ])
+    sender.waits(30_000)
+    expect(sender.tell({ type: 'lookDue', at: until })).toMatchObject([{ do: 'look', notTo: [] }])
+  })
+
   it('is taken again when something was added while it was under way', () => {
     const sender = aSender()
     expect(sender.tell({ type: 'deliveriesAdded' })).toMatchObject([{ do: 'look' }])
@@ -127,10 +146,11 @@ const deliveriesTo = (receiver: string, count: number): DueDelivery[] =>
 
 function aSender() {
   let state: WebhookState = initialWebhookState
+  let now = midnight
   const sent: DueDelivery[] = []
 
   function tell(news: WebhookNews): readonly WebhookEffect[] {
-    const [next, effects] = transition(state, news, midnight)
+    const [next, effects] = transition(state, news, now)
     state = next
     for (const effect of effects) if (effect.do === 'send') sent.push(effect.delivery)
     return effects
@@ -138,6 +158,9 @@ function aSender() {
 
   return {
     tell,
+    waits(ms: number): void {
+      now += ms
+    },
     sent,
     sentTo: (receiver: string) => sent.filter((one) => one.receiver === receiver),
     finds: (...deliveries: DueDelivery[]) => tell({ type: 'found', due: { deliveries } }),

@@ -276,7 +276,12 @@ export type DeliveryFilter = Readonly<{ limit: number; after?: DeliveryId }>
 
 export type DeliveryPage = Readonly<{ deliveries: readonly Delivery[]; hasMore: boolean }>
 
-export type DueFilter = Readonly<{ inFlight: readonly DeliveryId[]; perReceiver: number }>
+export type DueFilter = Readonly<{
+  inFlight: readonly DeliveryId[]
+  /** Receivers that are left alone for now. */
+  notTo: readonly string[]
+  perReceiver: number
+}>
 
 export type Due = Readonly<{
   deliveries: readonly DueDelivery[]

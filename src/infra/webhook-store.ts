@@ -130,7 +130,7 @@ export function createWebhookStore(db: Kysely<Database>): WebhookStore {
           .execute(),
       ),
 
-    async due(at, { inFlight, perReceiver }) {
+    async due(at, { inFlight, notTo, perReceiver }) {
       const pending = db.selectFrom('delivery').where('delivery.status', '=', 'pending')
       // One receiver with a long backlog leaves room for those of all others.
       const ranked = pending
@@ -154,6 +154,7 @@ export function createWebhookStore(db: Kysely<Database>): WebhookStore {
           ),
         )
         .where('delivery.id', 'not in', [...inFlight])
+        .where('receiver', 'not in', [...notTo])
       const rows = await db
         .selectFrom(ranked.as('ranked'))
         .selectAll()

@@ -9,6 +9,7 @@ import type {
   DeliveryPage,
   Due,
   DueDelivery,
+  DueFilter,
   Settlement,
 } from '../ports.ts'
 
@@ -60,14 +61,17 @@ export type WebhookState = Readonly<{
   lookAgain: boolean
   /** Being sent, or being noted down, and to whom. */
   inFlight: ReadonlyMap<DeliveryId, string>
-  /** Receivers whose last attempt failed and is to be repeated: they are tried with one message at a time. */
-  suspects: ReadonlySet<string>
+  /**
+   * Receivers whose last attempt failed and is to be repeated, and until when they are left alone:
+   * then they are tried with one message at a time.
+   */
+  suspects: ReadonlyMap<string, Timestamp>
   /** When the next look is due, if nothing happens before. */
   wakeAt?: Timestamp
 }>
 
 export type WebhookEffect = Readonly<
-  | { do: 'look'; inFlight: readonly DeliveryId[]; perReceiver: number }
+  | ({ do: 'look' } & DueFilter)
   | { do: 'lookLater'; at: Timestamp; withinMs: number }
   | { do: 'send'; delivery: DueDelivery }
   | { do: 'settle'; id: DeliveryId; settlement: Settlement }

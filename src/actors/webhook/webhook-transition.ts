@@ -9,13 +9,15 @@ export const initialWebhookState: WebhookState = {
   looking: false,
   lookAgain: false,
   inFlight: new Map(),
-  suspects: new Set(),
+  suspects: new Map(),
 }
 
 const mostAtOnce = 64
 const perReceiver = 4
 /** However many receivers are dead, most of the connections are for the others. */
 const mostForSuspects = 16
+/** A dead receiver is tried no more often than its messages' back-off says, and found alive again this soon. */
+const longestPauseMs = 30_000
 
 const lookAtLeastEveryMs = 60_000
 const keepMs = 30 * 24 * 60 * 60_000
@@ -24,9 +26,9 @@ const keepMs = 30 * 24 * 60 * 60_000
 export function transition(state: WebhookState, message: WebhookNews, at: Timestamp): WebhookStep {
   switch (message.type) {
     case 'deliveriesAdded':
-      return look(state)
+      return look(state, at)
     case 'lookDue':
-      return message.at === state.wakeAt ? look(state) : [state, []]
+      return message.at === state.wakeAt ? look(state, at) : [state, []]
     case 'found':
       return found(state, message.due, at)
     case 'lookFailed': {
@@ -42,7 +44,7 @@ export function transition(state: WebhookState, message: WebhookNews, at: Timest
     case 'settled': {
       const inFlight = new Map(state.inFlight)
       inFlight.delete(message.id)
-      return look({ ...state, inFlight })
+      return look({ ...state, inFlight }, at)
     }
     // It stays in flight: what is delivered but not noted down would be sent again at once.
     case 'settlingFailed': {
@@ -64,11 +66,18 @@ export function transition(state: WebhookState, message: WebhookNews, at: Timest
   }
 }
 
-function look(state: WebhookState): WebhookStep {
+function look(state: WebhookState, at: Timestamp): WebhookStep {
   if (state.looking) return [{ ...state, lookAgain: true }, []]
   return [
     { ...state, looking: true, lookAgain: false },
-    [{ do: 'look', inFlight: [...state.inFlight.keys()], perReceiver }],
+    [
+      {
+        do: 'look',
+        inFlight: [...state.inFlight.keys()],
+        notTo: [...state.suspects].flatMap(([receiver, until]) => (until > at ? [receiver] : [])),
+        perReceiver,
+      },
+    ],
   ]
 }
 
@@ -80,26 +89,33 @@ function found(
   const inFlight = new Map(state.inFlight)
   const sends: WebhookEffect[] = []
   for (const delivery of deliveries) {
-    if (inFlight.has(delivery.id) || !hasRoomFor(delivery, inFlight, state.suspects)) continue
+    if (inFlight.has(delivery.id) || !hasRoomFor(delivery, inFlight, state.suspects, at)) continue
     inFlight.set(delivery.id, delivery.receiver)
     sends.push({ do: 'send', delivery })
   }
   const done = { ...state, inFlight, looking: false }
-  const wakeAt = Math.min(nextAt ?? Number.POSITIVE_INFINITY, at + lookAtLeastEveryMs)
-  const [next, effects] = state.lookAgain ? look(done) : sleepUntil(done, wakeAt, at)
+  const pauses = [...state.suspects.values()].filter((until) => until > at)
+  const wakeAt = Math.min(...pauses, nextAt ?? at + lookAtLeastEveryMs, at + lookAtLeastEveryMs)
+  const [next, effects] = state.lookAgain ? look(done, at) : sleepUntil(done, wakeAt, at)
   return [next, [...sends, ...effects]]
 }
 
 function hasRoomFor(
   { receiver }: DueDelivery,
   inFlight: ReadonlyMap<unknown, string>,
-  suspects: ReadonlySet<string>,
+  suspects: WebhookState['suspects'],
+  at: Timestamp,
 ): boolean {
   const receivers = [...inFlight.values()]
   if (receivers.length >= mostAtOnce) return false
   const its = receivers.filter((other) => other === receiver).length
-  if (!suspects.has(receiver)) return its < perReceiver
-  return its === 0 && receivers.filter((other) => suspects.has(other)).length < mostForSuspects
+  const until = suspects.get(receiver)
+  if (until === undefined) return its < perReceiver
+  return (
+    until <= at &&
+    its === 0 &&
+    receivers.filter((other) => suspects.has(other)).length < mostForSuspects
+  )
 }
 
 function sleepUntil(state: WebhookState, wakeAt: Timestamp, at: Timestamp): WebhookStep {
@@ -114,8 +130,9 @@ function attempted(
   const { id, event, since, receiver } = delivery
   const attempts = delivery.attempts + 1
   const verdict = judge({ event, since, attempts }, result, at, random)
-  const suspects = new Set(state.suspects)
-  if (verdict.become === 'pending') suspects.add(receiver)
+  const suspects = new Map(state.suspects)
+  if (verdict.become === 'pending')
+    suspects.set(receiver, Math.min(verdict.nextAt, at + longestPauseMs))
   else suspects.delete(receiver)
   const settlement: Settlement = { ...verdict, at, attempts, result }
   return [

@@ -657,13 +657,15 @@ def down(length, grid):
 
 
 def read_image_size(path):
-    """Width and height of a PNG or JPEG; None where the header does not tell."""
+    """Width and height of a PNG, JPEG or WebP; None where the header does not tell."""
     with open(path, 'rb') as file:
         data = file.read()
     if data.startswith(b'\x89PNG'):
         return number_at(data, 16, 4), number_at(data, 20, 4)
     if data.startswith(b'\xff\xd8'):
         return jpeg_size(data)
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return webp_size(data)
     return None
 
 
@@ -676,6 +678,23 @@ def jpeg_size(data):
             return number_at(data, at + 7, 2), number_at(data, at + 5, 2)
         at += 2 + number_at(data, at + 2, 2)
     return None
+
+
+def webp_size(data):
+    """Each of the three kinds keeps it in a way of its own."""
+    kind = data[12:16]
+    if kind == b'VP8X':
+        return 1 + little_at(data, 24, 3), 1 + little_at(data, 27, 3)
+    if kind == b'VP8L':
+        bits = little_at(data, 21, 4)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b'VP8 ':
+        return little_at(data, 26, 2) & 0x3FFF, little_at(data, 28, 2) & 0x3FFF
+    return None
+
+
+def little_at(data, at, length):
+    return int.from_bytes(data[at:at + length], 'little')
 
 
 def number_at(data, at, length):

@@ -22,6 +22,10 @@ export type TokenHolder = Readonly<{
   tokenDigest: Buffer
 }>
 
+/** One word for whoever a request comes from; no name looks like an address. */
+export const callerOf = ({ name, address }: Client): string =>
+  name === null ? `address ${address}` : `client ${name}`
+
 /** Which jobs a message is about at most: to it, there are no others. */
 export type Scope = 'everything' | Readonly<{ owner: string }> | Readonly<{ jobId: JobId }>
 

@@ -212,6 +212,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       workDir: join(dataDir, 'work'),
       resultsDir: resolve(env.RESULTS_DIR ?? join(dataDir, 'results')),
       logsDir: resolve(env.LOGS_DIR ?? join(dataDir, 'logs')),
+      previewsDir: join(dataDir, 'previews'),
       stateDb,
     },
     linkKey: join(dataDir, 'link.key'),

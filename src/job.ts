@@ -50,8 +50,24 @@ export type Reading = Readonly<{
   peakVramBytes?: number
 }>
 
-export const videoSizes = ['1280x720', '720x1280'] as const
+/** 704 is what some models make of 720: such a size is delivered as it is generated. */
+export const videoSizes = ['1280x720', '720x1280', '1280x704', '704x1280'] as const
 export type VideoSize = (typeof videoSizes)[number]
+
+export const imageTypes = ['png', 'jpeg', 'webp'] as const
+export type ImageType = (typeof imageTypes)[number]
+
+/** The picture that a video begins with; its file is with the work files of the job. */
+export type InputImage = Readonly<{
+  type: ImageType
+  width: number
+  height: number
+  bytes: number
+  sha256: string
+}>
+
+/** One that has come in and belongs to no job yet. */
+export type UploadedImage = InputImage & Readonly<{ uploadId: string }>
 
 /** Everything `generate.py` has to be told, with nothing left to its defaults or to chance. */
 export type VideoRequest = Readonly<{
@@ -61,8 +77,14 @@ export type VideoRequest = Readonly<{
   steps: number
   /** Absent: the task's own default, which for some tasks is a pair. */
   guidance?: number
+  /** How far sampling leans towards the noisy steps; absent: the task's own default. */
+  shift?: number
   /** At most 2^53 - 1, so that JSON carries it unharmed. */
   seed: number
+  /** The video gets its aspect from it, and from `size` only the area. */
+  image?: InputImage
+  /** The job whose video this one varies. */
+  remixOf?: JobId
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
 }>
@@ -73,9 +95,10 @@ export type Shape = Pick<VideoRequest, 'size' | 'frames' | 'steps'>
 export const shapeOf = ({ size, frames, steps }: VideoRequest): Shape => ({ size, frames, steps })
 
 /** A request before the service has filled in what nobody chose. */
-export type VideoDraft = Omit<VideoRequest, 'seed'> &
+export type VideoDraft = Omit<VideoRequest, 'seed' | 'image'> &
   Readonly<{
     seed?: number
+    image?: UploadedImage
     /** Who is to be told of its end; without a secret, one is made. */
     webhook?: Readonly<{ url: string; secret?: string }>
   }>

@@ -29,7 +29,13 @@ import { createFileLinks } from './http/file-links.ts'
 import { createJobRenderer } from './http/job-view.ts'
 import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
-import { createDirectories, createWorkFiles, lockDirectory, logOf } from './infra/data-directory.ts'
+import {
+  createDirectories,
+  createWorkFiles,
+  lockDirectory,
+  logOf,
+  removeUploads,
+} from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { endFormerLife } from './infra/generation/former-life.ts'
@@ -40,8 +46,10 @@ import { createHousekeeping } from './infra/housekeeping.ts'
 import { checkInstallation } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
 import { readLinkKey } from './infra/link-key.ts'
+import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
+import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
 import { createWebhookSender } from './infra/webhook-sender.ts'
 import { createWebhookStore } from './infra/webhook-store.ts'
@@ -61,7 +69,8 @@ const goodbyeMs = 1_000
 /** Node's own defaults let a slow client hold a connection for minutes (facts: HTTP abuse). */
 const serverOptions = {
   headersTimeout: 5_000,
-  requestTimeout: 30_000,
+  // An image of 20 MiB has to get through a slow line.
+  requestTimeout: 120_000,
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,
 } as const
@@ -101,9 +110,11 @@ async function main(): Promise<void> {
   const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
+  await removeUploads(config.data)
+  await forgetPreviews(config.data)
   await endFormerLife(config.data, {
     running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
-    isKnown: async (jobId) => (await store.find(jobId, 'everything')) !== undefined,
+    fateOf: async (jobId) => fateOf(await store.find(jobId, 'everything')),
     archiveDir: config.archiveDir,
     log,
   })
@@ -220,6 +231,9 @@ async function main(): Promise<void> {
     refuseUrl: guard.refuse,
     links,
     resultsDir: data.resultsDir,
+    previewsDir: data.previewsDir,
+    previews: createPreviews(data),
+    uploads: createUploads(data),
     logPath: (jobId) => logOf(data, jobId),
     version: packageJson.version,
     log,
@@ -270,6 +284,11 @@ async function main(): Promise<void> {
     lock.release()
     process.exit(0)
   }
+}
+
+function fateOf(job: Job | undefined): 'open' | 'over' | 'unknown' {
+  if (!job) return 'unknown'
+  return job.state.status === 'queued' || job.state.status === 'running' ? 'open' : 'over'
 }
 
 function childOf(gpu: GpuId): string {

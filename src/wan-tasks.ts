@@ -1,49 +1,67 @@
 /** What each task of Wan2.2 makes and needs, from its own configuration (wan/configs at 42bf4cf). */
 import type { VideoRequest, VideoSize } from './job.ts'
 
-export type WanTask = keyof typeof wanTasks
+export const wanTaskNames = ['ti2v-5B', 't2v-A14B', 'i2v-A14B'] as const
+export type WanTask = (typeof wanTaskNames)[number]
 
 type Task = Readonly<{
   frames: number
   steps: number
   fps: number
-  /** What `--size` gets for each size we deliver, as WIDTH*HEIGHT. */
-  nativeSize: Readonly<Record<VideoSize, `${number}*${number}`>>
+  /** What may be asked for. */
+  sizes: readonly VideoSize[]
+  /** What is generated for those that the model does not make itself. */
+  generatedAs: Readonly<Partial<Record<VideoSize, VideoSize>>>
+  /** Whether a video begins with a picture. */
+  image: 'never' | 'perhaps' | 'always'
 }>
 
-export const wanTasks = {
+export const wanTasks: Readonly<Record<WanTask, Task>> = {
   'ti2v-5B': {
     frames: 121,
     steps: 50,
     fps: 24,
-    nativeSize: { '1280x720': '1280*704', '720x1280': '704*1280' },
+    sizes: ['1280x720', '720x1280', '1280x704', '704x1280'],
+    generatedAs: { '1280x720': '1280x704', '720x1280': '704x1280' },
+    image: 'perhaps',
   },
   't2v-A14B': {
     frames: 81,
     steps: 40,
     fps: 16,
-    nativeSize: { '1280x720': '1280*720', '720x1280': '720*1280' },
+    sizes: ['1280x720', '720x1280'],
+    generatedAs: {},
+    image: 'never',
   },
-} as const satisfies Record<string, Task>
-
-export const wanTaskNames = Object.keys(wanTasks) as WanTask[]
+  'i2v-A14B': {
+    frames: 81,
+    steps: 40,
+    fps: 16,
+    sizes: ['1280x720', '720x1280'],
+    generatedAs: {},
+    image: 'always',
+  },
+}
 
 export type Dimensions = Readonly<{ width: number; height: number }>
 
-export const nativeDimensions = (task: WanTask, size: VideoSize): Dimensions =>
-  dimensions(wanTasks[task].nativeSize[size].replace('*', 'x'))
+export const nativeSize = (task: WanTask, size: VideoSize): VideoSize =>
+  wanTasks[task].generatedAs[size] ?? size
 
-export const finishedDimensions = (size: VideoSize): Dimensions => dimensions(size)
-
-/** What a complete file of this request looks like, before and after conversion. */
-export function expectedVideo(
+/** What the generation of this request leaves when all is well; the file made of it has `size`. */
+export const isAsGenerated = (
   task: WanTask,
-  { size, frames }: Pick<VideoRequest, 'size' | 'frames'>,
-) {
-  return { frames, native: nativeDimensions(task, size), finished: finishedDimensions(size) }
+  { size, image }: Pick<VideoRequest, 'size' | 'image'>,
+  found: Dimensions,
+): boolean => {
+  const native = dimensions(nativeSize(task, size))
+  if (!image) return found.width === native.width && found.height === native.height
+  // Its aspect is the image's, and both sides are rounded down (facts: §1.3).
+  const share = (found.width * found.height) / (native.width * native.height)
+  return share <= 1 && share > 0.8
 }
 
-function dimensions(size: string): Dimensions {
+export function dimensions(size: VideoSize): Dimensions {
   const [width = 0, height = 0] = size.split('x').map(Number)
   return { width, height }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
 import { identify } from '../src/http/access.ts'
-import { renderProblem } from '../src/http/problem.ts'
+import { renderError } from '../src/http/errors.ts'
 
 const quiet = () => {}
 const holder = (name: string, isAdmin: boolean) => ({
@@ -23,7 +23,7 @@ describe('a route that nobody has said anything about', () => {
       identify({ holders: [holder('ada', false), holder('ops', true)], links, trustedProxies: 0 }),
     )
     .get('/new', (c) => c.text('new'))
-    .onError(renderProblem({ debug: quiet, info: quiet, warn: quiet, error: quiet }))
+    .onError(renderError({ debug: quiet, info: quiet, warn: quiet, error: quiet }))
 
   it.each([
     ['nobody', {}, 401],

@@ -18,7 +18,7 @@ const script = [
   ...['--base_seed', '7', '--save_file', '/work/job/1/video.mp4', '--prompt=-h'],
 ]
 const commandOf = (changes: Partial<Parameters<typeof commandFor>[0]>) =>
-  commandFor({ ...wan, ...changes }, request, '/work/job/1').map((argument) =>
+  commandFor({ ...wan, ...changes }, request, { attemptDir: '/work/job/1' }).map((argument) =>
     argument.endsWith('launcher.py') ? basename(argument) : argument,
   )
 
@@ -37,9 +37,20 @@ describe('the command of a generation', () => {
     expect(commandOf({ launcher: false })).toEqual([wan.python, ...script])
   })
 
-  it('has the guidance that was asked for', () => {
-    expect(commandFor(wan, { ...request, guidance: 4.5 }, '/w').join(' ')).toContain(
-      '--sample_guide_scale 4.5 ',
+  it('has the guidance and the shift that were asked for', () => {
+    const asked = { ...request, guidance: 4.5, shift: 3 }
+    expect(commandFor(wan, asked, { attemptDir: '/w' }).join(' ')).toContain(
+      '--sample_guide_scale 4.5 --sample_shift 3 ',
     )
+  })
+
+  it('has the image that the video begins with', () => {
+    const files = { attemptDir: '/work/job/1', image: '/work/job/image' }
+    expect(commandFor(wan, request, files).join(' ')).toContain(' --image /work/job/image ')
+  })
+
+  it('makes a size that the model makes itself as it is', () => {
+    const command = commandFor(wan, { ...request, size: '704x1280' }, { attemptDir: '/w' })
+    expect(command).toContain('704*1280')
   })
 })

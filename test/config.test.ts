@@ -18,6 +18,7 @@ describe('the configuration', () => {
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),
+        previewsDir: resolve('data/previews'),
         resultsDir: resolve('data/results'),
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
@@ -114,6 +115,7 @@ describe('the configuration', () => {
       dataDir: '/srv/wan',
       data: {
         workDir: '/srv/wan/work',
+        previewsDir: '/srv/wan/previews',
         resultsDir: '/srv/results',
         logsDir: resolve('my logs'),
         stateDb: '/srv/state.sqlite',
@@ -191,7 +193,7 @@ const everyFault = {
   JOBS_PER_HOUR: '-1',
   TRUST_PROXY: 'true',
   CORS_ORIGINS: 'app.example.org',
-  WAN_TASK: 'i2v-A14B',
+  WAN_TASK: 's2v-14B',
   WAN_EXTRA_ARGS: '--t5_cpu',
   FIT_720: 'crop',
   MAX_ATTEMPTS: '0',
@@ -226,7 +228,7 @@ describe('an environment that is not usable', () => {
         TRUST_PROXY must be a whole number
         CORS_ORIGINS must be * or origins like https://app.example.org, with nothing behind the host
         FILE_URL_TTL_S must be a whole number
-        WAN_TASK must be one of ti2v-5B, t2v-A14B
+        WAN_TASK must be one of ti2v-5B, t2v-A14B, i2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
         WAN_LAUNCHER must be 0 or 1
         WAN_SDPA must be 0 or 1

@@ -255,6 +255,18 @@ describe('what a generation leaves', () => {
     })
   })
 
+  it.each([
+    [1152, 768, 'ti2v-5B', true],
+    [640, 1344, 'ti2v-5B', true],
+    [1280, 720, 'ti2v-5B', false],
+    [576, 384, 'ti2v-5B', false],
+    [1168, 784, 'i2v-A14B', true],
+  ] as const)('of an image may be %ix%i by %s: %s', (width, height, task, fits) => {
+    const image = { type: 'png', width: 900, height: 600, bytes: 1, sha256: 'x' } as const
+    const verdict = judgeSource(task, { ...aRequest(), image }, readable({ width, height }))
+    expect('code' in verdict ? verdict.code : 'fits').toBe(fits ? 'fits' : 'unexpected_output')
+  })
+
   it('is described in the failure', () => {
     expect(judge(readable({ frames: 7 }))).toMatchObject({
       message: expect.stringContaining('7 frames where 121 were asked for'),

@@ -19,6 +19,7 @@ function aGpu({ launcher = true } = {}) {
     workDir: join(dir, 'work'),
     resultsDir: join(dir, 'results'),
     logsDir: join(dir, 'logs'),
+    previewsDir: join(dir, 'previews'),
     stateDb: join(dir, 'state.db'),
   }
   mkdirSync(data.logsDir, { recursive: true })

@@ -15,6 +15,7 @@ import {
   jobId,
   midnight,
   queueSettings,
+  sentOnce,
 } from './support/jobs.ts'
 
 const minute = 60_000
@@ -302,6 +303,7 @@ describe('a disk without room', () => {
       type: 'submit',
       draft: aRequest(),
       client: anybody,
+      repetition: { isRetry: false },
       replyTo: someone,
     })
     expect(refused).toMatchObject([{ answer: { code: 'disk_full' } }])
@@ -338,6 +340,7 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
       jobId: jobId(n),
       request: aRequest(),
       client: anybody,
+      ...sentOnce(n),
       nameTaken: false,
       replyTo: someone,
     })

@@ -53,7 +53,7 @@ const error: Outcome = { status: 'error', failure: aFailure('gpu_error') }
 const operations = {
   submit: (
     n: number,
-    request: Partial<VideoRequest> = {},
+    request: Partial<Omit<VideoRequest, 'image'>> = {},
     owner: string | null = null,
   ): StoreOperation => ({
     op: 'submit',
@@ -110,6 +110,8 @@ const operations = {
 }
 const { submit, claim, began, generated, requestCancel, finish, forgetVideo } = operations
 
+const remove = (n: number): StoreOperation => ({ op: 'remove', jobId: jobId(n), at: minute(10) })
+
 const release = (n: number, epoch = 1, failed = true): StoreOperation => ({
   op: 'release',
   jobId: jobId(n),
@@ -136,6 +138,7 @@ describe('the record of a job', () => {
       frames: 81,
       steps: 30,
       guidance: 4.5,
+      shift: 3.5,
       seed: Number.MAX_SAFE_INTEGER,
       filename: 'fox.mp4',
     })
@@ -245,6 +248,39 @@ describe('the record of a job', () => {
     expect(await stateOf(1)).toMatchObject({ status: 'success', fileDeletedAt: minute(9) })
   })
 
+  it('is gone for everybody once it is removed, and its attempts are not', async () => {
+    await store.commit([...made(1, { filename: 'fox.mp4' }), submit(2), remove(1)])
+    expect(await store.find(jobId(1), 'everything')).toBeUndefined()
+    expect(await store.findMany([jobId(1)], 'everything')).toEqual([])
+    const list = (filter = {}) => store.list({ order: 'asc', limit: 9, ...filter }, 'everything')
+    expect(numbersOf((await list()).jobs)).toEqual([2])
+    // Who pages through may have stopped just there.
+    expect(numbersOf((await list({ after: jobId(1) })).jobs)).toEqual([2])
+    expect(await store.lookup(aRequest().prompt, 9, 'everything')).toHaveLength(1)
+    expect(await store.videos({ status: ['success'] }, 'everything')).toEqual([])
+    expect(await store.isNamePromised('fox.mp4')).toBe(false)
+    expect(await store.recent(9)).toHaveLength(1)
+    expect((await store.load(minute(11))).nextSeq).toBe(3)
+    const { rows } = await sql`select prompt, failure from job where id = ${jobId(1)}`.execute(db)
+    expect(rows).toEqual([{ prompt: '', failure: null }])
+  })
+
+  it.each([
+    ['waits', [submit(1)]],
+    ['runs', [submit(1), claim(1)]],
+  ])('is not removed while its job %s', async (_what, before) => {
+    await store.commit([...before, remove(1)])
+    expect(await store.find(jobId(1), 'everything')).toBeDefined()
+  })
+
+  it('has the image it was submitted with', async () => {
+    const image = { type: 'png', width: 640, height: 480, bytes: 1234, sha256: 'ab' } as const
+    const request = { ...aRequest(), image, remixOf: jobId(9) }
+    const submitted = { ...submit(1), request } as StoreOperation
+    await store.commit([submitted])
+    expect((await store.find(jobId(1), 'everything'))?.request).toEqual(request)
+  })
+
   it('of a job that never was is nothing', async () => {
     expect(await store.find(jobId(1), 'everything')).toBeUndefined()
     expect(await store.attempts(jobId(1))).toEqual([])
@@ -347,6 +383,51 @@ describe('the database itself refuses', () => {
   })
 })
 
+describe('a submission', () => {
+  const remember = (n: number, key?: string, at = minute(n), caller = 'fox'): StoreOperation => ({
+    op: 'remember',
+    jobId: jobId(n),
+    identity: { caller, fingerprint: 'same', ...(key !== undefined && { key }) },
+    keepSince: at - minutes(60),
+    at,
+  })
+  const minutes = (count: number) => minute(count) - minute(0)
+  const find = (key?: string, since = minute(0), caller = 'fox') =>
+    store.findSubmission({ caller, fingerprint: 'same', ...(key !== undefined && { key }) }, since)
+  const job = (n: number) => ({ jobId: jobId(n), fingerprint: 'same' })
+
+  it('is found by its key or by what it asks for, and by its own caller only', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), remember(2)])
+    expect(await find('one')).toEqual(job(1))
+    expect(await find('two')).toBeUndefined()
+    expect(await find()).toEqual(job(2))
+    expect(await find(undefined, minute(2))).toBeUndefined()
+    expect(await find('one', minute(0), 'owl')).toBeUndefined()
+    expect(await find(undefined, minute(0), 'owl')).toBeUndefined()
+  })
+
+  it('is still found when its job is removed', async () => {
+    await store.commit([
+      ...made(1),
+      remember(1, 'one'),
+      { op: 'remove', jobId: jobId(1), at: minute(10) },
+    ])
+    expect(await find('one')).toEqual(job(1))
+  })
+
+  it('is forgotten in time, and its key is free', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), remember(2, 'one', minute(61))])
+    expect(await find('one')).toEqual(job(2))
+  })
+
+  it('has its key for itself', async () => {
+    await store.commit([submit(1), remember(1, 'one'), submit(2), submit(3)])
+    await expect(store.commit([remember(2, 'one')])).rejects.toThrow('UNIQUE')
+    await store.commit([remember(3, 'one', minute(3), 'owl')])
+    expect(await find('one', minute(0), 'owl')).toEqual(job(3))
+  })
+})
+
 describe('a name', () => {
   it('is promised while its job waits, runs or has its file', async () => {
     const promised = () => store.isNamePromised('fox.mp4')
@@ -443,6 +524,11 @@ describe('a list of jobs', () => {
     [{}, [1, 2, 3, 4, 5, 6]],
     [{ order: 'desc' }, [6, 5, 4, 3, 2, 1]],
     [{ status: ['queued'] }, [4]],
+    [{ prompt: aRequest().prompt }, [1, 2, 3, 4, 5, 6]],
+    [{ prompt: 'nothing of the kind' }, []],
+    [{ submittedAfter: minute(0) }, []],
+    [{ submittedAfter: minute(0) - 1, submittedBefore: minute(0) + 1 }, [1, 2, 3, 4, 5, 6]],
+    [{ submittedBefore: minute(0) }, []],
     [{ status: ['running', 'error'], order: 'desc' }, [5, 3]],
     [{ status: ['success'] }, [1, 6]],
     [{ status: [] }, []],
@@ -776,6 +862,7 @@ describe('the directories', () => {
       workDir: join(directory, 'work'),
       resultsDir: join(directory, 'far', 'away', 'results'),
       logsDir: join(directory, 'logs'),
+      previewsDir: join(directory, 'previews'),
       stateDb: join(directory, 'state', 'state.db'),
     }
     createDirectories(data)
@@ -789,7 +876,7 @@ describe('the directories', () => {
     const workDir = join(directory, 'work')
     const work = (n: number) => join(workDir, jobId(n), '1')
     for (const n of [1, 2]) createDirectories({ ...anywhere(), workDir: work(n) })
-    const files = createWorkFiles({ workDir })
+    const files = createWorkFiles({ workDir, logsDir: directory })
     await files.discard(jobId(1))
     await files.discard(jobId(1))
     expect([existsSync(join(workDir, jobId(1))), existsSync(work(2))]).toEqual([false, true])
@@ -799,6 +886,7 @@ describe('the directories', () => {
     workDir: directory,
     resultsDir: directory,
     logsDir: directory,
+    previewsDir: directory,
     stateDb: join(directory, 'state.db'),
   })
 })

@@ -62,7 +62,7 @@ async function aQueueActorWith(
       settings: queueSettings,
       store,
       videoFiles: { exists: async () => false, remove: async () => {} },
-      workFiles: { discard: async () => {} },
+      workFiles: { discard: async () => {}, forget: async () => {}, keepImage: async () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
       conversion: conversion.ref,
       eta: createProbe<EtaMessage>('eta').ref,

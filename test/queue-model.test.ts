@@ -15,6 +15,7 @@ import type {
 } from '../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
+import { noneRecent } from '../src/actors/queue/repeat-rules.ts'
 import type { FailureCode } from '../src/job.ts'
 import { aFailure, queueSettings } from './support/jobs.ts'
 import { allGpus, createWorld, type Rules, type World } from './support/queue-world.ts'
@@ -32,6 +33,8 @@ const failure = fc.constantFrom<FailureCode>('out_of_memory', 'gpu_error', 'chec
 const spoiled = fc.constantFrom<FailureCode>('truncated_output', 'no_output')
 const which = fc.nat(20)
 const name = fc.constantFrom('fox.mp4', 'FOX.mp4', 'owl.mp4', 'été.mp4', 'ÉTÉ.mp4')
+const key = fc.constantFrom('one', 'two', 'three', 'four', 'five', 'six')
+const fingerprint = fc.constantFrom('a', 'b')
 const result = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ how: 'completed' } as const) },
   failure.map((code) => ({ how: 'failed', failure: aFailure(code) }) as const),
@@ -44,8 +47,17 @@ const status = fc.subarray(['queued', 'running'] as const)
 
 /** What may happen, the ordinary more often than the rest. */
 const commands = [
-  ...often(30, 'a job is submitted', fc.option(name, { nil: undefined, freq: 2 }), (may, name) =>
-    may.submit(name),
+  ...often(
+    30,
+    'a job is submitted',
+    fc.option(name, { nil: undefined, freq: 2 }),
+    (may, filename) => may.submit({ filename }),
+  ),
+  ...often(
+    10,
+    'a job is submitted with a key',
+    fc.tuple(key, fingerprint),
+    (may, [key, fingerprint]) => may.submit({ key, fingerprint }),
   ),
   ...often(20, 'a GPU starts', which, (may, which) => may.startGpu(which)),
   ...often(60, 'a GPU reads an order', which, (may, which) => may.readOrder(which)),
@@ -137,6 +149,10 @@ describe('the stories', () => {
     [
       'promises one name to two jobs',
       broken((state, message, at) => transition({ ...state, names: undefined }, message, at)),
+    ],
+    [
+      'takes two jobs for one key',
+      broken((state, message, at) => transition({ ...state, recent: noneRecent }, message, at)),
     ],
     ['does not store a cancel', without('store', 'requestCancel')],
     ['does not stop what is canceled', without('stopGeneration')],

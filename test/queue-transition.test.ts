@@ -10,6 +10,7 @@ import type {
   QueueEffect,
   QueueNews,
   QueueSettings,
+  RemoveAnswer,
 } from '../src/actors/queue/queue-protocol.ts'
 import { positionOf, restoreQueue } from '../src/actors/queue/queue-state.ts'
 import { transition } from '../src/actors/queue/queue-transition.ts'
@@ -31,6 +32,7 @@ import {
   jobId,
   midnight,
   queueSettings,
+  sentOnce,
 } from './support/jobs.ts'
 
 const submitter = createPlace<JobView | RefusalError>('submitter')
@@ -43,12 +45,15 @@ const failed = (...code: Parameters<typeof aFailure>): GenerationResult => ({
   failure: aFailure(...code),
 })
 
+const { repetition } = sentOnce(0)
+const hour = 3_600_000
+
 describe('a submission', () => {
   it('is prepared first, while there is room for it', () => {
     const draft = { ...aRequest(), filename: 'fox.mp4' }
-    expect(aQueue().tell({ type: 'submit', draft, client: anybody, replyTo: submitter })).toEqual([
-      { do: 'prepareSubmission', draft, client: anybody, replyTo: submitter },
-    ])
+    expect(
+      aQueue().tell({ type: 'submit', draft, client: anybody, repetition, replyTo: submitter }),
+    ).toEqual([{ do: 'prepareSubmission', draft, client: anybody, repetition, replyTo: submitter }])
   })
 
   it('is stored, and then answered with its place in the queue', () => {
@@ -59,6 +64,16 @@ describe('a submission', () => {
       {
         do: 'store',
         operation: { op: 'submit', jobId: jobId(2), seq: 2, request, ...fromAnybody, at: midnight },
+      },
+      {
+        do: 'store',
+        operation: {
+          op: 'remember',
+          jobId: jobId(2),
+          identity: sentOnce(2).identity,
+          keepSince: midnight - 24 * hour,
+          at: midnight,
+        },
       },
       { do: 'answerSubmit', to: submitter, answer: { job: aQueuedJob(2), position: 2 } },
       { do: 'logStatus', jobId: jobId(2), status: 'queued', epoch: 0 },
@@ -80,7 +95,7 @@ describe('a submission', () => {
     queue.submits(1, 2)
     const draft = aRequest()
     for (const effects of [
-      queue.tell({ type: 'submit', draft, client: anybody, replyTo: submitter }),
+      queue.tell({ type: 'submit', draft, client: anybody, repetition, replyTo: submitter }),
       queue.submits(3),
     ]) {
       expect(effects).toHaveLength(1)
@@ -104,6 +119,7 @@ describe('a submission', () => {
       type: 'submit',
       draft: aRequest(),
       client: anybody,
+      repetition,
       replyTo: submitter,
     })
     expect(answerOf(submit)).toMatchObject({ code: 'shutting_down' })
@@ -1149,7 +1165,13 @@ describe('JOBS_PER_HOUR', () => {
     queue.at(minutes(10))
     queue.submitsAs(ada, 2)
     queue.at(minutes(59.99))
-    const submit = { type: 'submit', draft: aRequest(), client: ada, replyTo: submitter } as const
+    const submit = {
+      type: 'submit',
+      draft: aRequest(),
+      client: ada,
+      repetition,
+      replyTo: submitter,
+    } as const
     for (const effects of [queue.tell(submit), queue.submitsAs(ada, 3)]) {
       expect(effects).toHaveLength(1)
       expect(answerOf(effects)).toMatchObject({
@@ -1195,6 +1217,7 @@ describe('JOBS_PER_HOUR', () => {
     queue.cancels(1)
     queue.tell({
       ...{ type: 'admit', jobId: jobId(2), request: aRequest({ filename: 'a.mp4' }), client: ada },
+      ...sentOnce(2),
       ...{ nameTaken: true, replyTo: submitter },
     })
     expect(quotaIn(queue.submitsAs(ada, 3))).toMatchObject({ remaining: 0 })
@@ -1226,9 +1249,161 @@ describe('the queue', () => {
     ])
   })
 
+  it('forgets a job that is over, once its files are gone', () => {
+    const replyTo = createPlace<RemoveAnswer>('deleter')
+    const queue = aQueue()
+    expect(queue.tell({ type: 'remove', jobId: jobId(1), scope: 'everything', replyTo })).toEqual([
+      { do: 'removeJob', jobId: jobId(1), scope: 'everything', replyTo },
+    ])
+    expect(queue.tell({ type: 'jobFilesRemoved', jobId: jobId(1), replyTo })).toEqual([
+      { do: 'store', operation: { op: 'remove', jobId: jobId(1), at: midnight } },
+      { do: 'answerRemove', to: replyTo, answer: 'removed' },
+    ])
+  })
+
+  it.each([
+    ['everything', 'job_stopping'],
+    [{ owner: 'fox' }, 'job_not_found'],
+  ] as const)('forgets no job that waits or runs, asked within %o', (scope, code) => {
+    const replyTo = createPlace<RemoveAnswer>('deleter')
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    for (const n of [1, 2]) {
+      expect(queue.tell({ type: 'remove', jobId: jobId(n), scope, replyTo })).toMatchObject([
+        { do: 'answerRemove', answer: { code } },
+      ])
+    }
+  })
+
+  it('clears away the image of a job that it does not take', () => {
+    const queue = aQueue({ maxQueue: 1 })
+    queue.submits(1)
+    const image = { type: 'png', width: 64, height: 64, bytes: 99, sha256: 'x' } as const
+    const refused = queue.tell({
+      type: 'admit',
+      jobId: jobId(2),
+      request: { ...aRequest(), image },
+      client: anybody,
+      ...sentOnce(2),
+      nameTaken: false,
+      replyTo: submitter,
+    })
+    expect(refused).toMatchObject([
+      { do: 'answerSubmit', answer: { code: 'queue_full' } },
+      { do: 'discardWork', jobId: jobId(2) },
+    ])
+  })
+
   it('shows itself to estimates that are new', () => {
     expect(aQueue().tell({ type: 'etaReady' })).toEqual([{ do: 'showEta' }])
   })
+})
+
+describe('a repeated submission', () => {
+  const withKey = (n: number, fingerprint = 'a', key = 'key') => ({
+    ...aSubmission(n),
+    identity: { caller: 'somebody', fingerprint, key },
+    repetition: { key, isRetry: false },
+  })
+  const again = (n: number, fingerprint = 'a', caller = 'somebody') => ({
+    ...aSubmission(n),
+    identity: { caller, fingerprint },
+    repetition: { isRetry: true },
+  })
+  const first = (n: number) => ({ ...again(n), repetition: { isRetry: false } })
+  const oldJob = [{ do: 'answerRepeated', to: submitter, jobId: jobId(1) }]
+
+  it('with the same key gets the job that is there, and makes none', () => {
+    const queue = aQueue()
+    queue.tell(withKey(1))
+    expect(queue.tell(withKey(2))).toEqual(oldJob)
+    expect(queue.waiting()).toEqual([1])
+  })
+
+  it('with the same key but another request is refused', () => {
+    const queue = aQueue()
+    queue.tell(withKey(1))
+    const effects = queue.tell(withKey(2, 'b'))
+    expect(effects).toHaveLength(1)
+    expect(answerOf(effects)).toMatchObject({ code: 'idempotency_key_reuse' })
+    queue.tell(withKey(3, 'b', 'another key'))
+    expect(queue.waiting()).toEqual([1, 3])
+  })
+
+  it('is known from the store as well', () => {
+    const queue = aQueue()
+    const earlier = { jobId: jobId(1), fingerprint: 'a' }
+    expect(queue.tell({ ...withKey(2), earlier })).toEqual(oldJob)
+    expect(answerOf(queue.tell({ ...withKey(3, 'b'), earlier }))).toMatchObject({
+      code: 'idempotency_key_reuse',
+    })
+    expect(queue.waiting()).toEqual([])
+  })
+
+  it('without a key is known by what it asks for, when its client says that it tries again', () => {
+    const queue = aQueue()
+    queue.tell(first(1))
+    expect(queue.tell(again(2))).toEqual(oldJob)
+    for (const other of [first(3), again(4, 'b'), again(5, 'a', 'somebody else')]) queue.tell(other)
+    expect(queue.waiting()).toEqual([1, 3, 4, 5])
+  })
+
+  it('without a key is not known any more after a minute', () => {
+    const queue = aQueue()
+    queue.tell(first(1))
+    queue.at(midnight + 60_000)
+    expect(queue.tell(again(2))).toEqual(oldJob)
+    queue.at(midnight + 60_001)
+    queue.tell(again(3))
+    expect(queue.waiting()).toEqual([1, 3])
+  })
+
+  it('is known here for a minute at least, however much comes in between', () => {
+    const queue = aQueue({ maxQueue: 10_000 })
+    for (let n = 1; n <= 240; n++) {
+      queue.at(midnight + n * 1_000)
+      queue.tell({ ...first(n), identity: { caller: 'somebody', fingerprint: String(n) } })
+      const aMinuteAgo = Math.max(1, n - 60)
+      expect(queue.tell(again(1_000, String(aMinuteAgo)))).toEqual([
+        { do: 'answerRepeated', to: submitter, jobId: jobId(aMinuteAgo) },
+      ])
+    }
+  })
+
+  it('is answered for even when no new job would be taken', () => {
+    const queue = aQueue({ maxQueue: 1 })
+    queue.tell(withKey(1))
+    expect(answerOf(queue.submits(9))).toMatchObject({ code: 'queue_full' })
+    const { repetition } = withKey(2)
+    const submit = { type: 'submit', draft: aRequest(), client: anybody, repetition } as const
+    expect(queue.tell({ ...submit, replyTo: submitter })).toMatchObject([
+      { do: 'prepareSubmission', repetition },
+    ])
+    expect(queue.tell(withKey(2))).toEqual(oldJob)
+    queue.tell({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') })
+    expect(queue.tell(withKey(3))).toEqual(oldJob)
+  })
+
+  it('leaves no image behind', () => {
+    const queue = aQueue()
+    queue.tell(withKey(1))
+    const image = { type: 'png', width: 64, height: 64, bytes: 99, sha256: 'x' } as const
+    expect(queue.tell({ ...withKey(2), request: { ...aRequest(), image } })).toEqual([
+      ...oldJob,
+      { do: 'discardWork', jobId: jobId(2) },
+    ])
+  })
+
+  const aSubmission = (n: number) =>
+    ({
+      type: 'admit',
+      jobId: jobId(n),
+      request: aRequest(),
+      client: anybody,
+      nameTaken: false,
+      replyTo: submitter,
+    }) as const
 })
 
 type Queue = ReturnType<typeof aQueue>
@@ -1267,6 +1442,7 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
         jobId: jobId(n),
         request: aRequest({ filename }),
         client: anybody,
+        ...sentOnce(n),
         nameTaken,
         replyTo: submitter,
       }),
@@ -1296,6 +1472,7 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
       jobId: jobId(n),
       request: aRequest(),
       client,
+      ...sentOnce(n),
       nameTaken: false,
       replyTo: submitter,
     })

@@ -89,7 +89,7 @@ describe('POST /generate', () => {
     ['a prompt that is no text', { prompt: ['a'], size: '1280x720' }, 'prompt', 'text'],
     ['no size', { prompt: 'a' }, 'size', 'required'],
     ['an unknown size', { prompt: 'a', size: '1920x1080' }, 'size', '720x1280'],
-    ['the native size', { prompt: 'a', size: '1280x704' }, 'size', '1280x720'],
+    ['a shift that is no number', { prompt: 'a', size: '1280x720', shift: '5' }, 'shift', 'number'],
     ['frames that are not 4n+1', { prompt: 'a', size: '1280x720', frames: 120 }, 'frames', '4n+1'],
     ['too many frames', { prompt: 'a', size: '1280x720', frames: 245 }, 'frames', '241'],
     ['frames as text', { prompt: 'a', size: '1280x720', frames: '121' }, 'frames', 'number'],

@@ -160,12 +160,39 @@ const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): s
   },
   'GET /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
   'HEAD /files/:filename': { status: 404, paths: ({ filename }) => [`/files/${filename}`] },
+  'GET /v1/videos': {
+    status: 200,
+    paths: ({ id }) => ['asc', 'desc'].map((to) => `/v1/videos?after=video_${id}&order=${to}`),
+  },
+  'GET /v1/videos/:id': { status: 404, paths: ({ id }) => [`/v1/videos/video_${id}`] },
+  'DELETE /v1/videos/:id': { status: 404, paths: ({ id }) => [`/v1/videos/video_${id}`] },
+  'POST /v1/videos/:id/cancel': {
+    status: 404,
+    paths: ({ id }) => [`/v1/videos/video_${id}/cancel`],
+  },
+  'POST /v1/videos/:id/remix': { status: 404, paths: ({ id }) => [`/v1/videos/video_${id}/remix`] },
+  'GET /v1/videos/:id/content': {
+    status: 404,
+    paths: ({ id }) =>
+      ['video', 'thumbnail', 'spritesheet'].map(
+        (variant) => `/v1/videos/video_${id}/content?variant=${variant}`,
+      ),
+  },
 }
 const lookups = (prompt: string) =>
   ['', '&all=true'].map((all) => `/jobs/lookup?prompt=${encodeURIComponent(prompt)}${all}`)
 
-/** About no job that is there already. */
-const harmless = ['POST /generate']
+/** They are about no job that is there already. */
+const harmless = [
+  'GET /v1/models',
+  'GET /v1/models/:model',
+  'POST /generate',
+  'POST /v1/videos',
+  'POST /v1/videos/characters',
+  'POST /v1/videos/edits',
+  'POST /v1/videos/extensions',
+  'POST /v1/videos/sync',
+]
 
 /** A stream without end, in service-live.test.ts; what is about webhooks, in service-webhooks.test.ts. */
 const shownElsewhere = (route: string) => route === 'GET /events' || route.includes(' /webhook')

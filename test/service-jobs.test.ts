@@ -96,6 +96,7 @@ describe('jobs on two GPUs', () => {
       size: '720x1280',
       seed: 9007199254740991,
       guidance: 4.5,
+      shift: 3.5,
     })
     expect(await service.until(id)).toMatchObject({
       status: 'success',
@@ -107,6 +108,7 @@ describe('jobs on two GPUs', () => {
     expect(log).toContain("size='704*1280'")
     expect(log).toContain('base_seed=9007199254740991')
     expect(log).toContain('sample_guide_scale=4.5')
+    expect(log).toContain('sample_shift=3.5')
     expect(log).toContain('frame_num=5')
     expect(readdirSync(service.dataDir).sort()).not.toContain('x')
   })

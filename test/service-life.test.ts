@@ -253,7 +253,7 @@ it('writes only into its data directories', async () => {
   expect(existsSync(join(dataDir, 'l', `${job.id}.log`))).toBe(true)
   expect(existsSync(join(dataDir, 's', 'jobs.db'))).toBe(true)
   const others = readdirSync(dataDir).filter((name) => !['journal', 'l', 'r', 's'].includes(name))
-  const own = ['backups', 'reserve', 'service.lock', 'service.pid', 'work']
+  const own = ['backups', 'previews', 'reserve', 'service.lock', 'service.pid', 'work']
   expect(others.filter((name) => !own.includes(name))).toEqual([])
 })
 

@@ -33,6 +33,14 @@ describe('a finished video', { timeout: 120_000 }, () => {
     }
   })
 
+  it('is as it was generated when its native size is asked for', async () => {
+    const service = await startService()
+    const job = await service.until(await service.submit({ prompt: 'a fox', size: '704x1280' }))
+    const file = join(service.dataDir, 'results', job.filename ?? '')
+    expect(job.file).toMatchObject({ width: 704, height: 1280, frames: 5 })
+    expect(await blackMargins(file, 704, 1280)).toEqual({ top: 0, bottom: 0, left: 0, right: 0 })
+  })
+
   it('fills the whole picture when FIT_720 is scale', async () => {
     const service = await startService({ env: { FIT_720: 'scale' } })
     const job = await service.until(await service.submit({ prompt: 'a fox' }))

@@ -92,8 +92,8 @@ describe('a webhook', () => {
     const received = await receiver.until(2)
     expect(received.map(({ event: { type, data } }) => ({ type, data }))).toEqual(
       expect.arrayContaining([
-        { type: 'video.completed', data: { id: good } },
-        { type: 'video.failed', data: { id: bad } },
+        { type: 'video.completed', data: { id: `video_${good}` } },
+        { type: 'video.failed', data: { id: `video_${bad}` } },
       ]),
     )
     await service.request(`/webhook/${id}`, { method: 'DELETE' })
@@ -224,7 +224,7 @@ describe('a receiver that is down', () => {
     const third = await startService({ dataDir, env })
     const received = await receiver.until(2 * jobs.length)
     for (const job of jobs) {
-      const types = received.filter(({ event }) => event.data.id === job)
+      const types = received.filter(({ event }) => String(event.data.id).endsWith(job))
       const inOrder = [...new Set(types.map(({ event }) => event.type))]
       expect(inOrder).toEqual(['job.success', 'video.completed'])
     }

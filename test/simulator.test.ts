@@ -264,9 +264,15 @@ describe('the simulated video', () => {
     expect(probe('mute.mp4')).toMatchObject({ frames: 5 })
   })
 
-  it.each(['png', 'jpg'])('follows the aspect of a %s', async (extension) => {
+  it.each([
+    ['png', []],
+    ['jpg', []],
+    ['webp', []],
+    ['lossless.webp', ['-lossless', '1']],
+    ['transparent.webp', ['-pix_fmt', 'yuva420p', '-vf', 'colorkey=white']],
+  ])('follows the aspect of a %s', async (extension, options) => {
     const image = join(dir, `image.${extension}`)
-    ffmpeg('-f', 'lavfi', '-i', 'testsrc=s=900x600', '-frames:v', '1', image)
+    ffmpeg('-f', 'lavfi', '-i', 'testsrc=s=900x600', '-frames:v', '1', ...options, image)
     const run = await generate({ args: [`--image=${image}`], frames: 1, file: 'i2v.mp4' })
     expect(run.stdout).toContain(`Input image: ${image}\n`)
     expect(probe('i2v.mp4')).toMatchObject({ width: 1152, height: 768 })

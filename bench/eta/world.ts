@@ -87,6 +87,8 @@ export function play(workload: Workload, seed: number): Played {
       request,
       nameTaken: false,
       client,
+      identity: { caller: 'somebody', fingerprint: jobId },
+      repetition: { isRetry: false },
       replyTo: createPlace('nobody'),
     })
     ask(jobId, 'submit')
@@ -96,6 +98,7 @@ export function play(workload: Workload, seed: number): Played {
     const [next, effects] = transition(state, message, agenda.now)
     state = next
     estimator.see(state)
+    while (estimator.goOn(agenda.now));
     for (const effect of effects) perform(effect)
   }
 

@@ -44,6 +44,8 @@ export type JobOperation = Readonly<
         /** To be told of its end. */
         webhook?: NewWebhook
       }
+    /** Which request the job was taken for. Forgets those that are older than `keepSince`. */
+    | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }
     | { op: 'generated'; epoch: Epoch; trace?: Trace }
@@ -51,6 +53,8 @@ export type JobOperation = Readonly<
     | { op: 'requestCancel'; epoch: Epoch }
     | { op: 'finish'; epoch: Epoch; outcome: Outcome; trace?: Trace }
     | { op: 'forgetVideo' }
+    /** Of a job that is over: its attempts stay for the statistics, and nobody sees it again. */
+    | { op: 'remove' }
   )
 >
 
@@ -73,6 +77,8 @@ export type JobStore = {
   findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
   list(filter: JobFilter, scope: Scope): Promise<JobPage>
+  /** The latest job that was taken for this key or, where there is none, for an equal request. */
+  findSubmission(identity: Identity, since: Timestamp): Promise<Earlier | undefined>
   /** The jobs of exactly this prompt, latest first. */
   lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
@@ -80,6 +86,17 @@ export type JobStore = {
   /** A waiting, running or present file of this name, whoever's: there is one directory for all. */
   isNamePromised(filename: string): Promise<boolean>
 }
+
+/** What tells one request from another. */
+export type Identity = Readonly<{
+  /** Keys of different callers have nothing to do with each other. */
+  caller: string
+  fingerprint: string
+  key?: string
+}>
+
+/** A job, and the request that it was taken for. */
+export type Earlier = Readonly<{ jobId: JobId; fingerprint: string }>
 
 export type StoredQueue = Readonly<{
   nextSeq: number
@@ -100,6 +117,9 @@ export type JobFilter = Readonly<{
   limit: number
   /** Begins behind this job. */
   after?: JobId
+  prompt?: string
+  submittedAfter?: Timestamp
+  submittedBefore?: Timestamp
   /** Only jobs whose file is there. */
   withVideo?: boolean
 }>
@@ -113,8 +133,8 @@ export type VideoSelection = Readonly<
 /** The files of finished videos. */
 export type VideoFiles = {
   exists(filename: string): Promise<boolean>
-  /** Harmless when it is gone already. */
-  remove(filename: string): Promise<void>
+  /** With all that was made from it; harmless when it is gone already. */
+  remove(video: Readonly<{ jobId: JobId; filename: string }>): Promise<void>
 }
 
 /** One try at a job on one GPU: which, and what `generate.py` is to be told. */
@@ -132,6 +152,10 @@ export type GenerationRunner = {
 export type WorkFiles = {
   /** For good: the job is over. */
   discard(jobId: JobId): Promise<void>
+  /** And its log with it: the job is deleted. */
+  forget(jobId: JobId): Promise<void>
+  /** Puts what was uploaded with the job, durably, before the job itself is. */
+  keepImage(jobId: JobId, uploadId: string): Promise<void>
 }
 
 /** Told in this order: started, any number of readings, ended; or only ended. */

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import { requestId } from 'hono/request-id'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
@@ -14,14 +14,17 @@ import type { Logger } from '../log.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
+import { renderError, renderRefusal } from './errors.ts'
 import { etaRoutes } from './eta-routes.ts'
 import { eventRoutes } from './event-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
+import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
-import { renderProblem, renderRefusal } from './problem.ts'
+import { modelRoutes } from './openai/model-routes.ts'
+import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
 import { webhookRoutes } from './webhook-routes.ts'
@@ -48,43 +51,38 @@ export type AppOptions = Readonly<{
   heartbeatMs: number
   links: FileLinksOptions
   resultsDir: string
+  previewsDir: string
+  previews: Previews
+  uploads: Uploads
   logPath(jobId: JobId): string
   version: string
   log: Logger
 }>
 
-/** The longest prompt, every character of it escaped, and room for the rest. */
-const largestBody = 256 * 1024
-
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl } = options
+  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
+  app.use(requestId())
   app.use(securityHeaders())
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
   app.use(refuseOtherPages(corsOrigins))
   app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
-  app.use(
-    bodyLimit({
-      maxSize: largestBody,
-      onError: () => {
-        throw new RefusalError('body_too_large', `The body must be at most ${largestBody} bytes.`)
-      },
-    }),
-  )
-  app.route('/', jobRoutes({ queue, events, render, request, logPath, cancelWithinMs }))
+  app.route('/', jobRoutes({ queue, events, render, request, uploads, logPath, cancelWithinMs }))
   app.route('/', eventRoutes({ queue, events, render, heartbeatMs }))
   app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
   app.route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
   app.route('/', gpuRoutes(options))
+  app.route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
+  app.route('/', modelRoutes(task))
   app.route('/', etaRoutes(options))
   app.route('/', healthRoutes(options))
-  app.onError(renderProblem(log))
+  app.onError(renderError(log))
   app.notFound((c) => {
     const methods = methodsFor(app, c.req.path)
     if (methods.length === 0) {

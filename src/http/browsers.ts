@@ -28,6 +28,7 @@ export const allowOrigins = (origins: readonly string[]): MiddlewareHandler =>
     allowMethods: ['GET', 'HEAD', 'POST', 'DELETE'],
     exposeHeaders: [
       ...['Location', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'WWW-Authenticate'],
+      ...['X-Request-Id', 'Idempotent-Replayed', 'openai-poll-after-ms', 'x-should-retry'],
       ...['ETag', 'Accept-Ranges', 'Content-Range', 'Content-Length', 'Content-Disposition'],
     ],
     maxAge: 600,

@@ -8,7 +8,8 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { JobId, JobStatus } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, noJob, orThrow, parse, readJson } from './edge.ts'
+import { found, isForm, noJob, orThrow, parse, repeatedHeader, repetitionOf } from './edge.ts'
+import { type Uploads, withBody } from './form.ts'
 import type { createJobRenderer } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
 import { quotaHeaders } from './problem.ts'
@@ -19,6 +20,7 @@ import {
   ListQuery,
   LookupQuery,
   StatusQuery,
+  withNumbers,
 } from './schemas.ts'
 
 export type JobRoutesOptions = Readonly<{
@@ -26,6 +28,7 @@ export type JobRoutesOptions = Readonly<{
   events: ActorRef<EventMessage>
   render: ReturnType<typeof createJobRenderer>
   request: ReturnType<typeof generateSchema>
+  uploads: Uploads
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
@@ -33,14 +36,8 @@ export type JobRoutesOptions = Readonly<{
 }>
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
-export function jobRoutes({
-  queue,
-  events,
-  render,
-  request,
-  logPath,
-  cancelWithinMs,
-}: JobRoutesOptions) {
+export function jobRoutes(options: JobRoutesOptions) {
+  const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -51,20 +48,25 @@ export function jobRoutes({
   }
 
   return new Hono<ClientEnv>()
-    .post('/generate', async (c) => {
-      const draft = parse(request, await readJson(c))
-      const view = orThrow(await ask(queue, { type: 'submit', draft, client: c.var.client }))
-      const { id, status, queue_position, seed, ...rest } = await renderOne(view)
-      const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
-      const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
-      const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-      const { webhook } = view
-      const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
-      return c.json({ ...accepted, ...told }, 202, {
-        Location: `/status/${id}`,
-        ...quotaHeaders(view.quota),
-      })
-    })
+    .post('/generate', (c) =>
+      withBody(c, { uploads, imageField: 'image' }, async (fields) => {
+        const draft = parse(request, isForm(c) ? withNumbers(fields) : fields)
+        const { client } = c.var
+        const repetition = repetitionOf(c)
+        const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+        const { id, status, queue_position, seed, ...rest } = await renderOne(view)
+        const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
+        const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
+        const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
+        const { webhook } = view
+        const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
+        return c.json({ ...accepted, ...told }, 202, {
+          Location: `/status/${id}`,
+          ...quotaHeaders(view.quota),
+          ...repeatedHeader(view),
+        })
+      }),
+    )
 
     .get('/status/:id', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))

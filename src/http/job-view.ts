@@ -21,7 +21,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
 
     job({ job, position, reading }: JobView, estimate: Estimate | undefined) {
       const { id, request, state } = job
-      const { prompt, size, frames, steps, guidance, seed, filename: asked } = request
+      const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
       const converting = state.status === 'running' && state.phase === 'converting'
       return {
         id,
@@ -46,7 +46,9 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         frames,
         steps,
         guidance: guidance ?? null,
+        shift: shift ?? null,
         seed,
+        image: image ? { type: image.type, width: image.width, height: image.height } : null,
         owner: job.owner,
         submitted_at: iso(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
@@ -73,7 +75,7 @@ export const hasFile = (job: Job): job is WithFile =>
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))
 
-const etaJson = (estimate: Estimate | undefined) => ({
+export const etaJson = (estimate: Estimate | undefined) => ({
   eta_seconds: estimate ? seconds(estimate.p50) : null,
   eta_p10_seconds: estimate ? seconds(estimate.p10) : null,
   eta_p90_seconds: estimate ? seconds(estimate.p90) : null,

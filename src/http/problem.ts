@@ -1,13 +1,10 @@
-import type { Context, ErrorHandler } from 'hono'
-import { HTTPException } from 'hono/http-exception'
+import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import { ActorFailedError } from '../actors/actor.ts'
 import type { Quota } from '../client.ts'
-import { DiskFullError, type RefusalCode, RefusalError } from '../errors.ts'
-import type { Logger } from '../log.ts'
+import type { RefusalCode, RefusalError } from '../errors.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
-const problems = {
+export const problems = {
   invalid_request: { status: 422, title: 'The request does not make sense' },
   malformed_body: { status: 400, title: 'The body cannot be read' },
   unsupported_media_type: { status: 415, title: 'The body is of a type that is not understood' },
@@ -25,6 +22,15 @@ const problems = {
   precondition_failed: { status: 412, title: 'The file is another one' },
   gpu_not_found: { status: 404, title: 'There is no such GPU' },
   filename_taken: { status: 409, title: 'The file name is taken' },
+  job_stopping: { status: 409, title: 'The job is still being stopped' },
+  not_cancelable: { status: 409, title: 'The job is over' },
+  not_supported: { status: 501, title: 'This service cannot do that' },
+  unsupported_parameter: { status: 400, title: 'This service does not know the parameter' },
+  model_not_found: { status: 404, title: 'There is no such model' },
+  video_not_ready: { status: 404, title: 'The video is not there yet' },
+  video_failed: { status: 422, title: 'There will be no video' },
+  video_expired: { status: 410, title: 'The video has been deleted' },
+  idempotency_key_reuse: { status: 422, title: 'The key belongs to another request' },
   rate_limited: { status: 429, title: 'Too many jobs in an hour' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   webhook_not_found: { status: 404, title: 'There is no such webhook' },
@@ -37,19 +43,8 @@ const problems = {
   disk_full: { status: 507, title: 'The disk is full' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
-const ourFault = { type: 'about:blank', status: 500, title: 'Something went wrong here' } as const
-
-/** Every error leaves as problem+json (RFC 9457); only a refusal tells its reason. */
-export const renderProblem =
-  (log: Logger): ErrorHandler =>
-  (error, c) => {
-    const refusal = asRefusal(error)
-    if (refusal) return renderRefusal(c, refusal)
-    log.error({ err: error, method: c.req.method, path: c.req.path }, 'request failed')
-    return c.json(ourFault, ourFault.status, problemJson)
-  }
-
-export function renderRefusal(c: Context, refusal: RefusalError): Response {
+/** Errors of the native API are problem+json (RFC 9457). */
+export function renderProblem(c: Context, refusal: RefusalError): Response {
   const { code, message, field } = refusal
   const { status, title } = problems[code]
   const problem = { type: `/problems/${code}`, title, status, code, detail: message }
@@ -79,21 +74,10 @@ export function quotaHeaders(quota: Quota | undefined): Record<string, string> {
   }
 }
 
-const problemJson = { 'Content-Type': 'application/problem+json' }
+export const renderOurFault = (c: Context): Response =>
+  c.json({ type: 'about:blank', status: 500, title: ourFault }, 500, problemJson)
 
-/** An actor that is being restarted, or a store that waits for room, is not a bug but a bad moment. */
-function asRefusal(error: Error): RefusalError | undefined {
-  if (error instanceof RefusalError) return error
-  if (error instanceof ActorFailedError) {
-    return error.cause instanceof DiskFullError
-      ? new RefusalError(
-          'disk_full',
-          'The disk is full; nothing was changed. Try again when there is room.',
-        )
-      : new RefusalError('service_busy', `${error.message}. Try again in a moment.`)
-  }
-  if (error instanceof HTTPException && error.status === 413) {
-    return new RefusalError('body_too_large', error.message)
-  }
-  return undefined
-}
+/** All that is told of a bug of ours. */
+export const ourFault = 'Something went wrong here'
+
+const problemJson = { 'Content-Type': 'application/problem+json' }

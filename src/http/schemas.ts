@@ -1,14 +1,15 @@
 /** What requests may hold: one schema gives the type, the parser and the message of refusal. */
 import * as v from 'valibot'
 import { Filename } from '../filename.ts'
-import { GpuId, JobId, jobStatuses, type VideoDraft, videoSizes } from '../job.ts'
+import { GpuId, JobId, jobStatuses, type VideoDraft } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
 import { DeliveryId, jobEvents, ownEvents, WebhookId } from '../webhook.ts'
+import { type Fields, ReceivedImage } from './form.ts'
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
 const longestPrompt = 32_000
 
-const Prompt = v.pipe(
+export const Prompt = v.pipe(
   v.string('must be text'),
   v.check((text) => text.isWellFormed(), 'must be valid Unicode (it has a lone surrogate)'),
   v.maxLength(longestPrompt, `must be at most ${longestPrompt} characters long`),
@@ -21,17 +22,47 @@ const Prompt = v.pipe(
   v.check((text) => !text.startsWith('--'), 'must not begin with "--"'),
 )
 
-const wholeNumber = (min: number, max: number) => {
+export const wholeNumber = (min: number, max: number) => {
   const rule = `must be a whole number from ${min} to ${max}`
   return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))
 }
 
-const fieldFault = (issue: { expected: string | null; received: string }) =>
+const upTo30Rule = 'must be a number from 0 to 30'
+export const upTo30 = v.pipe(
+  v.number(upTo30Rule),
+  v.minValue(0, upTo30Rule),
+  v.maxValue(30, upTo30Rule),
+)
+
+export const frameCount = (maxFrames: number) =>
+  v.pipe(
+    wholeNumber(5, maxFrames),
+    v.check(
+      (count) => count % 4 === 1,
+      'must be 4n+1, like 81 or 121: the model makes no other count',
+    ),
+  )
+
+const Image = v.instance(ReceivedImage, 'must be a file, sent as multipart/form-data')
+
+/** Whether there may be an image, or must be one, is up to the model. */
+export function imageFor(task: WanTask): v.GenericSchema<ReceivedImage | undefined> {
+  switch (wanTasks[task].image) {
+    case 'never':
+      return v.optional(v.custom<ReceivedImage>(() => false, `is not possible: ${task} takes none`))
+    case 'perhaps':
+      return v.optional(Image)
+    case 'always':
+      return Image
+  }
+}
+
+export const issueMessage = (issue: { expected: string | null; received: string }): string =>
   issue.expected === 'never'
     ? 'is not a known field'
     : issue.received === 'undefined'
       ? 'is required'
-      : 'must be a JSON object'
+      : 'must be an object'
 
 /** Why nothing may be sent to this URL; `undefined`: something may. */
 export type RefuseUrl = (url: string) => string | undefined
@@ -56,35 +87,36 @@ const Secret = v.pipe(
   }, secretRule),
 )
 
+/** In a form numbers are text. */
+export function withNumbers(form: Fields): Fields {
+  const toNumber = ([name, value]: [string, unknown]) => {
+    const isNumber = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value)
+    return [name, numberFields.includes(name) && isNumber ? Number(value) : value]
+  }
+  return Object.fromEntries(Object.entries(form).map(toNumber))
+}
+
+const numberFields = ['seed', 'steps', 'guidance', 'shift', 'frames']
+
 /** The body of `POST /generate`. What is left out gets the task's own default. */
 export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
-  const { steps, frames } = wanTasks[task]
-  const guidanceRule = 'must be a number from 0 to 30'
+  const { steps, frames, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
       {
         prompt: Prompt,
-        size: v.picklist(videoSizes, `must be ${videoSizes.join(' or ')}`),
+        size: v.picklist(sizes, `must be ${sizes.join(' or ')}`),
         filename: v.optional(Filename),
         seed: v.optional(wholeNumber(0, Number.MAX_SAFE_INTEGER)),
         steps: v.optional(wholeNumber(1, 200), steps),
-        guidance: v.optional(
-          v.pipe(v.number(guidanceRule), v.minValue(0, guidanceRule), v.maxValue(30, guidanceRule)),
-        ),
-        frames: v.optional(
-          v.pipe(
-            wholeNumber(5, maxFrames),
-            v.check(
-              (count) => count % 4 === 1,
-              'must be 4n+1, like 81 or 121: the model makes no other count',
-            ),
-          ),
-          frames,
-        ),
+        guidance: v.optional(upTo30),
+        shift: v.optional(upTo30),
+        frames: v.optional(frameCount(maxFrames), frames),
+        image: imageFor(task),
         webhook_url: v.optional(WebhookUrl(refuseUrl)),
         webhook_secret: v.optional(Secret),
       },
-      fieldFault,
+      issueMessage,
     ),
     v.forward(
       v.check(
@@ -95,7 +127,16 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
       ['webhook_secret'],
     ),
     v.transform(
-      ({ filename, seed, guidance, webhook_url, webhook_secret, ...rest }): VideoDraft => ({
+      ({
+        filename,
+        seed,
+        guidance,
+        shift,
+        image,
+        webhook_url,
+        webhook_secret,
+        ...rest
+      }): VideoDraft => ({
         ...rest,
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
@@ -103,6 +144,8 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
         ...(webhook_url !== undefined && {
           webhook: { url: webhook_url, ...(webhook_secret && { secret: webhook_secret }) },
         }),
+        ...(shift !== undefined && { shift }),
+        ...(image && { image: image.image }),
       }),
     ),
   )
@@ -127,12 +170,12 @@ export const webhookSchema = (refuseUrl: RefuseUrl) =>
         ),
         secret: v.optional(Secret),
       },
-      fieldFault,
+      issueMessage,
     ),
     v.transform(({ url, events, secret }) => ({ url, events, ...(secret && { secret }) })),
   )
 
-export const RotateBody = v.strictObject({ secret: v.optional(Secret) }, fieldFault)
+export const RotateBody = v.strictObject({ secret: v.optional(Secret) }, issueMessage)
 
 export const WebhookParam = v.pipe(v.string(), v.uuid('must be a UUID'), WebhookId)
 

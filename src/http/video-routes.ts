@@ -1,18 +1,13 @@
-import { lstat } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
-import { join } from 'node:path'
-import { Readable } from 'node:stream'
-import send from '@fastify/send'
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
-import { RefusalError } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
 import { orThrow, parse } from './edge.ts'
 import type { FileLinks } from './file-links.ts'
 import { hasFile } from './job-view.ts'
 import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
+import { noVideo, sendFile } from './send-file.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
@@ -69,7 +64,6 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
       const filename = c.req.param('filename')
       const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
       if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
-      await assertPlainFile(join(resultsDir, filename), filename)
       // A name we made is never made again; one that was asked for may be, once its video is deleted.
       const age =
         job.request.filename === undefined
@@ -80,64 +74,4 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
         : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
       return sendFile(c, resultsDir, filename, caching)
     })
-}
-
-const noVideo = (filename: string) =>
-  new RefusalError('video_not_found', `There is no video named "${filename}".`, {
-    field: 'filename',
-  })
-
-/** What was put there in the place of ours, a link out of the directory above all, is not served. */
-async function assertPlainFile(path: string, filename: string): Promise<void> {
-  const found = await lstat(path).catch(() => undefined)
-  if (!found?.isFile()) throw noVideo(filename)
-}
-
-/** Ranges, validators and HEAD are the library's. */
-async function sendFile(
-  c: Context,
-  root: string,
-  filename: string,
-  caching: Record<string, string>,
-): Promise<Response> {
-  const request = { method: c.req.method, headers: withWeakIfRange(c.req.header()) }
-  // What it looks at is method and headers, of which a request of Node is only one that has them.
-  const { statusCode, headers, stream } = await send(
-    request as unknown as IncomingMessage,
-    encodeURIComponent(filename),
-    { root, dotfiles: 'deny', index: false, cacheControl: false },
-  )
-  if (statusCode === 416) {
-    c.header('Content-Range', headers['Content-Range'])
-    throw new RefusalError('range_not_satisfiable', 'The range begins behind the end of the file.')
-  }
-  if (statusCode === 412) {
-    throw new RefusalError('precondition_failed', 'The file is not the one the request is about.')
-  }
-  if (statusCode >= 400) throw noVideo(filename)
-
-  const { ETag, ...rest } = headers
-  const isEmpty = c.req.method === 'HEAD' || statusCode === 304
-  return new Response(isEmpty ? null : (Readable.toWeb(stream) as ReadableStream), {
-    status: statusCode,
-    headers: {
-      ...rest,
-      ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
-      ...caching,
-      // Pages may show a video that they have a link to, and so may the browser by itself.
-      'Cross-Origin-Resource-Policy': 'cross-origin',
-      'Content-Security-Policy': "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
-      'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
-    },
-  })
-}
-
-/**
- * The library's validator is a weak one, but a published file never changes: we give it out as a
- * strong one, so that clients may resume downloads with it, and turn it back for the library.
- */
-function withWeakIfRange(headers: Record<string, string>): Record<string, string> {
-  const ifRange = headers['if-range']
-  if (!ifRange?.includes('"')) return headers
-  return { ...headers, 'if-range': ifRange.startsWith('W/') ? '"weak"' : `W/${ifRange}` }
 }

@@ -4,6 +4,7 @@ import type { ToldEvent } from '../actors/webhook/webhook-actor.ts'
 import type { Registered, Rotated } from '../actors/webhook/webhook-protocol.ts'
 import type { Delivery, Webhook } from '../webhook.ts'
 import type { createJobRenderer } from './job-view.ts'
+import { videoIdOf } from './openai/schemas.ts'
 
 /** Without secrets: those are shown once, by what makes them. */
 export const webhookJson = ({ id, url, events, createdAt, disabledAt, jobId }: Webhook) => ({
@@ -53,7 +54,7 @@ export const createEventBody =
       data: !job
         ? { webhook_id: webhookId }
         : event.startsWith('video.')
-          ? { id: job.id }
+          ? { id: videoIdOf(job.id) }
           : render.job({ job }, undefined),
     })
 

@@ -1,10 +1,11 @@
 /** Where everything lies, and the lock that keeps two services from sharing it. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SQLite from 'better-sqlite3'
 import type { WorkFiles } from '../actors/ports.ts'
 import type { Epoch, JobId } from '../job.ts'
+import { sync } from './sync.ts'
 
 export type DataDirectory = Readonly<{
   /** What attempts work with; gone when their job is over. */
@@ -13,6 +14,8 @@ export type DataDirectory = Readonly<{
   resultsDir: string
   /** One log per job. */
   logsDir: string
+  /** Pictures made from finished videos: a cache, emptied at each start. */
+  previewsDir: string
   stateDb: string
 }>
 
@@ -24,6 +27,16 @@ export const attemptDirectory = (
   { jobId, epoch }: { jobId: JobId; epoch: Epoch },
 ): string => join(jobDirectory(data, jobId), String(epoch))
 
+/** What was uploaded with the job; which kind of image it is tells its content. */
+export const imageOf = (data: Pick<DataDirectory, 'workDir'>, jobId: JobId): string =>
+  join(jobDirectory(data, jobId), 'image')
+
+const uploadPrefix = '.upload.'
+
+/** An image that belongs to no job yet; removed at each start. */
+export const uploadOf = ({ workDir }: Pick<DataDirectory, 'workDir'>, uploadId: string): string =>
+  join(workDir, `${uploadPrefix}${uploadId}`)
+
 /** What a generation writes: a file only its own attempt knows. */
 export const videoOf = (attemptDir: string): string => join(attemptDir, 'video.mp4')
 
@@ -34,14 +47,40 @@ export const logOf = ({ logsDir }: Pick<DataDirectory, 'logsDir'>, jobId: JobId)
   join(logsDir, `${jobId}.log`)
 
 /** Removes what the attempts of a job worked with, when the job is over. */
-export const createWorkFiles = (data: Pick<DataDirectory, 'workDir'>): WorkFiles => ({
+export function createWorkFiles(data: Pick<DataDirectory, 'workDir' | 'logsDir'>): WorkFiles {
   // A shim that has told its end may still be tidying up in there.
-  discard: (jobId) =>
-    rm(jobDirectory(data, jobId), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }),
-})
+  const discard = (jobId: JobId) =>
+    rm(jobDirectory(data, jobId), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  return {
+    discard,
+    async forget(jobId) {
+      await discard(jobId)
+      await rm(logOf(data, jobId), { force: true })
+    },
+    async keepImage(jobId, uploadId) {
+      const directory = jobDirectory(data, jobId)
+      await mkdir(directory)
+      try {
+        await rename(uploadOf(data, uploadId), imageOf(data, jobId))
+        await sync(directory)
+        await sync(data.workDir)
+      } catch (error) {
+        await discard(jobId)
+        throw error
+      }
+    },
+  }
+}
 
-export function createDirectories({ workDir, resultsDir, logsDir, stateDb }: DataDirectory): void {
-  for (const directory of [workDir, resultsDir, logsDir, dirname(stateDb)]) {
+/** Removes images that were coming in when a former life ended. */
+export async function removeUploads({ workDir }: Pick<DataDirectory, 'workDir'>): Promise<void> {
+  const left = (await readdir(workDir)).filter((name) => name.startsWith(uploadPrefix))
+  for (const name of left) await rm(join(workDir, name), { force: true })
+}
+
+export function createDirectories(data: DataDirectory): void {
+  const { workDir, resultsDir, logsDir, previewsDir, stateDb } = data
+  for (const directory of [workDir, resultsDir, logsDir, previewsDir, dirname(stateDb)]) {
     mkdirSync(directory, { recursive: true })
   }
 }

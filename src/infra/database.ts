@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
@@ -8,6 +8,7 @@ import type { Checkpoint, EtaSource } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../webhook.ts'
 import { migrations } from './migrations/index.ts'
+import { sync } from './sync.ts'
 
 export type Database = {
   job: JobTable
@@ -15,6 +16,7 @@ export type Database = {
   gpu: GpuTable
   webhook: WebhookTable
   delivery: DeliveryTable
+  submission: SubmissionTable
   estimate: EstimateTable
 }
 
@@ -28,8 +30,13 @@ type JobTable = {
   frames: number
   steps: number
   guidance: number | null
+  shift: number | null
   seed: number
   requested_filename: string | null
+  /** JSON, an InputImage. */
+  image: string | null
+  /** The job whose video this one varies. */
+  remix_of: JobId | null
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null
@@ -51,6 +58,17 @@ type JobTable = {
   /** JSON, VideoFacts. */
   video: string | null
   file_deleted_at: Timestamp | null
+  /** Deleted for whoever asks: only its attempts are of use still. */
+  deleted_at: Timestamp | null
+}
+
+/** Which request each job was taken for, as long as it may be repeated. */
+type SubmissionTable = {
+  job_id: JobId
+  caller: string
+  key: string | null
+  fingerprint: string
+  at: Timestamp
 }
 
 type GpuTable = {
@@ -257,15 +275,6 @@ async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
   } catch (error) {
     await rm(unfinished, { force: true })
     throw error
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

@@ -15,6 +15,7 @@ import type {
   Failure,
   GpuHealth,
   GpuId,
+  InputImage,
   Job,
   JobState,
   JobStatus,
@@ -33,13 +34,14 @@ export function createJobStore(
     setting = { task: 'ti2v-5B', gpuModels: new Map() },
   }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
 ): JobStore & AttemptHistory & EstimateLog {
-  const jobs = (scope: Scope) => {
-    const all = db.selectFrom('job').selectAll()
+  const owned = (scope: Scope) => {
+    const all = db.selectFrom('job')
     if (scope === 'everything') return all
     return 'owner' in scope
       ? all.where('owner', '=', scope.owner)
       : all.where('id', '=', scope.jobId)
   }
+  const jobs = (scope: Scope) => owned(scope).selectAll().where('deleted_at', 'is', null)
   /** SQLite does not always find the right word for it. */
   const lacksRoom = (error: unknown) =>
     isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
@@ -107,19 +109,38 @@ export function createJobStore(
       return rows.map(toAttempt)
     },
 
-    async list({ status, order, limit, after, withVideo }, scope) {
+    async list(filter, scope) {
+      const { status, order, limit, after, prompt, submittedAfter, submittedBefore } = filter
       let query = jobs(scope)
         .orderBy('seq', order)
         .limit(limit + 1)
       if (status) query = query.where('status', 'in', status)
-      if (withVideo)
+      if (filter.withVideo)
         query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+      if (prompt !== undefined) {
+        query = query.where('prompt_digest', '=', digest(prompt)).where('prompt', '=', prompt)
+      }
+      if (submittedAfter !== undefined) query = query.where('submitted_at', '>', submittedAfter)
+      if (submittedBefore !== undefined) query = query.where('submitted_at', '<', submittedBefore)
       if (after) {
-        const seqOfAfter = jobs(scope).clearSelect().select('seq').where('id', '=', after)
+        // It may be deleted by now, and its place is still known.
+        const seqOfAfter = owned(scope).select('seq').where('id', '=', after)
         query = query.where('seq', order === 'asc' ? '>' : '<', seqOfAfter)
       }
       const rows = await query.execute()
       return { jobs: rows.slice(0, limit).map(toJob), hasMore: rows.length > limit }
+    },
+
+    async findSubmission({ caller, key, fingerprint }, since) {
+      const own = db
+        .selectFrom('submission')
+        .select(['job_id as jobId', 'fingerprint'])
+        .where('caller', '=', caller)
+        .where('at', '>', since)
+        .orderBy('at', 'desc')
+      return key === undefined
+        ? own.where('fingerprint', '=', fingerprint).executeTakeFirst()
+        : own.where('key', '=', key).executeTakeFirst()
     },
 
     async lookup(prompt, limit, scope) {
@@ -223,7 +244,8 @@ export type Setting = Readonly<{
 }>
 
 /** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
-const canWait = ({ op }: StoreOperation): boolean => op === 'submit' || op === 'claim'
+const canWait = ({ op }: StoreOperation): boolean =>
+  op === 'submit' || op === 'remember' || op === 'claim'
 
 /** The database refused a change because the record is not in the state the change rests on. */
 export class StaleOperationError extends Error {
@@ -282,6 +304,13 @@ async function applyToJob(
         await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
       }
       break
+    case 'remember': {
+      const { caller, key, fingerprint } = operation.identity
+      await trx.deleteFrom('submission').where('at', '<=', operation.keepSince).execute()
+      const row = { job_id: jobId, caller, key: key ?? null, fingerprint, at }
+      await trx.insertInto('submission').values(row).execute()
+      break
+    }
     case 'claim': {
       const { epoch, attempt, gpu, filename } = operation
       const claimed = {
@@ -347,6 +376,21 @@ async function applyToJob(
     case 'forgetVideo':
       await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
       break
+    case 'remove':
+      await trx
+        .updateTable('job')
+        .set({
+          deleted_at: at,
+          file_deleted_at: at,
+          prompt: '',
+          prompt_digest: '',
+          image: null,
+          failure: null,
+        })
+        .where('id', '=', jobId)
+        .where('status', 'in', ['success', 'error', 'canceled'])
+        .execute()
+      break
     default:
       operation satisfies never
   }
@@ -363,7 +407,7 @@ function toRow({
   address,
   at,
 }: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
-  const { prompt, size, frames, steps, guidance, seed, filename } = request
+  const { prompt, size, frames, steps, guidance, shift, seed, image, remixOf, filename } = request
   return {
     seq,
     id: jobId,
@@ -373,7 +417,10 @@ function toRow({
     frames,
     steps,
     guidance: guidance ?? null,
+    shift: shift ?? null,
     seed,
+    image: image ? JSON.stringify(image) : null,
+    remix_of: remixOf ?? null,
     requested_filename: filename ?? null,
     filename: filename ?? null,
     submitted_at: at,
@@ -389,7 +436,8 @@ const digest = (prompt: string): string =>
   createHash('sha256').update(prompt).digest('base64url').slice(0, 16)
 
 function toJob(row: Selectable<Database['job']>): Job {
-  const { prompt, size, frames, steps, guidance, seed, requested_filename: filename } = row
+  const { prompt, size, frames, steps, guidance, shift, seed, image, remix_of: remixOf } = row
+  const { requested_filename: filename } = row
   return {
     id: row.id,
     seq: row.seq,
@@ -400,6 +448,9 @@ function toJob(row: Selectable<Database['job']>): Job {
       steps,
       seed,
       ...(guidance !== null && { guidance }),
+      ...(shift !== null && { shift }),
+      ...(image !== null && { image: JSON.parse(image) as InputImage }),
+      ...(remixOf !== null && { remixOf }),
       ...(filename !== null && { filename }),
     },
     owner: row.owner,

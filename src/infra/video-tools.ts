@@ -1,12 +1,14 @@
-import { link, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { link, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/ports.ts'
 import type { VideoFacts } from '../job.ts'
-import { finishedDimensions } from '../wan-tasks.ts'
+import { type Dimensions, dimensions } from '../wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
 import { hasNoRoom } from './free-space.ts'
 import { attemptCookie, killStrays } from './generation/strays.ts'
+import { removePreviews } from './previews.ts'
+import { sync } from './sync.ts'
 import { runTool, ToolError } from './tool.ts'
 
 export type VideoToolsOptions = Readonly<{
@@ -41,7 +43,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
       const to = join(data.resultsDir, `${namePrefix(conversion)}${crypto.randomUUID()}.mp4`)
       unfinished.set(namePrefix(conversion), to)
       await killStrays(conversion)
-      const filter = filterFor(source, finishedDimensions(conversion.request.size), fit)
+      const filter = filterFor(source, dimensions(conversion.request.size), fit)
       const codec = filter
         ? [
             '-vf',
@@ -102,14 +104,20 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
 }
 
 /** Finished files by name; the names have been checked when they were promised. */
-export function createVideoFiles({ resultsDir }: Pick<DataDirectory, 'resultsDir'>): VideoFiles {
+export function createVideoFiles(
+  data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
+): VideoFiles {
+  const { resultsDir } = data
   return {
     exists: (filename) =>
       stat(join(resultsDir, filename)).then(
         () => true,
         () => false,
       ),
-    remove: (filename) => rm(join(resultsDir, filename), { force: true }),
+    async remove({ jobId, filename }) {
+      await rm(join(resultsDir, filename), { force: true })
+      await removePreviews(data, jobId)
+    },
   }
 }
 
@@ -161,16 +169,34 @@ async function probe(path: string): Promise<{ facts: VideoFacts; comment: string
 }
 
 /** Nothing when the picture has its final size already. Offsets are even: colour is stored at half size. */
-function filterFor(
-  source: { width: number; height: number },
-  target: { width: number; height: number },
+export function filterFor(
+  source: Dimensions,
+  target: Dimensions,
   fit: 'pad' | 'scale',
 ): string | undefined {
-  const { width, height } = target
-  if (source.width === width && source.height === height) return undefined
-  if (fit === 'scale') return `scale=${width}:${height}:flags=lanczos,setsar=1`
+  const { width, height } = fitted(source, target, fit)
+  const isScaled = width !== source.width || height !== source.height
+  const isPadded = width !== target.width || height !== target.height
   const margin = (outer: number, inner: number) => 2 * Math.floor((outer - inner) / 4)
-  return `pad=${width}:${height}:${margin(width, source.width)}:${margin(height, source.height)}:black`
+  const offsets = `${margin(target.width, width)}:${margin(target.height, height)}`
+  const steps = [
+    ...(isScaled ? [`scale=${width}:${height}:flags=lanczos`, 'setsar=1'] : []),
+    ...(isPadded ? [`pad=${target.width}:${target.height}:${offsets}:black`] : []),
+  ]
+  return steps.length > 0 ? steps.join(',') : undefined
+}
+
+/** How much wider or narrower a picture may be made by `scale` before bars are the lesser evil. */
+const mostStretch = 1.03
+
+/** The picture within its bars. A video from an image may be higher or wider than what was asked for. */
+function fitted(source: Dimensions, target: Dimensions, fit: 'pad' | 'scale'): Dimensions {
+  const room = Math.min(target.width / source.width, target.height / source.height)
+  if (room >= 1 && fit === 'pad') return source
+  const stretch = (source.width * target.height) / (source.height * target.width)
+  if (fit === 'scale' && Math.max(stretch, 1 / stretch) <= mostStretch) return target
+  const even = (length: number) => 2 * Math.round((length * room) / 2)
+  return { width: even(source.width), height: even(source.height) }
 }
 
 const isFile = (path: string): Promise<boolean> =>
@@ -178,13 +204,3 @@ const isFile = (path: string): Promise<boolean> =>
     (found) => found.isFile(),
     () => false,
   )
-
-/** What is called finished must still be there after a power cut. */
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}

@@ -1,7 +1,7 @@
 /** Words of the domain, ready for use: ids, requests, videos, and jobs in each of their states. */
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
-import type { QueueSettings } from '../../src/actors/queue/queue-protocol.ts'
+import type { QueueSettings, Submission } from '../../src/actors/queue/queue-protocol.ts'
 import type { Client } from '../../src/client.ts'
 import {
   type Failure,
@@ -23,13 +23,21 @@ export const jobId = (n: number): JobId =>
 export const gpuId = (n: number): GpuId => v.parse(GpuId, n)
 export const [gpu0, gpu1, gpu2] = [gpuId(0), gpuId(1), gpuId(2)]
 
-export const aRequest = (wished: Partial<VideoRequest> = {}): VideoRequest => ({
+export const aRequest = (wished: Partial<TextRequest> = {}): TextRequest => ({
   prompt: 'a fox in the snow',
   size: '1280x720',
   frames: 121,
   steps: 50,
   seed: 7,
   ...wished,
+})
+
+type TextRequest = Omit<VideoRequest, 'image'>
+
+/** What job `n` is submitted with besides its request: sent once, and like no other. */
+export const sentOnce = (n: number): Pick<Submission, 'identity' | 'repetition'> => ({
+  identity: { caller: 'somebody', fingerprint: String(n) },
+  repetition: { isRetry: false },
 })
 
 /** A finished video of `aRequest()`. */

@@ -1,6 +1,12 @@
 /** What the store keeps of jobs, as a plain list, and a strict eye on what may be done to it. */
 import { strict as assert } from 'node:assert'
-import type { JobOperation, StoredQueue, StoreOperation } from '../../src/actors/ports.ts'
+import type {
+  Earlier,
+  Identity,
+  JobOperation,
+  StoredQueue,
+  StoreOperation,
+} from '../../src/actors/ports.ts'
 import type {
   Epoch,
   GpuHealth,
@@ -41,6 +47,7 @@ export function createPlainStore() {
   /** In the order in which they were taken, whatever `seq` says. */
   const jobs = new Map<JobId, StoredJob>()
   const gpus = new Map<GpuId, GpuHealth>()
+  const keys = new Map<string, Earlier>()
 
   const all = () => [...jobs.values()]
   const having = (status: JobStatus) => all().filter((job) => job.status === status)
@@ -49,6 +56,7 @@ export function createPlainStore() {
     all,
     having,
     find: (jobId: JobId) => jobs.get(jobId),
+    findSubmission: ({ caller, key }: Identity) => keys.get(`${caller} ${key}`),
 
     load(): StoredQueue {
       const bySeq = (a: StoredJob, b: StoredJob) => a.seq - b.seq
@@ -87,7 +95,15 @@ export function createPlainStore() {
       }
       const job = jobs.get(jobId)
       assert(job, `${operation.op} of a job that was never submitted`)
-      if (operation.op === 'forgetVideo') return
+      if (operation.op === 'remember') {
+        const { caller, key } = operation.identity
+        const name = `${caller} ${key}`
+        assert(key === undefined || !keys.has(name), `two jobs are taken for ${name}`)
+        if (key !== undefined)
+          keys.set(name, { jobId, fingerprint: operation.identity.fingerprint })
+        return
+      }
+      if (operation.op === 'forgetVideo' || operation.op === 'remove') return
       const active = job.status === 'queued' || job.status === 'running'
       assert(active, `${operation.op} of ${jobId}, which is ${job.status} for good`)
       const epoch = operation.op === 'claim' ? operation.epoch - 1 : operation.epoch
@@ -98,7 +114,7 @@ export function createPlainStore() {
 
   function changeOf(
     job: StoredJob,
-    operation: Exclude<JobOperation, { op: 'submit' | 'forgetVideo' }>,
+    operation: Exclude<JobOperation, { op: 'submit' | 'remember' | 'forgetVideo' | 'remove' }>,
   ): Partial<StoredJob> {
     const { at } = operation
     if (operation.op === 'claim') {

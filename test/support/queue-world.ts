@@ -69,6 +69,13 @@ type Canceler = { answers: CancelAnswer[]; gone: boolean }
 
 export type AttemptNews = Extract<QueueNews, AttemptKey>
 
+/** What a job is submitted with, where that matters. */
+type Submitted = Readonly<{
+  filename?: string | undefined
+  key?: string | undefined
+  fingerprint?: string
+}>
+
 export type World = ReturnType<typeof createWorld>
 
 export function createWorld(first: QueueSettings, { transition, restoreQueue }: Rules) {
@@ -86,6 +93,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   let settings = first
   let state = restoreQueue(settings, store.load())
   let overdue: number[] = []
+  let knownThen = new Set<JobId>()
   let submissions = 0
   let now = midnight
   /** While it is, the queue is down and hears nothing. */
@@ -127,6 +135,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       case 'answerSubmit':
         if (effect.answer instanceof RefusalError) break
         assert(store.find(effect.answer.job.id), 'a job that was taken is on disk')
+        break
+      case 'answerRepeated':
+        assert(store.find(effect.jobId), 'a job that is there already is on disk')
         break
       case 'startGeneration':
         order(effect.gpu, { type: 'run', ...keyIn(effect) })
@@ -274,6 +285,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     overdue = []
     for (const canceler of cancelers.values()) canceler.gone ||= canceler.answers.length === 0
     state = restoreQueue(settings, store.load())
+    knownThen = new Set(store.all().map(({ jobId }) => jobId))
     for (const { up, inbox } of gpus.values()) if (up) inbox.push({ type: 'announce' })
     tellQueue({ type: 'conversionReady' })
   }
@@ -405,10 +417,19 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     }
   }
 
+  /** What a look into the store has found is as old as it may be: from when the queue began. */
+  function sent(key: string | undefined, fingerprint: string) {
+    const identity = { caller: 'somebody', fingerprint, ...(key !== undefined && { key }) }
+    const repetition = { isRetry: false, ...(key !== undefined && { key }) }
+    const known = key === undefined ? undefined : store.findSubmission(identity)
+    const earlier = known && knownThen.has(known.jobId) ? known : undefined
+    return { identity, repetition, earlier }
+  }
+
   // --- what may happen ------------------------------------------------------------------------
 
   const world = {
-    submit(filename?: string): void {
+    submit({ filename, key, fingerprint = 'a' }: Submitted = {}): void {
       submissions += 1
       const nameTaken = store
         .having('success')
@@ -418,6 +439,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         jobId: jobId(submissions),
         request: aRequest(filename === undefined ? {} : { filename }),
         client: anybody,
+        ...sent(key, fingerprint),
         nameTaken: filename !== undefined && nameTaken,
         replyTo: createPlace<JobView | RefusalError>('submitter'),
       })

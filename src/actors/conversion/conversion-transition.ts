@@ -1,6 +1,6 @@
 import { saysDiskFull } from '../../failures.ts'
 import type { Failure, VideoFacts, VideoRequest } from '../../job.ts'
-import { expectedVideo, type WanTask } from '../../wan-tasks.ts'
+import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../wan-tasks.ts'
 import type { AttemptKey, SourceVideo } from '../ports.ts'
 import type {
   ActiveConversion,
@@ -56,7 +56,7 @@ export function transition(
     }
     case 'encoded': {
       const { video } = message
-      const failure = judgeFinished(task, conversion.request, video)
+      const failure = judgeFinished(conversion.request, video)
       if (failure) return fail(failure)
       return [
         withStep(state, { ...found, step: 'publishing', video }),
@@ -98,28 +98,26 @@ export function judgeSource(
     }
   }
   const { facts } = source
-  const { frames, native } = expectedVideo(task, request)
+  const { frames, size } = request
   if (facts.frames < frames) {
     return {
       code: 'truncated_output',
       message: `The generation left a video of ${facts.frames} frames where ${frames} were asked for.`,
     }
   }
-  if (facts.frames > frames || facts.width !== native.width || facts.height !== native.height) {
+  if (facts.frames > frames || !isAsGenerated(task, request, facts)) {
+    const wanted = describe({ ...dimensions(nativeSize(task, size)), frames })
+    const aspect = request.image ? ' in the aspect of its image' : ''
     return {
       code: 'unexpected_output',
-      message: `The generation left ${describe(facts)} where ${describe({ ...native, frames })} was asked for.`,
+      message: `The generation left ${describe(facts)} where ${wanted}${aspect} was asked for.`,
     }
   }
   return facts
 }
 
-function judgeFinished(
-  task: WanTask,
-  request: VideoRequest,
-  video: VideoFacts,
-): Failure | undefined {
-  const { frames, finished } = expectedVideo(task, request)
+function judgeFinished({ frames, size }: VideoRequest, video: VideoFacts): Failure | undefined {
+  const finished = dimensions(size)
   const { width, height } = finished
   if (video.frames === frames && video.width === width && video.height === height) return undefined
   return {

@@ -1,19 +1,14 @@
 /** How jobs are canceled, and who is told when they are. */
 import { covers, type Scope } from '../../client.ts'
 import type { JobId, Timestamp } from '../../job.ts'
-import { get, values } from './ordered-map.ts'
-import type {
-  CancelTicket,
-  QueueCommand,
-  QueueEffect,
-  QueueState,
-  WaitingJob,
-} from './queue-protocol.ts'
+import { values } from './ordered-map.ts'
+import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
 import {
   dequeue,
   forgetName,
   type QueueStep,
   stored,
+  waitingJob,
   without,
   withoutKey,
   withRunning,
@@ -67,11 +62,6 @@ function active(
     ...(status.includes('running') ? running.values() : []),
   ]
   return selected.filter((job) => covers(scope, job)).map(({ jobId }) => jobId)
-}
-
-function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefined {
-  const seq = get(state.seqOf, jobId)
-  return seq === undefined ? undefined : get(state.waiting, seq)
 }
 
 function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {

@@ -1,5 +1,6 @@
-import type { Client } from '../../client.ts'
+import { type Client, callerOf } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
+import { fingerprintOf } from '../../fingerprint.ts'
 import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { newSecret, newWebhookId, ownEvents } from '../../webhook.ts'
@@ -33,6 +34,8 @@ import type {
 import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
+import { noJob } from './remove-rules.ts'
+import { lookBackMs, mayBeRepeated, noLonger } from './repeat-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -203,6 +206,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 
   function refuse(message: QueueCommand, error: unknown): void {
+    if (message.type === 'admit') discardWork(message.jobId)
     const full = error instanceof DiskFullError
     if ((message.type === 'submit' || message.type === 'admit') && full) {
       tell(
@@ -229,6 +233,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'answerSubmit':
         tell(effect.to, effect.answer)
         break
+      case 'answerRepeated': {
+        const { to, jobId } = effect
+        void store.find(jobId, 'everything').then(
+          (job) => tell(to, job ? { ...viewNow(job), repeated: true } : noLonger(jobId)),
+          (error: unknown) =>
+            tellAskerItFailed({ replyTo: to }, 'the store could not be read', error),
+        )
+        break
+      }
       case 'answerCancel':
         tell(effect.to, effect.answer)
         break
@@ -277,15 +290,21 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break
       }
       case 'discardWork':
-        workFiles.discard(effect.jobId).catch((error: unknown) => {
-          log.warn({ err: error, jobId: effect.jobId }, 'work files could not be removed')
-        })
+        discardWork(effect.jobId)
         break
       case 'removeVideos':
         void removeVideos(effect).then(
           (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
         )
+        break
+      case 'removeJob':
+        void removeJob(effect, self).catch((error: unknown) =>
+          tellAskerItFailed(effect, 'the job could not be removed', error),
+        )
+        break
+      case 'answerRemove':
+        tell(effect.to, effect.answer)
         break
       case 'answerDeleted':
         tell(effect.to, effect.jobs)
@@ -306,16 +325,32 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     }
   }
 
-  async function prepare({ draft, client }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
-    const { webhook, seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0, ...wished } = draft
-    const { filename } = wished
+  async function prepare({
+    draft,
+    client,
+    repetition,
+  }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
+    const { key } = repetition
+    const identity = {
+      caller: callerOf(client),
+      fingerprint: fingerprintOf(draft),
+      ...(key !== undefined && { key }),
+    }
+    const earlier = mayBeRepeated(repetition)
+      ? await store.findSubmission(identity, Date.now() - lookBackMs(repetition))
+      : undefined
+    const { image: upload, webhook, seed = randomSeed(), ...rest } = draft
+    const { filename } = rest
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    const request = { ...wished, seed }
     const toTell = webhook && { webhook: webhookOf(jobId, client, webhook) }
-    return { jobId, request, client, nameTaken, ...toTell }
+    const known = { jobId, client, identity, repetition, earlier, nameTaken, ...toTell }
+    if (!upload || earlier) return { ...known, request: { ...rest, seed } }
+    const { uploadId, ...image } = upload
+    await workFiles.keepImage(jobId, uploadId)
+    return { ...known, request: { ...rest, seed, image } }
   }
 
   function order(
@@ -351,10 +386,37 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const deleted: DeletedVideo[] = []
     for (const { id, state } of await store.videos(selection, scope)) {
       if (state.status !== 'success') continue
-      await videoFiles.remove(state.filename)
+      await videoFiles.remove({ jobId: id, filename: state.filename })
       deleted.push({ jobId: id, filename: state.filename })
     }
     return deleted
+  }
+
+  function viewNow(job: Job): JobView {
+    return committed ? view(job, committed) : { job }
+  }
+
+  function discardWork(jobId: JobId): void {
+    workFiles.discard(jobId).catch((error: unknown) => {
+      log.warn({ err: error, jobId }, 'work files could not be removed')
+    })
+  }
+
+  async function removeJob(
+    { jobId, scope, replyTo }: Extract<QueueEffect, { do: 'removeJob' }>,
+    self: ActorRef<QueueMail>,
+  ): Promise<void> {
+    const job = await store.find(jobId, scope)
+    if (!job) {
+      tell(replyTo, noJob(jobId))
+      return
+    }
+    const { state } = job
+    if (state.status === 'success' && state.fileDeletedAt === undefined) {
+      await videoFiles.remove({ jobId, filename: state.filename })
+    }
+    await workFiles.forget(jobId)
+    tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
   }
 
   function answer(question: QueueQuestion, state: QueueState): void {
@@ -430,6 +492,7 @@ function webhookOf(
   const createdAt = Date.now()
   return { id: newWebhookId(), owner, jobId, url, events: ownEvents, createdAt, secret }
 }
+const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
 
 function view(job: Job, state: QueueState): JobView {
   const position = job.state.status === 'queued' ? positionOf(state, job.id) : undefined
@@ -455,6 +518,7 @@ const commands: Record<QueueCommand['type'], true> = {
   admit: true,
   cancel: true,
   deleteVideos: true,
+  remove: true,
   drainGpu: true,
   resumeGpu: true,
   disown: true,

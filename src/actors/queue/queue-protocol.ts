@@ -22,7 +22,9 @@ import type { ActorRef, Asks } from '../actor.ts'
 import type {
   AttemptKey,
   Conversion,
+  Earlier,
   GenerationResult,
+  Identity,
   JobFilter,
   NewWebhook,
   PastAttempt,
@@ -32,13 +34,21 @@ import type {
   VideoSelection,
 } from '../ports.ts'
 import type { OrderedMap } from './ordered-map.ts'
+import type { RecentSubmissions } from './repeat-rules.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
-  | ({ type: 'submit'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | ({
+      type: 'submit'
+      draft: VideoDraft
+      client: Client
+      repetition: Repetition
+    } & Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
+  /** A job that is over, its record and all of its files: as if it had never been. */
+  | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
   /** The next of these changes what a GPU may be given; answered with what is then known of it. */
@@ -72,6 +82,7 @@ export type QueueNews = Readonly<
       jobs: readonly DeletedVideo[]
       replyTo: ActorRef<readonly DeletedVideo[]>
     }
+  | { type: 'jobFilesRemoved'; jobId: JobId; replyTo: ActorRef<RemoveAnswer> }
   | { type: 'etaReady' }
   | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
 >
@@ -94,15 +105,29 @@ export type Submission = Readonly<{
   jobId: JobId
   request: VideoRequest
   client: Client
+  identity: Identity
+  repetition: Repetition
+  /** Found in the store when the submission was prepared. */
+  earlier?: Earlier | undefined
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
   webhook?: NewWebhook
 }> &
   Asks<SubmitAnswer>
 
-/** The job as it was taken, and what is left to the client; its webhook's secret is told this once. */
+/** What a request says about having been sent before. */
+export type Repetition = Readonly<{
+  key?: string
+  /** Its client has tried before and got no answer. */
+  isRetry: boolean
+}>
+
+/**
+ * The job as it was taken, and what is left to the client; its webhook's secret is told this once.
+ * `repeated`: the job was there already, for this request was taken before.
+ */
 export type SubmitAnswer =
-  | (JobView & Readonly<{ quota?: Quota; webhook?: NewWebhook }>)
+  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean; webhook?: NewWebhook }>)
   | RefusalError
 
 export type CancelSelection = Readonly<
@@ -116,6 +141,8 @@ export type CancelAnswer = Readonly<{
   /** Selected by id, but neither queued nor running, or not in the scope. */
   rest: readonly JobId[]
 }>
+
+export type RemoveAnswer = 'removed' | RefusalError
 
 export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
 
@@ -224,6 +251,8 @@ export type QueueState = Readonly<{
   names: OrderedMap<string, JobId>
   /** What counts against JOBS_PER_HOUR, oldest first. */
   submissions: readonly PastSubmission[]
+  /** What was submitted just now, to know it again. */
+  recent: RecentSubmissions
   /** Which incarnation is there for work on each GPU. */
   readyGpus: ReadonlyMap<GpuId, string>
   /** Their generations are heard of no more, and must not hold up the others. */
@@ -256,8 +285,9 @@ export type QueueSnapshot = Pick<
 
 export type QueueEffect = Readonly<
   | { do: 'store'; operation: StoreOperation }
-  | ({ do: 'prepareSubmission'; draft: VideoDraft; client: Client } & Asks<SubmitAnswer>)
+  | ({ do: 'prepareSubmission' } & Omit<Extract<QueueCommand, { type: 'submit' }>, 'type'>)
   | { do: 'answerSubmit'; to: ActorRef<SubmitAnswer>; answer: SubmitAnswer }
+  | { do: 'answerRepeated'; to: ActorRef<SubmitAnswer>; jobId: JobId }
   | { do: 'answerCancel'; to: ActorRef<CancelAnswer>; answer: CancelAnswer }
   | { do: 'expectCancel'; ticket: number; withinMs: number }
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
@@ -270,6 +300,8 @@ export type QueueEffect = Readonly<
   | ({ do: 'abortConversion' } & AttemptKey)
   | { do: 'discardWork'; jobId: JobId }
   | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
+  | ({ do: 'removeJob'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  | { do: 'answerRemove'; to: ActorRef<RemoveAnswer>; answer: RemoveAnswer }
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }

@@ -10,6 +10,7 @@ import type {
   RunningJob,
   WaitingJob,
 } from './queue-protocol.ts'
+import { noneRecent } from './repeat-rules.ts'
 
 export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
 
@@ -33,6 +34,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
     submissions: stored.submissions,
+    recent: noneRecent,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,
@@ -74,6 +76,11 @@ export function positionOf(
 ): number | undefined {
   const seq = get(state.seqOf, jobId)
   return seq === undefined ? undefined : rank(state.waiting, seq) + 1
+}
+
+export function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefined {
+  const seq = get(state.seqOf, jobId)
+  return seq === undefined ? undefined : get(state.waiting, seq)
 }
 
 export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | undefined =>

@@ -5,6 +5,7 @@ import { assign } from './claim-rules.ts'
 import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
 import type { CloseMode, QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored } from './queue-state.ts'
+import { keepRemoved, remove } from './remove-rules.ts'
 import { admit, prepare } from './submit-rules.ts'
 
 /** Every rule of the queue, with no store, process, clock or actor in sight. */
@@ -40,6 +41,10 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
           { do: 'answerDeleted', to: message.replyTo, jobs: message.jobs },
         ],
       ]
+    case 'remove':
+      return remove(state, message)
+    case 'jobFilesRemoved':
+      return keepRemoved(state, message, at)
     case 'close':
       return close(state, message)
     case 'drainGpu':

@@ -4,25 +4,38 @@ import { RefusalError } from '../../errors.ts'
 import { type Job, shapeOf, type Timestamp } from '../../job.ts'
 import { thenAssign } from './claim-rules.ts'
 import { get, set, size } from './ordered-map.ts'
-import type { QueueCommand, QueueState, Submission, WaitingJob } from './queue-protocol.ts'
+import type {
+  QueueCommand,
+  QueueEffect,
+  QueueState,
+  Submission,
+  WaitingJob,
+} from './queue-protocol.ts'
 import { enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
 import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
+import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from './repeat-rules.ts'
 
 export function prepare(
   state: QueueState,
   message: Extract<QueueCommand, { type: 'submit' }>,
   at: Timestamp,
 ): QueueStep {
-  const { draft, client, replyTo } = message
-  const refusal = refuseSubmit(state, client, at)
+  const { type: _, ...submission } = message
+  const { client, repetition, replyTo } = submission
+  // What was taken before is answered for, whatever would become of a new one.
+  const refusal = mayBeRepeated(repetition) ? undefined : refuseSubmit(state, client, at)
   if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
-  return [state, [{ do: 'prepareSubmission', draft, client, replyTo }]]
+  return [state, [{ do: 'prepareSubmission', ...submission }]]
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
-  const { jobId, request, client, webhook, replyTo } = submission
+  const { jobId, request, client, identity, webhook, replyTo } = submission
+  const earlier = findEarlier(state.recent, submission, at)
+  if (earlier) return notTaken(state, submission, answerRepeated(earlier, submission))
   const refusal = refuseSubmit(state, client, at) ?? refuseName(state, submission)
-  if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
+  if (refusal) {
+    return notTaken(state, submission, { do: 'answerSubmit', to: replyTo, answer: refusal })
+  }
 
   const seq = state.nextSeq
   const { filename } = request
@@ -42,6 +55,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     ...enqueue(countSubmission(state, client, at), waiting),
     nextSeq: seq + 1,
     names: filename ? set(state.names, nameKey(filename), jobId) : state.names,
+    recent: remember(state.recent, submission, at),
   }
   const job: Job = {
     id: jobId,
@@ -61,6 +75,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
       queued,
       [
         stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
+        stored({ op: 'remember', jobId, identity, keepSince: at - keyLifeMs, at }),
         { do: 'answerSubmit', to: replyTo, answer },
         { do: 'logStatus', jobId, status: 'queued', epoch: 0 },
       ],
@@ -68,6 +83,13 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     at,
   )
 }
+
+/** Its image, if it has one, is there already. */
+const notTaken = (
+  state: QueueState,
+  { jobId, request }: Submission,
+  answer: QueueEffect,
+): QueueStep => [state, request.image ? [answer, { do: 'discardWork', jobId }] : [answer]]
 
 function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
   const { open, hasRoom, waiting, settings } = state

@@ -1,7 +1,7 @@
 /** How `generate.py` is called: its arguments and its environment. */
 import { join } from 'node:path'
 import type { VideoRequest } from '../../job.ts'
-import { type WanTask, wanTasks } from '../../wan-tasks.ts'
+import { nativeSize, type WanTask } from '../../wan-tasks.ts'
 import { eventsOf, videoOf } from '../data-directory.ts'
 
 const launcherPath = join(import.meta.dirname, 'launcher.py')
@@ -25,15 +25,18 @@ export type WanSetup = Readonly<{
  */
 export function commandFor(
   { python, ckptDir, task, extraArgs, launcher, sdpa }: WanSetup,
-  { prompt, size, frames, steps, guidance, seed }: VideoRequest,
-  attemptDir: string,
+  { prompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
+  { attemptDir, image }: Readonly<{ attemptDir: string; image?: string }>,
 ): string[] {
   const launching = [launcherPath, ...(sdpa ? ['--sdpa'] : []), eventsOf(attemptDir)]
   return [
     ...[python, ...(launcher ? launching : []), 'generate.py', ...extraArgs],
-    ...['--task', task, '--size', wanTasks[task].nativeSize[size], '--ckpt_dir', ckptDir],
+    ...['--task', task, '--size', nativeSize(task, size).replace('x', '*')],
+    ...['--ckpt_dir', ckptDir],
     ...['--frame_num', String(frames), '--sample_steps', String(steps)],
     ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
+    ...(shift === undefined ? [] : ['--sample_shift', String(shift)]),
+    ...(image === undefined ? [] : ['--image', image]),
     ...['--base_seed', String(seed), '--save_file', videoOf(attemptDir), `--prompt=${prompt}`],
   ]
 }

@@ -13,19 +13,20 @@ const keptInArchive = 20
 
 /**
  * Ends what a former life of the service has left running, and clears its directories away: those of
- * attempts that are over, and those of jobs that nobody knows (which are archived, not removed).
+ * attempts and jobs that are over, and those of jobs that nobody knows. What such a job has done is
+ * archived; one that had its image but was never taken leaves nothing.
  * To be called before anything is claimed; attempts that still run are left to whoever adopts them.
  */
 export async function endFormerLife(
   data: Pick<DataDirectory, 'workDir'>,
   {
     running,
-    isKnown,
+    fateOf,
     archiveDir,
     log,
   }: {
     running: readonly AttemptKey[]
-    isKnown(jobId: JobId): Promise<boolean>
+    fateOf(jobId: JobId): Promise<'open' | 'over' | 'unknown'>
     archiveDir: string
     log: Logger
   },
@@ -34,7 +35,8 @@ export async function endFormerLife(
   for (const jobName of await readdir(data.workDir)) {
     const jobId = v.safeParse(JobId, jobName)
     if (!jobId.success) continue
-    const known = await isKnown(jobId.output)
+    const fate = await fateOf(jobId.output)
+    const known = fate !== 'unknown'
     const jobDir = join(data.workDir, jobName)
     const epochs = (await readdir(jobDir)).map(Number).filter(Number.isSafeInteger)
     const over = epochs.filter((epoch) => !current.has(`${jobName}/${epoch}`))
@@ -45,8 +47,8 @@ export async function endFormerLife(
       log.warn({ ...attempt, known, unkillable }, 'an attempt of a former life was ended')
       if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
-    if (!known) await archive(jobDir, archiveDir, jobName)
-    else if (over.length === epochs.length) await rm(jobDir, { recursive: true, force: true })
+    if (fate === 'unknown' && epochs.length > 0) await archive(jobDir, archiveDir, jobName)
+    else if (fate !== 'open') await rm(jobDir, { recursive: true, force: true })
   }
 }
 

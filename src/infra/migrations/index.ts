@@ -2,6 +2,7 @@ import * as createJobAndAttempt from './001-create-job-and-attempt.ts'
 import * as createGpu from './002-create-gpu.ts'
 import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
+import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
 import * as createWebhook from './006-create-webhook.ts'
 
 /** In order; a migration stays as it is once released. */
@@ -10,5 +11,6 @@ export const migrations = {
   '002-create-gpu': createGpu,
   '003-trace-attempts-and-keep-estimates': traceAttempts,
   '004-add-owner': addOwner,
+  '005-remember-more-of-submissions': rememberMoreOfSubmissions,
   '006-create-webhook': createWebhook,
 }

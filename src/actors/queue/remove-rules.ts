@@ -1,0 +1,31 @@
+/** Which jobs may be deleted, and in which order that is done. */
+import { covers } from '../../client.ts'
+import { RefusalError } from '../../errors.ts'
+import type { JobId, Timestamp } from '../../job.ts'
+import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
+import { type QueueStep, stored, waitingJob } from './queue-state.ts'
+
+/** Its files go first: a crash in between leaves a record that can be deleted again, and no stray files. */
+export function remove(
+  state: QueueState,
+  { jobId, scope, replyTo }: Extract<QueueCommand, { type: 'remove' }>,
+): QueueStep {
+  const active = state.running.get(jobId) ?? waitingJob(state, jobId)
+  if (!active) return [state, [{ do: 'removeJob', jobId, scope, replyTo }]]
+  const answer = covers(scope, active)
+    ? new RefusalError('job_stopping', 'The job is not over yet; try again in a moment.')
+    : noJob(jobId)
+  return [state, [{ do: 'answerRemove', to: replyTo, answer }]]
+}
+
+export const keepRemoved = (
+  state: QueueState,
+  { jobId, replyTo }: Extract<QueueNews, { type: 'jobFilesRemoved' }>,
+  at: Timestamp,
+): QueueStep => [
+  state,
+  [stored({ op: 'remove', jobId, at }), { do: 'answerRemove', to: replyTo, answer: 'removed' }],
+]
+
+export const noJob = (jobId: JobId): RefusalError =>
+  new RefusalError('job_not_found', `No job has the id ${jobId}.`, { field: 'id' })

@@ -1,0 +1,230 @@
+import { type Context, Hono } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { CancelAnswer, JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../../errors.ts'
+import type { JobId, VideoDraft, VideoFacts } from '../../job.ts'
+import type { WanTask } from '../../wan-tasks.ts'
+import type { ClientEnv } from '../access.ts'
+import { found, orThrow, parse, readJson, repeatedHeader, repetitionOf } from '../edge.ts'
+import { type Fields, largestForm, ReceivedImage, type Uploads, withBody } from '../form.ts'
+import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
+import { quotaHeaders } from '../problem.ts'
+import { sendFile } from '../send-file.ts'
+import {
+  ContentQuery,
+  createVideoSchema,
+  ImageReference,
+  ListVideosQuery,
+  RemixBody,
+  VideoId,
+  videoIdOf,
+} from './schemas.ts'
+import { pollAfterMs, videoJson } from './video-view.ts'
+
+export type OpenAiVideoOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  estimates: ReturnType<typeof createJobRenderer>['estimates']
+  task: WanTask
+  maxFrames: number
+  cancelWithinMs: number
+  uploads: Uploads
+  resultsDir: string
+  previewsDir: string
+  previews: Previews
+}>
+
+export type Previews = {
+  /** The name of the file in `previewsDir`; made when it is first asked for. */
+  of(
+    video: Readonly<{ jobId: JobId; filename: string; facts: VideoFacts }>,
+    kind: 'thumbnail' | 'spritesheet',
+  ): Promise<string>
+}
+
+type C = Context<ClientEnv>
+
+/** The Videos API of OpenAI, as far as this service can do what it promises. */
+export function openAiVideoRoutes(options: OpenAiVideoOptions) {
+  const { queue, estimates, task, maxFrames, cancelWithinMs, uploads } = options
+  const { resultsDir, previewsDir, previews } = options
+  const createVideo = createVideoSchema(task, maxFrames)
+
+  return new Hono<ClientEnv>()
+    .post('/v1/videos', (c) =>
+      withBody(
+        c,
+        { uploads, imageField: 'input_reference', largestJson: largestForm },
+        async (fields, receive) => {
+          const body = await withImage(fields, receive)
+          return submit(c, parse(createVideo, body, 'unsupported_parameter'))
+        },
+      ),
+    )
+
+    .get('/v1/videos', async (c) => {
+      const query = parse(ListVideosQuery, c.req.query(), 'unsupported_parameter')
+      const { limit, order, after, status, prompt } = query
+      const page = await ask(queue, {
+        type: 'list',
+        scope: c.var.scope,
+        filter: {
+          limit,
+          order,
+          ...(after && { after }),
+          ...(status && { status }),
+          ...(prompt !== undefined && { prompt }),
+          ...(query.created_after !== undefined && { submittedAfter: query.created_after }),
+          ...(query.created_before !== undefined && { submittedBefore: query.created_before }),
+        },
+      })
+      const estimated = await estimates(page.jobs.map(({ job }) => job))
+      const data = page.jobs.map((view) => videoJson(task, view, estimated.get(view.job.id)))
+      const ids = data.map(({ id }) => id)
+      const [first_id, last_id] = [ids.at(0) ?? null, ids.at(-1) ?? null]
+      return c.json({ object: 'list', data, first_id, last_id, has_more: page.hasMore })
+    })
+
+    .on('POST', notSupported, (c) => {
+      throw new RefusalError('not_supported', `${c.req.path}: the model cannot do that.`)
+    })
+
+    .get('/v1/videos/:id', async (c) => render(c, await find(c, idOf(c))))
+
+    .delete('/v1/videos/:id', async (c) => {
+      const jobId = idOf(c)
+      const { scope } = c.var
+      await ask(queue, { type: 'cancel', selection: { ids: [jobId] }, scope }, cancelWithinMs)
+      orThrow(await ask(queue, { type: 'remove', jobId, scope }))
+      return c.json({ id: videoIdOf(jobId), object: 'video.deleted', deleted: true })
+    })
+
+    .post('/v1/videos/:id/cancel', async (c) => {
+      const jobId = idOf(c)
+      const { scope } = c.var
+      const selection = { ids: [jobId] }
+      const answer = await ask(queue, { type: 'cancel', selection, scope }, cancelWithinMs)
+      const view = await find(c, jobId)
+      assertCanceled(answer)
+      return render(c, view)
+    })
+
+    .post('/v1/videos/:id/remix', async (c) => {
+      const source = videoOf(await find(c, idOf(c)))
+      const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
+      return submit(c, remixOf(source, prompt))
+    })
+
+    .get('/v1/videos/:id/content', async (c) => {
+      const { variant } = parse(ContentQuery, c.req.query(), 'unsupported_parameter')
+      const { id: jobId, state } = videoOf(await find(c, idOf(c)))
+      const { filename, video: facts } = state
+      if (variant === 'video') return sendFile(c, resultsDir, filename, caching)
+      const name = await previews.of({ jobId, filename, facts }, variant)
+      return sendFile(c, previewsDir, name, caching)
+    })
+
+  async function submit(c: C, draft: VideoDraft): Promise<Response> {
+    const { client } = c.var
+    const repetition = repetitionOf(c)
+    const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+    return render(c, view, {
+      Location: `/v1/videos/${videoIdOf(view.job.id)}`,
+      ...quotaHeaders(view.quota),
+      ...repeatedHeader(view),
+    })
+  }
+
+  async function find(c: C, jobId: JobId): Promise<JobView> {
+    const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
+    return found(view, () => noVideo(videoIdOf(jobId)))
+  }
+
+  async function render(c: C, view: JobView, headers: Record<string, string> = {}) {
+    const estimate = (await estimates([view.job])).get(view.job.id)
+    const pollAfter = pollAfterMs(view.job, estimate)
+    return c.json(videoJson(task, view, estimate), 200, {
+      ...headers,
+      ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),
+    })
+  }
+}
+
+/** What would start from a video rather than from text or an image. */
+const notSupported = [
+  '/v1/videos/edits',
+  '/v1/videos/extensions',
+  '/v1/videos/characters',
+  '/v1/videos/sync',
+]
+
+/** Whoever may see it may keep it, and nobody on the way; a deleted one is asked for in vain. */
+const caching = { 'Cache-Control': 'private, no-cache' }
+
+/** What is no id at all is the id of no video. */
+function idOf(c: C): JobId {
+  const given = c.req.param('id') ?? ''
+  const id = v.safeParse(VideoId, given)
+  if (id.success) return id.output
+  throw noVideo(given)
+}
+
+const noVideo = (id: string): RefusalError =>
+  new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
+
+function assertCanceled({ rest, canceling }: CancelAnswer): void {
+  if (rest.length > 0) throw new RefusalError('not_cancelable', 'The video is over already.')
+  if (canceling.length === 0) return
+  throw new RefusalError('job_stopping', 'The video is being cancelled; try again.')
+}
+
+/** The finished video, or why there is none. */
+function videoOf({ job }: JobView): WithFile {
+  if (hasFile(job)) return job
+  switch (job.state.status) {
+    case 'queued':
+    case 'running':
+      throw new RefusalError('video_not_ready', 'The video is not finished yet.')
+    case 'success':
+      throw new RefusalError('video_expired', 'The file of this video has been deleted.')
+    case 'error':
+    case 'canceled':
+      throw new RefusalError('video_failed', 'This video has failed; its status says why.')
+  }
+}
+
+/** The same in everything but the words: seed, size and length. */
+function remixOf({ id, request }: WithFile, prompt: string): VideoDraft {
+  const { image, filename: _, ...same } = request
+  if (!image) return { ...same, prompt, remixOf: id }
+  throw new RefusalError(
+    'invalid_request',
+    'id: this video was made from an image, which is not kept; create a new one with it',
+    { field: 'id' },
+  )
+}
+
+/** An image may also come within the text: as a data URL, in an object that in a form may be JSON. */
+async function withImage(
+  fields: Fields,
+  receive: (bytes: Buffer) => Promise<ReceivedImage>,
+): Promise<Fields> {
+  const { input_reference: given } = fields
+  if (given === undefined || given instanceof ReceivedImage) return fields
+  const reference = {
+    input_reference: typeof given === 'string' ? fromJsonIfAny(given) : given,
+  }
+  const { image_url } = parse(Reference, reference, 'unsupported_parameter').input_reference
+  const bytes = Buffer.from(image_url.slice(image_url.indexOf(',') + 1), 'base64')
+  return { ...fields, input_reference: await receive(bytes) }
+}
+
+const Reference = v.object({ input_reference: ImageReference })
+
+function fromJsonIfAny(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

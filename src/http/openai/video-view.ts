@@ -1,0 +1,93 @@
+/** How a job looks as a video of OpenAI's: their fields, always all of them, and ours beside them. */
+import type { Estimate } from '../../actors/eta/eta-protocol.ts'
+import type { JobView } from '../../actors/queue/queue-protocol.ts'
+import { isOpen, type Job, type JobState, type Timestamp } from '../../job.ts'
+import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
+import { etaJson } from '../job-view.ts'
+import { modelOf, videoIdOf } from './schemas.ts'
+
+export type VideoJson = ReturnType<typeof videoJson>
+
+export function videoJson(
+  task: WanTask,
+  { job, position, reading }: JobView,
+  estimate: Estimate | undefined,
+) {
+  const { id, request, state } = job
+  const { prompt, size, frames, steps, seed, image, remixOf } = request
+  const eta = etaJson(isOpen(job) ? estimate : undefined)
+  const { eta_seconds, eta_p10_seconds, eta_p90_seconds } = eta
+  const converting = state.status === 'running' && state.phase === 'converting'
+  return {
+    id: videoIdOf(id),
+    object: 'video' as const,
+    model: modelOf(task),
+    status: statusOf(state),
+    progress: progressOf(state, estimate),
+    created_at: seconds(job.submittedAt),
+    completed_at: state.status === 'success' ? seconds(state.endedAt) : null,
+    expires_at: null,
+    prompt,
+    size,
+    seconds: String(Number(((frames - 1) / wanTasks[task].fps).toFixed(2))),
+    remixed_from_video_id: remixOf ? videoIdOf(remixOf) : null,
+    error: errorOf(state),
+
+    queue_position: position ?? null,
+    eta_seconds,
+    eta_p10_seconds,
+    eta_p90_seconds,
+    stage: converting ? ('converting' as const) : (reading?.stage ?? null),
+    step: reading?.step ?? null,
+    total_steps: steps,
+    attempt: job.attempts,
+    gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
+    seed,
+    num_frames: frames,
+    // From an image, the video is generated in the image's aspect.
+    native_size: image ? null : nativeSize(task, size),
+    started_at: secondsOf('startedAt' in state ? state.startedAt : undefined),
+    cancelled_at: state.status === 'canceled' ? seconds(state.endedAt) : null,
+  }
+}
+
+/** In which a client may come again, by what is known of the end; the client keeps to the first it is told. */
+export function pollAfterMs(job: Job, estimate: Estimate | undefined): number | undefined {
+  if (!isOpen(job)) return undefined
+  const share = ((estimate?.p50 ?? 0) * 1_000) / pollsPerVideo
+  return Math.round(Math.min(15_000, Math.max(500, share)))
+}
+
+const pollsPerVideo = 50
+
+/** Clients wait for ever on a word that is not among these four. */
+function statusOf({ status }: JobState): 'queued' | 'in_progress' | 'completed' | 'failed' {
+  switch (status) {
+    case 'queued':
+      return 'queued'
+    case 'running':
+      return 'in_progress'
+    case 'success':
+      return 'completed'
+    case 'error':
+    case 'canceled':
+      return 'failed'
+  }
+}
+
+function progressOf({ status }: JobState, estimate: Estimate | undefined): number {
+  if (status === 'success') return 100
+  return Math.min(99, Math.floor(100 * (estimate?.progress ?? 0)))
+}
+
+function errorOf(state: JobState) {
+  if (state.status === 'canceled') return { code: 'cancelled', message: 'The video was cancelled.' }
+  if (state.status !== 'error') return null
+  const { code, message } = state.failure
+  return { code, message }
+}
+
+const seconds = (at: Timestamp): number => Math.floor(at / 1_000)
+
+const secondsOf = (at: Timestamp | undefined): number | null =>
+  at === undefined ? null : seconds(at)

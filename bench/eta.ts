@@ -1,6 +1,7 @@
 /** `npm run bench:eta`: how true estimates are, in simulated time, beside what others tell. */
 import { parseArgs } from 'node:util'
 import { checkpoints } from '../src/actors/ports.ts'
+import { costOf } from './eta/cost.ts'
 import { workloads } from './eta/workloads.ts'
 import { type Answer, type Played, play } from './eta/world.ts'
 
@@ -43,6 +44,16 @@ function main(): void {
     'longest at ≤ 1 s',
   ]
   print([head, ...rows, rowOf('**all**', all, [])])
+  if (values.workload) return
+  // Once for nothing: what is compiled meanwhile is not to be counted.
+  costOf(1_000)
+  const costs = [10, 10_000, 100_000]
+    .map(costOf)
+    .map(({ waiting, pollMicros, slowTurnMs }) => [
+      ...[String(waiting), `${pollMicros.toFixed(1)} µs`, `${slowTurnMs.toFixed(2)} ms`],
+    ])
+  process.stdout.write('\n')
+  print([['jobs waiting', 'a poll costs', 'turns, 99.9 %'], ...costs])
 }
 
 function rowOf(name: string, answers: readonly Answer[], runs: readonly Played[]): string[] {

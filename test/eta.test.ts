@@ -516,6 +516,7 @@ describe('any estimate', () => {
           estimator.remember(aPast(...attempts))
           estimator.see({ ...restored, running: new Map(heard) })
           for (const at of times) {
+            estimator.goOn(at)
             for (const id of [1, 5, ...running.map((_, index) => 100 + index)].map(jobId)) {
               const { p10 = -1, p50 = -1, p90 = -1, progress = -1 } = estimator.tell(id, at) ?? {}
               expect(p10).toBeGreaterThan(0)
@@ -582,7 +583,7 @@ describe('a forecast', () => {
     let steps = 0
     const counted = { ...queue, waiting: countingTree(queue.waiting, () => steps++) }
     estimator.see(counted)
-    estimator.tell(jobId(5_000), midnight)
+    playOn(estimator)
     expect(steps).toBeGreaterThanOrEqual(5_000)
     steps = 0
     for (let poll = 0; poll < 100; poll++) estimator.tell(jobId(5_000), midnight + poll)
@@ -593,7 +594,7 @@ describe('a forecast', () => {
     const estimator = createEstimator(speeds())
     const waiting = (jobs: number) => aQueue({ waiting: jobs, ready: [gpu0], gpus: [gpu0] })
     estimator.see(waiting(2_000))
-    estimator.tell(jobId(1), midnight)
+    playOn(estimator)
     const longer = waiting(2_001)
     let steps = 0
     estimator.see({ ...longer, waiting: countingTree(longer.waiting, () => steps++) })
@@ -605,6 +606,7 @@ describe('a forecast', () => {
     const estimator = createEstimator(speeds())
     const queue = aQueue({ waiting: 3_500, ready: [gpu0, gpu1], gpus: [gpu0, gpu1] })
     estimator.see(queue)
+    playOn(estimator)
     const before = estimator.tell(jobId(3_500), midnight)?.p50 ?? 0
     estimator.see({ ...queue, givenUpGpus: new Set([gpu1]) })
     const later = midnight + 60_000
@@ -890,8 +892,13 @@ function told(past: readonly PastAttempt[], queue: QueueState, at = midnight, ns
   const estimator = createEstimator(speeds())
   estimator.remember(past)
   estimator.see(queue)
+  playOn(estimator, at)
   const ids = ns?.map(jobId) ?? [...values(queue.waiting)].map((job) => job.jobId)
   return ids.map((id) => estimator.tell(id, at))
+}
+
+function playOn(estimator: ReturnType<typeof createEstimator>, at = midnight): void {
+  while (estimator.goOn(at));
 }
 
 const etas = (past: readonly PastAttempt[], queue: QueueState, at = midnight) =>

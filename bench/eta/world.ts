@@ -98,6 +98,7 @@ export function play(workload: Workload, seed: number): Played {
     const [next, effects] = transition(state, message, agenda.now)
     state = next
     estimator.see(state)
+    while (estimator.goOn(agenda.now));
     for (const effect of effects) perform(effect)
   }
 

@@ -2,9 +2,11 @@ import { Hono } from 'hono'
 import { requestId } from 'hono/request-id'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
@@ -14,6 +16,7 @@ import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { renderError, renderRefusal } from './errors.ts'
 import { etaRoutes } from './eta-routes.ts'
+import { eventRoutes } from './event-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
@@ -22,8 +25,9 @@ import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
-import { generateSchema } from './schemas.ts'
+import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
+import { webhookRoutes } from './webhook-routes.ts'
 
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
@@ -33,6 +37,9 @@ export type AppOptions = Readonly<{
   corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
+  events: ActorRef<EventMessage>
+  webhooks: ActorRef<WebhookMessage>
+  refuseUrl: RefuseUrl
   supervisor: ActorRef<SupervisorMessage>
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
@@ -41,6 +48,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
+  heartbeatMs: number
   links: FileLinksOptions
   resultsDir: string
   previewsDir: string
@@ -53,11 +61,11 @@ export type AppOptions = Readonly<{
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins, uploads } = options
+  const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
-  const request = generateSchema(task, maxFrames)
+  const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
   app.use(requestId())
@@ -65,8 +73,10 @@ export function createApp(options: AppOptions) {
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
   app.use(refuseOtherPages(corsOrigins))
   app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
-  app.route('/', jobRoutes({ queue, render, request, uploads, logPath, cancelWithinMs }))
+  app.route('/', jobRoutes({ queue, events, render, request, uploads, logPath, cancelWithinMs }))
+  app.route('/', eventRoutes({ queue, events, render, heartbeatMs }))
   app.route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
+  app.route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
   app.route('/', gpuRoutes(options))
   app.route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
   app.route('/', modelRoutes(task))

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import * as v from 'valibot'
 import type { Repetition } from '../actors/queue/queue-protocol.ts'
 import { type RefusalCode, RefusalError } from '../errors.ts'
+import type { JobId } from '../job.ts'
 
 /**
  * Names the first field that is wrong and every rule that is broken. `unknown` is the refusal of a
@@ -116,3 +117,6 @@ export function found<Thing>(thing: Thing | undefined, refusal: () => RefusalErr
   if (thing === undefined) throw refusal()
   return thing
 }
+
+export const noJob = (...ids: JobId[]) =>
+  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

@@ -2,14 +2,16 @@ import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import { type ActorRef, ask } from '../actors/actor.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { JobId, JobStatus } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, isForm, orThrow, parse, repeatedHeader, repetitionOf } from './edge.ts'
+import { found, isForm, noJob, orThrow, parse, repeatedHeader, repetitionOf } from './edge.ts'
 import { type Uploads, withBody } from './form.ts'
 import type { createJobRenderer } from './job-view.ts'
+import { tagOf, waitForChange } from './long-poll.ts'
 import { quotaHeaders } from './problem.ts'
 import {
   DeleteJobsQuery,
@@ -17,11 +19,13 @@ import {
   IdParam,
   ListQuery,
   LookupQuery,
+  StatusQuery,
   withNumbers,
 } from './schemas.ts'
 
 export type JobRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
+  events: ActorRef<EventMessage>
   render: ReturnType<typeof createJobRenderer>
   request: ReturnType<typeof generateSchema>
   uploads: Uploads
@@ -33,7 +37,7 @@ export type JobRoutesOptions = Readonly<{
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes(options: JobRoutesOptions) {
-  const { queue, render, request, uploads, logPath, cancelWithinMs } = options
+  const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -54,7 +58,9 @@ export function jobRoutes(options: JobRoutesOptions) {
         const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
         const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
         const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-        return c.json(accepted, 202, {
+        const { webhook } = view
+        const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
+        return c.json({ ...accepted, ...told }, 202, {
           Location: `/status/${id}`,
           ...quotaHeaders(view.quota),
           ...repeatedHeader(view),
@@ -64,10 +70,19 @@ export function jobRoutes(options: JobRoutesOptions) {
 
     .get('/status/:id', async (c) => {
       const jobId = parse(IdParam, c.req.param('id'))
-      const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
-        noJob(jobId),
-      )
-      return c.json(await renderOne(view))
+      const { wait } = parse(StatusQuery, c.req.query())
+      const { scope } = c.var
+      const find = async () =>
+        found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
+      const view = await find()
+      const known = c.req.header('If-None-Match')
+      const { signal } = c.req.raw
+      const wanted = { scope, tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
+      const changed = await waitForChange(events, view, wanted)
+      const headers = { ETag: tagOf(changed ?? view), 'Cache-Control': 'no-store' }
+      if (!changed && known) return c.body(null, 304, headers)
+      const latest = changed ?? (wait > 0 ? await find() : view)
+      return c.json(await renderOne(latest), 200, headers)
     })
 
     .get('/jobs', async (c) => {
@@ -158,9 +173,6 @@ export function jobRoutes(options: JobRoutesOptions) {
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
   status === 'queued' || status === 'running'
-
-const noJob = (...ids: JobId[]) =>
-  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })
 
 async function openIfThere(path: string): Promise<ReadableStream | string> {
   const stream = createReadStream(path)

@@ -2,7 +2,7 @@
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
-import { type Attempt, type Job, type JobId, stages, type Timestamp } from '../job.ts'
+import { type Attempt, isOpen, type Job, type JobId, stages, type Timestamp } from '../job.ts'
 import type { FileLinks } from './file-links.ts'
 
 export type JobJson = ReturnType<ReturnType<typeof createJobRenderer>['job']>
@@ -71,9 +71,6 @@ export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' 
 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
-
-export const isOpen = ({ state: { status } }: Job): boolean =>
-  status === 'queued' || status === 'running'
 
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))

@@ -23,7 +23,7 @@ export type Told = Estimate & Readonly<{ spread: number }>
 /** How many waiting jobs are played forward before others get their turn. */
 const jobsPerTurn = 1_000
 
-/** A forecast takes no more than this share of the time; polls in between read the one there is. */
+/** A forecast takes no more than this share of the time. */
 const shareOfTime = 1 / 20
 
 /** With nothing new at all it is made anew: what is overdue has become more so. */
@@ -88,7 +88,7 @@ export function createEstimator(options: SpeedModelOptions) {
       )
     },
 
-    /** True when the forecast needs another turn. */
+    /** Makes the forecast anew if it is time, a turn's worth of it; true when it needs another. */
     goOn(now: Timestamp): boolean {
       return queue !== undefined && !isFresh(queue, now)
     },
@@ -124,9 +124,9 @@ export function createEstimator(options: SpeedModelOptions) {
   }
 
   function tellWaiting(seq: number, among: QueueSnapshot, now: Timestamp): Told | undefined {
-    isFresh(among, now)
+    // New ones at the end are played when somebody asks for them; all else is only read.
+    if (forecast && !forecast.isPlayed(seq)) forecast.play(among, jobsPerTurn)
     const known = forecast ?? next?.forecast
-    if (known && !known.isPlayed(seq)) known.play(among, Number.POSITIVE_INFINITY)
     const outlook = known?.of(seq)
     if (!known || !outlook) return undefined
     const median = outlook.median - (now - known.at) / 1000
@@ -138,7 +138,6 @@ export function createEstimator(options: SpeedModelOptions) {
     return heard ?? (model.isLearned ? 'history' : 'default')
   }
 
-  /** Makes the forecast anew if it is time, a turn's worth of it. */
   function isFresh(among: QueueSnapshot, now: Timestamp): boolean {
     modelAt(now)
     if (!next) {
@@ -149,7 +148,7 @@ export function createEstimator(options: SpeedModelOptions) {
       isStale = false
     }
     const begin = performance.now()
-    const isWhole = next.forecast.play(among, forecast ? jobsPerTurn : Number.POSITIVE_INFINITY)
+    const isWhole = next.forecast.play(among, jobsPerTurn)
     next.costMs += performance.now() - begin
     if (!isWhole) return false
     forecast = next.forecast

@@ -43,6 +43,7 @@ export function etaBehaviour({
   let lastSeq: number | undefined
   let timer: NodeJS.Timeout | undefined
   let ticks = 0
+  let isForecastDue = false
 
   return {
     init(self) {
@@ -60,20 +61,24 @@ export function etaBehaviour({
         case 'historyLoaded':
           estimator.remember(message.past, message.outcomes)
           tellSpeeds(now)
+          goOn(self, now)
           return state
         case 'attemptSucceeded':
           learnFrom(message.attempt, now)
+          goOn(self, now)
           return state
         case 'queueChanged':
           estimator.see(message.queue)
-          check(message.queue, now)
           goOn(self, now)
+          check(message.queue, now)
           timer ??= setInterval(() => tell(self, { type: 'checkpointsDue' }), checkEveryMs).unref()
           return message.queue
         case 'forecastDue':
+          isForecastDue = false
           goOn(self, now)
           return state
         case 'checkpointsDue':
+          goOn(self, now)
           if (state) {
             check(state, now)
             forget(state)
@@ -107,7 +112,9 @@ export function etaBehaviour({
   }
 
   function goOn(self: ActorRef<EtaMessage>, now: Timestamp): void {
-    if (estimator.goOn(now)) tell(self, { type: 'forecastDue' })
+    if (isForecastDue || !estimator.goOn(now)) return
+    isForecastDue = true
+    tell(self, { type: 'forecastDue' })
   }
 
   /** Keeps what is told of each job when it is new, and when it gets to a checkpoint. */

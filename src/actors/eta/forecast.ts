@@ -1,5 +1,5 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
-import type { GpuId, Timestamp } from '../../job.ts'
+import type { GpuId, Shape, Timestamp } from '../../job.ts'
 import { valuesFrom } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, WaitingJob } from '../queue/queue-protocol.ts'
 import { healthOf } from '../queue/queue-state.ts'
@@ -18,6 +18,9 @@ const startSeconds = 2
 
 type Lane = { gpu: GpuId; free: number; squares: number; doubt: number }
 
+/** What a job takes of a GPU, and after that. */
+type Course = Readonly<{ gpu: Outlook; conversion: Outlook; loadSeconds: number }>
+
 export type Forecast = ReturnType<typeof createForecast>
 
 /**
@@ -35,6 +38,7 @@ export function createForecast(
   /** Of the jobs played so far, in the order of the queue. */
   const seqs: number[] = []
   const outlooks: (Outlook | undefined)[] = []
+  const coursesByKind = new Map<string, ReadonlyMap<GpuId, Course>>()
   let lastClaim = 0
   /** Once one has loaded the model, its files are in memory for the others. */
   let warmFrom = isCold
@@ -60,28 +64,61 @@ export function createForecast(
   }
 
   function next({ shape, failedOn }: WaitingJob): Outlook | undefined {
-    const elsewhere = lanes.some(({ gpu }) => gpu !== failedOn)
-    const open = elsewhere ? lanes.filter(({ gpu }) => gpu !== failedOn) : lanes
-    if (open.length === 0 || !queue.hasRoom) return undefined
-    const slot = slots.indexOf(Math.min(...slots))
-    const soonest = Math.max(lastClaim, slots[slot] ?? 0, Math.min(...open.map(({ free }) => free)))
-    const planOn = ({ gpu }: Lane) => model.plan(gpu, shape, soonest < warmFrom)
-    const lane = open
-      .filter(({ free }) => free <= soonest)
-      .reduce((best, other) =>
-        onGpu(planOn(other)).median < onGpu(planOn(best)).median ? other : best,
-      )
-    const plan = planOn(lane)
-    const taken = onGpu(plan)
-    lane.free = soonest + taken.median
-    lane.squares += taken.deviation ** 2
-    lane.doubt += taken.doubt
-    slots[slot] = soonest + plan.loading.median
-    warmFrom = Math.min(warmFrom, soonest + plan.loading.median)
+    if (!queue.hasRoom) return undefined
+    const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
+    const slot = leastOf(slots)
+    const soonest = Math.max(lastClaim, slots[slot] ?? 0, soonestFree(avoided))
+    const courses = coursesOf(shape, soonest < warmFrom)
+    let best: Lane | undefined
+    for (const lane of lanes) {
+      if (lane.gpu === avoided || lane.free > soonest) continue
+      const isFaster = (a: Lane, b: Lane) => seconds(courses, a) < seconds(courses, b)
+      if (!best || isFaster(lane, best)) best = lane
+    }
+    const course = best && courses.get(best.gpu)
+    if (!best || !course) return undefined
+    best.free = soonest + course.gpu.median
+    best.squares += course.gpu.deviation ** 2
+    best.doubt += course.gpu.doubt
+    slots[slot] = soonest + course.loadSeconds
+    warmFrom = Math.min(warmFrom, soonest + course.loadSeconds)
     lastClaim = soonest
-    const gpuDone = { median: lane.free, deviation: Math.sqrt(lane.squares), doubt: lane.doubt }
-    return plus(gpuDone, whole(plan.converting))
+    const gpuDone = { median: best.free, deviation: Math.sqrt(best.squares), doubt: best.doubt }
+    return plus(gpuDone, course.conversion)
   }
+
+  function soonestFree(avoided: GpuId | undefined): number {
+    let soonest = Number.POSITIVE_INFINITY
+    for (const { gpu, free } of lanes) if (gpu !== avoided) soonest = Math.min(soonest, free)
+    return soonest
+  }
+
+  /** How jobs of this kind go on each GPU. */
+  function coursesOf(shape: Shape, cold: boolean): ReadonlyMap<GpuId, Course> {
+    const key = `${shape.size} ${shape.frames} ${shape.steps} ${cold}`
+    const known = coursesByKind.get(key)
+    if (known) return known
+    const courses = new Map(
+      lanes.map(({ gpu }) => {
+        const plan = model.plan(gpu, shape, cold)
+        const conversion = whole(plan.converting)
+        return [gpu, { gpu: onGpu(plan), conversion, loadSeconds: plan.loading.median }]
+      }),
+    )
+    coursesByKind.set(key, courses)
+    return courses
+  }
+}
+
+const seconds = (courses: ReadonlyMap<GpuId, Course>, { gpu }: Lane): number =>
+  courses.get(gpu)?.gpu.median ?? 0
+
+function leastOf(values: readonly number[]): number {
+  let least = 0
+  for (let index = 1; index < values.length; index++) {
+    if ((values[index] ?? 0) < (values[least] ?? 0)) least = index
+  }
+  return least
 }
 
 /** The GPUs that may be given jobs, and when. */

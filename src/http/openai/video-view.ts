@@ -1,9 +1,9 @@
 /** How a job looks as a video of OpenAI's: their fields, always all of them, and ours beside them. */
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
-import type { Job, JobState, Timestamp } from '../../job.ts'
+import { isOpen, type Job, type JobState, type Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
-import { etaJson, isOpen } from '../job-view.ts'
+import { etaJson } from '../job-view.ts'
 import { modelOf, videoIdOf } from './schemas.ts'
 
 export type VideoJson = ReturnType<typeof videoJson>

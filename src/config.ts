@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
+import { parseAllowed } from './address-guard.ts'
 import type { TokenHolder } from './client.ts'
 import { wanTaskNames } from './wan-tasks.ts'
 
@@ -44,6 +45,17 @@ const url = v.pipe(
   v.string(),
   v.url('must be a URL, like https://videos.example.org'),
   v.transform((text) => text.replace(/\/+$/, '')),
+)
+
+const addresses = v.pipe(
+  commaSeparated,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const entries = dataset.value.filter(Boolean)
+    const wrong = entries.filter((entry) => !parseAllowed(entry))
+    for (const entry of wrong)
+      addIssue({ message: `must hold hosts, addresses or ranges like 10.0.0.0/8, not "${entry}"` })
+    return wrong.length > 0 ? NEVER : entries.flatMap((entry) => parseAllowed(entry) ?? [])
+  }),
 )
 
 const origins = v.pipe(
@@ -150,6 +162,8 @@ const Env = v.object({
   MAX_CONVERSIONS: v.optional(wholeNumber(1, 1_000), defaultConversions),
   MAX_QUEUE: v.optional(wholeNumber(1, 10_000_000), '10000'),
   MAX_FRAMES: v.optional(wholeNumber(5, 10_001), '241'),
+  WEBHOOK_ALLOW: v.optional(addresses, ''),
+  HEARTBEAT_S: v.optional(wholeNumber(1, 300), '15'),
   MIN_FREE_DISK_MB: v.optional(wholeNumber(0, 1_000_000_000), '2048'),
   DEFAULT_JOB_S: v.optional(wholeNumber(1, 1_000_000)),
   /** For crash tests only: SIGUSR2 then crashes the actor that the file `crash` in DATA_DIR names. */
@@ -229,6 +243,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     maxConversions: env.MAX_CONVERSIONS,
     maxQueue: env.MAX_QUEUE,
     maxFrames: env.MAX_FRAMES,
+    webhookAllow: env.WEBHOOK_ALLOW,
+    heartbeatMs: env.HEARTBEAT_S * 1000,
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION,

@@ -96,7 +96,12 @@ export const shapeOf = ({ size, frames, steps }: VideoRequest): Shape => ({ size
 
 /** A request before the service has filled in what nobody chose. */
 export type VideoDraft = Omit<VideoRequest, 'seed' | 'image'> &
-  Readonly<{ seed?: number; image?: UploadedImage }>
+  Readonly<{
+    seed?: number
+    image?: UploadedImage
+    /** Who is to be told of its end; without a secret, one is made. */
+    webhook?: Readonly<{ url: string; secret?: string }>
+  }>
 
 /** What ffprobe found in a file. */
 export type VideoFacts = Readonly<{
@@ -207,6 +212,10 @@ export type Job = Readonly<{
   attempts: number
   state: JobState
 }>
+
+/** Something may still become of it. */
+export const isOpen = ({ state: { status } }: Job): boolean =>
+  status === 'queued' || status === 'running'
 
 /** One try at a job on one GPU, as it is kept. */
 export type Attempt = Readonly<{

@@ -12,6 +12,8 @@ import type { ConversionMessage } from './actors/conversion/conversion-protocol.
 import { etaBehaviour } from './actors/eta/eta-actor.ts'
 import type { EtaMessage } from './actors/eta/eta-protocol.ts'
 import { publishedSeconds } from './actors/eta/published-speeds.ts'
+import { eventBehaviour } from './actors/event/event-actor.ts'
+import type { EventMessage } from './actors/event/event-protocol.ts'
 import { gpuBehaviour } from './actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from './actors/gpu/gpu-protocol.ts'
 import { janitorBehaviour } from './actors/janitor/janitor-actor.ts'
@@ -19,9 +21,15 @@ import type { JanitorMessage } from './actors/janitor/janitor-protocol.ts'
 import { type QueueMail, queueBehaviour } from './actors/queue/queue-actor.ts'
 import { child, startSupervisor } from './actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from './actors/supervisor/supervisor-protocol.ts'
+import { webhookBehaviour } from './actors/webhook/webhook-actor.ts'
+import type { WebhookMessage } from './actors/webhook/webhook-protocol.ts'
+import { createAddressGuard } from './address-guard.ts'
 import { readConfig } from './config.ts'
 import { createApp } from './http/app.ts'
+import { createFileLinks } from './http/file-links.ts'
+import { createJobRenderer } from './http/job-view.ts'
 import { refuseUnreadable } from './http/problem.ts'
+import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
 import {
   createDirectories,
@@ -45,6 +53,8 @@ import { createReserve } from './infra/reserve.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
+import { createWebhookSender } from './infra/webhook-sender.ts'
+import { createWebhookStore } from './infra/webhook-store.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
 import { wanTasks } from './wan-tasks.ts'
@@ -113,6 +123,8 @@ async function main(): Promise<void> {
 
   const queue = createPlace<QueueMail>('queue')
   const eta = createPlace<EtaMessage>('eta')
+  const events = createPlace<EventMessage>('events')
+  const webhooks = createPlace<WebhookMessage>('webhooks')
   const conversion = createPlace<ConversionMessage>('conversion')
   const janitor = createPlace<JanitorMessage>('janitor')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
@@ -129,6 +141,13 @@ async function main(): Promise<void> {
     bootedAt: Date.now() - uptime() * 1000,
   }
   const cancelWaitMs = graceMs + afterGraceMs
+  const links = {
+    baseUrl: config.baseUrl,
+    key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+    lifeS: config.fileUrlTtlS,
+  }
+  const guard = createAddressGuard(config.webhookAllow)
+  const webhookStore = createWebhookStore(database.db)
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -145,11 +164,26 @@ async function main(): Promise<void> {
             gpus: places,
             conversion,
             eta,
+            events,
+            webhooks,
             log,
           }),
         { significant: true },
       ),
       child(system, eta, () => etaBehaviour({ history: store, queue, speeds, log })),
+      child(system, events, () => eventBehaviour({ queue, eta, log })),
+      child(system, webhooks, () =>
+        webhookBehaviour({
+          store: webhookStore,
+          jobs: store,
+          sender: createWebhookSender({
+            guard,
+            userAgent: `wan-supervisor/${packageJson.version}`,
+          }),
+          render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
+          log,
+        }),
+      ),
       child(system, conversion, () => {
         const tools = createVideoTools({ data, fit: config.fit720 })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
@@ -185,6 +219,7 @@ async function main(): Promise<void> {
     corsOrigins: config.corsOrigins,
     queue,
     eta,
+    events,
     supervisor,
     gpus: owned,
     childOf,
@@ -193,11 +228,10 @@ async function main(): Promise<void> {
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
-    links: {
-      baseUrl: config.baseUrl,
-      key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
-      lifeS: config.fileUrlTtlS,
-    },
+    heartbeatMs: config.heartbeatMs,
+    webhooks,
+    refuseUrl: guard.refuse,
+    links,
     resultsDir: data.resultsDir,
     previewsDir: data.previewsDir,
     previews: createPreviews(data),
@@ -232,7 +266,9 @@ async function main(): Promise<void> {
   /** For crash tests: a message that no actor survives, to the one that the file `crash` names. */
   function crashAnActor(): void {
     const name = readFileSync(join(config.dataDir, 'crash'), 'utf8').trim()
-    const victim = [queue, eta, conversion, ...places.values()].find((place) => place.name === name)
+    const victim = [queue, eta, events, webhooks, conversion, ...places.values()].find(
+      (place) => place.name === name,
+    )
     if (victim) tell(victim as ActorRef<never>, null as never)
   }
 
@@ -242,6 +278,7 @@ async function main(): Promise<void> {
     for (const again of ['SIGTERM', 'SIGINT'] as const) process.once(again, () => process.exit(1))
     // Until this is answered, requests are: only new jobs are refused.
     await ask(queue, { type: 'close', mode: config.shutdown }, longestTimerMs).catch(() => {})
+    tell(events, { type: 'close' })
     const closed = new Promise((resolve) => server.close(resolve))
     // A connection that was busy just now is an idle one in a moment.
     setInterval(() => server.closeIdleConnections(), 50)

@@ -47,6 +47,8 @@ describe('the configuration', () => {
       maxConversions: Math.max(1, Math.floor(availableParallelism() / 2)),
       maxQueue: 10_000,
       maxFrames: 241,
+      heartbeatMs: 15_000,
+      webhookAllow: [],
       minFreeBytes: 2048 * 1024 ** 2,
       defaultJobSeconds: undefined,
       faultInjection: false,
@@ -89,6 +91,7 @@ describe('the configuration', () => {
       MAX_CONVERSIONS: '4',
       MAX_QUEUE: '5',
       MAX_FRAMES: '81',
+      WEBHOOK_ALLOW: 'hooks.lan, 10.0.0.0/8',
       MIN_FREE_DISK_MB: '512',
       DEFAULT_JOB_S: '100',
       FAULT_INJECTION: '1',
@@ -141,6 +144,8 @@ describe('the configuration', () => {
       maxConversions: 4,
       maxQueue: 5,
       maxFrames: 81,
+      heartbeatMs: 15_000,
+      webhookAllow: [{ host: 'hooks.lan' }, { range: [expect.anything(), 8] }],
       minFreeBytes: 512 * 1024 ** 2,
       defaultJobSeconds: 100,
       faultInjection: true,
@@ -199,6 +204,8 @@ const everyFault = {
   MAX_CONVERSIONS: 'many',
   MAX_QUEUE: '1e3',
   MAX_FRAMES: '4',
+  WEBHOOK_ALLOW: '10.0.0.0/33,ok.lan,*',
+  HEARTBEAT_S: '0',
   MIN_FREE_DISK_MB: '-1',
   DEFAULT_JOB_S: ' 540',
   FAULT_INJECTION: 'true',
@@ -237,6 +244,9 @@ describe('an environment that is not usable', () => {
         MAX_CONVERSIONS must be a whole number
         MAX_QUEUE must be a whole number
         MAX_FRAMES must be at least 5
+        WEBHOOK_ALLOW must hold hosts, addresses or ranges like 10.0.0.0/8, not "10.0.0.0/33"
+        WEBHOOK_ALLOW must hold hosts, addresses or ranges like 10.0.0.0/8, not "*"
+        HEARTBEAT_S must be at least 1
         MIN_FREE_DISK_MB must be a whole number
         DEFAULT_JOB_S must be a whole number
         FAULT_INJECTION must be 0 or 1

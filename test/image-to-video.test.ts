@@ -102,8 +102,8 @@ describe.each(generations)('%s', (_name, Generation) => {
     expect(worked(service.dataDir).filter((path) => path.startsWith('.'))).toEqual([])
   })
 
-  it('is refused a picture of 30 MB before all of it has come, once', async () => {
-    const input_reference = new File([pngHeader(64, 64), new Uint8Array(30_000_000)], 'a.png')
+  it('is refused a picture of 22 MB before all of it has come, once', async () => {
+    const input_reference = new File([pngHeader(64, 64), new Uint8Array(22_000_000)], 'a.png')
     openai.sent()
     const error = await failureOf(create(openai, { input_reference }))
     expect(error).toMatchObject({ status: 413, code: 'body_too_large' })

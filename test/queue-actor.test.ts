@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { tell } from '../src/actors/actor.ts'
 import type { ConversionMessage } from '../src/actors/conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../src/actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../src/actors/event/event-protocol.ts'
 import type { GpuMessage } from '../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
 import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
+import type { WebhookMessage } from '../src/actors/webhook/webhook-protocol.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
 import {
@@ -64,6 +66,8 @@ async function aQueueActorWith(
       gpus: new Map([[gpu0, gpu.ref]]),
       conversion: conversion.ref,
       eta: createProbe<EtaMessage>('eta').ref,
+      events: createProbe<EventMessage>('events').ref,
+      webhooks: createProbe<WebhookMessage>('webhooks').ref,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )

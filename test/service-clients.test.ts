@@ -145,6 +145,7 @@ const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): s
   'GET /jobs/lookup': { status: 404, paths: ({ prompt }) => lookups(prompt) },
   'GET /jobs/:id': { status: 404, paths: ({ id }) => [`/jobs/${id}`] },
   'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
+  'GET /jobs/:id/events': { status: 404, paths: ({ id }) => [`/jobs/${id}/events`] },
   'DELETE /jobs': {
     status: 404,
     paths: ({ id }) => [`/jobs?ids=${id}`, `/jobs?ids=${id}&delete_files=true`],
@@ -193,11 +194,16 @@ const harmless = [
   'POST /v1/videos/sync',
 ]
 
+/** A stream without end, in service-live.test.ts; what is about webhooks, in service-webhooks.test.ts. */
+const shownElsewhere = (route: string) => route === 'GET /events' || route.includes(' /webhook')
+
 describe('every route', () => {
   it('says who may use it, and how it is tried in vain', () => {
     const routes = routesOfTheApp()
     expect(routes).toEqual(Object.keys(access).toSorted())
-    const forClients = routes.filter((route) => ['client', 'link'].includes(access[route] ?? ''))
+    const forClients = routes.filter(
+      (route) => ['client', 'link'].includes(access[route] ?? '') && !shownElsewhere(route),
+    )
     expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
   })
 })

@@ -53,6 +53,8 @@ type Limits = Readonly<{ type?: string; enum?: unknown[]; minimum?: number; maxi
 function anyOf(schema: JsonSchema, name = ''): Arbitrary<unknown> {
   const { type, enum: words, minimum = 0, maximum = 1_000 } = schema as Limits
   if (name === 'prompt') return prompt
+  if (name === 'wait') return fc.constantFrom('0', '0', '1', '61')
+  if (name.endsWith('url')) return receiver
   if (name === 'frames') return fc.constantFrom(5, 5, 5, 9, 6)
   if (name === 'filename' && type === 'string') return fc.oneof(known.filename, fileName)
   if (words) return fc.constantFrom(...words)
@@ -77,6 +79,11 @@ function anyOf(schema: JsonSchema, name = ''): Arbitrary<unknown> {
       return schema.format === 'uuid' ? fc.oneof(known.id, fc.uuid()) : fc.string({ maxLength: 30 })
   }
 }
+
+/** Nobody is there: such addresses are for examples. */
+const receiver = fc.constantFrom(
+  ...['https://192.0.2.1/hook', 'http://127.0.0.1:9/', 'file:///etc/passwd', 'https://[::1]/', 'x'],
+)
 
 const fileName = fc.stringMatching(/^[a-z]{1,8}$/).map((name) => `${name}.mp4`)
 
@@ -229,6 +236,10 @@ function pathOf(template: string, parameters: readonly Parameter[]): Arbitrary<s
     const schema = parameters.find((one) => one.in === 'path' && one.name === name)?.schema ?? {}
     return fc.oneof(
       { weight: 6, arbitrary: encoded(anyOf(schema, name).map(String)) },
+      {
+        weight: 1,
+        arbitrary: known.id.map((id) => (template.startsWith('/v1') ? `video_${id}` : id)),
+      },
       { weight: 1, arbitrary: encoded(rubbish) },
       { weight: 1, arbitrary: rawSegment },
     )

@@ -135,7 +135,7 @@ function createFuzz(document: Document, url: string) {
   }
 
   function learn(body: string): void {
-    const [id] = /(?<="id":")[0-9a-f-]{36}(?=")/.exec(body) ?? []
+    const [id] = /(?<="id":"(?:video_)?)[0-9a-f-]{36}(?=")/.exec(body) ?? []
     const [file] = /(?<="filename":")[^"]+\.mp4(?=")/.exec(body) ?? []
     if (id && !ids.includes(id)) ids.push(id)
     if (file && !files.includes(file)) files.push(file)
@@ -174,9 +174,13 @@ async function sendTo(url: string, agent: http.Agent, request: FuzzRequest): Pro
   outgoing.end(body)
   try {
     const [response] = await answered
-    const chunks: Buffer[] = []
-    for await (const chunk of response) chunks.push(chunk as Buffer)
     const contentType = response.headers['content-type'] ?? ''
+    const chunks: Buffer[] = []
+    for await (const chunk of response) {
+      chunks.push(chunk as Buffer)
+      // What has begun well may go on for ever.
+      if (contentType.startsWith('text/event-stream')) break
+    }
     return {
       status: response.statusCode ?? 0,
       contentType,

@@ -233,6 +233,18 @@ export function tellAskerItFailed(message: unknown, why: string, cause?: unknown
 }
 
 /**
+ * The address of somebody who is no actor, such as an open connection. `hear` runs within the
+ * teller's turn: it may only take note, and says whether it could.
+ */
+export const addressOf = <Message>(
+  name: string,
+  hear: (message: Message) => boolean,
+): ActorRef<Message> => ({
+  name,
+  [deliver]: (message) => (hear(message) ? 'delivered' : 'mailbox_full'),
+})
+
+/**
  * A name that stays while incarnations come and go: the address to hand out. Whoever supervises
  * seats each new incarnation in it; while it is empty, telling it anything answers `false`.
  */

@@ -3,9 +3,11 @@ import { requestId } from 'hono/request-id'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { Check } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
@@ -17,6 +19,7 @@ import { createDocument } from './document.ts'
 import { documentRoutes } from './document-routes.ts'
 import { renderError, renderRefusal } from './errors.ts'
 import { etaRoutes } from './eta-routes.ts'
+import { eventRoutes } from './event-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
@@ -26,8 +29,9 @@ import { createJobRenderer } from './job-view.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
-import { generateSchema } from './schemas.ts'
+import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
 import { videoRoutes } from './video-routes.ts'
+import { webhookRoutes } from './webhook-routes.ts'
 
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
@@ -37,6 +41,9 @@ export type AppOptions = Readonly<{
   corsOrigins: readonly string[]
   queue: ActorRef<QueueMessage>
   eta: ActorRef<EtaMessage>
+  events: ActorRef<EventMessage>
+  webhooks: ActorRef<WebhookMessage>
+  refuseUrl: RefuseUrl
   supervisor: ActorRef<SupervisorMessage>
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
@@ -45,6 +52,7 @@ export type AppOptions = Readonly<{
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
+  heartbeatMs: number
   links: FileLinksOptions
   resultsDir: string
   previewsDir: string
@@ -57,11 +65,11 @@ export type AppOptions = Readonly<{
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins, uploads } = options
+  const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
+  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
-  const request = generateSchema(task, maxFrames)
+  const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
   app.use(requestId())
@@ -93,8 +101,10 @@ export function createApp(options: AppOptions) {
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
   return app
-    .route('/', jobRoutes({ queue, render, request, uploads, logPath, cancelWithinMs }))
+    .route('/', jobRoutes({ queue, events, render, request, uploads, logPath, cancelWithinMs }))
+    .route('/', eventRoutes({ queue, events, render, heartbeatMs }))
     .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
+    .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes(options))
     .route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
     .route('/', modelRoutes(task))

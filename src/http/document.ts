@@ -71,6 +71,7 @@ const tags: Readonly<Record<Tag, string>> = {
   jobs: 'From a prompt to its video',
   videos: 'What has been made',
   openai: 'The same for the clients of OpenAI’s Videos API',
+  webhooks: 'Who is told of the ends of jobs, and how each telling went',
   gpus: 'What it is made on: for admins',
   service: 'How the service itself does',
 }

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import * as v from 'valibot'
 import type { Repetition } from '../actors/queue/queue-protocol.ts'
 import { type RefusalCode, RefusalError } from '../errors.ts'
+import type { JobId } from '../job.ts'
 
 /**
  * Names the first field that is wrong and every rule that is broken. `unknown` is the refusal of a
@@ -60,15 +61,15 @@ export async function* bodyOf(
   c: Pick<Context, 'req'>,
   largest: number,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const tooLarge = () =>
-    new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
-  if (Number(c.req.header('Content-Length') ?? 0) > largest) throw tooLarge()
   let bytes = 0
   let counted = 0
   try {
     for await (const chunk of c.req.raw.body ?? []) {
       bytes += chunk.length
-      if (bytes > largest) throw tooLarge()
+      // Not by its length before: a client that has much left to send may never read the refusal.
+      if (bytes > largest) {
+        throw new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+      }
       // What fits into any request is always read: nobody is kept out by what others send.
       const more = Math.max(0, bytes - largestText) - counted
       if (atOnce + more > mostAtOnce) {
@@ -121,3 +122,6 @@ export function found<Thing>(thing: Thing | undefined, refusal: () => RefusalErr
   if (thing === undefined) throw refusal()
   return thing
 }
+
+export const noJob = (...ids: JobId[]) =>
+  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
+import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
@@ -11,6 +12,7 @@ import type { ClientEnv } from './access.ts'
 import {
   found,
   isForm,
+  noJob,
   orThrow,
   parse,
   repeatedHeader,
@@ -20,6 +22,7 @@ import {
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
 import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
+import { tagOf, waitForChange } from './long-poll.ts'
 import { quotaHeaders, quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
 import {
@@ -28,12 +31,14 @@ import {
   IdParam,
   ListQuery,
   LookupQuery,
+  StatusQuery,
   withNumbers,
 } from './schemas.ts'
 import { Uuid } from './words.ts'
 
 export type JobRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
+  events: ActorRef<EventMessage>
   render: ReturnType<typeof createJobRenderer>
   request: ReturnType<typeof generateSchema>
   uploads: Uploads
@@ -74,7 +79,7 @@ const ofOneJob = {
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes(options: JobRoutesOptions) {
-  const { queue, render, request, uploads, logPath, cancelWithinMs } = options
+  const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -115,7 +120,10 @@ export function jobRoutes(options: JobRoutesOptions) {
           const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
           const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
           const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-          return c.json(accepted satisfies AcceptedJson, 202, {
+          const { webhook } = view
+          const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
+          const taken: AcceptedJson = { ...accepted, ...told }
+          return c.json(taken, 202, {
             Location: `/status/${id}`,
             ...quotaHeaders(view.quota),
             ...repeatedHeader(view),
@@ -129,14 +137,31 @@ export function jobRoutes(options: JobRoutesOptions) {
         ...ofOneJob,
         id: 'getStatus',
         summary: 'How a job stands',
-        answers: { 200: { means: 'The job', json: JobJson } },
+        details:
+          'With `wait`, the answer comes when something has changed, or after so many seconds.',
+        headers: { 'If-None-Match': 'what is known of it: the `ETag` of an earlier answer' },
+        query: StatusQuery,
+        answers: {
+          200: { means: 'The job', json: JobJson, headers: { ETag: 'of what it is now' } },
+          304: { means: 'It is as you know it' },
+        },
+        refusals: ['job_not_found', 'too_many_watchers'],
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
-        const view = found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
-          noJob(jobId),
-        )
-        return c.json(await renderOne(view), 200)
+        const { wait } = c.req.valid('query')
+        const { scope } = c.var
+        const find = async () =>
+          found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
+        const view = await find()
+        const known = c.req.header('If-None-Match')
+        const { signal } = c.req.raw
+        const wanted = { scope, tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
+        const changed = await waitForChange(events, view, wanted)
+        const headers = { ETag: tagOf(changed ?? view), 'Cache-Control': 'no-store' }
+        if (!changed && known) return c.body(null, 304, headers)
+        const latest = changed ?? (wait > 0 ? await find() : view)
+        return c.json(await renderOne(latest), 200, headers)
       },
     )
 
@@ -295,9 +320,6 @@ export function jobRoutes(options: JobRoutesOptions) {
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
   status === 'queued' || status === 'running'
-
-const noJob = (...ids: JobId[]) =>
-  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })
 
 async function openIfThere(path: string): Promise<ReadableStream | string> {
   const stream = createReadStream(path)

@@ -7,6 +7,7 @@ import {
   type Attempt,
   failureCodes,
   imageTypes,
+  isOpen,
   type Job,
   type JobId,
   jobStatuses,
@@ -97,6 +98,10 @@ export const AcceptedJson = v.object({
   ...EtaJson.entries,
   gpu_assigned: v.pipe(v.null(), v.description('known when the job is claimed: see its status')),
   seed: Count,
+  webhook_id: v.optional(v.pipe(Uuid, v.description('with `webhook_url`'))),
+  webhook_secret: v.optional(
+    v.pipe(v.string(), v.description('with `webhook_url`: what its deliveries are signed with')),
+  ),
 })
 export type AcceptedJson = v.InferOutput<typeof AcceptedJson>
 
@@ -185,9 +190,6 @@ export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' 
 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
-
-export const isOpen = ({ state: { status } }: Job): boolean =>
-  status === 'queued' || status === 'running'
 
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))

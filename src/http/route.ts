@@ -38,7 +38,7 @@ export type RouteDescription<
   refusals?: readonly RefusalCode[]
 }>
 
-export type Tag = 'jobs' | 'videos' | 'openai' | 'gpus' | 'service'
+export type Tag = 'jobs' | 'videos' | 'openai' | 'webhooks' | 'gpus' | 'service'
 
 export type Answer = Readonly<{
   /** What it means. */
@@ -74,10 +74,13 @@ type Target<Name extends string, Given extends Schema | None, Side extends 'in' 
 ] extends [Schema]
   ? Side extends 'out'
     ? { [K in Name]: v.InferOutput<Given> }
-    : undefined extends v.InferInput<Given>
+    : MayBeLeftOut<v.InferInput<Given>> extends true
       ? { [K in Name]?: v.InferInput<Given> }
       : { [K in Name]: v.InferInput<Given> }
   : EmptyObject
+
+/** It is optional, or all that it holds is. */
+type MayBeLeftOut<Whole> = undefined extends Whole ? true : EmptyObject extends Whole ? true : false
 
 type Targets<
   Params extends Schema | None,

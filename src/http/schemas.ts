@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { Filename } from '../filename.ts'
 import { GpuId, JobId, jobStatuses, type VideoDraft } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
+import { DeliveryId, jobEvents, ownEvents, WebhookId } from '../webhook.ts'
 import { type Fields, ReceivedImage } from './form.ts'
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
@@ -72,6 +73,29 @@ export const issueMessage = (issue: { expected: string | null; received: string 
       ? 'is required'
       : 'must be an object'
 
+/** Why nothing may be sent to this URL; `undefined`: something may. */
+export type RefuseUrl = (url: string) => string | undefined
+
+const WebhookUrl = (refuse: RefuseUrl) =>
+  v.pipe(
+    v.string('must be text'),
+    v.maxLength(2_000, 'must be at most 2000 characters long'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const message = dataset.typed ? refuse(dataset.value) : undefined
+      if (message !== undefined) addIssue({ message })
+    }),
+  )
+
+const secretRule = 'must be "whsec_" and 24 to 64 bytes in base64'
+const Secret = v.pipe(
+  v.string(secretRule),
+  v.regex(/^whsec_(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, secretRule),
+  v.check((text) => {
+    const { length } = Buffer.from(text.slice('whsec_'.length), 'base64')
+    return length >= 24 && length <= 64
+  }, secretRule),
+)
+
 /** In a form numbers are text. */
 export function withNumbers(form: Fields): Fields {
   const toNumber = ([name, value]: [string, unknown]) => {
@@ -84,7 +108,7 @@ export function withNumbers(form: Fields): Fields {
 const numberFields = ['seed', 'steps', 'guidance', 'shift', 'frames']
 
 /** The body of `POST /generate`. What is left out gets the task's own default. */
-export function generateSchema(task: WanTask, maxFrames: number) {
+export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
   const { steps, frames, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
@@ -103,21 +127,77 @@ export function generateSchema(task: WanTask, maxFrames: number) {
         shift: v.optional(upTo30),
         frames: v.optional(frameCount(maxFrames), frames),
         image: imageFor(task),
+        webhook_url: v.optional(WebhookUrl(refuseUrl)),
+        webhook_secret: v.optional(Secret),
       },
       issueMessage,
     ),
+    v.forward(
+      v.check(
+        ({ webhook_url, webhook_secret }) =>
+          webhook_secret === undefined || webhook_url !== undefined,
+        'is for a webhook_url, and there is none',
+      ),
+      ['webhook_secret'],
+    ),
     v.transform(
-      ({ filename, seed, guidance, shift, image, ...rest }): VideoDraft => ({
+      ({
+        filename,
+        seed,
+        guidance,
+        shift,
+        image,
+        webhook_url,
+        webhook_secret,
+        ...rest
+      }): VideoDraft => ({
         ...rest,
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),
+        ...(webhook_url !== undefined && {
+          webhook: { url: webhook_url, ...(webhook_secret && { secret: webhook_secret }) },
+        }),
         ...(shift !== undefined && { shift }),
         ...(image && { image: image.image }),
       }),
     ),
   )
 }
+
+/** The body of `POST /webhook`. */
+export const webhookSchema = (refuseUrl: RefuseUrl) =>
+  v.pipe(
+    v.strictObject(
+      {
+        url: WebhookUrl(refuseUrl),
+        events: v.optional(
+          v.pipe(
+            v.array(
+              v.picklist(jobEvents, `must be among ${jobEvents.join(', ')}`),
+              'must be a list',
+            ),
+            v.minLength(1, 'must name at least one'),
+            v.maxLength(jobEvents.length, 'must name each once'),
+          ),
+          [...ownEvents],
+        ),
+        secret: v.optional(Secret),
+      },
+      issueMessage,
+    ),
+    v.transform(({ url, events, secret }) => ({ url, events, ...(secret && { secret }) })),
+  )
+
+export const RotateBody = v.strictObject({ secret: v.optional(Secret) }, issueMessage)
+
+export const WebhookParam = v.pipe(v.string(), v.uuid('must be a UUID'), WebhookId)
+
+export const DeliveryParam = v.pipe(
+  v.string(),
+  v.regex(/^evt_[0-9a-f]{32}$/, 'must be the id of a delivery, like evt_0123…'),
+  DeliveryId,
+)
 
 export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
 
@@ -199,6 +279,25 @@ export const DeleteVideosQuery = v.pipe(
   ),
 )
 
+/** Well under the idle time after which a proxy gives up on a silent connection. */
+const longestWait = 'must be a whole number of seconds from 0 to 60'
+
+export const StatusQuery = v.strictObject(
+  {
+    wait: v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^\d{1,9}$/, longestWait),
+        stands({ type: 'integer', minimum: 0, maximum: 60, pattern: undefined }),
+        v.toNumber(),
+        v.maxValue(60, longestWait),
+      ),
+      '0',
+    ),
+  },
+  unknownParameter,
+)
+
 export const ListQuery = v.strictObject(
   {
     status: v.optional(Statuses),
@@ -206,6 +305,11 @@ export const ListQuery = v.strictObject(
     limit: v.optional(limit(200), '50'),
     after: v.optional(IdParam),
   },
+  unknownParameter,
+)
+
+export const DeliveriesQuery = v.strictObject(
+  { limit: v.optional(limit(200), '50'), after: v.optional(DeliveryParam) },
   unknownParameter,
 )
 

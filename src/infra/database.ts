@@ -2,10 +2,11 @@ import { existsSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { Kysely, SqliteDialect, sql } from 'kysely'
+import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Checkpoint, EtaSource } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
+import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../webhook.ts'
 import { migrations } from './migrations/index.ts'
 import { sync } from './sync.ts'
 
@@ -13,6 +14,8 @@ export type Database = {
   job: JobTable
   attempt: AttemptTable
   gpu: GpuTable
+  webhook: WebhookTable
+  delivery: DeliveryTable
   submission: SubmissionTable
   estimate: EstimateTable
 }
@@ -72,6 +75,36 @@ type GpuTable = {
   id: GpuId
   /** JSON, a GpuHealth. */
   health: string
+}
+
+type WebhookTable = {
+  id: WebhookId
+  owner: string | null
+  job_id: JobId | null
+  url: string
+  /** JSON, an array of JobEvent. */
+  events: string
+  /** JSON, an array of WebhookSecret, the latest first. */
+  secrets: string
+  created_at: Timestamp
+  disabled_at: Timestamp | null
+}
+
+type DeliveryTable = {
+  seq: Generated<number>
+  id: DeliveryId
+  webhook_id: WebhookId
+  receiver: string
+  event: WebhookEvent
+  job_id: JobId | null
+  created_at: Timestamp
+  since: Timestamp
+  status: DeliveryStatus
+  attempts: number
+  next_at: Timestamp | null
+  last_at: Timestamp | null
+  last_status: number | null
+  last_error: string | null
 }
 
 type AttemptTable = {

@@ -24,6 +24,7 @@ import type {
 } from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
 import type { Reserve } from './reserve.ts'
+import { webhookRow, writeDeliveries } from './webhook-store.ts'
 
 /** Jobs at rest: the only module that knows what a job looks like in SQL. */
 export function createJobStore(
@@ -299,6 +300,9 @@ async function applyToJob(
   switch (operation.op) {
     case 'submit':
       await trx.insertInto('job').values(toRow(operation)).execute()
+      if (operation.webhook) {
+        await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
+      }
       break
     case 'remember': {
       const { caller, key, fingerprint } = operation.identity
@@ -366,6 +370,7 @@ async function applyToJob(
       const video = status === 'success' ? JSON.stringify(outcome.video) : null
       await jobRow(epoch, { status, phase: null, failure, video, ended_at: at })
       await attemptRow(epoch, { outcome: status, failure, ended_at: at, ...traceColumn(operation) })
+      await writeDeliveries(trx, jobId, status, at)
       break
     }
     case 'forgetVideo':

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { imageSize } from 'image-size'
@@ -38,11 +37,9 @@ export function createUploads(data: Pick<DataDirectory, 'workDir'>) {
       const path = uploadOf(data, uploadId)
       const inspector = createInspector(field)
       try {
-        await pipeline(
-          stream,
-          inspector.pass,
-          createWriteStream(path, { flags: 'wx', flush: true }),
-        )
+        // It is there before anything can fail: what is made behind a removal would stay.
+        const file = await open(path, 'wx')
+        await pipeline(stream, inspector.pass, file.createWriteStream({ flush: true }))
         const image = inspector.result()
         await inTurn(() => assertReadable(path, image.type, field))
         return { uploadId, ...image }

@@ -1,13 +1,24 @@
-import { callerOf } from '../../client.ts'
+import { type Client, callerOf } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
 import { fingerprintOf } from '../../fingerprint.ts'
-import type { GpuId, Job, JobId } from '../../job.ts'
+import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
 import type { Logger } from '../../log.ts'
+import { newSecret, newWebhookId, ownEvents } from '../../webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
+import type { EventMessage } from '../event/event-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
-import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
+import type {
+  JobStore,
+  NewWebhook,
+  StoredQueue,
+  StoreOperation,
+  VideoFiles,
+  WorkFiles,
+} from '../ports.ts'
+import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
+import { changesBetween } from './changes.ts'
 import { size } from './ordered-map.ts'
 import type {
   DeletedVideo,
@@ -34,6 +45,8 @@ export type QueueActorOptions = Readonly<{
   gpus: ReadonlyMap<GpuId, ActorRef<GpuMessage>>
   conversion: ActorRef<ConversionMessage>
   eta: ActorRef<EtaMessage>
+  events: ActorRef<EventMessage>
+  webhooks: ActorRef<WebhookMessage>
   log: Logger
 }>
 
@@ -67,7 +80,8 @@ const retryMs = 1_000
  * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
  */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
-  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, log } = options
+  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, events, webhooks, log } =
+    options
   /** On disk, and what others may see. */
   let committed: QueueState | undefined
   let inFlight: Batch | undefined
@@ -124,6 +138,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const kept = early
     early = []
     for (const message of kept) tell(self, message)
+    tell(events, { type: 'queueRestored' })
     showEta()
   }
 
@@ -163,9 +178,13 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   function release(self: ActorRef<QueueMail>): void {
     const done = inFlight
     inFlight = undefined
-    if (!done) return
+    if (!done || !committed) return
+    const changes = changesBetween(committed, done.state, done.operations)
     committed = done.state
     showEta()
+    if (changes.size > 0) tell(events, { type: 'jobsChanged', changes })
+    if (done.operations.some(({ op }) => op === 'finish'))
+      tell(webhooks, { type: 'deliveriesAdded' })
     for (const effect of done.effects) perform(effect, self)
   }
 
@@ -320,13 +339,14 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const earlier = mayBeRepeated(repetition)
       ? await store.findSubmission(identity, Date.now() - lookBackMs(repetition))
       : undefined
-    const { image: upload, seed = randomSeed(), ...rest } = draft
+    const { image: upload, webhook, seed = randomSeed(), ...rest } = draft
     const { filename } = rest
     const jobId = crypto.randomUUID() as JobId
     const nameTaken =
       filename !== undefined &&
       ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    const known = { jobId, client, identity, repetition, earlier, nameTaken }
+    const toTell = webhook && { webhook: webhookOf(jobId, client, webhook) }
+    const known = { jobId, client, identity, repetition, earlier, nameTaken, ...toTell }
     if (!upload || earlier) return { ...known, request: { ...rest, seed } }
     const { uploadId, ...image } = upload
     await workFiles.keepImage(jobId, uploadId)
@@ -408,6 +428,14 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
           .find(question.jobId, question.scope)
           .then((job) => tell(question.replyTo, job && view(job, state)), failed)
         break
+      case 'findMany':
+        void store.findMany(question.jobIds, question.scope).then((jobs) => {
+          tell(
+            question.replyTo,
+            jobs.map((job) => view(job, state)),
+          )
+        }, failed)
+        break
       case 'describe':
         void Promise.all([
           store.find(question.jobId, question.scope),
@@ -456,6 +484,14 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   }
 }
 
+function webhookOf(
+  jobId: JobId,
+  { name: owner }: Client,
+  { url, secret = newSecret() }: NonNullable<VideoDraft['webhook']>,
+): NewWebhook {
+  const createdAt = Date.now()
+  return { id: newWebhookId(), owner, jobId, url, events: ownEvents, createdAt, secret }
+}
 const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
 
 function view(job: Job, state: QueueState): JobView {
@@ -467,6 +503,7 @@ function view(job: Job, state: QueueState): JobView {
 
 const questions: Record<QueueQuestion['type'], true> = {
   find: true,
+  findMany: true,
   describe: true,
   list: true,
   lookup: true,

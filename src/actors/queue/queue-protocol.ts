@@ -26,6 +26,7 @@ import type {
   GenerationResult,
   Identity,
   JobFilter,
+  NewWebhook,
   PastAttempt,
   PastSubmission,
   StopReason,
@@ -89,6 +90,7 @@ export type QueueNews = Readonly<
 /** Questions: answered from the record and the present state, which they never change. */
 export type QueueQuestion = Readonly<
   | ({ type: 'find'; jobId: JobId } & Scoped & Asks<JobView | undefined>)
+  | ({ type: 'findMany'; jobIds: readonly JobId[] } & Scoped & Asks<readonly JobView[]>)
   | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | undefined>)
   | ({ type: 'list'; filter: JobFilter } & Scoped & Asks<JobViewPage>)
   | ({ type: 'lookup'; prompt: string; limit: number } & Scoped & Asks<readonly JobView[]>)
@@ -109,10 +111,10 @@ export type Submission = Readonly<{
   earlier?: Earlier | undefined
   /** The name asked for belongs to a file or another job already. */
   nameTaken: boolean
+  webhook?: NewWebhook
 }> &
   Asks<SubmitAnswer>
 
-/** The job as it was taken, and what is left to the client. */
 /** What a request says about having been sent before. */
 export type Repetition = Readonly<{
   key?: string
@@ -120,9 +122,12 @@ export type Repetition = Readonly<{
   isRetry: boolean
 }>
 
-/** `repeated`: the job was there already, for this request was taken before. */
+/**
+ * The job as it was taken, and what is left to the client; its webhook's secret is told this once.
+ * `repeated`: the job was there already, for this request was taken before.
+ */
 export type SubmitAnswer =
-  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean }>)
+  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean; webhook?: NewWebhook }>)
   | RefusalError
 
 export type CancelSelection = Readonly<
@@ -309,6 +314,9 @@ export type QueueEffect = Readonly<
       failure?: Failure
     }
 >
+
+/** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */
+export type JobChange = 'status' | 'stage' | 'step'
 
 /** An attempt that led to a video. */
 export type FinishedAttempt = AttemptKey &

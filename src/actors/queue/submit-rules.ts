@@ -29,7 +29,7 @@ export function prepare(
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
-  const { jobId, request, client, identity, replyTo } = submission
+  const { jobId, request, client, identity, webhook, replyTo } = submission
   const earlier = findEarlier(state.recent, submission, at)
   if (earlier) return notTaken(state, submission, answerRepeated(earlier, submission))
   const refusal = refuseSubmit(state, client, at) ?? refuseName(state, submission)
@@ -67,13 +67,14 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     attempts: 0,
     state: { status: 'queued' },
   }
+  const toTell = webhook && { webhook }
   const quota = quotaOf(queued, client, at)
-  const answer = { job, position: size(queued.waiting), ...(quota && { quota }) }
+  const answer = { job, position: size(queued.waiting), ...(quota && { quota }), ...toTell }
   return thenAssign(
     [
       queued,
       [
-        stored({ op: 'submit', jobId, seq, request, owner, address, at }),
+        stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
         stored({ op: 'remember', jobId, identity, keepSince: at - keyLifeMs, at }),
         { do: 'answerSubmit', to: replyTo, answer },
         { do: 'logStatus', jobId, status: 'queued', epoch: 0 },

@@ -2,9 +2,9 @@
 import * as v from 'valibot'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
-import { type Job, type JobState, stages, type Timestamp } from '../../job.ts'
+import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
-import { etaJson, isOpen } from '../job-view.ts'
+import { etaJson } from '../job-view.ts'
 import { Count } from '../words.ts'
 import { modelOf, videoIdOf } from './schemas.ts'
 

@@ -3,6 +3,7 @@ import * as createGpu from './002-create-gpu.ts'
 import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
 import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
+import * as createWebhook from './006-create-webhook.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -11,4 +12,5 @@ export const migrations = {
   '003-trace-attempts-and-keep-estimates': traceAttempts,
   '004-add-owner': addOwner,
   '005-remember-more-of-submissions': rememberMoreOfSubmissions,
+  '006-create-webhook': createWebhook,
 }

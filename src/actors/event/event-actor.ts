@@ -1,0 +1,114 @@
+import type { Scope } from '../../client.ts'
+import type { JobId } from '../../job.ts'
+import type { Logger } from '../../log.ts'
+import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
+import type { Estimate, EtaMessage } from '../eta/eta-protocol.ts'
+import type { JobFilter } from '../ports.ts'
+import type { JobView, QueueMessage } from '../queue/queue-protocol.ts'
+import type {
+  EventEffect,
+  EventMessage,
+  EventSettings,
+  EventState,
+  Sight,
+} from './event-protocol.ts'
+import { startLog, transition } from './event-transition.ts'
+
+export type EventActorOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  eta: ActorRef<EtaMessage>
+  log: Logger
+  settings?: EventSettings
+  /** No job's progress is told more often. */
+  beatMs?: number
+  /** How often place and ETA are told to those who wait for one job. */
+  refreshMs?: number
+}>
+
+const openJobs: JobFilter = { status: ['queued', 'running'], order: 'asc', limit: 200 }
+
+/** Owns the log of events: looks at what has changed, and tells those who watch. */
+export function eventBehaviour({
+  queue,
+  eta,
+  log,
+  settings = { keptCharacters: 2_000_000, maxWatchers: 1_000 },
+  beatMs = 1_000,
+  refreshMs = 5_000,
+}: EventActorOptions): Behaviour<EventState, EventMessage> {
+  return {
+    init: () => startLog(settings, crypto.randomUUID().slice(0, 8)),
+
+    receive(state, message, self) {
+      const [next, effects] = transition(state, message)
+      for (const effect of effects) perform(effect, self)
+      return next
+    },
+
+    terminate({ watches, joining, looking }) {
+      for (const { watcher } of watches) tell(watcher, { type: 'over' })
+      for (const asked of [...(looking?.joining ?? []), ...joining])
+        tellAskerItFailed(asked, 'the log of events ended before it could answer')
+    },
+  }
+
+  function perform(effect: EventEffect, self: ActorRef<EventMessage>): void {
+    switch (effect.do) {
+      case 'look': {
+        const { number } = effect
+        void look(effect).then(
+          (found) => tell(self, { type: 'seen', look: number, ...found }),
+          (error: unknown) => tell(self, { type: 'lookFailed', look: number, error }),
+        )
+        break
+      }
+      case 'tellWatchers':
+        for (const watch of effect.to) {
+          // Gone, or too slow: nothing waits for it here.
+          if (!tell(watch.watcher, effect.message))
+            tell(self, { type: 'unwatch', watcher: watch.watcher })
+        }
+        break
+      case 'answer':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerFailed':
+        tellAskerItFailed(effect.asked, 'the queue could not be asked', effect.error)
+        break
+      case 'expectBeat':
+        setTimeout(() => tell(self, { type: 'progressDue' }), beatMs).unref()
+        break
+      case 'expectRefresh':
+        setTimeout(() => tell(self, { type: 'refreshDue' }), refreshMs).unref()
+        break
+      case 'logLookFailed':
+        log.warn({ err: effect.error }, 'changes were missed; those who watch are shown anew')
+        break
+      default:
+        effect satisfies never
+    }
+  }
+
+  async function look({ jobIds, open }: Extract<EventEffect, { do: 'look' }>) {
+    const scope: Scope = 'everything'
+    const asked = ask(queue, { type: 'findMany', jobIds, scope })
+    const listed = open.map((scope) => ask(queue, { type: 'list', filter: openJobs, scope }))
+    const [views, pages] = await Promise.all([asked, Promise.all(listed)])
+    const ids = [views, ...pages.map(({ jobs }) => jobs)].flat().map(({ job }) => job.id)
+    // Without estimates, while their actor is being restarted, a job is still a job.
+    const estimates = await ask(eta, { type: 'estimate', jobIds: ids }).catch(
+      () => new Map<JobId, Estimate>(),
+    )
+    const sight = (view: JobView): Sight => {
+      const estimate = estimates.get(view.job.id)
+      return { view, ...(estimate && { estimate }) }
+    }
+    return {
+      sights: views.map(sight),
+      open: pages.flatMap(({ jobs, hasMore }, index) => {
+        const scope = open[index]
+        return scope ? [{ scope, sights: jobs.map(sight), hasMore }] : []
+      }),
+    }
+  }
+}

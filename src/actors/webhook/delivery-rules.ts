@@ -1,0 +1,68 @@
+/** What becomes of a delivery after an attempt. */
+import type { Timestamp } from '../../job.ts'
+import type { WebhookEvent, WebhookSecret } from '../../webhook.ts'
+import type { AttemptResult } from '../ports.ts'
+
+/** How long a receiver may be down without missing anything. */
+export const patienceMs = 24 * 60 * 60_000
+
+/** How long an old secret signs beside its successor. */
+export const overlapMs = 24 * 60 * 60_000
+
+const firstDelayMs = 2_000
+const longestDelayMs = 60 * 60_000
+
+export type Tried = Readonly<{
+  event: WebhookEvent
+  /** When it was created or replayed. */
+  since: Timestamp
+  /** This one included. */
+  attempts: number
+}>
+
+export type Verdict = Readonly<
+  | { become: 'delivered' }
+  | { become: 'pending'; nextAt: Timestamp }
+  /** `gone`: its webhook gets nothing more at all. */
+  | { become: 'failed'; gone: boolean }
+>
+
+/** `random` is from 0 to below 1: what failed together is not to come again together. */
+export function judge(
+  { event, since, attempts }: Tried,
+  result: AttemptResult,
+  at: Timestamp,
+  random: number,
+): Verdict {
+  if (result.how === 'answered') {
+    const { status } = result
+    if (status >= 200 && status < 300) return { become: 'delivered' }
+    if (status === 410) return { become: 'failed', gone: true }
+  }
+  const end = since + patienceMs
+  // Who tests wants to know, not to wait.
+  if (event === 'webhook.test' || at >= end) return { become: 'failed', gone: false }
+  const wished = result.how === 'answered' ? (result.retryAfterMs ?? 0) : 0
+  const delayMs = Math.max(backOffMs(attempts, random), wished)
+  return { become: 'pending', nextAt: Math.min(at + delayMs, end) }
+}
+
+/** Twice as long each time, up to an hour, and up to half of it less. */
+export function backOffMs(attempts: number, random: number): number {
+  const delayMs = Math.min(firstDelayMs * 2 ** (attempts - 1), longestDelayMs)
+  return Math.round(delayMs * (1 - random / 2))
+}
+
+/** All that are good at that time: whoever knows any of them can verify. */
+export const keysAt = (secrets: readonly WebhookSecret[], at: Timestamp): readonly string[] =>
+  secrets.filter(({ until }) => until === undefined || until > at).map(({ key }) => key)
+
+/** The last one signs on for a while, those before it no more. */
+export function rotated(
+  secrets: readonly WebhookSecret[],
+  key: string,
+  at: Timestamp,
+): readonly WebhookSecret[] {
+  const [latest] = secrets
+  return [{ key }, ...(latest ? [{ key: latest.key, until: at + overlapMs }] : [])]
+}

@@ -1,0 +1,82 @@
+import type { Client, Scoped } from '../../client.ts'
+import type { RefusalError } from '../../errors.ts'
+import type { Timestamp } from '../../job.ts'
+import type { Delivery, DeliveryId, JobEvent, Webhook, WebhookId } from '../../webhook.ts'
+import type { Asks } from '../actor.ts'
+import type {
+  AttemptResult,
+  DeliveryFilter,
+  DeliveryPage,
+  Due,
+  DueDelivery,
+  DueFilter,
+  Settlement,
+} from '../ports.ts'
+
+/** Orders: each is answered when it is on disk. */
+export type WebhookCommand = Readonly<
+  | ({ type: 'register'; wish: WebhookWish; client: Client } & Asks<Registered | RefusalError>)
+  | ({ type: 'remove'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
+  | ({ type: 'rotate'; id: WebhookId; secret?: string } & Scoped & Asks<Rotated | RefusalError>)
+  /** It gets messages again, though its receiver has said that it is gone. */
+  | ({ type: 'enable'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
+  | ({ type: 'test'; id: WebhookId } & Scoped & Asks<Delivery | RefusalError>)
+  | ({ type: 'replay'; id: DeliveryId } & Scoped & Asks<Delivery | RefusalError>)
+>
+
+/** Questions: answered from the record. */
+export type WebhookQuestion = Readonly<
+  | ({ type: 'list' } & Scoped & Asks<readonly Webhook[]>)
+  | ({ type: 'find'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
+  | ({ type: 'deliveries'; id: WebhookId; page: DeliveryFilter } & Scoped &
+      Asks<DeliveryPage | RefusalError>)
+>
+
+/** News, in the past tense. */
+export type WebhookNews = Readonly<
+  /** On disk, by whoever ended a job or asked for one. */
+  | { type: 'deliveriesAdded' }
+  | { type: 'lookDue'; at: Timestamp }
+  | { type: 'found'; due: Due }
+  | { type: 'lookFailed'; error: unknown }
+  | { type: 'attempted'; delivery: DueDelivery; result: AttemptResult; random: number }
+  | { type: 'settled'; id: DeliveryId }
+  | { type: 'settlingFailed'; id: DeliveryId; settlement: Settlement; error: unknown }
+  | { type: 'settlingDue'; id: DeliveryId; settlement: Settlement }
+  | { type: 'tidyDue' }
+>
+
+export type WebhookMessage = WebhookCommand | WebhookQuestion | WebhookNews
+
+export type WebhookWish = Readonly<{ url: string; events: readonly JobEvent[]; secret?: string }>
+
+/** The only time that the secret is told. */
+export type Registered = Readonly<{ webhook: Webhook; secret: string }>
+
+export type Rotated = Registered & Readonly<{ previousUntil: Timestamp }>
+
+export type WebhookState = Readonly<{
+  looking: boolean
+  /** Something has changed since the look that is under way began. */
+  lookAgain: boolean
+  /** Being sent, or being noted down, and to whom. */
+  inFlight: ReadonlyMap<DeliveryId, string>
+  /**
+   * Receivers whose last attempt failed and is to be repeated, and until when they are left alone:
+   * then they are tried with one message at a time.
+   */
+  suspects: ReadonlyMap<string, Timestamp>
+  /** When the next look is due, if nothing happens before. */
+  wakeAt?: Timestamp
+}>
+
+export type WebhookEffect = Readonly<
+  | ({ do: 'look' } & DueFilter)
+  | { do: 'lookLater'; at: Timestamp; withinMs: number }
+  | { do: 'send'; delivery: DueDelivery }
+  | { do: 'settle'; id: DeliveryId; settlement: Settlement }
+  | { do: 'settleLater'; id: DeliveryId; settlement: Settlement }
+  | { do: 'tidy'; before: Timestamp }
+  | { do: 'logAttempt'; delivery: DueDelivery; settlement: Settlement }
+  | { do: 'logTrouble'; trouble: 'reading' | 'writing'; error: unknown }
+>

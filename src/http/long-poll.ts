@@ -1,0 +1,46 @@
+import { type ActorRef, addressOf, ask, tell } from '../actors/actor.ts'
+import type { EventMessage, LiveMessage } from '../actors/event/event-protocol.ts'
+import type { JobView } from '../actors/queue/queue-protocol.ts'
+import type { Scoped } from '../client.ts'
+import { isOpen } from '../job.ts'
+import { orThrow } from './edge.ts'
+
+/** The same as long as status, stage and step are: what a poll waits for the end of. */
+export const tagOf = ({ job: { epoch, state }, reading }: JobView): string => {
+  const phase = state.status === 'running' ? state.phase : ''
+  return `W/"${epoch}.${state.status}.${phase}.${reading?.stage ?? ''}.${reading?.step ?? ''}"`
+}
+
+export type PollOptions = Scoped & Readonly<{ tag: string; waitMs: number; signal: AbortSignal }>
+
+/** Resolves with the job once it is no longer as `tag` says; `undefined` when time is up before. */
+export async function waitForChange(
+  events: ActorRef<EventMessage>,
+  view: JobView,
+  { tag, waitMs, scope, signal }: PollOptions,
+): Promise<JobView | undefined> {
+  if (tagOf(view) !== tag || !isOpen(view.job)) return view
+  if (waitMs === 0) return undefined
+  const { id: jobId } = view.job
+  const { promise, resolve } = Promise.withResolvers<JobView | undefined>()
+  const isNews = (now: JobView) => tagOf(now) !== tag
+  const watcher = addressOf<LiveMessage>('a poll', (message) => {
+    if (message.type === 'over') resolve(undefined)
+    else if (isNews(message.view)) resolve(message.view)
+    return true
+  })
+  const stop = () => resolve(undefined)
+  const timer = setTimeout(stop, waitMs)
+  if (signal.aborted) stop()
+  signal.addEventListener('abort', stop)
+  try {
+    const opening = orThrow(await ask(events, { type: 'watch', jobId, scope, watcher }))
+    const [now] = opening.how === 'snapshot' ? opening.sights : []
+    if (now && isNews(now.view)) return now.view
+    return await promise
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', stop)
+    tell(events, { type: 'unwatch', watcher })
+  }
+}

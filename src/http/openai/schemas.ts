@@ -41,6 +41,7 @@ const Seconds = numberInText(v.pipe(v.number(secondsRule), v.gtValue(0, secondsR
 const sizeOf = (sizes: readonly VideoSize[]) =>
   v.pipe(
     v.string('must be text'),
+    stands({ enum: sizes }),
     v.transform((size) => size.replace('*', 'x')),
     v.picklist(sizes, `must be ${sizes.join(' or ')}`),
   )

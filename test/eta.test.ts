@@ -522,7 +522,7 @@ describe('any estimate', () => {
               expect(p10).toBeGreaterThan(0)
               expect(p50).toBeGreaterThanOrEqual(p10)
               expect(p90).toBeGreaterThanOrEqual(p50)
-              expect(p90).toSatisfy(Number.isFinite)
+              expect(p90 / p50).toBeLessThan(13)
               expect(progress).toBeGreaterThanOrEqual(0)
               expect(progress).toBeLessThan(1)
             }

@@ -26,12 +26,20 @@ export function parse<Schema extends v.GenericSchema>(
 /** The longest prompt, every character of it escaped, and room for the rest. */
 const largestText = 256 * 1024
 
-export async function readJson(c: Context, largest = largestText): Promise<unknown> {
+export type BodyReader = ReadableStreamDefaultReader<Uint8Array> | undefined
+
+export const readerOf = (c: Context): BodyReader => c.req.raw.body?.getReader()
+
+export async function readJson(
+  c: Context,
+  largest = largestText,
+  reader = readerOf(c),
+): Promise<unknown> {
   const type = c.req.header('Content-Type') ?? ''
   if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
     throw new RefusalError('unsupported_media_type', `Send the body as ${accepted(largest)}.`)
   }
-  const bytes = await readBytes(c, largest)
+  const bytes = await readBytes(reader, largest)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
@@ -46,9 +54,9 @@ const accepted = (largest: number): string =>
 export const isForm = (c: Context): boolean =>
   /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
 
-async function readBytes(c: Context, largest: number): Promise<Buffer> {
+async function readBytes(reader: BodyReader, largest: number): Promise<Buffer> {
   const chunks: Buffer[] = []
-  for await (const chunk of bodyOf(c, largest)) chunks.push(chunk)
+  for await (const chunk of bodyOf(reader, largest)) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
@@ -58,13 +66,15 @@ let atOnce = 0
 
 /** Never more of it than is allowed, whatever length it claims to have, or none. */
 export async function* bodyOf(
-  c: Pick<Context, 'req'>,
+  reader: BodyReader,
   largest: number,
 ): AsyncGenerator<Buffer, void, undefined> {
   let bytes = 0
   let counted = 0
   try {
-    for await (const chunk of c.req.raw.body ?? []) {
+    while (reader) {
+      const { done, value: chunk } = await reader.read()
+      if (done) break
       bytes += chunk.length
       // Not by its length before: a client that has much left to send may never read the refusal.
       if (bytes > largest) {

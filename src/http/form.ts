@@ -5,7 +5,7 @@ import { Busboy, type BusboyHeaders, type BusboyInstance } from '@fastify/busboy
 import type { Context } from 'hono'
 import { DiskFullError, RefusalError } from '../errors.ts'
 import type { UploadedImage } from '../job.ts'
-import { bodyOf, isForm, readJson } from './edge.ts'
+import { type BodyReader, bodyOf, isForm, readerOf, readJson } from './edge.ts'
 
 export type Uploads = {
   receive(stream: Readable, field: string): Promise<UploadedImage>
@@ -51,14 +51,37 @@ export async function withBody<T>(
     received.push(image)
     return image
   }
+  const reader = readerOf(c)
   try {
     const fields = isForm(c)
-      ? await readForm(c, { imageField, receive })
-      : asFields(await readJson(c, largestJson))
+      ? await readForm(c, { reader, imageField, receive })
+      : asFields(await readJson(c, largestJson, reader))
     return await use(fields, (bytes) => receive(Readable.from([bytes])))
+  } catch (error) {
+    await takeTheRest(reader)
+    throw error
   } finally {
     for (const { image } of received) await uploads.discard(image.uploadId)
   }
+}
+
+/** How much of a body that is refused is still let come in, and for how long. */
+const mostRest = 16 * 1024 * 1024
+const restMs = 5_000
+
+/** A client that still sends may not read the answer, and could not use its connection again. */
+async function takeTheRest(reader: BodyReader): Promise<void> {
+  const { promise: tooLate, resolve } = Promise.withResolvers<'too late'>()
+  const timer = setTimeout(resolve, restMs, 'too late')
+  let bytes = 0
+  const isMore = async () => {
+    const next = await Promise.race([reader?.read(), tooLate]).catch(() => undefined)
+    if (next === undefined || next === 'too late' || next.done) return false
+    bytes += next.value.length
+    return bytes < mostRest
+  }
+  while (await isMore());
+  clearTimeout(timer)
 }
 
 function asFields(json: unknown): Fields {
@@ -79,9 +102,14 @@ const limits = {
 async function readForm(
   c: Context,
   {
+    reader,
     imageField,
     receive,
-  }: { imageField: string; receive(stream: Readable): Promise<ReceivedImage> },
+  }: {
+    reader: BodyReader
+    imageField: string
+    receive(stream: Readable): Promise<ReceivedImage>
+  },
 ): Promise<Fields> {
   const fields = new Map<string, unknown>()
   const files: { stream: Readable; stored: Promise<void> }[] = []
@@ -112,7 +140,7 @@ async function readForm(
 
   try {
     const { signal } = stop
-    await pipeline(bodyOf(c, largestForm), parser, { signal })
+    await pipeline(bodyOf(reader, largestForm), parser, { signal })
     await Promise.all(files.map(({ stored }) => stored))
     signal.throwIfAborted()
   } catch (error) {

@@ -222,9 +222,9 @@ function toTold(
   const spread = relativeSpread(outlook)
   const p50 = Math.max(leastSeconds, outlook.median)
   return {
-    p10: p50 * Math.exp(low * spread),
+    p10: p50 * Math.exp(Math.max(-widest, low * spread)),
     p50,
-    p90: p50 * Math.exp(high * spread),
+    p90: p50 * Math.exp(Math.min(widest, high * spread)),
     etaAt: Math.round(now + p50 * 1000),
     source,
     progress,
@@ -234,3 +234,6 @@ function toTold(
 
 /** A video that is not there is not there in no time. */
 const leastSeconds = 0.1
+
+/** Who is less sure than that, a factor of twelve, should not make it sound like a prediction. */
+const widest = 2.5

@@ -39,7 +39,7 @@ function main(): void {
   const head = [
     'workload',
     ...checkpoints.map((at) => `${at === 'submit' ? at : `${at} %`} ours / plain / tqdm`),
-    'in 80 % interval',
+    'in the 80 % interval at submit / 25 / 50 / 75 %',
     'largest jump',
     'longest at ≤ 1 s',
   ]
@@ -58,7 +58,11 @@ function main(): void {
 
 function rowOf(name: string, answers: readonly Answer[], runs: readonly Played[]): string[] {
   const ours = answers.filter(({ who }) => who === 'ours')
-  const within = ours.filter(({ p10 = 0, p90 = 0, actual }) => actual >= p10 && actual <= p90)
+  const held = checkpoints.map((checkpoint) => {
+    const those = ours.filter((one) => one.checkpoint === checkpoint)
+    const within = those.filter(({ p10 = 0, p90 = 0, actual }) => actual >= p10 && actual <= p90)
+    return ((within.length / those.length) * 100).toFixed(0)
+  })
   const jumps = runs.flatMap((run) => run.jumps)
   return [
     name,
@@ -67,7 +71,7 @@ function rowOf(name: string, answers: readonly Answer[], runs: readonly Played[]
         meanError(answers.filter((one) => one.who === who && one.checkpoint === checkpoint))
       return `${error('ours')} / ${error('plain')} / ${error('tqdm')}`
     }),
-    percent(within.length / ours.length),
+    `${held.join(' / ')} %`,
     percent(median(jumps)),
     `${Math.max(0, ...runs.flatMap((run) => run.overdue)).toFixed(0)} s`,
   ]

@@ -620,24 +620,27 @@ describe('a forecast', () => {
 
 describe('experience with estimates', () => {
   it('leaves the interval as it was made when outcomes go by the book', () => {
-    const { low, high } = calibrate(outcomesAt(zScores)).running
-    expect(low).toBeCloseTo(-1.28, 0)
-    expect(high).toBeCloseTo(1.28, 0)
+    expect(calibrate(outcomesAt(zScores))['50']).toBeCloseTo(1.28, 0)
   })
 
-  it('widens an interval that has held too little, on the side where it did', () => {
-    const { running, waiting } = calibrate(outcomesAt(zScores.map((z) => (z > 0 ? 4 * z : z))))
-    expect(running.high).toBeGreaterThan(3)
-    expect(running.low).toBeGreaterThan(-1.6)
-    expect(waiting.high).toBeCloseTo(1.28, 0)
+  it('widens an interval that has held too little, where that was so', () => {
+    const widths = calibrate(outcomesAt(zScores.map((z) => 4 * z)))
+    expect(widths['50']).toBeGreaterThan(2.5)
+    expect(widths['75']).toBeCloseTo(1.28, 0)
   })
 
-  it('never turns an interval inside out', () => {
+  it('narrows one that has held too much, but not to nothing', () => {
+    const width = calibrate(outcomesAt(Array.from({ length: 60 }, () => 0.01)))['50']
+    expect(width).toBeLessThan(1)
+    expect(width).toBeGreaterThan(0.1)
+  })
+
+  it('keeps it within reason whatever was', () => {
     fc.assert(
       fc.property(fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true })), (deviations) => {
-        const { low, high } = calibrate(outcomesAt(deviations)).running
-        expect(low).toBeLessThan(0)
-        expect(high).toBeGreaterThan(0)
+        const width = calibrate(outcomesAt(deviations))['50']
+        expect(width).toBeGreaterThan(0.1)
+        expect(width).toBeLessThan(10)
       }),
     )
   })

@@ -236,7 +236,9 @@ export type EstimateLog = {
 export const checkpoints = ['submit', '25', '50', '75'] as const
 export type Checkpoint = (typeof checkpoints)[number]
 
-export type EtaSource = 'events' | 'log' | 'history' | 'default'
+/** What an estimate rests on: the run itself as our launcher or its output tell it, past runs, nothing. */
+export const etaSources = ['events', 'log', 'history', 'default'] as const
+export type EtaSource = (typeof etaSources)[number]
 
 /** Seconds from `at` until the video is there. */
 export type ToldEstimate = Readonly<{

@@ -133,6 +133,8 @@ const openAiVideo: VideoJson = {
   eta_seconds: 305,
   eta_p10_seconds: 298,
   eta_p90_seconds: 316,
+  eta_at: 1_785_499_745,
+  eta_source: 'events',
   stage: 'denoising',
   step: 17,
   total_steps: 50,

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
+import { etaSources } from '../actors/ports.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import {
   type Attempt,
@@ -40,10 +41,7 @@ const EtaJson = v.object({
   eta_p90_seconds: v.nullable(v.pipe(Count, v.description('nine in ten are there by then'))),
   eta_at: v.nullable(Time),
   eta_source: v.nullable(
-    v.pipe(
-      v.picklist(['events', 'log', 'history', 'default']),
-      v.description('what the estimate rests on'),
-    ),
+    v.pipe(v.picklist(etaSources), v.description('what the estimate rests on')),
   ),
 })
 

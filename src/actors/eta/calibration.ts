@@ -2,34 +2,37 @@
 import { type Checkpoint, checkpoints, type EstimateOutcome } from '../ports.ts'
 import type { CheckpointReview, EstimateReview } from './eta-protocol.ts'
 
-/** How many standard deviations below and above the told time the interval ends. */
-export type Calibration = Readonly<{ low: number; high: number }>
-export type Calibrations = Readonly<Record<'waiting' | 'running', Calibration>>
+/**
+ * How many standard deviations from the told time its interval ends, on either side: what is off one
+ * way now may be off the other way soon, as where GPUs grow hot and cool down.
+ */
+export type Calibrations = Readonly<Record<Checkpoint, number>>
 
-/** How many of the latest outcomes of each sort are gone by. */
+/** How many of the latest outcomes of each checkpoint are gone by. */
 const outcomesKept = 60
 
 /** As if so many outcomes had gone by the book: a few real ones do not overthrow it. */
-const byTheBook = [-1.645, -1.036, -0.674, -0.385, -0.126, 0.126, 0.385, 0.674, 1.036, 1.645]
+const byTheBook = [0.126, 0.253, 0.385, 0.524, 0.674, 0.842, 1.036, 1.282, 1.645, 2.2]
 
 const most = 6
 const least = 0.5
 
 export function calibrate(outcomes: readonly EstimateOutcome[]): Calibrations {
-  const at = (isWaiting: boolean) => {
+  const at = (checkpoint: Checkpoint) => {
     const deviations = outcomes
-      .filter(({ checkpoint }) => (checkpoint === 'submit') === isWaiting)
+      .filter((outcome) => outcome.checkpoint === checkpoint)
       .slice(-outcomesKept)
-      .map(deviationOf)
+      .map((outcome) => Math.abs(deviationOf(outcome)))
       .filter(Number.isFinite)
     const sorted = [...byTheBook, ...deviations].sort((a, b) => a - b)
-    return {
-      low: Math.min(-least, Math.max(-most, quantile(sorted, 0.1))),
-      high: Math.max(least, Math.min(most, quantile(sorted, 0.9))),
-    }
+    return Math.max(least, Math.min(most, quantile(sorted, 0.8)))
   }
-  return { waiting: at(true), running: at(false) }
+  return Object.fromEntries(checkpoints.map((one) => [one, at(one)])) as Calibrations
 }
+
+/** The checkpoint whose experience serves an attempt that has come so far. */
+export const nearestCheckpoint = (progress: number): Checkpoint =>
+  progress < 0.375 ? '25' : progress < 0.625 ? '50' : '75'
 
 /** In standard deviations of what had been expected. */
 const deviationOf = ({ actual, p50, spread }: EstimateOutcome): number =>

@@ -3,7 +3,7 @@ import type { GpuId, JobId, Timestamp } from '../../job.ts'
 import type { EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
 import { get, size } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
-import { type Calibration, type Calibrations, calibrate } from './calibration.ts'
+import { type Calibrations, calibrate, nearestCheckpoint } from './calibration.ts'
 import { type Outlook, relativeSpread } from './duration.ts'
 import type { Estimate } from './eta-protocol.ts'
 import { createForecast, type Forecast } from './forecast.ts'
@@ -118,7 +118,8 @@ export function createEstimator(options: SpeedModelOptions) {
     const { video } = lookAt(job, among, now)
     const track = trackOf(job, among, now)
     track.progress = Math.max(track.progress, progressOf(job, track.plan, now))
-    const told = toTold(video, calibrations.running, sourceOf(job), track.progress, now)
+    const width = calibrations[nearestCheckpoint(track.progress)]
+    const told = toTold(video, width, sourceOf(job), track.progress, now)
     recent.set(job, { told, at: now })
     return told
   }
@@ -130,7 +131,7 @@ export function createEstimator(options: SpeedModelOptions) {
     const outlook = known?.of(seq)
     if (!known || !outlook) return undefined
     const median = outlook.median - (now - known.at) / 1000
-    return toTold({ ...outlook, median }, calibrations.waiting, sourceOf(), 0, now)
+    return toTold({ ...outlook, median }, calibrations.submit, sourceOf(), 0, now)
   }
 
   function sourceOf(job?: RunningJob): EtaSource {
@@ -214,17 +215,18 @@ function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
 
 function toTold(
   outlook: Outlook,
-  { low, high }: Calibration,
+  width: number,
   source: EtaSource,
   progress: number,
   now: Timestamp,
 ): Told {
   const spread = relativeSpread(outlook)
   const p50 = Math.max(leastSeconds, outlook.median)
+  const factor = Math.exp(Math.min(widest, width * spread))
   return {
-    p10: p50 * Math.exp(Math.max(-widest, low * spread)),
+    p10: p50 / factor,
     p50,
-    p90: p50 * Math.exp(Math.min(widest, high * spread)),
+    p90: p50 * factor,
     etaAt: Math.round(now + p50 * 1000),
     source,
     progress,

@@ -1,6 +1,7 @@
 /** How a job looks as a video of OpenAI's: their fields, always all of them, and ours beside them. */
 import * as v from 'valibot'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
+import { etaSources } from '../../actors/ports.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
@@ -26,6 +27,8 @@ export const VideoJson = v.object({
   eta_seconds: v.nullable(Count),
   eta_p10_seconds: v.nullable(Count),
   eta_p90_seconds: v.nullable(Count),
+  eta_at: v.nullable(Count),
+  eta_source: v.nullable(v.picklist(etaSources)),
   stage: v.nullable(v.picklist(stages)),
   step: v.nullable(Count),
   total_steps: Count,
@@ -46,8 +49,7 @@ export function videoJson(
 ): VideoJson {
   const { id, request, state } = job
   const { prompt, size, frames, steps, seed, image, remixOf } = request
-  const eta = etaJson(isOpen(job) ? estimate : undefined)
-  const { eta_seconds, eta_p10_seconds, eta_p90_seconds } = eta
+  const { eta_at: _, ...eta } = etaJson(isOpen(job) ? estimate : undefined)
   const converting = state.status === 'running' && state.phase === 'converting'
   return {
     id: videoIdOf(id),
@@ -65,9 +67,8 @@ export function videoJson(
     error: errorOf(state),
 
     queue_position: position ?? null,
-    eta_seconds,
-    eta_p10_seconds,
-    eta_p90_seconds,
+    ...eta,
+    eta_at: isOpen(job) ? secondsOf(estimate?.etaAt) : null,
     stage: converting ? 'converting' : (reading?.stage ?? null),
     step: reading?.step ?? null,
     total_steps: steps,

@@ -90,6 +90,8 @@ export type EventState = Readonly<{
   looks: number
   /** Told of at the next beat, so that no job is told of too often. */
   stepped: ReadonlyMap<JobId, 'step' | 'refresh'>
+  /** Of each open job whose progress was told: after which event that was. It is not in the log. */
+  progressed: ReadonlyMap<JobId, number>
   beating: boolean
   refreshing: boolean
 }>

@@ -34,6 +34,7 @@ export function startLog(settings: EventSettings, life: string): EventState {
     looks: 0,
     due: new Map(),
     stepped: new Map(),
+    progressed: new Map(),
     beating: false,
     refreshing: false,
   }
@@ -94,7 +95,7 @@ function watch(state: EventState, asked: Extract<EventMessage, { type: 'watch' }
 
   const answer: Opening = { how: 'resumed', missed }
   const [resumed, effects] = seat(state, one)
-  const [next, more] = beat(resumed, new Map(jobId ? [[jobId, 'refresh' as const]] : []))
+  const [next, more] = beat(resumed, progressSince(state, after, one))
   return [next, [{ do: 'answer', to: replyTo, answer }, ...effects, ...more]]
 }
 
@@ -111,11 +112,26 @@ function missedSince(
   after: string,
   watch: Watch,
 ): readonly LoggedEvent[] | undefined {
-  const [itsLife, text = ''] = after.split('-')
-  const last = Number(text)
+  const [itsLife] = after.split('-')
+  const last = numberIn(after)
   if (itsLife !== life || !(last >= resumableFrom && last <= number)) return undefined
   return kept.filter((event) => event.number > last && isWatched(event.view.job, watch))
 }
+
+/** Progress is told anew rather than kept: who comes back is shown where the jobs are by now. */
+function progressSince(
+  { progressed }: EventState,
+  after: string | undefined,
+  { jobId }: Watch,
+): ReadonlyMap<JobId, 'step' | 'refresh'> {
+  if (jobId) return new Map([[jobId, 'refresh']])
+  const last = numberIn(after)
+  return new Map(
+    [...progressed].flatMap(([job, number]) => (number >= last ? [[job, 'step'] as const] : [])),
+  )
+}
+
+const numberIn = (id = ''): number => Number(id.split('-')[1])
 
 function unwatch(state: EventState, { watcher }: Pick<Watch, 'watcher'>): EventState {
   const others = <W extends Watch>(watches: readonly W[]) =>
@@ -219,12 +235,16 @@ function publish(state: EventState, sight: Sight, reason: Reason): EventStep {
     // That it is over is news of another kind, and on its way.
     if (!isOpen(job)) return [state, []]
     const to = watching.filter((one) => one.jobId !== undefined || reason === 'step')
-    return [state, tellAll(to, { type: 'progress', ...sight })]
+    const progressed = new Map(state.progressed).set(job.id, state.number)
+    return [{ ...state, progressed }, tellAll(to, { type: 'progress', ...sight })]
   }
   const number = state.number + 1
   const type = isOpen(job) ? reason : 'status'
   const event: LoggedEvent = { type, number, id: idOf(state, number), ...sight }
-  return [{ ...state, number, kept: [...state.kept, event] }, tellAll(watching, event)]
+  const progressed = new Map(state.progressed)
+  if (!isOpen(job)) progressed.delete(job.id)
+  const kept = [...state.kept, event]
+  return [{ ...state, number, kept, progressed }, tellAll(watching, event)]
 }
 
 const tellAll = (to: readonly Watch[], message: LiveEvent): EventEffect[] =>
@@ -258,6 +278,7 @@ function startAnew({ looking, ...state }: EventState): EventStep {
       joining: [...(looking?.joining ?? []), ...state.joining],
       due: new Map(),
       stepped: new Map(),
+      progressed: new Map(),
     },
     state.watches.length === 0
       ? []

@@ -14,7 +14,6 @@ export function createRivals(gpuCount: number) {
     values.length === 0 ? beforeAny : values.reduce((sum, value) => sum + value, 0) / values.length
 
   return {
-    submitted(_: JobId): void {},
     succeeded({ gpu, claimedAt, endedAt }: FinishedAttempt): void {
       const seconds = (endedAt - claimedAt) / 1000
       const own = [...(times.get(gpu) ?? []), seconds].slice(-50)

@@ -10,7 +10,7 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/queue-transition.ts'
-import type { GpuId, JobId, Reading, Shape, StageBegins } from '../../src/job.ts'
+import type { GpuId, JobId, Reading } from '../../src/job.ts'
 import { createRandom, type Random } from '../chaos/random.ts'
 import { createRivals } from './rivals.ts'
 import type { Workload } from './workloads.ts'
@@ -40,7 +40,7 @@ const begin = Date.UTC(2026, 0, 1)
 const client = { name: null, isAdmin: true, address: '127.0.0.1' } as const
 const firstClaims = 10
 
-type Told = Omit<Answer, 'actual'> & { jobId: JobId; at: number }
+type Told = Omit<Answer, 'actual'> & { jobId: JobId; at: number; spread?: number }
 
 export function play(workload: Workload, seed: number): Played {
   const random = createRandom(seed, workload.name)
@@ -58,7 +58,6 @@ export function play(workload: Workload, seed: number): Played {
   const jumps: number[] = []
   const overdue: number[] = []
   const done = new Map<GpuId, number>()
-  const attempts = new Map<string, StageBegins>()
   let lastLoadAt = Number.NEGATIVE_INFINITY
   let faults = 0
   let state = restoreQueue(settingsFor(workload, gpus), {
@@ -80,7 +79,6 @@ export function play(workload: Workload, seed: number): Played {
   function submit(index: number): void {
     const jobId = `00000000-0000-4000-8000-${String(index).padStart(12, '0')}` as JobId
     const request = { ...workload.shape(random), prompt: 'a fox', seed: 1 }
-    rivals.submitted(jobId)
     tell({
       type: 'admit',
       jobId,
@@ -146,7 +144,6 @@ export function play(workload: Workload, seed: number): Played {
       : Number.POSITIVE_INFINITY
     const claimedAt = agenda.now
     const began: Record<string, number> = { loading: claimedAt }
-    attempts.set(`${jobId}/${epoch}`, began)
     tell({ type: 'generationStarted', jobId, epoch, startedAt: claimedAt })
 
     let at = 0
@@ -224,8 +221,8 @@ export function play(workload: Workload, seed: number): Played {
         p10: ours.p10,
         told: ours.p50,
         p90: ours.p90,
+        spread: ours.spread,
       })
-      spreads.set(`${jobId} ${checkpoint}`, ours.spread)
     }
     for (const [who, seconds] of Object.entries(rivals.tell(jobId, state, now))) {
       told.push({
@@ -253,14 +250,14 @@ export function play(workload: Workload, seed: number): Played {
     const { jobId, gpu, claimedAt, endedAt } = attempt
     const mine = told.filter((one) => one.jobId === jobId)
     const outcomes: EstimateOutcome[] = []
-    for (const { jobId: _, at, ...answer } of mine) {
+    for (const { jobId: _, at, spread, ...answer } of mine) {
       const actual = (endedAt - at) / 1000
       if (attempt.attempts === 1) answers.push({ ...answer, actual })
       if (answer.who !== 'ours') continue
       outcomes.push({
         ...{ jobId, gpu, at, actual, checkpoint: answer.checkpoint, source: 'history' },
         ...{ p10: answer.p10 ?? 0, p50: answer.told, p90: answer.p90 ?? 0 },
-        spread: spreads.get(`${jobId} ${answer.checkpoint}`) ?? 0.1,
+        spread: spread ?? 0.1,
       })
     }
     for (let index = told.length - 1; index >= 0; index--)
@@ -283,8 +280,6 @@ export function play(workload: Workload, seed: number): Played {
     return seconds * Math.exp(deviation * normal(random))
   }
 }
-
-const spreads = new Map<string, number>()
 
 const settingsFor = (workload: Workload, gpus: readonly GpuId[]): QueueSettings => ({
   gpus,
@@ -355,5 +350,3 @@ function createAgenda() {
     },
   }
 }
-
-export type { Shape }

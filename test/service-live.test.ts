@@ -98,13 +98,16 @@ describe('the events of one job', () => {
   })
 
   it('show those who wait how their place moves', async () => {
-    const service = await startService({ env: { GPU_IDS: '0', SIM_STEP: '0.5' } })
-    await service.submit({ prompt: 'first' })
-    await service.submit({ prompt: 'second' })
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const cancel = (id: string) => service.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    const first = await service.submit({ prompt: 'first [sim:hang-step]' })
+    const second = await service.submit({ prompt: 'second [sim:hang-step]' })
     const id = await service.submit({ prompt: 'third' })
     const reader = await openEvents(`${service.url}/jobs/${id}/events`)
     await reader.until(({ job }) => job.queue_position === 2)
+    await cancel(first)
     await reader.until(({ event, job }) => event === 'progress' && job.queue_position === 1)
+    await cancel(second)
     await reader.untilEnd()
   })
 

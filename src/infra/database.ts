@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import type { Checkpoint, EtaSource } from '../actors/ports.ts'
+import type { ToldEstimate } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../webhook.ts'
 import { migrations } from './migrations/index.ts'
@@ -126,17 +126,7 @@ type AttemptTable = {
   trace: string | null
 }
 
-type EstimateTable = {
-  job_id: JobId
-  checkpoint: Checkpoint
-  at: Timestamp
-  source: EtaSource
-  /** Seconds. */
-  p10: number
-  p50: number
-  p90: number
-  spread: number
-}
+type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>
 
 /** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */
 export class UnusableDatabaseError extends Error {

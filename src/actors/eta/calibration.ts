@@ -58,6 +58,10 @@ export function review(outcomes: readonly EstimateOutcome[]): EstimateReview {
   }
 }
 
+/** Of the time that was left; above 0: it took longer than told. */
+export const offByPercent = ({ p50, actual }: EstimateOutcome): number =>
+  ((actual - p50) / Math.max(0.1, actual)) * 100
+
 function reviewEach(outcomes: readonly EstimateOutcome[]) {
   const reviews = checkpoints.flatMap((checkpoint): [Checkpoint, CheckpointReview][] => {
     const those = outcomes.filter((outcome) => outcome.checkpoint === checkpoint)
@@ -67,7 +71,7 @@ function reviewEach(outcomes: readonly EstimateOutcome[]) {
 }
 
 function reviewOf(outcomes: readonly EstimateOutcome[]): CheckpointReview {
-  const off = outcomes.map(({ p50, actual }) => ((actual - p50) / Math.max(0.1, actual)) * 100)
+  const off = outcomes.map(offByPercent)
   const within = outcomes.filter(({ p10, p90, actual }) => actual >= p10 && actual <= p90)
   const middle = (values: readonly number[]) =>
     quantile(

@@ -60,7 +60,7 @@ export const relativeSpread = ({ median, deviation, doubt }: Outlook): number =>
   median > 0 ? Math.hypot(deviation, doubt) / median : 0
 
 /** Nine of ten normal outcomes are below so many standard deviations. */
-export const ninth = 1.2816
+const ninth = 1.2816
 
 /** Share of the outcomes that follow no pattern, and what is assumed of them. */
 const odd = { share: 0.05, factor: 1.3, spread: 0.6 }

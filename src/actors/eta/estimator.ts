@@ -10,7 +10,7 @@ import { createForecast, type Forecast } from './forecast.ts'
 import type { Plan } from './published-speeds.ts'
 import { outlookOf, progressOf } from './running.ts'
 import {
-  historyLength,
+  attemptsKept,
   learn,
   onGpu,
   type SpeedModel,
@@ -200,7 +200,7 @@ type Track = { epoch: number; isCold: boolean; plan: Plan; progress: number }
 const hasLoaded = ({ reading }: RunningJob): boolean =>
   reading !== undefined && reading.stage !== 'loading'
 
-/** Somewhat more than is looked at, so that a plan of some attempts ago can be made again. */
+/** The latest of each GPU. */
 function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
   const counts = new Map<GpuId, number>()
   return past
@@ -208,7 +208,7 @@ function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
     .filter(({ gpu }) => {
       const count = (counts.get(gpu) ?? 0) + 1
       counts.set(gpu, count)
-      return count <= 2 * historyLength
+      return count <= attemptsKept
     })
     .reverse()
 }

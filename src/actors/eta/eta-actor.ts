@@ -10,10 +10,10 @@ import type {
 } from '../ports.ts'
 import { get, valuesFrom } from '../queue/ordered-map.ts'
 import type { FinishedAttempt, QueueMessage, QueueSnapshot } from '../queue/queue-protocol.ts'
-import { review } from './calibration.ts'
+import { offByPercent, review } from './calibration.ts'
 import { createEstimator } from './estimator.ts'
 import type { EtaMessage } from './eta-protocol.ts'
-import { historyLength, type SpeedModelOptions } from './speed-model.ts'
+import { attemptsKept, type SpeedModelOptions } from './speed-model.ts'
 
 export type EtaActorOptions = Readonly<{
   history: AttemptHistory & EstimateLog
@@ -47,7 +47,7 @@ export function etaBehaviour({
 
   return {
     init(self) {
-      void Promise.all([history.recent(2 * historyLength), history.outcomes(reviewed)]).then(
+      void Promise.all([history.recent(attemptsKept), history.outcomes(reviewed)]).then(
         ([past, outcomes]) => tell(self, { type: 'historyLoaded', past, outcomes }),
         (error: unknown) => log.error({ err: error }, 'history could not be read'),
       )
@@ -158,9 +158,9 @@ export function etaBehaviour({
       attempts === 1 ? outcomes : [],
     )
     tellSpeeds(now)
-    const errors = outcomes.map(({ checkpoint, p50, actual }) => [
-      checkpoint,
-      Math.round(((actual - p50) / Math.max(0.1, actual)) * 100),
+    const errors = outcomes.map((outcome) => [
+      outcome.checkpoint,
+      Math.round(offByPercent(outcome)),
     ])
     log.info(
       { jobId, gpu, offByPercent: Object.fromEntries(errors) },

@@ -5,7 +5,10 @@ import { type Outlook, plus, whole } from './duration.ts'
 import { type Defaults, defaultPlan, type Plan, planOf, unitsOf } from './published-speeds.ts'
 
 /** How many past attempts of a GPU are looked at. */
-export const historyLength = 50
+const historyLength = 50
+
+/** Somewhat more are kept, so that a plan of some attempts ago can be made again. */
+export const attemptsKept = 2 * historyLength
 
 /** An attempt so many younger ones ago counts half. */
 const halfLife = 6
@@ -45,7 +48,7 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
     !loads.some(
       (loaded) => loaded < at && loaded > at - coldAfterMs && !(bootedAt < at && loaded < bootedAt),
     )
-  const samples = weigh(past, kinds).map(({ attempt, weight }) => ({
+  const samples = weigh(past).map(({ attempt, weight }) => ({
     gpu: attempt.gpu,
     kind: attempt.gpuModel,
     isOurs: attempt.gpuModel === kinds.get(attempt.gpu),
@@ -54,7 +57,7 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
     weight,
     seconds: secondsOf(attempt, defaultPlan(attempt.gpuModel, attempt.shape, defaults)),
   }))
-  const known = new Map(
+  const levelOf = Object.fromEntries(
     stages.map((stage) => [
       stage,
       fitStage(
@@ -66,7 +69,7 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
         })),
       ),
     ]),
-  )
+  ) as Record<Stage, ReturnType<typeof fitStage>>
   const plans = new Map<string, Plan>()
 
   return {
@@ -84,16 +87,8 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
     const kind = kinds.get(gpu)
     if (past.length === 0) return defaultPlan(kind, shape, defaults)
     return planOf((stage) => {
-      const { value, spread, doubt } = known.get(stage)?.(
-        gpu,
-        kind,
-        cellOf(stage, shape, cold),
-      ) ?? {
-        value: 0,
-        spread: 0,
-        doubt: 0,
-      }
-      return { median: Math.exp(value) * unitsOf(stage, shape), spread, doubt }
+      const { value, ...sureness } = levelOf[stage](gpu, kind, cellOf(stage, shape, cold))
+      return { median: Math.exp(value) * unitsOf(stage, shape), ...sureness }
     })
   }
 }
@@ -112,14 +107,13 @@ const loadedAt = ({ began, generatedAt }: PastAttempt): Timestamp =>
   began?.encoding ?? began?.denoising ?? generatedAt
 
 /** The latest of each GPU, the younger the weightier. */
-function weigh(past: readonly PastAttempt[], kinds: GpuKinds) {
+function weigh(past: readonly PastAttempt[]) {
   const ages = new Map<string, number>()
   return past.toReversed().flatMap((attempt) => {
     const key = `${attempt.gpu} ${attempt.gpuModel}`
     const age = ages.get(key) ?? 0
     ages.set(key, age + 1)
-    const isOurs = attempt.gpuModel === kinds.get(attempt.gpu)
-    return age < historyLength ? [{ attempt, weight: 0.5 ** (age / halfLife), isOurs }] : []
+    return age < historyLength ? [{ attempt, weight: 0.5 ** (age / halfLife) }] : []
   })
 }
 

@@ -380,6 +380,13 @@ describe('progress', () => {
     expect(at({ phase: 'converting', generatedAt: midnight }, 0)).toBeCloseTo(600 / 605, 2)
   })
 
+  it('goes by the steps that were asked for when the bar counts to nothing', () => {
+    const reading: Reading = { stage: 'denoising', step: 0, totalSteps: 0, steppedAt: midnight }
+    const at = (job: Partial<RunningAttempt>) =>
+      progressOf({ ...anAttemptThatRuns(), ...job }, plan, midnight)
+    expect(at({ reading })).toBe(at({ reading: { ...reading, totalSteps: usual.steps } }))
+  })
+
   const rank = ({ stage, step = 0 }: Reading) => stages.indexOf(stage) * 100 + step
 })
 

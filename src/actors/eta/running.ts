@@ -97,7 +97,7 @@ function ownStep({ reading, shape }: RunningAttempt, plan: Plan): Duration | und
 
 function steppingOn(job: RunningAttempt, plan: Plan, now: Timestamp, elapsed: number): Outlook {
   const { reading, shape } = job
-  const total = reading?.totalSteps ?? shape.steps
+  const total = stepsOf(job)
   const done = clamp(reading?.step ?? 0, 0, total)
   if (done === total) return nothingLeft
   const step = ownStep(job, plan) ?? slower(plan.denoising, 1 / shape.steps)
@@ -124,12 +124,15 @@ export function progressOf(job: RunningAttempt, plan: Plan, now: Timestamp): num
 }
 
 /** Between two steps it goes on as fast as the steps before. */
-function steppedShare({ reading, shape }: RunningAttempt, plan: Plan, now: Timestamp): number {
-  const total = reading?.totalSteps ?? shape.steps
+function steppedShare(job: RunningAttempt, plan: Plan, now: Timestamp): number {
+  const { reading, shape } = job
   const pace = reading?.secondsPerStep || plan.denoising.median / shape.steps
   const since = Math.max(0, now - (reading?.steppedAt ?? reading?.began?.denoising ?? now)) / 1000
-  return clamp(((reading?.step ?? 0) + Math.min(0.95, easing(since / pace))) / total, 0, 1)
+  return clamp(((reading?.step ?? 0) + Math.min(0.95, easing(since / pace))) / stepsOf(job), 0, 1)
 }
+
+/** A bar may say that it counts to nothing; what was asked for still has to be done then. */
+const stepsOf = ({ reading, shape }: RunningAttempt): number => reading?.totalSteps || shape.steps
 
 /** In time as long as all goes as usual; slower and slower, and never done, when it takes longer. */
 const easing = (share: number): number =>

@@ -40,6 +40,7 @@ import {
 } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
+import { createEtaStore } from './infra/eta-store.ts'
 import { endFormerLife } from './infra/generation/former-life.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
@@ -109,6 +110,7 @@ async function main(): Promise<void> {
     reserve,
     setting: { task: config.wan.task, gpuModels },
   })
+  const history = createEtaStore(database.db, config.wan)
   const { running } = await store.load(Date.now())
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
@@ -170,7 +172,7 @@ async function main(): Promise<void> {
           }),
         { significant: true },
       ),
-      child(system, eta, () => etaBehaviour({ history: store, queue, speeds, log })),
+      child(system, eta, () => etaBehaviour({ history, queue, speeds, log })),
       child(system, events, () => eventBehaviour({ queue, eta, log })),
       child(system, webhooks, () =>
         webhookBehaviour({

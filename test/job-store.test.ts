@@ -15,7 +15,9 @@ import type {
 import type { Scope } from '../src/client.ts'
 import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/data-directory.ts'
 import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
-import { createJobStore, StaleOperationError } from '../src/infra/job-store.ts'
+import { createEtaStore } from '../src/infra/eta-store.ts'
+import { createJobStore } from '../src/infra/job-store.ts'
+import { StaleOperationError } from '../src/infra/store-operations.ts'
 import type { GpuId, Job, JobId, VideoRequest } from '../src/job.ts'
 import {
   aFailure,
@@ -31,6 +33,7 @@ import {
 
 let db: Kysely<Database>
 let store: ReturnType<typeof createJobStore>
+let history: ReturnType<typeof createEtaStore>
 let directory: string
 
 beforeEach(async () => {
@@ -38,6 +41,7 @@ beforeEach(async () => {
   db = openDatabase(':memory:').db
   await migrateToLatest(db)
   store = createJobStore(db)
+  history = createEtaStore(db, { task: 'ti2v-5B' })
 })
 afterEach(async () => {
   await db.destroy()
@@ -259,7 +263,7 @@ describe('the record of a job', () => {
     expect(await store.lookup(aRequest().prompt, 9, 'everything')).toHaveLength(1)
     expect(await store.videos({ status: ['success'] }, 'everything')).toEqual([])
     expect(await store.isNamePromised('fox.mp4')).toBe(false)
-    expect(await store.recent(9)).toHaveLength(1)
+    expect(await history.recent(9)).toHaveLength(1)
     expect((await store.load(minute(11))).nextSeq).toBe(3)
     const { rows } = await sql`select prompt, failure from job where id = ${jobId(1)}`.execute(db)
     expect(rows).toEqual([{ prompt: '', failure: null }])
@@ -667,18 +671,18 @@ describe('what is remembered of speed', () => {
       ...lasting(4, gpu0, 300, 3),
       ...[submit(5), claim(5), began(5), finish(5, error)],
     ])
-    expect((await store.recent(2)).map(lengths)).toEqual([
+    expect((await history.recent(2)).map(lengths)).toEqual([
       [gpu1, 500, 5],
       [gpu0, 200, 2],
       [gpu0, 300, 3],
     ])
-    expect(await store.recent(50)).toHaveLength(4)
+    expect(await history.recent(50)).toHaveLength(4)
   })
 
   it('counts of a job that was tried twice only the try that went well', async () => {
     await store.commit([submit(1), claim(1), release(1)])
     await store.commit([claim(1, 2), began(1, 2), generated(1, 2), finish(1, success, 2)])
-    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 120, 60]])
+    expect((await history.recent(50)).map(lengths)).toEqual([[gpu0, 120, 60]])
   })
 
   it('says of what kind the video and the GPU were, and where the time went', async () => {
@@ -694,7 +698,7 @@ describe('what is remembered of speed', () => {
     ])
     await known.commit([finish(1, success)])
     const { size, frames, steps } = aRequest()
-    expect(await known.recent(50)).toMatchObject([
+    expect(await history.recent(50)).toMatchObject([
       { gpu: gpu0, gpuModel: 'NVIDIA H100', shape: { size, frames, steps }, began: marks },
     ])
     expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace })
@@ -704,7 +708,7 @@ describe('what is remembered of speed', () => {
     const other = { task: 't2v-A14B', gpuModels: new Map() }
     await createJobStore(db, { setting: other }).commit(lasting(1, gpu0, 100, 1))
     await store.commit(lasting(2, gpu0, 200, 1))
-    expect((await store.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
+    expect((await history.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
   })
 
   const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
@@ -739,12 +743,12 @@ describe('what is remembered of estimates', () => {
     await store.commit([claim(3, 2), began(3, 2), generated(3, 2), finish(3, success, 2)])
     const [job] = await store.findMany([jobId(1)], 'everything')
     const endedAt = job?.state.status === 'success' ? job.state.endedAt : 0
-    await store.record([
+    await history.record([
       told(1, 'submit', endedAt - 90_000),
       told(1, '50', endedAt - 30_000),
       ...[told(2, 'submit', 1), told(3, 'submit', 1)],
     ])
-    const outcomes = await store.outcomes(10)
+    const outcomes = await history.outcomes(10)
     expect(outcomes.map(({ checkpoint, actual }) => [checkpoint, actual])).toEqual(
       expect.arrayContaining([
         ['submit', 90],
@@ -757,9 +761,9 @@ describe('what is remembered of estimates', () => {
 
   it('is the first that was told at each checkpoint', async () => {
     await store.commit([submit(1), claim(1), began(1), generated(1), finish(1, success)])
-    await store.record([told(1, 'submit', 1_000)])
-    await store.record([{ ...told(1, 'submit', 2_000), p50: 99 }])
-    expect((await store.outcomes(10)).map(({ p50 }) => p50)).toEqual([60])
+    await history.record([told(1, 'submit', 1_000)])
+    await history.record([{ ...told(1, 'submit', 2_000), p50: 99 }])
+    expect((await history.outcomes(10)).map(({ p50 }) => p50)).toEqual([60])
   })
 })
 

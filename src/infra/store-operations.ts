@@ -1,0 +1,165 @@
+/** What each operation on the store changes in the database. */
+import type { Kysely, Updateable } from 'kysely'
+import type { JobOperation, StoreOperation } from '../actors/ports.ts'
+import type { GpuId, JobStatus, Trace } from '../job.ts'
+import type { Database } from './database.ts'
+import { toRow } from './job-rows.ts'
+import { webhookRow, writeDeliveries } from './webhook-store.ts'
+
+/** What this service runs, and on which GPUs: written beside each attempt. */
+export type Setting = Readonly<{
+  task: string
+  gpuModels: ReadonlyMap<GpuId, string | undefined>
+}>
+
+/** The database refused a change because the record is not in the state the change rests on. */
+export class StaleOperationError extends Error {
+  override readonly name = 'StaleOperationError'
+}
+
+export async function apply(
+  trx: Kysely<Database>,
+  operation: StoreOperation,
+  setting: Setting,
+): Promise<void> {
+  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, setting)
+  const { gpu: id } = operation
+  const health = JSON.stringify(operation.health)
+  await trx
+    .insertInto('gpu')
+    .values({ id, health })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet({ health }))
+    .execute()
+}
+
+async function applyToJob(
+  trx: Kysely<Database>,
+  operation: JobOperation,
+  { task, gpuModels }: Setting,
+): Promise<void> {
+  const { jobId, at } = operation
+  const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
+    trx
+      .updateTable('attempt')
+      .set(change)
+      .where('job_id', '=', jobId)
+      .where('epoch', '=', epoch)
+      .where('outcome', 'is', null)
+      .executeTakeFirst()
+  const jobRow = async (
+    epoch: number,
+    change: Updateable<Database['job']>,
+    from: readonly JobStatus[] = ['queued', 'running'],
+  ) => {
+    const { numUpdatedRows } = await trx
+      .updateTable('job')
+      .set(change)
+      .where('id', '=', jobId)
+      .where('epoch', '=', epoch)
+      .where('status', 'in', from)
+      .executeTakeFirst()
+    if (numUpdatedRows === 1n) return
+    throw new StaleOperationError(`${operation.op} of ${jobId} at epoch ${epoch} comes too late`)
+  }
+
+  switch (operation.op) {
+    case 'submit':
+      await trx.insertInto('job').values(toRow(operation)).execute()
+      if (operation.webhook) {
+        await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
+      }
+      break
+    case 'remember': {
+      const { caller, key, fingerprint } = operation.identity
+      await trx.deleteFrom('submission').where('at', '<=', operation.keepSince).execute()
+      const row = { job_id: jobId, caller, key: key ?? null, fingerprint, at }
+      await trx.insertInto('submission').values(row).execute()
+      break
+    }
+    case 'claim': {
+      const { epoch, attempt, gpu, filename } = operation
+      const claimed = {
+        status: 'running',
+        phase: 'generating',
+        epoch,
+        attempts: attempt,
+        gpu,
+        filename,
+        claimed_at: at,
+        started_at: null,
+        generated_at: null,
+      } as const
+      await jobRow(epoch - 1, claimed, ['queued'])
+      const gpu_model = gpuModels.get(gpu) ?? null
+      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, task, gpu_model }
+      await trx.insertInto('attempt').values(row).execute()
+      break
+    }
+    case 'began':
+      await jobRow(operation.epoch, { started_at: at })
+      await attemptRow(operation.epoch, { started_at: at })
+      break
+    case 'generated':
+      await jobRow(operation.epoch, { phase: 'converting', generated_at: at })
+      await attemptRow(operation.epoch, { generated_at: at, ...traceColumn(operation) })
+      break
+    case 'release': {
+      const { epoch, attempts } = operation
+      const failure = operation.failure ? JSON.stringify(operation.failure) : null
+      await jobRow(epoch, {
+        status: 'queued',
+        attempts,
+        phase: null,
+        gpu: null,
+        claimed_at: null,
+        started_at: null,
+        generated_at: null,
+      })
+      // A name that was made for the attempt goes with it; one that was asked for stays.
+      await trx
+        .updateTable('job')
+        .set(({ ref }) => ({ filename: ref('requested_filename') }))
+        .where('id', '=', jobId)
+        .execute()
+      const outcome = failure ? 'error' : 'released'
+      await attemptRow(epoch, { outcome, failure, ended_at: at, ...traceColumn(operation) })
+      break
+    }
+    case 'requestCancel':
+      await jobRow(operation.epoch, { cancel_requested_at: at })
+      break
+    case 'finish': {
+      const { epoch, outcome } = operation
+      const { status } = outcome
+      const failure = status === 'error' ? JSON.stringify(outcome.failure) : null
+      const video = status === 'success' ? JSON.stringify(outcome.video) : null
+      await jobRow(epoch, { status, phase: null, failure, video, ended_at: at })
+      await attemptRow(epoch, { outcome: status, failure, ended_at: at, ...traceColumn(operation) })
+      await writeDeliveries(trx, jobId, status, at)
+      break
+    }
+    case 'forgetVideo':
+      await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
+      break
+    case 'remove':
+      await trx
+        .updateTable('job')
+        .set({
+          deleted_at: at,
+          file_deleted_at: at,
+          prompt: '',
+          prompt_digest: '',
+          image: null,
+          failure: null,
+        })
+        .where('id', '=', jobId)
+        .where('status', 'in', ['success', 'error', 'canceled'])
+        .execute()
+      break
+    default:
+      operation satisfies never
+  }
+}
+
+const traceColumn = ({ trace }: { trace?: Trace }) =>
+  trace ? { trace: JSON.stringify(trace) } : {}

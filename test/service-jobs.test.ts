@@ -70,9 +70,10 @@ describe('jobs on two GPUs', () => {
 
   it('show how far they are, and never go back', async () => {
     const service = await startService({
-      env: { SIM_STEP: '0.15', SIM_LOAD: '0.4', SIM_DECODE: '0.4' },
+      // Long enough to be seen by polls on a machine that has other work.
+      env: { SIM_STEP: '0.3', SIM_LOAD: '2', SIM_DECODE: '2' },
     })
-    const id = await service.submit({ prompt: 'a fox', steps: 8 })
+    const id = await service.submit({ prompt: 'a fox', steps: 8, frames: 121 })
     const seen: { stage: string | null; step: number | null; progress: number }[] = []
     await service.until(id, ({ stage, step, progress, status }) => {
       seen.push({ stage, step, progress })

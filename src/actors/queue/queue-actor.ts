@@ -1,27 +1,17 @@
-import { type Client, callerOf } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
-import { fingerprintOf } from '../../fingerprint.ts'
-import type { GpuId, Job, JobId, VideoDraft } from '../../job.ts'
+import type { GpuId, Job, JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
-import { newSecret, newWebhookId, ownEvents } from '../../webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
-import type {
-  JobStore,
-  NewWebhook,
-  StoredQueue,
-  StoreOperation,
-  VideoFiles,
-  WorkFiles,
-} from '../ports.ts'
+import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
 import { changesBetween } from './changes.ts'
-import { size } from './ordered-map.ts'
+import { createFileWork } from './file-work.ts'
+import { createAnswers, view } from './queue-answers.ts'
 import type {
-  DeletedVideo,
   JobView,
   QueueCommand,
   QueueEffect,
@@ -31,11 +21,11 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { gpuUse, isUsable, positionOf, restoreQueue } from './queue-state.ts'
+import { restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { noJob } from './remove-rules.ts'
-import { lookBackMs, mayBeRepeated, noLonger } from './repeat-rules.ts'
+import { noLonger } from './repeat-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -80,8 +70,9 @@ const retryMs = 1_000
  * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
  */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
-  const { settings, store, videoFiles, workFiles, gpus, conversion, eta, events, webhooks, log } =
-    options
+  const { settings, store, workFiles, gpus, conversion, eta, events, webhooks, log } = options
+  const answers = createAnswers({ store, gpus: [...gpus.keys()] })
+  const work = createFileWork(options)
   /** On disk, and what others may see. */
   let committed: QueueState | undefined
   let inFlight: Batch | undefined
@@ -116,7 +107,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
           throw mail.error
       }
       if (!committed) early.push(mail)
-      else if (isQuestion(mail)) answer(mail, committed)
+      else if (isQuestion(mail)) answers.answer(mail, committed)
       else handle(mail)
       return null
     },
@@ -225,7 +216,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'store':
         break // Already written: that is why the effects are performed now.
       case 'prepareSubmission':
-        void prepare(effect).then(
+        void work.prepare(effect).then(
           (prepared) => tell(self, { type: 'admit', ...prepared, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the name could not be checked', error),
         )
@@ -293,14 +284,19 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         discardWork(effect.jobId)
         break
       case 'removeVideos':
-        void removeVideos(effect).then(
+        void work.removeVideos(effect).then(
           (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
         )
         break
       case 'removeJob':
-        void removeJob(effect, self).catch((error: unknown) =>
-          tellAskerItFailed(effect, 'the job could not be removed', error),
+        void work.removeJob(effect).then(
+          (outcome) => {
+            const { jobId, replyTo } = effect
+            if (outcome === 'unknown') tell(replyTo, noJob(jobId))
+            else tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
+          },
+          (error: unknown) => tellAskerItFailed(effect, 'the job could not be removed', error),
         )
         break
       case 'answerRemove':
@@ -323,34 +319,6 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       default:
         effect satisfies never
     }
-  }
-
-  async function prepare({
-    draft,
-    client,
-    repetition,
-  }: Extract<QueueEffect, { do: 'prepareSubmission' }>) {
-    const { key } = repetition
-    const identity = {
-      caller: callerOf(client),
-      fingerprint: fingerprintOf(draft),
-      ...(key !== undefined && { key }),
-    }
-    const earlier = mayBeRepeated(repetition)
-      ? await store.findSubmission(identity, Date.now() - lookBackMs(repetition))
-      : undefined
-    const { image: upload, webhook, seed = randomSeed(), ...rest } = draft
-    const { filename } = rest
-    const jobId = crypto.randomUUID() as JobId
-    const nameTaken =
-      filename !== undefined &&
-      ((await store.isNamePromised(filename)) || (await videoFiles.exists(filename)))
-    const toTell = webhook && { webhook: webhookOf(jobId, client, webhook) }
-    const known = { jobId, client, identity, repetition, earlier, nameTaken, ...toTell }
-    if (!upload || earlier) return { ...known, request: { ...rest, seed } }
-    const { uploadId, ...image } = upload
-    await workFiles.keepImage(jobId, uploadId)
-    return { ...known, request: { ...rest, seed, image } }
   }
 
   function order(
@@ -379,19 +347,6 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     return actor !== undefined && tell(actor, message)
   }
 
-  async function removeVideos({
-    selection,
-    scope,
-  }: Extract<QueueEffect, { do: 'removeVideos' }>): Promise<DeletedVideo[]> {
-    const deleted: DeletedVideo[] = []
-    for (const { id, state } of await store.videos(selection, scope)) {
-      if (state.status !== 'success') continue
-      await videoFiles.remove({ jobId: id, filename: state.filename })
-      deleted.push({ jobId: id, filename: state.filename })
-    }
-    return deleted
-  }
-
   function viewNow(job: Job): JobView {
     return committed ? view(job, committed) : { job }
   }
@@ -401,104 +356,6 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       log.warn({ err: error, jobId }, 'work files could not be removed')
     })
   }
-
-  async function removeJob(
-    { jobId, scope, replyTo }: Extract<QueueEffect, { do: 'removeJob' }>,
-    self: ActorRef<QueueMail>,
-  ): Promise<void> {
-    const job = await store.find(jobId, scope)
-    if (!job) {
-      tell(replyTo, noJob(jobId))
-      return
-    }
-    const { state } = job
-    if (state.status === 'success' && state.fileDeletedAt === undefined) {
-      await videoFiles.remove({ jobId, filename: state.filename })
-    }
-    await workFiles.forget(jobId)
-    tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
-  }
-
-  function answer(question: QueueQuestion, state: QueueState): void {
-    const failed = (error: unknown) =>
-      tellAskerItFailed(question, 'the store could not be read', error)
-    switch (question.type) {
-      case 'find':
-        void store
-          .find(question.jobId, question.scope)
-          .then((job) => tell(question.replyTo, job && view(job, state)), failed)
-        break
-      case 'findMany':
-        void store.findMany(question.jobIds, question.scope).then((jobs) => {
-          tell(
-            question.replyTo,
-            jobs.map((job) => view(job, state)),
-          )
-        }, failed)
-        break
-      case 'describe':
-        void Promise.all([
-          store.find(question.jobId, question.scope),
-          store.attempts(question.jobId),
-        ]).then(
-          ([job, attempts]) => tell(question.replyTo, job && { ...view(job, state), attempts }),
-          failed,
-        )
-        break
-      case 'list':
-        void store.list(question.filter, question.scope).then(({ jobs, hasMore }) => {
-          tell(question.replyTo, { jobs: jobs.map((job) => view(job, state)), hasMore })
-        }, failed)
-        break
-      case 'lookup':
-        void store.lookup(question.prompt, question.limit, question.scope).then((jobs) => {
-          tell(
-            question.replyTo,
-            jobs.map((job) => view(job, state)),
-          )
-        }, failed)
-        break
-      case 'findVideo':
-        void store
-          .videos({ filenames: [question.filename] }, question.scope)
-          .then(([job]) => tell(question.replyTo, job), failed)
-        break
-      case 'describeGpus':
-        tell(
-          question.replyTo,
-          [...gpus.keys()].map((gpu) => gpuUse(state, gpu)),
-        )
-        break
-      case 'describeQueue':
-        tell(question.replyTo, {
-          open: state.open,
-          hasRoom: state.hasRoom,
-          waiting: size(state.waiting),
-          running: state.running.size,
-          usableGpus: settings.gpus.filter((gpu) => isUsable(state, gpu)),
-        })
-        break
-      default:
-        question satisfies never
-    }
-  }
-}
-
-function webhookOf(
-  jobId: JobId,
-  { name: owner }: Client,
-  { url, secret = newSecret() }: NonNullable<VideoDraft['webhook']>,
-): NewWebhook {
-  const createdAt = Date.now()
-  return { id: newWebhookId(), owner, jobId, url, events: ownEvents, createdAt, secret }
-}
-const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
-
-function view(job: Job, state: QueueState): JobView {
-  const position = job.state.status === 'queued' ? positionOf(state, job.id) : undefined
-  const running = state.running.get(job.id)
-  const reading = running?.epoch === job.epoch ? running.reading : undefined
-  return { job, ...(position !== undefined && { position }), ...(reading && { reading }) }
 }
 
 const questions: Record<QueueQuestion['type'], true> = {

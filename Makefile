@@ -17,13 +17,15 @@ test: setup check ## run every check: types, lint, Python, and all tests
 	@echo '--- tests'
 	@npm test --silent
 
-check: node_modules/.installed ## run the quick checks: types, lint, Python
+check: node_modules/.installed ## run the quick checks: types, lint, Python, documentation
 	@echo '--- types'
 	@npm run --silent types
 	@echo '--- lint'
 	@npm run --silent lint
 	@echo '--- python'
 	@npm run --silent python
+	@echo '--- documentation'
+	@npm run --silent docs -- --check
 
 # Install scripts stay off: better-sqlite3 brings its binaries, and would try to compile them anew.
 # Only the package that brings Node itself has something to do.

@@ -33,7 +33,6 @@ export function createDocument({ routes, version, baseUrl }: DocumentOptions): J
   }
   return {
     openapi: '3.1.1',
-    jsonSchemaDialect: 'https://json-schema.org/draft/2020-12/schema',
     info: { title: 'wan-supervisor', version, description: about, license },
     servers: [{ url: baseUrl || '/' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),

@@ -74,7 +74,8 @@ const serverOptions = {
   headersTimeout: 5_000,
   // An image of 20 MiB has to get through a slow line.
   requestTimeout: 120_000,
-  keepAliveTimeout: 5_000,
+  // Longer than proxies keep theirs, a minute as a rule: none may send into one that is just closed.
+  keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
 } as const
 const maxConnections = 2_000

@@ -201,6 +201,35 @@ describe('POST /generate', () => {
     await expect.poll(uploads).toEqual([])
   })
 
+  it.each(['', '; boundary=', '; boundary=""', '; boundary="', '; boundary=; x'])(
+    'is told that a form is no form where nothing tells its parts apart: "%s"',
+    async (boundary) => {
+      const headers = { 'Content-Type': `multipart/form-data${boundary}` }
+      const part = '--\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na fox\r\n'
+      const init = { method: 'POST', headers, body: `${part}----\r\n` }
+      const response = await service.request('/generate', init)
+      expect(response.status).toBe(400)
+      expect(await response.json()).toMatchObject({ code: 'malformed_body' })
+    },
+  )
+
+  it('is told that a form is no form, wherever it is cut off', async () => {
+    const begin = '--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    const file = readFileSync(aPicture(pictures, 'native.png')).subarray(0, 300)
+    const whole = Buffer.concat([Buffer.from(begin), file, Buffer.from('\r\n--b--\r\n')])
+    const lengths = Array.from({ length: 60 }, (_, n) => Math.floor((n / 60) * whole.length))
+    const headers = { 'Content-Type': 'multipart/form-data; boundary=b' }
+    const answers = await Promise.all(
+      lengths.map(async (length) => {
+        const body = whole.subarray(0, length)
+        const response = await service.request('/generate', { method: 'POST', headers, body })
+        return `${response.status} ${((await response.json()) as { code: string }).code}`
+      }),
+    )
+    expect([...new Set(answers)]).toEqual(['400 malformed_body'])
+    await expect.poll(() => worked(service.dataDir).filter((p) => p.startsWith('.'))).toEqual([])
+  })
+
   it('lets 100 MB without a length pass by, and its memory stays as it was', async () => {
     const rss = () =>
       Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${service.child.pid}/status`, 'utf8'))?.[1])

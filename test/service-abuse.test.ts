@@ -73,33 +73,55 @@ describe('a service that is abused', () => {
     expect(inAField.status).toBe(status)
   })
 
+  const chunk = (data: Buffer) =>
+    Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from('\r\n')])
+  const lengthTold = ['Content-Length: 104857600\r\n\r\n', (data: Buffer) => data] as const
+  const inChunks = ['Transfer-Encoding: chunked\r\n\r\n', chunk] as const
+
   it.each([
-    ['of a length that is told', 'Content-Length: 104857600\r\n\r\n', (data: Buffer) => data],
-    [
-      'in chunks',
-      'Transfer-Encoding: chunked\r\n\r\n',
-      (data: Buffer) =>
-        Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from('\r\n')]),
-    ],
-  ])('refuses 100 MB %s long before they have come', async (_, header, wrap) => {
+    ['whose length is told, before any of it is read', ...lengthTold, 0],
+    ['in chunks, as soon as there are too many of them', ...inChunks, 256 * 1024],
+  ])('refuses 100 MB %s', async (_, header, wrap, mostRead) => {
     const before = memoryMb()
     const { socket, answer } = connect()
     socket.write(`${post}${header}`)
-    const piece = wrap(Buffer.alloc(64 * 1024, 0x20))
-    let sent = 0
-    while (!socket.destroyed && !answer().includes('\r\n\r\n') && sent < 104_857_600) {
-      const flushed = new Promise((resolve) => socket.write(piece, resolve))
-      sent += piece.length
-      await flushed
-    }
-    if (answer() !== '') {
-      expect(answer()).toMatch(/^HTTP\/1\.1 413 /)
-      expect(answer()).toMatch(/^connection: close\r$/im)
-    }
-    expect(sent).toBeLessThan(60_000_000)
+    const sent = await sendUntil(socket, wrap, () => answer().includes('\r\n\r\n'))
+    expect(answer()).toMatch(/^HTTP\/1\.1 413 /)
+    expect(answer()).toMatch(/^connection: close\r$/im)
+    expect(answer()).toContain('"code":"body_too_large"')
+    console.log(sent, heldByKernel)
+    expect(sent).toBeLessThan(mostRead + heldByKernel)
     socket.destroy()
     expect(memoryMb() - before).toBeLessThan(50)
     expect((await service.request('/health')).status).toBe(200)
+  })
+
+  it.each([
+    ['whose length is told', ...lengthTold],
+    ['in chunks', ...inChunks],
+  ])(
+    'lets one who does not listen send some of 100 MB %s, and hangs up',
+    async (_, header, wrap) => {
+      const { socket, answer } = connect()
+      socket.write(`${post}${header}`)
+      const sent = await sendUntil(socket, wrap, () => false)
+      console.log(sent, answer().length)
+      expect(sent).toBeLessThan(17_000_000 + heldByKernel)
+      expect(answer()).toMatch(/^(HTTP\/1\.1 413 |$)/)
+      expect((await service.request('/health')).status).toBe(200)
+    },
+  )
+
+  it('takes a body byte by byte, each a chunk of its own, across its characters too', async () => {
+    const text = JSON.stringify({ prompt: 'ein Füchslein 🦊', size: '1280x720', frames: 5 })
+    const bytes = [...Buffer.from(text)].map((byte) =>
+      chunk(Buffer.from([byte])).toString('latin1'),
+    )
+    const head = `${post}Transfer-Encoding: chunked\r\n\r\n`
+    const [answer] = await exchange(`${head}${bytes.join('')}0\r\n\r\n`, 1)
+    expect(answer).toMatch(/^HTTP\/1\.1 202 /)
+    const id = /"id":"([^"]+)"/.exec(answer ?? '')?.[1] ?? ''
+    expect(await service.status(id)).toMatchObject({ prompt: 'ein Füchslein 🦊' })
   })
 
   it('answers what is sent in one go in its order', async () => {
@@ -130,6 +152,29 @@ describe('a service that is abused', () => {
     for (const { socket } of slow) socket.destroy()
   })
 })
+
+/**
+ * What counts as sent before anybody has read it: the most that the buffer of a sending socket may
+ * grow to, and as much again for the receiving one, which grows only as it is read.
+ */
+const heldByKernel =
+  2 * Number(readFileSync('/proc/sys/net/ipv4/tcp_wmem', 'utf8').trim().split(/\s+/).at(-1))
+
+/** Sends 100 MB piece by piece, as far as it gets. */
+async function sendUntil(
+  socket: net.Socket,
+  wrap: (data: Buffer) => Buffer,
+  isEnough: () => boolean,
+): Promise<number> {
+  const piece = wrap(Buffer.alloc(64 * 1024, 0x20))
+  let sent = 0
+  while (!socket.destroyed && !isEnough() && sent < 104_857_600) {
+    const flushed = new Promise((resolve) => socket.write(piece, resolve))
+    sent += piece.length
+    await flushed
+  }
+  return sent
+}
 
 function memoryMb(): number {
   const status = readFileSync(`/proc/${service.child.pid}/status`, 'utf8')

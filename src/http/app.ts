@@ -24,6 +24,7 @@ import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
+import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { modelRoutes } from './openai/model-routes.ts'
@@ -72,6 +73,7 @@ export function createApp(options: AppOptions) {
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
+  app.use(hearOut())
   app.use(requestId())
   app.use(securityHeaders())
   app.use(async (c, next) => {

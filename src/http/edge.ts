@@ -28,18 +28,17 @@ const largestText = 256 * 1024
 
 export type BodyReader = ReadableStreamDefaultReader<Uint8Array> | undefined
 
-export const readerOf = (c: Context): BodyReader => c.req.raw.body?.getReader()
+const readers = new WeakMap<Request, BodyReader>()
 
-export async function readJson(
-  c: Context,
-  largest = largestText,
-  reader = readerOf(c),
-): Promise<unknown> {
+/** Who reads the body, if anybody has begun to. */
+export const readerIn = (c: Context): BodyReader => readers.get(c.req.raw)
+
+export async function readJson(c: Context, largest = largestText): Promise<unknown> {
   const type = c.req.header('Content-Type') ?? ''
   if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
     throw new RefusalError('unsupported_media_type', `Send the body as ${accepted(largest)}.`)
   }
-  const bytes = await readBytes(reader, largest)
+  const bytes = await readBytes(c, largest)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
@@ -54,9 +53,9 @@ const accepted = (largest: number): string =>
 export const isForm = (c: Context): boolean =>
   /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
 
-async function readBytes(reader: BodyReader, largest: number): Promise<Buffer> {
+async function readBytes(c: Context, largest: number): Promise<Buffer> {
   const chunks: Buffer[] = []
-  for await (const chunk of bodyOf(reader, largest)) chunks.push(chunk)
+  for await (const chunk of bodyOf(c, largest)) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
@@ -64,11 +63,16 @@ async function readBytes(reader: BodyReader, largest: number): Promise<Buffer> {
 const mostAtOnce = 256 * 1024 * 1024
 let atOnce = 0
 
-/** Never more of it than is allowed, whatever length it claims to have, or none. */
+/** Never more of it than is allowed, and nothing of one that says itself that it is more. */
 export async function* bodyOf(
-  reader: BodyReader,
+  c: Context,
   largest: number,
 ): AsyncGenerator<Buffer, void, undefined> {
+  const reader = c.req.raw.body?.getReader()
+  readers.set(c.req.raw, reader)
+  const tooLarge = () =>
+    new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
+  if (Number(c.req.header('Content-Length')) > largest) throw tooLarge()
   let bytes = 0
   let counted = 0
   try {
@@ -76,10 +80,7 @@ export async function* bodyOf(
       const { done, value: chunk } = await reader.read()
       if (done) break
       bytes += chunk.length
-      // Not by its length before: a client that has much left to send may never read the refusal.
-      if (bytes > largest) {
-        throw new RefusalError('body_too_large', `The body must be at most ${largest} bytes.`)
-      }
+      if (bytes > largest) throw tooLarge()
       // What fits into any request is always read: nobody is kept out by what others send.
       const more = Math.max(0, bytes - largestText) - counted
       if (atOnce + more > mostAtOnce) {

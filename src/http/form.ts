@@ -3,9 +3,9 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Busboy, type BusboyHeaders, type BusboyInstance } from '@fastify/busboy'
 import type { Context } from 'hono'
-import { DiskFullError, RefusalError } from '../errors.ts'
+import { RefusalError } from '../errors.ts'
 import type { UploadedImage } from '../job.ts'
-import { type BodyReader, bodyOf, isForm, readerOf, readJson } from './edge.ts'
+import { bodyOf, isForm, readJson } from './edge.ts'
 
 export type Uploads = {
   receive(stream: Readable, field: string): Promise<UploadedImage>
@@ -51,37 +51,14 @@ export async function withBody<T>(
     received.push(image)
     return image
   }
-  const reader = readerOf(c)
   try {
     const fields = isForm(c)
-      ? await readForm(c, { reader, imageField, receive })
-      : asFields(await readJson(c, largestJson, reader))
+      ? await readForm(c, { imageField, receive })
+      : asFields(await readJson(c, largestJson))
     return await use(fields, (bytes) => receive(Readable.from([bytes])))
-  } catch (error) {
-    await takeTheRest(reader)
-    throw error
   } finally {
     for (const { image } of received) await uploads.discard(image.uploadId)
   }
-}
-
-/** How much of a body that is refused is still let come in, and for how long. */
-const mostRest = 16 * 1024 * 1024
-const restMs = 5_000
-
-/** A client that still sends may not read the answer, and could not use its connection again. */
-async function takeTheRest(reader: BodyReader): Promise<void> {
-  const { promise: tooLate, resolve } = Promise.withResolvers<'too late'>()
-  const timer = setTimeout(resolve, restMs, 'too late')
-  let bytes = 0
-  const isMore = async () => {
-    const next = await Promise.race([reader?.read(), tooLate]).catch(() => undefined)
-    if (next === undefined || next === 'too late' || next.done) return false
-    bytes += next.value.length
-    return bytes < mostRest
-  }
-  while (await isMore());
-  clearTimeout(timer)
 }
 
 function asFields(json: unknown): Fields {
@@ -102,14 +79,9 @@ const limits = {
 async function readForm(
   c: Context,
   {
-    reader,
     imageField,
     receive,
-  }: {
-    reader: BodyReader
-    imageField: string
-    receive(stream: Readable): Promise<ReceivedImage>
-  },
+  }: { imageField: string; receive(stream: Readable): Promise<ReceivedImage> },
 ): Promise<Fields> {
   const fields = new Map<string, unknown>()
   const files: { stream: Readable; stored: Promise<void> }[] = []
@@ -129,9 +101,13 @@ async function readForm(
       refuse(new RefusalError('invalid_request', `${name}: ${rule}`, { field: name }))
       return
     }
-    // Whoever reads it hears of its errors; afterwards there may be one that nobody waits for.
-    stream.on('error', () => {})
-    const stored = receive(stream).then((image) => void fields.set(name, image), refuse)
+    // Its errors are the body's, whoever reads it: the form is to blame, not the disk.
+    const faults = new Set<unknown>()
+    stream.on('error', (fault) => faults.add(fault))
+    const stored = receive(stream).then(
+      (image) => void fields.set(name, image),
+      (why: Error) => refuse(faults.has(why) ? malformed(why.message, why) : why),
+    )
     files.push({ stream, stored })
   })
   for (const limit of ['fieldsLimit', 'filesLimit', 'partsLimit'] as const) {
@@ -140,16 +116,15 @@ async function readForm(
 
   try {
     const { signal } = stop
-    await pipeline(bodyOf(reader, largestForm), parser, { signal })
+    await pipeline(bodyOf(c, largestForm), parser, { signal })
     await Promise.all(files.map(({ stored }) => stored))
     signal.throwIfAborted()
   } catch (error) {
+    // What follows is its consequence.
+    const why: unknown = stop.signal.aborted ? stop.signal.reason : asRefusal(error as Error)
     for (const { stream } of files) stream.destroy(new Error('the body has ended before its time'))
     await Promise.all(files.map(({ stored }) => stored))
-    const why: unknown = stop.signal.aborted ? stop.signal.reason : error
-    if (why instanceof RefusalError || why instanceof DiskFullError) throw why
-    if (stop.signal.aborted) throw why
-    throw malformed((why as Error).message, why)
+    throw why
   }
   return Object.fromEntries(
     [...fields].map(([name, value]) => [
@@ -160,6 +135,8 @@ async function readForm(
 }
 
 function createParser(type: string): BusboyInstance {
+  // The library would wait for ever for the end of a form whose parts nothing tells apart.
+  if (!/;\s*boundary=("[^"]+"|[^";\s])/i.test(type)) throw malformed('it has no boundary')
   try {
     return new Busboy({ headers: { 'content-type': type } as BusboyHeaders, limits })
   } catch (cause) {
@@ -183,6 +160,9 @@ function put(
   members.set(inner ?? name, value)
   if (outer !== undefined) fields.set(outer, members)
 }
+
+const asRefusal = (error: Error): RefusalError =>
+  error instanceof RefusalError ? error : malformed(error.message, error)
 
 const malformed = (why: string, cause?: unknown): RefusalError =>
   new RefusalError('malformed_body', `The form cannot be read: ${why}.`, { cause })

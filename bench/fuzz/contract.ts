@@ -1,5 +1,5 @@
 /** Holds what the service answers against what its document promises. */
-import { Ajv2020 } from 'ajv/dist/2020.js'
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 
 export type Operation = Readonly<{
@@ -53,6 +53,7 @@ const beyondRoutes: Readonly<Record<number, readonly string[]>> = {
 export function createContract(document: Document) {
   const ajv = new Ajv2020({ strict: false, allErrors: true, schemas: [closed(document)] })
   addFormats.default(ajv)
+  const validators = new Map<string, ValidateFunction>()
   const routes = Object.entries(document.paths).map(([template, operations]) => ({
     template,
     pattern: new RegExp(`^${template.replaceAll('.', '\\.').replaceAll(/{\w+}/g, '[^/]+')}$`),
@@ -67,7 +68,9 @@ export function createContract(document: Document) {
 
   /** Why a value is not as the schema says that stands at this JSON pointer of the document. */
   function schemaFaults(pointer: string, value: unknown): string[] {
-    const validate = ajv.compile({ $ref: `document#${pointer}` })
+    const validate = validators.get(pointer) ?? ajv.compile({ $ref: `document#${pointer}` })
+    // To compile it takes longer than the exchange that it is for.
+    validators.set(pointer, validate)
     if (validate(value)) return []
     return (validate.errors ?? []).map(
       ({ instancePath, message, params }) =>

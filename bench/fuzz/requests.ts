@@ -1,6 +1,7 @@
 /** Requests made of the document: most of them nearly right, some of them rubbish. */
 import fc, { type Arbitrary } from 'fast-check'
 import type { Document, JsonSchema, Operation, Parameter } from './contract.ts'
+import { type Form, formsOf } from './forms.ts'
 
 export type FuzzRequest = Readonly<{
   /** Which operation it is made of; a count of requests is kept for each. */
@@ -53,6 +54,7 @@ type Limits = Readonly<{ type?: string; enum?: unknown[]; minimum?: number; maxi
 function anyOf(schema: JsonSchema, name = ''): Arbitrary<unknown> {
   const { type, enum: words, minimum = 0, maximum = 1_000 } = schema as Limits
   if (name === 'prompt') return prompt
+  if (name === 'metadata') return fc.dictionary(fc.string({ maxLength: 70 }), fc.string())
   if (name === 'wait') return fc.constantFrom('0', '0', '1', '61')
   if (name.endsWith('url')) return receiver
   if (name.endsWith('secret')) return fc.constant(`whsec_${'A'.repeat(40)}`)
@@ -212,16 +214,6 @@ function about(
   method: string,
   { parameters = [], requestBody }: Operation,
 ): Arbitrary<FuzzRequest> {
-  const schema = Object.values(requestBody?.content ?? {})[0]?.schema
-  const rightBody = schema ? anyOf(schema) : undefined
-  const json = (value: Arbitrary<unknown>) => value.map((one) => bytes(JSON.stringify(one) ?? ''))
-  const body = rightBody
-    ? fc.oneof(
-        { weight: 9, arbitrary: json(rightBody) },
-        { weight: 4, arbitrary: json(spoilt(rightBody)) },
-        { weight: 3, arbitrary: wrongBody },
-      )
-    : fc.option(wrongBody, { freq: 8, nil: undefined })
   const canHaveBody = !['GET', 'HEAD'].includes(method)
   return fc
     .record({
@@ -232,17 +224,39 @@ function about(
       path: pathOf(template, parameters),
       query: queryOf(parameters),
       headers,
-      contentType,
-      body: canHaveBody ? body : fc.constant(undefined),
+      given: canHaveBody ? bodyFor(requestBody?.content ?? {}) : fc.constant(undefined),
       as,
     })
-    .map(({ path, query, body: given, contentType: type, ...rest }) => ({
+    .map(({ path, query, given, ...rest }) => ({
       ...rest,
       about: name,
       path: query ? `${path}?${query}` : path,
-      headers: given ? { ...rest.headers, 'Content-Type': type } : rest.headers,
-      ...(given && { body: given }),
+      headers: given ? { ...rest.headers, 'Content-Type': given.contentType } : rest.headers,
+      ...(given && { body: given.body }),
     }))
+}
+
+/** What an operation takes, or nearly; a form where it takes one. */
+function bodyFor(
+  content: NonNullable<Operation['requestBody']>['content'],
+): Arbitrary<Form | undefined> {
+  const typed = (body: Arbitrary<Uint8Array>) => fc.record({ contentType, body })
+  const json = (value: Arbitrary<unknown>) =>
+    typed(value.map((one) => bytes(JSON.stringify(one) ?? '')))
+  const schema = content['application/json']?.schema
+  if (!schema) return fc.option(typed(wrongBody), { freq: 8, nil: undefined })
+  const right = anyOf(schema)
+  const form = content['multipart/form-data']?.schema
+  const fileField = Object.keys(form?.properties ?? {}).find(
+    (name) => !Object.hasOwn(schema.properties ?? {}, name),
+  )
+  const forms = fc.oneof(right, spoilt(right))
+  return fc.oneof(
+    { weight: 9, arbitrary: json(right) },
+    { weight: 4, arbitrary: json(spoilt(right)) },
+    { weight: 3, arbitrary: typed(wrongBody) },
+    ...(fileField === undefined ? [] : [{ weight: 12, arbitrary: formsOf(forms, fileField) }]),
+  )
 }
 
 function pathOf(template: string, parameters: readonly Parameter[]): Arbitrary<string> {

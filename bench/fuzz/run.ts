@@ -212,6 +212,7 @@ async function start(dataDir: string) {
       WAN_DIR: join(root, 'sim'),
       API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
       MAX_QUEUE: '20',
+      SYNC_WAIT_S: '2',
       MIN_FREE_DISK_MB: '0',
       GRACE_MS: '500',
       SIM_SPEED: '1000',

@@ -78,6 +78,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     maxFrames: env.MAX_FRAMES,
     webhookAllow: env.WEBHOOK_ALLOW,
     heartbeatMs: env.HEARTBEAT_S * 1000,
+    syncWaitMs: env.SYNC_WAIT_S * 1000,
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION,

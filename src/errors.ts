@@ -1,4 +1,5 @@
 import type { Quota } from './client.ts'
+import type { JobId } from './job.ts'
 
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =
@@ -21,11 +22,12 @@ export type RefusalCode =
   | 'gpu_not_found'
   | 'filename_taken'
   | 'job_stopping'
-  | 'not_cancelable'
+  | 'not_cancellable'
   | 'not_supported'
   | 'unsupported_parameter'
   | 'model_not_found'
   | 'video_not_ready'
+  | 'video_not_in_time'
   | 'video_failed'
   | 'video_expired'
   | 'idempotency_key_reuse'
@@ -40,6 +42,14 @@ export type RefusalCode =
   | 'service_busy'
   | 'disk_full'
 
+export type RefusalOptions = ErrorOptions &
+  Readonly<{
+    field?: string
+    quota?: Quota
+    awaits?: readonly JobId[]
+    etaSeconds?: number | null
+  }>
+
 /** A "no" that the caller can act on. Anything else that is thrown is a bug of ours. */
 export class RefusalError extends Error {
   override readonly name = 'RefusalError'
@@ -48,16 +58,18 @@ export class RefusalError extends Error {
   readonly field: string | undefined
   /** Of the client that has used it up. */
   readonly quota: Quota | undefined
+  /** There is room again when the first of these jobs is over. */
+  readonly awaits: readonly JobId[] | undefined
+  /** In how many seconds there is room again; `null`: nobody knows. */
+  readonly etaSeconds: number | null | undefined
 
-  constructor(
-    code: RefusalCode,
-    detail: string,
-    options: ErrorOptions & { field?: string; quota?: Quota } = {},
-  ) {
+  constructor(code: RefusalCode, detail: string, options: RefusalOptions = {}) {
     super(detail, options)
     this.code = code
     this.field = options.field
     this.quota = options.quota
+    this.awaits = options.awaits
+    this.etaSeconds = options.etaSeconds
   }
 }
 

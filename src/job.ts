@@ -87,6 +87,8 @@ export type VideoRequest = Readonly<{
   remixOf?: JobId
   /** The name asked for; absent: the service makes one when the job is claimed. */
   filename?: string
+  /** The client's own notes on it, which mean nothing to us. */
+  metadata?: Readonly<Record<string, string>>
 }>
 
 /** What decides how long a video takes. */
@@ -99,8 +101,8 @@ export type VideoDraft = Omit<VideoRequest, 'seed' | 'image'> &
   Readonly<{
     seed?: number
     image?: UploadedImage
-    /** Who is to be told of its end; without a secret, one is made. */
-    webhook?: Readonly<{ url: string; secret?: string }>
+    /** Who is to be told of its end, and in whose words; without a secret, one is made. */
+    webhook?: Readonly<{ url: string; secret?: string; words: 'own' | 'openai' }>
   }>
 
 /** What ffprobe found in a file. */

@@ -232,6 +232,7 @@ async function main(): Promise<void> {
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,
     heartbeatMs: config.heartbeatMs,
+    syncWaitMs: config.syncWaitMs,
     webhooks,
     refuseUrl: guard.refuse,
     links,

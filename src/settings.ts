@@ -245,6 +245,10 @@ export const Env = v.object({
     'hosts, addresses and ranges that webhooks may lead to though they are not public: `hooks.lan,10.0.0.0/8`. Hosts are looked up as the system does; all other names are asked of the name servers alone',
     'none',
   ),
+  SYNC_WAIT_S: setting(
+    v.optional(wholeNumber(1, 86_400), '600'),
+    'how long `POST /v1/videos/sync` waits for its video; less than your proxy’s time-out for answers',
+  ),
   HEARTBEAT_S: setting(
     v.optional(wholeNumber(1, 300), '15'),
     'between comments on silent streams of events; less than your proxy’s idle time',

@@ -22,6 +22,9 @@ export type JobEvent = (typeof jobEvents)[number]
 /** What is told in our own words alone; also the default. */
 export const ownEvents = ['job.success', 'job.error', 'job.canceled'] as const satisfies JobEvent[]
 
+/** What is told in OpenAI's alone. */
+export const openAiEvents = ['video.completed', 'video.failed'] as const satisfies JobEvent[]
+
 export type WebhookEvent = JobEvent | 'webhook.test'
 
 /** To OpenAI's clients what is canceled has failed. */

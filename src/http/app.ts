@@ -54,6 +54,7 @@ export type AppOptions = Readonly<{
   maxFrames: number
   cancelWithinMs: number
   heartbeatMs: number
+  syncWaitMs: number
   links: FileLinksOptions
   resultsDir: string
   previewsDir: string
@@ -108,7 +109,7 @@ export function createApp(options: AppOptions) {
     .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
     .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes(options))
-    .route('/', openAiVideoRoutes({ ...options, estimates: render.estimates }))
+    .route('/', openAiVideoRoutes({ ...options, ...render }))
     .route('/', modelRoutes(task))
     .route('/', etaRoutes(options))
     .route('/', healthRoutes(options))

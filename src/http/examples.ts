@@ -66,6 +66,7 @@ const job: JobJson = {
   shift: null,
   seed: 2213,
   image: null,
+  metadata: { order: '4711' },
   owner: 'ada',
   submitted_at: '2026-07-31T12:00:00.000Z',
   started_at: '2026-07-31T12:10:02.114Z',
@@ -145,6 +146,7 @@ const openAiVideo: VideoJson = {
   native_size: '1280x704',
   started_at: 1_785_499_802,
   cancelled_at: null,
+  metadata: { order: '4711' },
 }
 
 const openAiError: ErrorJson = {

@@ -9,21 +9,12 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import {
-  found,
-  isForm,
-  noJob,
-  orThrow,
-  parse,
-  repeatedHeader,
-  repeatedHeaderSays,
-  repetitionOf,
-} from './edge.ts'
+import { found, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
 import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
-import { quotaHeaders, quotaHeadersSay } from './problem.ts'
+import { quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
 import {
   DeleteJobsQuery,
@@ -34,6 +25,7 @@ import {
   StatusQuery,
   withNumbers,
 } from './schemas.ts'
+import { createSubmit } from './submit.ts'
 import { Uuid } from './words.ts'
 
 export type JobRoutesOptions = Readonly<{
@@ -80,6 +72,7 @@ const ofOneJob = {
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes(options: JobRoutesOptions) {
   const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
+  const submit = createSubmit(queue, render)
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
     return views.map((view) => render.job(view, estimates.get(view.job.id)))
@@ -113,21 +106,13 @@ export function jobRoutes(options: JobRoutesOptions) {
       (c) =>
         withBody(c, { uploads, imageField: 'image' }, async (fields) => {
           const draft = parse(request, isForm(c) ? withNumbers(fields) : fields)
-          const { client } = c.var
-          const repetition = repetitionOf(c)
-          const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+          const { view, headers, webhook } = await submit(c, draft)
           const { id, status, queue_position, seed, ...rest } = await renderOne(view)
           const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
           const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
           const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
-          const { webhook } = view
-          const told = webhook && { webhook_id: webhook.id, webhook_secret: webhook.secret }
-          const taken: AcceptedJson = { ...accepted, ...told }
-          return c.json(taken, 202, {
-            Location: `/status/${id}`,
-            ...quotaHeaders(view.quota),
-            ...repeatedHeader(view),
-          })
+          const taken: AcceptedJson = { ...accepted, ...webhook }
+          return c.json(taken, 202, { Location: `/status/${id}`, ...headers })
         }),
     )
 

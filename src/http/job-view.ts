@@ -17,6 +17,7 @@ import {
   videoSizes,
 } from '../job.ts'
 import type { FileLinks } from './file-links.ts'
+import { WebhookToldJson } from './webhook-view.ts'
 import { Count, Time, Uuid } from './words.ts'
 
 const FailureJson = v.object({
@@ -33,6 +34,11 @@ const FileJson = v.object({
   duration_seconds: v.number(),
   bytes: Count,
 })
+
+export const MetadataJson = v.pipe(
+  v.record(v.string(), v.string()),
+  v.description('the client’s own notes on it'),
+)
 
 /** The middle of what is expected, and an interval that holds four of five outcomes. */
 const EtaJson = v.object({
@@ -79,6 +85,7 @@ export const JobJson = v.object({
   shift: v.nullable(v.number()),
   seed: Count,
   image: v.nullable(v.object({ type: v.picklist(imageTypes), width: Count, height: Count })),
+  metadata: v.nullable(MetadataJson),
   owner: v.nullable(v.pipe(v.string(), v.description('the client whose job it is'))),
   submitted_at: Time,
   started_at: v.nullable(Time),
@@ -96,10 +103,7 @@ export const AcceptedJson = v.object({
   ...EtaJson.entries,
   gpu_assigned: v.pipe(v.null(), v.description('known when the job is claimed: see its status')),
   seed: Count,
-  webhook_id: v.optional(v.pipe(Uuid, v.description('with `webhook_url`'))),
-  webhook_secret: v.optional(
-    v.pipe(v.string(), v.description('with `webhook_url`: what its deliveries are signed with')),
-  ),
+  ...v.partial(WebhookToldJson).entries,
 })
 export type AcceptedJson = v.InferOutput<typeof AcceptedJson>
 
@@ -125,15 +129,22 @@ export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(At
 export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
 
 export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLinks, 'urlOf'>) {
+  /** Without an estimate, while its actor is being restarted, a job is still a job. */
+  const estimatesOf = async (jobIds: readonly JobId[]): Promise<ReadonlyMap<JobId, Estimate>> => {
+    if (jobIds.length === 0) return new Map()
+    return ask(eta, { type: 'estimate', jobIds }).catch((error: unknown) => {
+      if (error instanceof ActorFailedError) return new Map<JobId, Estimate>()
+      throw error
+    })
+  }
+
   return {
-    /** Without an estimate, while its actor is being restarted, a job is still a job. */
-    async estimates(jobs: readonly Job[]): Promise<ReadonlyMap<JobId, Estimate>> {
-      const jobIds = jobs.filter(isOpen).map(({ id }) => id)
-      if (jobIds.length === 0) return new Map()
-      return ask(eta, { type: 'estimate', jobIds }).catch((error: unknown) => {
-        if (error instanceof ActorFailedError) return new Map<JobId, Estimate>()
-        throw error
-      })
+    estimates: (jobs: readonly Job[]) => estimatesOf(jobs.filter(isOpen).map(({ id }) => id)),
+
+    /** When the first of these running jobs is expected to be over; `null`: nobody knows. */
+    async secondsUntilNext(jobIds: readonly JobId[]): Promise<number | null> {
+      const known = [...(await estimatesOf(jobIds)).values()].map(({ p50 }) => p50)
+      return known.length === 0 ? null : seconds(Math.min(...known))
     },
 
     job({ job, position, reading }: JobView, estimate: Estimate | undefined): JobJson {
@@ -166,6 +177,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         shift: shift ?? null,
         seed,
         image: image ? { type: image.type, width: image.width, height: image.height } : null,
+        metadata: request.metadata ?? null,
         owner: job.owner,
         submitted_at: isoTime(job.submittedAt),
         started_at: iso('startedAt' in state ? state.startedAt : undefined),

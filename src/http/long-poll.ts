@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type ActorRef, addressOf, ask, tell } from '../actors/actor.ts'
 import type { EventMessage, LiveMessage } from '../actors/event/event-protocol.ts'
 import type { JobView } from '../actors/queue/queue-protocol.ts'
@@ -43,4 +44,24 @@ export async function waitForChange(
     signal.removeEventListener('abort', stop)
     tell(events, { type: 'unwatch', watcher })
   }
+}
+
+/** Resolves with the job once it is over; `undefined` when time is up, or whoever waited has gone. */
+export async function waitForEnd(
+  events: ActorRef<EventMessage>,
+  view: JobView,
+  { waitMs, find, ...options }: Omit<PollOptions, 'tag'> & { find(): Promise<JobView> },
+): Promise<JobView | undefined> {
+  const until = performance.now() + waitMs
+  let latest = view
+  while (isOpen(latest.job)) {
+    const leftMs = until - performance.now()
+    if (leftMs <= 0 || options.signal.aborted) return undefined
+    const poll = { ...options, tag: tagOf(latest), waitMs: leftMs }
+    const changed = await waitForChange(events, latest, poll)
+    // Whoever tells of changes may have to begin anew: it is given a moment.
+    if (!changed) await delay(Math.min(200, Math.max(0, until - performance.now())))
+    latest = changed ?? (await find())
+  }
+  return latest
 }

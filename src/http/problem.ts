@@ -3,6 +3,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as v from 'valibot'
 import type { Quota } from '../client.ts'
 import { type RefusalCode, RefusalError } from '../errors.ts'
+import { Count } from './words.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
 export const problems = {
@@ -25,11 +26,12 @@ export const problems = {
   gpu_not_found: { status: 404, title: 'There is no such GPU' },
   filename_taken: { status: 409, title: 'The file name is taken' },
   job_stopping: { status: 409, title: 'The job is still being stopped' },
-  not_cancelable: { status: 409, title: 'The job is over' },
+  not_cancellable: { status: 409, title: 'The job is over' },
   not_supported: { status: 501, title: 'This service cannot do that' },
   unsupported_parameter: { status: 400, title: 'This service does not know the parameter' },
   model_not_found: { status: 404, title: 'There is no such model' },
   video_not_ready: { status: 404, title: 'The video is not there yet' },
+  video_not_in_time: { status: 504, title: 'The video takes longer than is waited for' },
   video_failed: { status: 422, title: 'There will be no video' },
   video_expired: { status: 410, title: 'The video has been deleted' },
   idempotency_key_reuse: { status: 422, title: 'The key belongs to another request' },
@@ -45,6 +47,13 @@ export const problems = {
   disk_full: { status: 507, title: 'The disk is full' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
+/** Of a full queue alone. */
+export const EtaOfRoomJson = v.object({
+  eta_seconds: v.optional(
+    v.nullable(v.pipe(Count, v.description('`queue_full`: until there is room again'))),
+  ),
+})
+
 export const ProblemJson = v.object({
   type: v.pipe(v.string(), v.metadata({ format: 'uri-reference' })),
   title: v.string(),
@@ -52,6 +61,7 @@ export const ProblemJson = v.object({
   code: v.pipe(v.string(), v.description('stable: this is what to switch on')),
   detail: v.pipe(v.string(), v.description('for people; names the field and the rule')),
   field: v.optional(v.pipe(v.string(), v.description('which part of the request it is about'))),
+  ...EtaOfRoomJson.entries,
 })
 export type ProblemJson = v.InferOutput<typeof ProblemJson>
 
@@ -70,7 +80,7 @@ export const refuseUnreadable = (): Response => {
 export const unreadable = (): RefusalError =>
   new RefusalError('malformed_request', 'The address or the Host header cannot be read.')
 
-function problemOf({ code, message, field }: RefusalError) {
+function problemOf({ code, message, field, etaSeconds }: RefusalError) {
   const { status, title } = problems[code]
   return {
     type: `/problems/${code}`,
@@ -79,6 +89,7 @@ function problemOf({ code, message, field }: RefusalError) {
     code,
     detail: message,
     ...(field !== undefined && { field }),
+    ...(etaSeconds !== undefined && { eta_seconds: etaSeconds }),
   } satisfies ProblemJson
 }
 

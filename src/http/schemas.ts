@@ -6,6 +6,10 @@ import { type WanTask, wanTasks } from '../wan-tasks.ts'
 import { DeliveryId, jobEvents, ownEvents, WebhookId } from '../webhook.ts'
 import { type Fields, ReceivedImage } from './form.ts'
 
+/** For the document: in an address all is text, and this is what it means. */
+export const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
+  v.metadata<Input, typeof meaning>(meaning)
+
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
 const longestPrompt = 32_000
 
@@ -76,7 +80,7 @@ export const issueMessage = (issue: { expected: string | null; received: string 
 /** Why nothing may be sent to this URL; `undefined`: something may. */
 export type RefuseUrl = (url: string) => string | undefined
 
-const WebhookUrl = (refuse: RefuseUrl) =>
+export const WebhookUrl = (refuse: RefuseUrl) =>
   v.pipe(
     v.string('must be text'),
     v.maxLength(2_000, 'must be at most 2000 characters long'),
@@ -87,7 +91,7 @@ const WebhookUrl = (refuse: RefuseUrl) =>
   )
 
 const secretRule = 'must be "whsec_" and 24 to 64 bytes in base64'
-const Secret = v.pipe(
+export const Secret = v.pipe(
   v.string(secretRule),
   v.regex(/^whsec_(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, secretRule),
   v.check((text) => {
@@ -95,6 +99,67 @@ const Secret = v.pipe(
     return length >= 24 && length <= 64
   }, secretRule),
 )
+
+type WebhookFields = Readonly<{
+  webhook_url?: string | undefined
+  webhook_secret?: string | undefined
+}>
+
+export const secretHasUrl = ({ webhook_url, webhook_secret }: WebhookFields): boolean =>
+  webhook_secret === undefined || webhook_url !== undefined
+export const secretRuleOfUrl = 'is for a webhook_url, and there is none'
+
+/** What these two fields say, in a draft. */
+export const webhookIn = (
+  { webhook_url: url, webhook_secret: secret }: WebhookFields,
+  words: NonNullable<VideoDraft['webhook']>['words'],
+): Pick<VideoDraft, 'webhook'> =>
+  url === undefined ? {} : { webhook: { url, words, ...(secret && { secret }) } }
+
+type Notes = Readonly<Record<string, string>>
+const notes = { most: 16, longestName: 64, longestText: 512 } as const
+const notesRule =
+  `must be an object of at most ${notes.most} texts, each of at most ${notes.longestText} characters ` +
+  `under a name of 1 to ${notes.longestName}`
+
+/** What clients note on a job for themselves; in a form it may be JSON. */
+export const Metadata = v.pipe(
+  v.unknown() as v.GenericSchema<Notes | string>,
+  v.transform((given): unknown => fromJsonText(given)),
+  v.custom<Notes>(areNotes, notesRule),
+  stands({
+    type: 'object',
+    maxProperties: notes.most,
+    propertyNames: { minLength: 1, maxLength: notes.longestName },
+    additionalProperties: { type: 'string', maxLength: notes.longestText },
+    description: 'Notes of the client’s own, which mean nothing to the service.',
+  }),
+)
+
+function areNotes(given: unknown): boolean {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return false
+  const entries = Object.entries(given)
+  return (
+    entries.length <= notes.most &&
+    entries.every(
+      ([name, text]) =>
+        name !== '' &&
+        name.length <= notes.longestName &&
+        typeof text === 'string' &&
+        text.length <= notes.longestText,
+    )
+  )
+}
+
+/** Objects may come as text in a form. */
+export function fromJsonText(given: unknown): unknown {
+  if (typeof given !== 'string') return given
+  try {
+    return JSON.parse(given)
+  } catch {
+    return given
+  }
+}
 
 /** In a form numbers are text. */
 export function withNumbers(form: Fields): Fields {
@@ -127,17 +192,14 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
         shift: v.optional(upTo30),
         frames: v.optional(frameCount(maxFrames), frames),
         image: imageFor(task),
+        metadata: v.optional(Metadata),
         webhook_url: v.optional(WebhookUrl(refuseUrl)),
         webhook_secret: v.optional(Secret),
       },
       issueMessage,
     ),
     v.forward(
-      v.check(
-        ({ webhook_url, webhook_secret }) =>
-          webhook_secret === undefined || webhook_url !== undefined,
-        'is for a webhook_url, and there is none',
-      ),
+      v.check((fields) => secretHasUrl(fields), secretRuleOfUrl),
       ['webhook_secret'],
     ),
     v.transform(
@@ -147,6 +209,7 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
         guidance,
         shift,
         image,
+        metadata,
         webhook_url,
         webhook_secret,
         ...rest
@@ -155,9 +218,8 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),
-        ...(webhook_url !== undefined && {
-          webhook: { url: webhook_url, ...(webhook_secret && { secret: webhook_secret }) },
-        }),
+        ...(metadata && { metadata }),
+        ...webhookIn({ webhook_url, webhook_secret }, 'own'),
         ...(shift !== undefined && { shift }),
         ...(image && { image: image.image }),
       }),
@@ -200,10 +262,6 @@ export const DeliveryParam = v.pipe(
 )
 
 export const IdParam = v.pipe(v.string(), v.uuid('must be a UUID'), JobId)
-
-/** For the document: in an address all is text, and this is what it means. */
-export const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
-  v.metadata<Input, typeof meaning>(meaning)
 
 const atMost = 400
 

@@ -7,15 +7,19 @@ import type { Context } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
 import { RefusalError } from '../errors.ts'
 
+/** How a file is asked for. */
+export type Asked = Readonly<{ method: string; headers: Record<string, string> }>
+
 /** Ranges, validators and HEAD are the library's. */
 export async function sendFile(
   c: Context,
   root: string,
   filename: string,
   caching: Readonly<Record<string, string>>,
+  asked: Asked = { method: c.req.method, headers: c.req.header() },
 ): Promise<Response> {
   await assertPlainFile(join(root, filename), filename)
-  const request = { method: c.req.method, headers: withWeakIfRange(c.req.header()) }
+  const request = { ...asked, headers: withWeakIfRange(asked.headers) }
   // What it looks at is method and headers, of which a request of Node is only one that has them.
   const { statusCode, headers, stream } = await send(
     request as unknown as IncomingMessage,
@@ -32,7 +36,7 @@ export async function sendFile(
   if (statusCode >= 400) throw noVideo(filename)
 
   const { ETag, ...rest } = headers
-  const isEmpty = c.req.method === 'HEAD' || statusCode === 304
+  const isEmpty = asked.method === 'HEAD' || statusCode === 304
   const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
   return c.newResponse(body, {
     status: statusCode as StatusCode,

@@ -23,6 +23,16 @@ export const RegisteredJson = v.object({
 })
 export type RegisteredJson = v.InferOutput<typeof RegisteredJson>
 
+/** Of the webhook for one job, in the answer to its submission. */
+export const WebhookToldJson = v.object({
+  webhook_id: v.pipe(Uuid, v.description('with `webhook_url`')),
+  webhook_secret: v.pipe(
+    v.string(),
+    v.description('with `webhook_url`: what its deliveries are signed with; told this once'),
+  ),
+})
+export type WebhookToldJson = v.InferOutput<typeof WebhookToldJson>
+
 export const RotatedJson = v.object({
   id: Uuid,
   secret: v.string(),

@@ -37,6 +37,8 @@ type JobTable = {
   image: string | null
   /** The job whose video this one varies. */
   remix_of: JobId | null
+  /** JSON, an object of texts. */
+  metadata: string | null
   submitted_at: Timestamp
   /** The name of a token; null: nobody was asked for one. */
   owner: string | null

@@ -15,6 +15,7 @@ export function toRow({
   at,
 }: Extract<JobOperation, { op: 'submit' }>): Insertable<Database['job']> {
   const { prompt, size, frames, steps, guidance, shift, seed, image, remixOf, filename } = request
+  const { metadata } = request
   return {
     seq,
     id: jobId,
@@ -28,6 +29,7 @@ export function toRow({
     seed,
     image: image ? JSON.stringify(image) : null,
     remix_of: remixOf ?? null,
+    metadata: metadata ? JSON.stringify(metadata) : null,
     requested_filename: filename ?? null,
     filename: filename ?? null,
     submitted_at: at,
@@ -45,7 +47,7 @@ export const digest = (prompt: string): string =>
 
 export function toJob(row: Selectable<Database['job']>): Job {
   const { prompt, size, frames, steps, guidance, shift, seed, image, remix_of: remixOf } = row
-  const { requested_filename: filename } = row
+  const { requested_filename: filename, metadata } = row
   return {
     id: row.id,
     seq: row.seq,
@@ -60,6 +62,7 @@ export function toJob(row: Selectable<Database['job']>): Job {
       ...(image !== null && { image: JSON.parse(image) as InputImage }),
       ...(remixOf !== null && { remixOf }),
       ...(filename !== null && { filename }),
+      ...(metadata !== null && { metadata: JSON.parse(metadata) as Record<string, string> }),
     },
     owner: row.owner,
     submittedAt: row.submitted_at,

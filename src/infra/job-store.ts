@@ -92,7 +92,8 @@ export function createJobStore(
     },
 
     async list(filter, scope) {
-      const { status, order, limit, after, prompt, submittedAfter, submittedBefore } = filter
+      const { status, order, limit, after, prompt, promptContains } = filter
+      const { submittedAfter, submittedBefore } = filter
       let query = jobs(scope)
         .orderBy('seq', order)
         .limit(limit + 1)
@@ -101,6 +102,9 @@ export function createJobStore(
         query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
       if (prompt !== undefined) {
         query = query.where('prompt_digest', '=', digest(prompt)).where('prompt', '=', prompt)
+      }
+      if (promptContains !== undefined) {
+        query = query.where(({ fn, val }) => fn('instr', ['prompt', val(promptContains)]), '>', 0)
       }
       if (submittedAfter !== undefined) query = query.where('submitted_at', '>', submittedAfter)
       if (submittedBefore !== undefined) query = query.where('submitted_at', '<', submittedBefore)

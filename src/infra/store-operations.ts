@@ -150,6 +150,7 @@ async function applyToJob(
           prompt: '',
           prompt_digest: '',
           image: null,
+          metadata: null,
           failure: null,
         })
         .where('id', '=', jobId)

@@ -22,6 +22,7 @@ export function anApp() {
     maxFrames: 121,
     cancelWithinMs: 0,
     heartbeatMs: 1_000,
+    syncWaitMs: 1_000,
     links: { baseUrl: '', key: undefined, lifeS: 1 },
     resultsDir: '',
     previewsDir: '',

@@ -2,7 +2,7 @@
 import { type Client, callerOf } from '../../client.ts'
 import { fingerprintOf } from '../../fingerprint.ts'
 import type { JobId, VideoDraft } from '../../job.ts'
-import { newSecret, newWebhookId, ownEvents } from '../../webhook.ts'
+import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../webhook.ts'
 import type { JobStore, NewWebhook, VideoFiles, WorkFiles } from '../ports.ts'
 import type { DeletedVideo, QueueEffect } from './queue-protocol.ts'
 import { lookBackMs, mayBeRepeated } from './repeat-rules.ts'
@@ -75,10 +75,11 @@ export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions
 function webhookOf(
   jobId: JobId,
   { name: owner }: Client,
-  { url, secret = newSecret() }: NonNullable<VideoDraft['webhook']>,
+  { url, secret = newSecret(), words }: NonNullable<VideoDraft['webhook']>,
 ): NewWebhook {
   const createdAt = Date.now()
-  return { id: newWebhookId(), owner, jobId, url, events: ownEvents, createdAt, secret }
+  const events = words === 'openai' ? openAiEvents : ownEvents
+  return { id: newWebhookId(), owner, jobId, url, events, createdAt, secret }
 }
 
 const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0

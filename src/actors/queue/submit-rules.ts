@@ -92,7 +92,7 @@ const notTaken = (
 ): QueueStep => [state, request.image ? [answer, { do: 'discardWork', jobId }] : [answer]]
 
 function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
-  const { open, hasRoom, waiting, settings } = state
+  const { open, hasRoom, waiting, running, settings } = state
   if (!open)
     return new RefusalError('shutting_down', 'The service is stopping and takes no new jobs.')
   if (!hasRoom) {
@@ -105,6 +105,7 @@ function refuseSubmit(state: QueueState, client: Client, at: Timestamp): Refusal
   return new RefusalError(
     'queue_full',
     `${settings.maxQueue} jobs are waiting already (MAX_QUEUE); try again when some have ended.`,
+    { awaits: [...running.keys()] },
   )
 }
 

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import * as v from 'valibot'
 import type { RefusalCode, RefusalError } from '../../errors.ts'
-import { ourFault, problems, refusalHeaders } from '../problem.ts'
+import { EtaOfRoomJson, ourFault, problems, refusalHeaders } from '../problem.ts'
 
 export const ErrorJson = v.object({
   error: v.object({
@@ -12,19 +12,21 @@ export const ErrorJson = v.object({
       v.string(),
       v.description('stable: `video_not_found`, `invalid_seconds` and the like'),
     ),
+    ...EtaOfRoomJson.entries,
   }),
 })
 export type ErrorJson = v.InferOutput<typeof ErrorJson>
 
 /** What OpenAI's clients switch on is `code`; whether they try again by themselves is up to us. */
 export function renderEnvelope(c: Context, refusal: RefusalError): Response {
-  const { code, message, field, quota } = refusal
+  const { code, message, field, quota, etaSeconds } = refusal
   const status = envelopeStatusOf(code)
   const error: ErrorJson['error'] = {
     message,
     type: typeOf(status),
     param: field ?? null,
     code: codeOf(refusal),
+    ...(etaSeconds !== undefined && { eta_seconds: etaSeconds }),
   }
   const isTooLong = quota?.moreInS !== undefined && quota.moreInS > longestWaitS
   return c.json({ error }, status, {
@@ -75,7 +77,8 @@ const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
       return { 'x-should-retry': 'true', 'retry-after-ms': '1000' }
     case 'queue_full':
     case 'disk_full':
-    case 'not_cancelable':
+    case 'not_cancellable':
+    case 'video_not_in_time':
     case 'not_supported':
       return notAgain
     default:

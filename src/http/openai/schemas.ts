@@ -6,9 +6,16 @@ import {
   frameCount,
   imageFor,
   issueMessage,
+  Metadata,
   Prompt,
+  type RefuseUrl,
+  Secret,
+  secretHasUrl,
+  secretRuleOfUrl,
   stands,
   upTo30,
+  WebhookUrl,
+  webhookIn,
   wholeNumber,
 } from '../schemas.ts'
 
@@ -53,15 +60,17 @@ const PromptOfLines = v.pipe(
   Prompt,
 )
 
+const modelName = (task: WanTask) =>
+  v.picklist([modelOf(task), task], `must be ${modelOf(task)}, or left out`)
+
 /** The body of `POST /v1/videos`. */
-export function createVideoSchema(task: WanTask, maxFrames: number) {
+export function createVideoSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
   const { frames, steps, fps, sizes } = wanTasks[task]
-  const models = [modelOf(task), task]
   return v.pipe(
     v.strictObject(
       {
         prompt: PromptOfLines,
-        model: v.optional(v.picklist(models, `must be ${modelOf(task)}, or left out`)),
+        model: v.optional(modelName(task)),
         size: v.optional(sizeOf(sizes)),
         seconds: v.optional(Seconds),
         num_frames: v.optional(numberInText(frameCount(maxFrames))),
@@ -70,8 +79,15 @@ export function createVideoSchema(task: WanTask, maxFrames: number) {
         guidance_scale: v.optional(numberInText(upTo30)),
         flow_shift: v.optional(numberInText(upTo30)),
         input_reference: imageFor(task),
+        metadata: v.optional(Metadata),
+        webhook_url: v.optional(WebhookUrl(refuseUrl)),
+        webhook_secret: v.optional(Secret),
       },
       issueMessage,
+    ),
+    v.forward(
+      v.check((fields) => secretHasUrl(fields), secretRuleOfUrl),
+      ['webhook_secret'],
     ),
     v.rawTransform(({ dataset, addIssue, NEVER }): VideoDraft => {
       const { value } = dataset
@@ -96,6 +112,8 @@ export function createVideoSchema(task: WanTask, maxFrames: number) {
         ...(guidance_scale !== undefined && { guidance: guidance_scale }),
         ...(flow_shift !== undefined && { shift: flow_shift }),
         ...(image && { image }),
+        ...(value.metadata && { metadata: value.metadata }),
+        ...webhookIn(value, 'openai'),
       }
 
       function refuseSeconds(message: string): void {
@@ -139,6 +157,8 @@ const wholeNumberText = (min: number, max: number) =>
     v.maxValue(max, `must be at most ${max}`),
   )
 
+const SomeText = v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty'))
+
 /** A status of theirs is one or two of ours. */
 const statuses: Readonly<Record<string, readonly JobStatus[]>> = {
   queued: ['queued'],
@@ -152,23 +172,26 @@ const unixSeconds = v.pipe(
   v.transform((seconds) => seconds * 1_000),
 )
 
-export const ListVideosQuery = v.strictObject(
-  {
-    limit: v.optional(wholeNumberText(0, 100), '20'),
-    order: v.optional(v.picklist(['asc', 'desc'], 'must be asc or desc'), 'desc'),
-    after: v.optional(VideoId),
-    status: v.optional(
-      v.pipe(
-        v.picklist(Object.keys(statuses), `must be ${Object.keys(statuses).join(' or ')}`),
-        v.transform((status) => statuses[status] ?? []),
+export const listVideosQuery = (task: WanTask) =>
+  v.strictObject(
+    {
+      limit: v.optional(wholeNumberText(0, 100), '20'),
+      order: v.optional(v.picklist(['asc', 'desc'], 'must be asc or desc'), 'desc'),
+      after: v.optional(VideoId),
+      status: v.optional(
+        v.pipe(
+          v.picklist(Object.keys(statuses), `must be ${Object.keys(statuses).join(' or ')}`),
+          v.transform((status) => statuses[status] ?? []),
+        ),
       ),
-    ),
-    prompt: v.optional(v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty'))),
-    created_after: v.optional(unixSeconds),
-    created_before: v.optional(unixSeconds),
-  },
-  issueMessage,
-)
+      model: v.optional(modelName(task)),
+      prompt: v.optional(SomeText),
+      prompt_contains: v.optional(SomeText),
+      created_after: v.optional(unixSeconds),
+      created_before: v.optional(unixSeconds),
+    },
+    issueMessage,
+  )
 
 const variants = ['video', 'thumbnail', 'spritesheet'] as const
 

@@ -1,47 +1,52 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { EventMessage } from '../../actors/event/event-protocol.ts'
 import type { CancelAnswer, JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../../errors.ts'
 import type { JobId, VideoDraft, VideoFacts } from '../../job.ts'
 import type { WanTask } from '../../wan-tasks.ts'
 import type { ClientEnv } from '../access.ts'
-import {
-  found,
-  orThrow,
-  parse,
-  readJson,
-  repeatedHeader,
-  repeatedHeaderSays,
-  repetitionOf,
-} from '../edge.ts'
+import { found, orThrow, parse, readJson, repeatedHeaderSays } from '../edge.ts'
 import { type Fields, largestForm, ReceivedImage, type Uploads, withBody } from '../form.ts'
 import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
-import { quotaHeaders, quotaHeadersSay } from '../problem.ts'
+import { waitForEnd } from '../long-poll.ts'
+import { quotaHeadersSay } from '../problem.ts'
 import { route, submissionHeaders, submissionRefusals } from '../route.ts'
+import { fromJsonText, type RefuseUrl } from '../schemas.ts'
 import { sendFile } from '../send-file.ts'
+import { createSubmit, type Submitted } from '../submit.ts'
+import { WebhookToldJson } from '../webhook-view.ts'
 import {
   ContentQuery,
   createVideoSchema,
   ImageReference,
-  ListVideosQuery,
+  listVideosQuery,
+  modelOf,
   RemixBody,
   VideoId,
   videoIdOf,
 } from './schemas.ts'
 import { pollAfterMs, VideoJson, videoJson } from './video-view.ts'
 
-export type OpenAiVideoOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
-  estimates: ReturnType<typeof createJobRenderer>['estimates']
-  task: WanTask
-  maxFrames: number
-  cancelWithinMs: number
-  uploads: Uploads
-  resultsDir: string
-  previewsDir: string
-  previews: Previews
-}>
+export type OpenAiVideoOptions = Pick<
+  ReturnType<typeof createJobRenderer>,
+  'estimates' | 'secondsUntilNext'
+> &
+  Readonly<{
+    queue: ActorRef<QueueMessage>
+    events: ActorRef<EventMessage>
+    refuseUrl: RefuseUrl
+    task: WanTask
+    maxFrames: number
+    cancelWithinMs: number
+    /** How long whoever wants the video itself is kept waiting for it. */
+    syncWaitMs: number
+    uploads: Uploads
+    resultsDir: string
+    previewsDir: string
+    previews: Previews
+  }>
 
 export type Previews = {
   /** The name of the file in `previewsDir`; made when it is first asked for. */
@@ -50,6 +55,10 @@ export type Previews = {
     kind: 'thumbnail' | 'spritesheet',
   ): Promise<string>
 }
+
+/** With `webhook_url`, its answer says what signs what that is told. */
+const CreatedVideoJson = v.object({ ...VideoJson.entries, ...v.partial(WebhookToldJson).entries })
+type CreatedVideoJson = v.InferOutput<typeof CreatedVideoJson>
 
 type C = Context<ClientEnv>
 
@@ -90,6 +99,7 @@ const submission = {
   answers: {
     200: {
       ...videoAnswer[200],
+      json: CreatedVideoJson,
       headers: {
         ...videoAnswer[200].headers,
         Location: 'the video',
@@ -103,6 +113,11 @@ const submission = {
 
 /** Why there is none, or none any more. */
 const noFile = ['job_not_found', 'video_not_ready', 'video_failed', 'video_expired'] as const
+
+const inferenceHeadersSay = {
+  'X-Model': 'what has made it',
+  'X-Inference-Time-S': 'how long that took, in seconds',
+}
 
 const contentTypes = ['video/mp4', 'image/webp']
 
@@ -123,8 +138,10 @@ const refuse = (c: C): never => {
 /** The Videos API of OpenAI, as far as this service can do what it promises. */
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
   const { queue, estimates, task, maxFrames, cancelWithinMs, uploads } = options
-  const { resultsDir, previewsDir, previews } = options
-  const createVideo = createVideoSchema(task, maxFrames)
+  const { resultsDir, previewsDir, previews, refuseUrl, secondsUntilNext } = options
+  const { events, syncWaitMs } = options
+  const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
+  const submit = createSubmit(queue, { secondsUntilNext })
 
   return new Hono<ClientEnv>()
     .post(
@@ -136,15 +153,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         body: createVideo,
         form: true,
       }),
-      (c) =>
-        withBody(
-          c,
-          { uploads, imageField: 'input_reference', largestJson: largestForm },
-          async (fields, receive) => {
-            const body = await withImage(fields, receive)
-            return submit(c, parse(createVideo, body, 'unsupported_parameter'))
-          },
-        ),
+      async (c) => renderTaken(c, await take(c)),
     )
 
     .get(
@@ -153,12 +162,12 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         ...described,
         id: 'listOpenAiVideos',
         summary: 'Videos, whatever their status, a page at a time',
-        query: ListVideosQuery,
+        query: listVideosQuery(task),
         answers: { 200: { means: 'A page', json: VideoListJson } },
       }),
       async (c) => {
         const query = c.req.valid('query')
-        const { limit, order, after, status, prompt } = query
+        const { limit, order, after, status, prompt, prompt_contains } = query
         const page = await ask(queue, {
           type: 'list',
           scope: c.var.scope,
@@ -168,6 +177,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
             ...(after && { after }),
             ...(status && { status }),
             ...(prompt !== undefined && { prompt }),
+            ...(prompt_contains !== undefined && { promptContains: prompt_contains }),
             ...(query.created_after !== undefined && { submittedAfter: query.created_after }),
             ...(query.created_before !== undefined && { submittedBefore: query.created_before }),
           },
@@ -190,7 +200,43 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     .post('/v1/videos/edits', notSupported('editVideo'), refuse)
     .post('/v1/videos/extensions', notSupported('extendVideo'), refuse)
     .post('/v1/videos/characters', notSupported('createCharacter'), refuse)
-    .post('/v1/videos/sync', notSupported('syncVideo'), refuse)
+
+    .post(
+      '/v1/videos/sync',
+      route({
+        ...submission,
+        id: 'createVideoAndWait',
+        summary: 'Submit, and be given the video itself when it is there',
+        details: 'Whoever hangs up before cancels it.',
+        body: createVideo,
+        form: true,
+        answers: {
+          200: {
+            means: 'The whole file',
+            mediaTypes: ['video/mp4'],
+            headers: { ...submission.answers[200].headers, ...inferenceHeadersSay },
+          },
+        },
+        refusals: [
+          ...submission.refusals,
+          ...noFile,
+          'video_not_found',
+          'video_not_in_time',
+          'too_many_watchers',
+        ],
+      }),
+      async (c) => {
+        const taken = await take(c)
+        const { id: jobId } = taken.view.job
+        const headers = { Location: addressOf(jobId), ...taken.headers }
+        for (const [name, value] of Object.entries(headers)) c.header(name, value)
+        const ended = await untilOver(c, taken.view)
+        const { state } = videoOf(ended)
+        c.header('X-Model', modelOf(task))
+        c.header('X-Inference-Time-S', ((state.endedAt - state.startedAt) / 1_000).toFixed(1))
+        return sendFile(c, resultsDir, state.filename, caching, { method: 'GET', headers: {} })
+      },
+    )
 
     .get(
       '/v1/videos/:id',
@@ -233,7 +279,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         id: 'cancelVideo',
         summary: 'Cancel a video',
         answers: videoAnswer,
-        refusals: ['job_not_found', 'job_stopping', 'not_cancelable'],
+        refusals: ['job_not_found', 'job_stopping', 'not_cancellable'],
       }),
       async (c) => {
         const jobId = idOf(c)
@@ -259,7 +305,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       async (c) => {
         const source = videoOf(await find(c, idOf(c)))
         const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
-        return submit(c, remixOf(source, prompt))
+        return renderTaken(c, await submit(c, remixOf(source, prompt)))
       },
     )
 
@@ -287,15 +333,33 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       },
     )
 
-  async function submit(c: C, draft: VideoDraft) {
-    const { client } = c.var
-    const repetition = repetitionOf(c)
-    const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
-    return render(c, view, {
-      Location: `/v1/videos/${videoIdOf(view.job.id)}`,
-      ...quotaHeaders(view.quota),
-      ...repeatedHeader(view),
+  /** The body of a submission, handed in. */
+  function take(c: C): Promise<Submitted> {
+    const options = { uploads, imageField: 'input_reference', largestJson: largestForm }
+    return withBody(c, options, async (fields, receive) => {
+      const body = await withImage(fields, receive)
+      return submit(c, parse(createVideo, body, 'unsupported_parameter'))
     })
+  }
+
+  function renderTaken(c: C, { view, headers, webhook }: Submitted) {
+    const Location = addressOf(view.job.id)
+    return render(c, view, { headers: { Location, ...headers }, webhook })
+  }
+
+  async function untilOver(c: C, view: JobView): Promise<JobView> {
+    const { scope } = c.var
+    const { id: jobId } = view.job
+    const { signal } = c.req.raw
+    const waiting = { scope, signal, waitMs: syncWaitMs, find: () => find(c, jobId) }
+    const ended = await waitForEnd(events, view, waiting)
+    if (ended) return ended
+    if (signal.aborted)
+      await ask(queue, { type: 'cancel', selection: { ids: [jobId] }, scope }, cancelWithinMs)
+    throw new RefusalError(
+      'video_not_in_time',
+      `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${addressOf(jobId)}.`,
+    )
   }
 
   async function find(c: C, jobId: JobId): Promise<JobView> {
@@ -303,15 +367,22 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     return found(view, () => noVideo(videoIdOf(jobId)))
   }
 
-  async function render(c: C, view: JobView, headers: Record<string, string> = {}) {
+  async function render(
+    c: C,
+    view: JobView,
+    { headers, webhook }: Partial<Omit<Submitted, 'view'>> = {},
+  ) {
     const estimate = (await estimates([view.job])).get(view.job.id)
     const pollAfter = pollAfterMs(view.job, estimate)
-    return c.json(videoJson(task, view, estimate), 200, {
+    const video: CreatedVideoJson = { ...videoJson(task, view, estimate), ...webhook }
+    return c.json(video, 200, {
       ...headers,
       ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),
     })
   }
 }
+
+const addressOf = (jobId: JobId): string => `/v1/videos/${videoIdOf(jobId)}`
 
 /** Whoever may see it may keep it, and nobody on the way; a deleted one is asked for in vain. */
 const caching = { 'Cache-Control': 'private, no-cache' }
@@ -328,7 +399,7 @@ const noVideo = (id: string): RefusalError =>
   new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
 
 function assertCanceled({ rest, canceling }: CancelAnswer): void {
-  if (rest.length > 0) throw new RefusalError('not_cancelable', 'The video is over already.')
+  if (rest.length > 0) throw new RefusalError('not_cancellable', 'The video is over already.')
   if (canceling.length === 0) return
   throw new RefusalError('job_stopping', 'The video is being cancelled; try again.')
 }
@@ -350,7 +421,7 @@ function videoOf({ job }: JobView): WithFile {
 
 /** The same in everything but the words: seed, size and length. */
 function remixOf({ id, request }: WithFile, prompt: string): VideoDraft {
-  const { image, filename: _, ...same } = request
+  const { image, filename: _, metadata: __, ...same } = request
   if (!image) return { ...same, prompt, remixOf: id }
   throw new RefusalError(
     'invalid_request',
@@ -367,7 +438,7 @@ async function withImage(
   const { input_reference: given } = fields
   if (given === undefined || given instanceof ReceivedImage) return fields
   const reference = {
-    input_reference: typeof given === 'string' ? fromJsonIfAny(given) : given,
+    input_reference: fromJsonText(given),
   }
   const { image_url } = parse(Reference, reference, 'unsupported_parameter').input_reference
   const bytes = Buffer.from(image_url.slice(image_url.indexOf(',') + 1), 'base64')
@@ -375,11 +446,3 @@ async function withImage(
 }
 
 const Reference = v.object({ input_reference: ImageReference })
-
-function fromJsonIfAny(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return text
-  }
-}

@@ -5,7 +5,7 @@ import { etaSources } from '../../actors/ports.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
-import { etaJson } from '../job-view.ts'
+import { etaJson, MetadataJson } from '../job-view.ts'
 import { Count } from '../words.ts'
 import { modelOf, videoIdOf } from './schemas.ts'
 
@@ -39,6 +39,7 @@ export const VideoJson = v.object({
   native_size: v.nullable(v.string()),
   started_at: v.nullable(Count),
   cancelled_at: v.nullable(Count),
+  metadata: v.nullable(MetadataJson),
 })
 export type VideoJson = v.InferOutput<typeof VideoJson>
 
@@ -80,6 +81,7 @@ export function videoJson(
     native_size: image ? null : nativeSize(task, size),
     started_at: secondsOf('startedAt' in state ? state.startedAt : undefined),
     cancelled_at: state.status === 'canceled' ? seconds(state.endedAt) : null,
+    metadata: request.metadata ?? null,
   }
 }
 

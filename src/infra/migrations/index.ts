@@ -4,6 +4,7 @@ import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
 import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
 import * as createWebhook from './006-create-webhook.ts'
+import * as addMetadata from './008-add-metadata.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -13,4 +14,5 @@ export const migrations = {
   '004-add-owner': addOwner,
   '005-remember-more-of-submissions': rememberMoreOfSubmissions,
   '006-create-webhook': createWebhook,
+  '008-add-metadata': addMetadata,
 }

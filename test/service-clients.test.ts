@@ -1,9 +1,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Document } from '../bench/fuzz/contract.ts'
 import { access } from '../src/http/access.ts'
 import type { JobJson } from '../src/http/job-view.ts'
 import { jobId } from './support/jobs.ts'
+import { startReceiver } from './support/receiver.ts'
 import { routesOfTheApp } from './support/routes.ts'
 import {
   createShared,
@@ -205,6 +207,62 @@ describe('every route', () => {
       (route) => ['client', 'link'].includes(access[route] ?? '') && !shownElsewhere(route),
     )
     expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
+  })
+})
+
+describe('every route of the document', () => {
+  it('gives a client nothing of what is another’s', { timeout: 120_000 }, async () => {
+    const env = { API_TOKENS, GPU_IDS: '0', WEBHOOK_ALLOW: '127.0.0.1' }
+    const own = await startService({ env })
+    const [mine, theirs] = [own.as(tokens.ada), own.as(tokens.bob)]
+    const receiver = await startReceiver()
+    const json = (body: object) => ({
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    const hook = await theirs.json<{ id: string }>('/webhook', json({ url: receiver.url }))
+    const job = await theirs.until(await theirs.submit({ prompt: 'a fox of theirs' }))
+    const [told] = await receiver.until(1)
+    const delivery = String(told?.event.id)
+    const secrets = [job.id, String(job.filename), job.prompt, hook.id, delivery]
+
+    /** What a path's parameter stands for: theirs. */
+    const idFor = (template: string): string => {
+      if (template.startsWith('/webhook/deliveries/')) return delivery
+      if (template.startsWith('/webhook/')) return hook.id
+      return template.startsWith('/v1/') ? `video_${job.id}` : job.id
+    }
+    const { paths } = await own.json<Document>('/openapi.json')
+    const operations = Object.entries(paths).flatMap(([template, methods]) =>
+      Object.keys(methods).map((method) => [method.toUpperCase(), template] as const),
+    )
+    const asked = operations.filter(([method, template]) => {
+      const who = access[`${method} ${template.replaceAll(/{(\w+)}/g, ':$1')}`]
+      const isOfOneThing = /{(id|filename)}/.test(template)
+      // A stream of all jobs does not end; what it tells is in service-live.test.ts.
+      const isList = method === 'GET' && template !== '/events' && !template.includes('{')
+      return (who === 'client' || who === 'link') && (isOfOneThing || isList)
+    })
+    expect(asked.length).toBeGreaterThanOrEqual(24)
+    for (const [method, template] of asked) {
+      const path = template
+        .replace('{id}', idFor(template))
+        .replace('{filename}', String(job.filename))
+      const query = template === '/jobs/lookup' ? `?prompt=${encodeURIComponent(job.prompt)}` : ''
+      const body = template.endsWith('/remix') ? json({ prompt: 'an owl' }) : {}
+      const response = await mine.request(`${path}${query}`, { ...body, method })
+      const what = `${method} ${path}`
+      if (template.includes('{')) expect(response.status, what).toBe(404)
+      // It may say again what it was asked for, and knows nothing more.
+      const said = await response.text()
+      const unasked = secrets.filter(
+        (secret) => !`${path}${query}`.includes(encodeURIComponent(secret)),
+      )
+      for (const secret of unasked) expect(said, what).not.toContain(secret)
+    }
+    expect(await theirs.status(job.id)).toEqual({ ...job, file_url: expect.any(String) })
+    expect((await theirs.request(`/files/${job.filename}`)).status).toBe(200)
   })
 })
 

@@ -201,25 +201,29 @@ function inWords({ method, path, headers, body, as }: FuzzRequest): string {
 }
 
 async function start(dataDir: string) {
-  const child: ChildProcess = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: process.env.PATH,
-      HOME: process.env.HOME,
-      PORT: '0',
-      DATA_DIR: dataDir,
-      GPU_IDS: '0',
-      WAN_DIR: join(root, 'sim'),
-      API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
-      MAX_QUEUE: '20',
-      SYNC_WAIT_S: '2',
-      MIN_FREE_DISK_MB: '0',
-      GRACE_MS: '500',
-      SIM_SPEED: '1000',
-      SIM_DIRECTIVES: '1',
-      SIM_STATE_DIR: dataDir,
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ['--inspect=127.0.0.1:0', join(root, 'src', 'main.ts')],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        HOME: process.env.HOME,
+        PORT: '0',
+        DATA_DIR: dataDir,
+        GPU_IDS: '0',
+        WAN_DIR: join(root, 'sim'),
+        API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
+        MAX_QUEUE: '20',
+        SYNC_WAIT_S: '2',
+        MIN_FREE_DISK_MB: '0',
+        GRACE_MS: '500',
+        SIM_SPEED: '1000',
+        SIM_DIRECTIVES: '1',
+        SIM_STATE_DIR: dataDir,
+      },
     },
-  })
+  )
   let stderr = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-4_000)
@@ -244,8 +248,9 @@ async function start(dataDir: string) {
     bugs: (): readonly string[] => bugs,
     ended: isOver,
 
-    /** The least of some seconds: what is freed is not given back at once. */
+    /** Without what is garbage already; the least of some seconds, for it is not given back at once. */
     async settledRssMb(): Promise<number> {
+      if (!isOver()) await collectGarbage(/ws:\/\/\S+/.exec(stderr)?.[0] ?? '')
       let least = Number.POSITIVE_INFINITY
       for (let second = 0; second < 5 && !isOver(); second++) {
         await delay(1_000)
@@ -261,6 +266,17 @@ async function start(dataDir: string) {
       await ended
     },
   }
+}
+
+/** By the service's debugger: V8 itself is in no hurry, and that is no leak. */
+async function collectGarbage(debuggerUrl: string): Promise<void> {
+  const socket = new WebSocket(debuggerUrl)
+  await once(socket, 'open')
+  for (const id of [1, 2]) {
+    socket.send(JSON.stringify({ id, method: 'HeapProfiler.collectGarbage' }))
+    await once(socket, 'message')
+  }
+  socket.close()
 }
 
 /** Everything around the data directory. */

@@ -203,7 +203,10 @@ describe('a webhook', () => {
 })
 
 describe('a receiver that is down', () => {
-  it('is told everything once it is up, in order per job, though the service was killed meanwhile', async () => {
+  // The longer it was down, the longer it is before it is tried again.
+  it('is told everything once it is up, in order per job, though the service was killed meanwhile', {
+    timeout: 180_000,
+  }, async () => {
     const dataDir = aDataDirectory()
     // An address that nobody else takes a port of while the receiver is down.
     const host = '127.0.0.77'
@@ -225,7 +228,7 @@ describe('a receiver that is down', () => {
     const { received } = await startReceiver({ host, port })
     const third = await startService({ dataDir, env })
     const told = () => new Set(received.map(({ event }) => event.id)).size
-    await expect.poll(told, { timeout: 45_000 }).toBe(2 * jobs.length)
+    await expect.poll(told, { timeout: 100_000 }).toBe(2 * jobs.length)
     for (const job of jobs) {
       const types = received.filter(({ event }) => String(event.data.id).endsWith(job))
       const inOrder = [...new Set(types.map(({ event }) => event.type))]

@@ -46,11 +46,12 @@ import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
 import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
-import { checkInstallation } from './infra/installation.ts'
+import { installationLooks } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
 import { readLinkKey } from './infra/link-key.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
+import { keepChecking } from './infra/standing-checks.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
@@ -103,6 +104,7 @@ async function main(): Promise<void> {
     mustHaveJobs: await hasFilesOfJobs(config.data, config.backupsDir),
     makeRoom: reserve.release,
   })
+  const checks = keepChecking({ database: database.check, ...installationLooks(config.wan) })
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
   const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
@@ -226,7 +228,7 @@ async function main(): Promise<void> {
     gpus: owned,
     childOf,
     measured: createGpuMeter(owned),
-    installation: () => checkInstallation(wan),
+    checks,
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,

@@ -4,7 +4,7 @@ import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
-import type { Check } from '../actors/ports.ts'
+import type { StandingCheck } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
@@ -48,7 +48,7 @@ export type AppOptions = Readonly<{
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
   measured: GpuRoutesOptions['measured']
-  installation(): Promise<readonly Check[]>
+  checks(): readonly StandingCheck[]
   task: WanTask
   maxFrames: number
   cancelWithinMs: number

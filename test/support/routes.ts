@@ -17,7 +17,7 @@ export function anApp() {
     gpus: [],
     childOf: String,
     measured: () => new Map(),
-    installation: async () => [],
+    checks: () => [],
     task: 'ti2v-5B',
     maxFrames: 121,
     cancelWithinMs: 0,

@@ -49,6 +49,8 @@ import { createHousekeeping } from './infra/housekeeping.ts'
 import { installationLooks } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
 import { readLinkKey } from './infra/link-key.ts'
+import { readFigures } from './infra/metrics/figures.ts'
+import { createMetrics } from './infra/metrics/metrics.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
 import { keepChecking } from './infra/standing-checks.ts'
@@ -152,6 +154,15 @@ async function main(): Promise<void> {
   }
   const guard = createAddressGuard(config.webhookAllow)
   const webhookStore = createWebhookStore(database.db)
+  const { observe, expose } = createMetrics({
+    gpus: owned,
+    childOf,
+    version: packageJson.version,
+    task: wan.task,
+    maxQueue: config.maxQueue,
+    minFreeBytes: config.minFreeBytes,
+  })
+  const measured = createGpuMeter(owned)
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -170,11 +181,12 @@ async function main(): Promise<void> {
             eta,
             events,
             webhooks,
+            observe,
             log,
           }),
         { significant: true },
       ),
-      child(system, eta, () => etaBehaviour({ history, queue, speeds, log })),
+      child(system, eta, () => etaBehaviour({ history, queue, speeds, observe, log })),
       child(system, events, () => eventBehaviour({ queue, eta, log })),
       child(system, webhooks, () =>
         webhookBehaviour({
@@ -185,6 +197,7 @@ async function main(): Promise<void> {
             userAgent: `wan-supervisor/${packageJson.version}`,
           }),
           render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
+          observe,
           log,
         }),
       ),
@@ -194,7 +207,8 @@ async function main(): Promise<void> {
       }),
       child(system, janitor, () => {
         const housekeeping = createHousekeeping({ data, backups, reserve })
-        return janitorBehaviour({ housekeeping, queue, minFreeBytes: config.minFreeBytes, log })
+        const { minFreeBytes } = config
+        return janitorBehaviour({ housekeeping, queue, minFreeBytes, observe, log })
       }),
       ...owned.map(({ id: gpu, device }) => {
         const runner = createGenerationRunner({ data, wan, device, env: process.env, log })
@@ -227,8 +241,13 @@ async function main(): Promise<void> {
     supervisor,
     gpus: owned,
     childOf,
-    measured: createGpuMeter(owned),
+    measured,
     checks,
+    async scrape() {
+      const { stateDb } = data
+      return expose(await readFigures({ queue, supervisor, webhooks, stateDb, measured, checks }))
+    },
+    observe,
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,

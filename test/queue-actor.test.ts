@@ -68,6 +68,7 @@ async function aQueueActorWith(
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
       webhooks: createProbe<WebhookMessage>('webhooks').ref,
+      observe: quiet,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )

@@ -57,6 +57,7 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /v1/videos/:id/content': 'client',
   'GET /v1/models': 'client',
   'GET /v1/models/:model': 'client',
+  'GET /metrics': 'admin',
   'GET /eta/accuracy': 'admin',
   'GET /gpus': 'admin',
   'POST /gpus/:id/drain': 'admin',
@@ -97,9 +98,12 @@ export function identify({
   }
 }
 
+/** The route that a request is for; what stands before all routes is none. */
+export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')
+
 /** What does not exist is nobody's business without a token. */
 function accessTo(c: Context): Access {
-  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
+  const route = routeOf(c)
   return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
 }
 

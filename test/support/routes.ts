@@ -1,8 +1,9 @@
 import { createPlace } from '../../src/actors/actor.ts'
 import { createApp } from '../../src/http/app.ts'
+import type { Observe } from '../../src/observation.ts'
 
 /** The app as it is served, in front of nobody. */
-export function anApp() {
+export function anApp({ observe = () => {} }: { observe?: Observe } = {}) {
   const quiet = () => {}
   return createApp({
     clients: [],
@@ -18,6 +19,8 @@ export function anApp() {
     childOf: String,
     measured: () => new Map(),
     checks: () => [],
+    scrape: async () => '',
+    observe,
     task: 'ti2v-5B',
     maxFrames: 121,
     cancelWithinMs: 0,

@@ -144,13 +144,14 @@ function attemptFailed(
 /** Back to its old place in the queue. Only what failed counts as an attempt. */
 function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
-  const { jobId, owner, seq, epoch, shape, gpu, reading } = job
+  const { jobId, owner, seq, submittedAt, epoch, shape, gpu, reading } = job
   const attempts = failure ? job.attempts : job.attempts - 1
   const { requestedFilename: filename } = job
   const waiting = {
     jobId,
     owner,
     seq,
+    submittedAt,
     epoch,
     attempts,
     shape,

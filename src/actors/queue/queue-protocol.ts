@@ -177,6 +177,8 @@ export type QueueSummary = Readonly<{
   hasRoom: boolean
   waiting: number
   running: number
+  /** When the one that has waited longest was submitted. */
+  oldestAt?: Timestamp
   /** GPUs that may be given a job now or after the one they have. */
   usableGpus: readonly GpuId[]
 }>
@@ -185,6 +187,7 @@ export type WaitingJob = Readonly<{
   jobId: JobId
   owner: string | null
   seq: number
+  submittedAt: Timestamp
   epoch: Epoch
   attempts: number
   shape: Shape
@@ -198,6 +201,7 @@ export type RunningJob = Readonly<{
   jobId: JobId
   owner: string | null
   seq: number
+  submittedAt: Timestamp
   epoch: Epoch
   attempts: number
   shape: Shape

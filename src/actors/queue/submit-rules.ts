@@ -46,6 +46,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     jobId,
     owner,
     seq,
+    submittedAt: at,
     epoch: 0,
     attempts: 0,
     shape: shapeOf(request),

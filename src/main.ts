@@ -97,7 +97,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   // What we start inherits the environment, and has no business with these.
   delete process.env.API_TOKENS
-  const log = createStdoutLog(config.logLevel)
+  const log = await createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
   createDirectories(config.data)
@@ -211,7 +211,7 @@ async function main(): Promise<void> {
         return janitorBehaviour({ housekeeping, queue, minFreeBytes, observe, log })
       }),
       ...owned.map(({ id: gpu, device }) => {
-        const runner = createGenerationRunner({ data, wan, device, env: process.env, log })
+        const runner = createGenerationRunner({ data, wan, gpu, device, env: process.env, log })
         return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
           gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
         )

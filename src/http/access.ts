@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context, MiddlewareHandler } from 'hono'
+import type { RequestIdVariables } from 'hono/request-id'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
@@ -10,7 +11,7 @@ import type { FileLinks } from './file-links.ts'
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
  * `scope`, where a link was shown in place of a token.
  */
-export type ClientEnv = { Variables: { client: Client; scope: Scope } }
+export type ClientEnv = { Variables: RequestIdVariables & { client: Client; scope: Scope } }
 
 /** `link`: a client, or whoever has a link to it. */
 export type Access = 'anybody' | 'link' | 'client' | 'admin'

@@ -113,9 +113,11 @@ export function jobRoutes(options: JobRoutesOptions) {
       (c) =>
         withBody(c, { uploads, imageField: 'image' }, async (fields) => {
           const draft = parse(request, isForm(c) ? withNumbers(fields) : fields)
-          const { client } = c.var
+          const { client, requestId } = c.var
           const repetition = repetitionOf(c)
-          const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+          const view = orThrow(
+            await ask(queue, { type: 'submit', draft, client, repetition, requestId }),
+          )
           const { id, status, queue_position, seed, ...rest } = await renderOne(view)
           const { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source } = rest
           const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
@@ -289,7 +291,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
         const { canceled, canceling, rest } = await ask(
           queue,
-          { type: 'cancel', selection, scope },
+          { type: 'cancel', selection, scope, requestId: c.var.requestId },
           cancelWithinMs,
         )
         const deleted = delete_files

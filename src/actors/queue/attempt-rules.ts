@@ -164,7 +164,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
       enqueue({ ...state, running: withoutKey(state.running, jobId) }, waiting),
       [
         stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
-        { do: 'logStatus', jobId, status: 'queued', epoch, gpu, ...cause },
+        { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
       ],
     ],
     at,
@@ -186,7 +186,7 @@ function succeeded(
 }
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
-  const { jobId, epoch, gpu } = job
+  const { jobId, epoch, attempts: attempt, gpu } = job
   const over = forgetName(
     { ...state, running: withoutKey(state.running, jobId) },
     job.requestedFilename,
@@ -201,7 +201,7 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
         stored({ op: 'finish', jobId, epoch, outcome, ...traceOf(job.reading), at }),
         { do: 'discardWork', jobId },
         ...answers,
-        { do: 'logStatus', jobId, status: outcome.status, epoch, gpu, ...cause },
+        { do: 'logStatus', jobId, status: outcome.status, epoch, attempt, gpu, ...cause },
       ],
     ],
     at,

@@ -81,7 +81,7 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
     [
       stored({ op: 'claim', jobId, epoch, attempt: attempts, gpu, filename, at }),
       { do: 'startGeneration', jobId, epoch, gpu },
-      { do: 'logStatus', jobId, status: 'running', epoch, gpu },
+      { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },
     ],
   ]
 }

@@ -23,7 +23,7 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { gpusAtWork, restoreQueue } from './queue-state.ts'
+import { causeOf, gpusAtWork, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { noJob } from './remove-rules.ts'
@@ -234,7 +234,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break // Already written: that is why the effects are performed now.
       case 'prepareSubmission':
         void work.prepare(effect).then(
-          (prepared) => tell(self, { type: 'admit', ...prepared, replyTo: effect.replyTo }),
+          (prepared) =>
+            tell(self, { type: 'admit', ...prepared, ...causeOf(effect), replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the name could not be checked', error),
         )
         break

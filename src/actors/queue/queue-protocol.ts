@@ -43,9 +43,10 @@ export type QueueCommand = Readonly<
       draft: VideoDraft
       client: Client
       repetition: Repetition
-    } & Asks<SubmitAnswer>)
+    } & Caused &
+      Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
-  | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
+  | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Caused & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   /** A job that is over, its record and all of its files: as if it had never been. */
   | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
@@ -113,7 +114,11 @@ export type Submission = Readonly<{
   nameTaken: boolean
   webhook?: NewWebhook
 }> &
+  Caused &
   Asks<SubmitAnswer>
+
+/** The request that a change was asked for in, so that the log can be read from one to the other. */
+export type Caused = Readonly<{ requestId?: string }>
 
 /** What a request says about having been sent before. */
 export type Repetition = Readonly<{
@@ -309,14 +314,16 @@ export type QueueEffect = Readonly<
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }
-  | {
+  | ({
       do: 'logStatus'
       jobId: JobId
       status: JobStatus
       epoch: Epoch
+      attempt?: number
       gpu?: GpuId
+      cancelRequested?: true
       failure?: Failure
-    }
+    } & Caused)
 >
 
 /** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */

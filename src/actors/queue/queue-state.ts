@@ -3,6 +3,7 @@ import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../..
 import type { StoredQueue } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
+  Caused,
   GpuUse,
   QueueEffect,
   QueueSettings,
@@ -98,6 +99,9 @@ export const stored = (
   do: 'store',
   operation,
 })
+
+export const causeOf = ({ requestId }: Caused): Caused =>
+  requestId === undefined ? {} : { requestId }
 
 export const enqueue = (state: QueueState, job: WaitingJob): QueueState => ({
   ...state,

@@ -214,8 +214,12 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       }),
       async (c) => {
         const jobId = idOf(c)
-        const { scope } = c.var
-        await ask(queue, { type: 'cancel', selection: { ids: [jobId] }, scope }, cancelWithinMs)
+        const { scope, requestId } = c.var
+        await ask(
+          queue,
+          { type: 'cancel', selection: { ids: [jobId] }, scope, requestId },
+          cancelWithinMs,
+        )
         orThrow(await ask(queue, { type: 'remove', jobId, scope }))
         const answer: DeletedVideoJson = {
           id: videoIdOf(jobId),
@@ -237,9 +241,13 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       }),
       async (c) => {
         const jobId = idOf(c)
-        const { scope } = c.var
+        const { scope, requestId } = c.var
         const selection = { ids: [jobId] }
-        const answer = await ask(queue, { type: 'cancel', selection, scope }, cancelWithinMs)
+        const answer = await ask(
+          queue,
+          { type: 'cancel', selection, scope, requestId },
+          cancelWithinMs,
+        )
         const view = await find(c, jobId)
         assertCanceled(answer)
         return render(c, view)
@@ -288,9 +296,9 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     )
 
   async function submit(c: C, draft: VideoDraft) {
-    const { client } = c.var
+    const { client, requestId } = c.var
     const repetition = repetitionOf(c)
-    const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition }))
+    const view = orThrow(await ask(queue, { type: 'submit', draft, client, repetition, requestId }))
     return render(c, view, {
       Location: `/v1/videos/${videoIdOf(view.job.id)}`,
       ...quotaHeaders(view.quota),

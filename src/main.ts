@@ -161,6 +161,7 @@ async function main(): Promise<void> {
     task: wan.task,
     maxQueue: config.maxQueue,
     minFreeBytes: config.minFreeBytes,
+    log,
   })
   const measured = createGpuMeter(owned)
   const system = startActorSystem()

@@ -7,6 +7,7 @@ import { transition } from '../src/actors/queue/queue-transition.ts'
 import type { Figures } from '../src/infra/metrics/figures.ts'
 import { createMetrics } from '../src/infra/metrics/metrics.ts'
 import { failureCodes, type JobId, type Reading } from '../src/job.ts'
+import type { Logger } from '../src/log.ts'
 import type { Observation } from '../src/observation.ts'
 import { seriesIn } from './support/exposition.ts'
 import {
@@ -97,6 +98,17 @@ describe('the figures of a service', () => {
     expect(gone).toContain('wan_gpu_state{gpu="0",state="down"}')
   })
 
+  it('harm nobody whose doings cannot be counted', async () => {
+    const said: string[] = []
+    const metrics = someMetrics({ ...quiet, error: (_, phrase) => said.push(phrase) })
+    metrics.observe({ saw: 'jobClaimed', waitedMs: Number.NaN })
+    expect(said).toEqual(['something could not be counted'])
+    metrics.observe({ saw: 'jobClaimed', waitedMs: -5 })
+    const series = seriesIn(await metrics.expose(nothingRead))
+    expect(series.get('wan_job_wait_seconds_count')).toBe(1)
+    expect(series.get('wan_job_wait_seconds_sum')).toBe(0)
+  })
+
   it('count the time of a GPU once, however often they are told and read', async () => {
     const metrics = someMetrics()
     const busy = async (gpu: number) =>
@@ -181,10 +193,14 @@ describe('a step of the queue', () => {
 
 const emptyStore = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
 
+const silent = () => {}
+const quiet: Logger = { debug: silent, info: silent, warn: silent, error: silent }
+
 const nothingRead: Figures = { readings: new Map(), checks: [] }
 
-const someMetrics = () =>
+const someMetrics = (log = quiet) =>
   createMetrics({
+    log,
     gpus: [gpu0, gpu1].map((id) => ({ id, device: String(id) })),
     childOf: (gpu) => `gpu-${gpu}`,
     version: '1.2.3',

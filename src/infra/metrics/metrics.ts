@@ -1,4 +1,5 @@
 import type { GpuId } from '../../job.ts'
+import type { Logger } from '../../log.ts'
 import type { Observe } from '../../observation.ts'
 import type { Gpu } from '../gpus.ts'
 import { createCatalogue } from './catalogue.ts'
@@ -14,6 +15,7 @@ export type MetricsOptions = Readonly<{
   task: string
   maxQueue: number
   minFreeBytes: number
+  log: Logger
 }>
 
 export type Metrics = Readonly<{
@@ -24,10 +26,10 @@ export type Metrics = Readonly<{
 
 /** Counters and histograms are told what has happened; gauges are read when somebody asks. */
 export function createMetrics(options: MetricsOptions): Metrics {
-  const { gpus, childOf, version, task, maxQueue, minFreeBytes } = options
+  const { gpus, childOf, version, task, maxQueue, minFreeBytes, log } = options
   const ids = gpus.map(({ id }) => id)
   const known = createCatalogue()
-  const { observe, catchUp } = createTally(known, ids)
+  const tally = createTally(known, ids)
 
   known.buildInfo.set({ version, node: process.version, task }, 1)
   known.queueLimit.set(maxQueue)
@@ -37,9 +39,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
   }
 
   return {
-    observe,
+    // Whoever is looked at must not stumble over it.
+    observe(observation) {
+      try {
+        tally.observe(observation)
+      } catch (error) {
+        log.error({ err: error, saw: observation.saw }, 'something could not be counted')
+      }
+    },
     expose(figures) {
-      catchUp()
+      tally.catchUp()
       setGauges(known, { gpus: ids, childOf }, figures)
       return known.registry.metrics()
     },

@@ -25,7 +25,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         known.jobsSubmitted.inc()
         break
       case 'jobClaimed':
-        known.jobWait.observe(observation.waitedMs / 1000)
+        known.jobWait.observe(Math.max(0, observation.waitedMs) / 1000)
         break
       case 'jobRequeued':
         known.jobsRequeued.inc({ reason: observation.code ?? givenBack })

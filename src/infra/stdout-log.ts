@@ -23,8 +23,12 @@ export async function createStdoutLog(level: pino.Level): Promise<Logger> {
 
 /** Loaded only for people, as it takes a while. */
 async function layoutForPeople(): Promise<(line: string) => string> {
-  const { prettyFactory } = await import('pino-pretty')
-  const lay = prettyFactory({ colorize: true, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' })
+  const { prettyFactory, isColorSupported } = await import('pino-pretty')
+  const lay = prettyFactory({
+    colorize: isColorSupported,
+    ignore: 'pid,hostname',
+    translateTime: 'HH:MM:ss.l',
+  })
   return (line) => lay(withoutControls(line))
 }
 

@@ -46,11 +46,14 @@ import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
 import { detectGpus, type Gpu } from './infra/gpus.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
-import { checkInstallation } from './infra/installation.ts'
+import { installationLooks } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
 import { readLinkKey } from './infra/link-key.ts'
+import { readFigures } from './infra/metrics/figures.ts'
+import { createMetrics } from './infra/metrics/metrics.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
+import { keepChecking } from './infra/standing-checks.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
@@ -95,7 +98,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   // What we start inherits the environment, and has no business with these.
   delete process.env.API_TOKENS
-  const log = createStdoutLog(config.logLevel)
+  const log = await createStdoutLog(config.logLevel)
   const gpus = await detectGpus(config)
   const lock = lockDirectory(config.dataDir)
   createDirectories(config.data)
@@ -104,6 +107,7 @@ async function main(): Promise<void> {
     mustHaveJobs: await hasFilesOfJobs(config.data, config.backupsDir),
     makeRoom: reserve.release,
   })
+  const checks = keepChecking({ database: database.check, ...installationLooks(config.wan) })
   const backups = createBackups(config.backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
   const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
@@ -151,6 +155,16 @@ async function main(): Promise<void> {
   }
   const guard = createAddressGuard(config.webhookAllow)
   const webhookStore = createWebhookStore(database.db)
+  const { observe, expose } = createMetrics({
+    gpus: owned,
+    childOf,
+    version: packageJson.version,
+    task: wan.task,
+    maxQueue: config.maxQueue,
+    minFreeBytes: config.minFreeBytes,
+    log,
+  })
+  const measured = createGpuMeter(owned)
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -169,11 +183,12 @@ async function main(): Promise<void> {
             eta,
             events,
             webhooks,
+            observe,
             log,
           }),
         { significant: true },
       ),
-      child(system, eta, () => etaBehaviour({ history, queue, speeds, log })),
+      child(system, eta, () => etaBehaviour({ history, queue, speeds, observe, log })),
       child(system, events, () => eventBehaviour({ queue, eta, log })),
       child(system, webhooks, () =>
         webhookBehaviour({
@@ -184,6 +199,7 @@ async function main(): Promise<void> {
             userAgent: `wan-supervisor/${packageJson.version}`,
           }),
           render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
+          observe,
           log,
         }),
       ),
@@ -193,10 +209,11 @@ async function main(): Promise<void> {
       }),
       child(system, janitor, () => {
         const housekeeping = createHousekeeping({ data, backups, reserve })
-        return janitorBehaviour({ housekeeping, queue, minFreeBytes: config.minFreeBytes, log })
+        const { minFreeBytes } = config
+        return janitorBehaviour({ housekeeping, queue, minFreeBytes, observe, log })
       }),
       ...owned.map(({ id: gpu, device }) => {
-        const runner = createGenerationRunner({ data, wan, device, env: process.env, log })
+        const runner = createGenerationRunner({ data, wan, gpu, device, env: process.env, log })
         return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
           gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
         )
@@ -226,8 +243,13 @@ async function main(): Promise<void> {
     supervisor,
     gpus: owned,
     childOf,
-    measured: createGpuMeter(owned),
-    installation: () => checkInstallation(wan),
+    measured,
+    checks,
+    async scrape() {
+      const { stateDb } = data
+      return expose(await readFigures({ queue, supervisor, webhooks, stateDb, measured, checks }))
+    },
+    observe,
     task: wan.task,
     maxFrames: config.maxFrames,
     cancelWithinMs: cancelWaitMs + afterGraceMs,

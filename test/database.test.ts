@@ -32,6 +32,7 @@ import { createJobStore } from '../src/infra/job-store.ts'
 import { migrations } from '../src/infra/migrations/index.ts'
 import { aRequest, fromAnybody, jobId, midnight } from './support/jobs.ts'
 import { serviceEnvironment } from './support/service.ts'
+import { aSmallDisk, canMount } from './support/small-disk.ts'
 
 let directory: string
 let path: string
@@ -260,6 +261,42 @@ describe('backups', () => {
     }
     await expect(migrateToLatest(database.db, fail, withOneMore)).rejects.toThrow('no room')
     expect(await jobsIn(database)).toBe(3)
+  })
+})
+
+describe('the check of a database', () => {
+  it('writes, so that it knows', async () => {
+    const database = open()
+    const wal = () => statSync(`${path}-wal`).size
+    const before = wal()
+    expect(await database.check()).toEqual({ name: 'database', ok: true, detail: path })
+    expect(wal()).toBeGreaterThan(before)
+  })
+
+  it('does not wait while another program is in the middle of a change, and leaves all as it is', async () => {
+    const database = open()
+    const holder = await aLockHolder()
+    const begun = performance.now()
+    expect(await database.check()).toMatchObject({ ok: false })
+    expect(performance.now() - begun).toBeLessThan(2_000)
+    holder.kill('SIGKILL')
+    await once(holder, 'exit')
+    expect(await database.check()).toMatchObject({ ok: true })
+    const { rows } = await sql`pragma busy_timeout`.execute(database.db)
+    expect(rows).toEqual([{ timeout: 5_000 }])
+  })
+
+  it.runIf(canMount)('says that there is no room when there is none', async () => {
+    const disk = aSmallDisk({ mib: 1 })
+    path = join(disk.path, 'state.db')
+    const database = open()
+    disk.fill()
+    expect(await database.check()).toMatchObject({
+      ok: false,
+      detail: `There is no room on the disk of ${path}: make some.`,
+    })
+    disk.makeRoom()
+    expect(await database.check()).toMatchObject({ ok: true })
   })
 })
 

@@ -788,7 +788,10 @@ function anEtaActor({
     },
   }
   const log = { debug: quiet, info: quiet, warn, error }
-  const actor = anActor('eta', etaBehaviour({ history, queue: queue.ref, speeds: speeds(), log }))
+  const actor = anActor(
+    'eta',
+    etaBehaviour({ history, queue: queue.ref, speeds: speeds(), observe: () => {}, log }),
+  )
   return {
     actor,
     queue,

@@ -58,7 +58,10 @@ function someRoutes() {
       c.set('scope', 'everything')
       await next()
     })
-    .route('/', eventRoutes({ queue: queue.ref, events, render, heartbeatMs: 10_000 }))
+    .route(
+      '/',
+      eventRoutes({ queue: queue.ref, events, render, observe: () => {}, heartbeatMs: 10_000 }),
+    )
   return { events, routes, rendered: () => count }
 }
 

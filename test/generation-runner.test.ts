@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { GenerationHandle, GenerationResult } from '../src/actors/ports.ts'
 import { createGenerationRunner } from '../src/infra/generation/runner.ts'
 import { JobId, type Reading, stages, type Timestamp } from '../src/job.ts'
+import { gpu0 } from './support/jobs.ts'
 import { aDataDirectory, killLeftovers, quick } from './support/service.ts'
 
 const sim = join(import.meta.dirname, '..', 'sim')
@@ -29,7 +30,7 @@ function aGpu({ launcher = true } = {}) {
     ...{ python: 'python3', wanDir: sim, ckptDir: '/ckpt', extraArgs: [] },
     ...{ task: 'ti2v-5B' as const, launcher, sdpa: false },
   }
-  const runner = createGenerationRunner({ data, wan, device: '0', env, log })
+  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, log })
   const orderFor = (prompt: string) => ({
     jobId: v.parse(JobId, randomUUID()),
     epoch: 1,

@@ -6,13 +6,14 @@ import type {
   JanitorState,
 } from '../src/actors/janitor/janitor-protocol.ts'
 import { initialJanitorState, transition } from '../src/actors/janitor/janitor-transition.ts'
+import type { Disk } from '../src/actors/ports.ts'
 import type { QueueMessage } from '../src/actors/queue/queue-protocol.ts'
 import { anActor, midnight } from './support/jobs.ts'
 import { createProbe } from './support/probe.ts'
 
 const minute = 60_000
 const hour = 60 * minute
-const disk = (freeBytes: number, path = '/data') => ({ path, freeBytes })
+const disk = (freeBytes: number, path = '/data'): Disk => ({ place: 'work', path, freeBytes })
 
 describe('a janitor', () => {
   it('looks, tells the queue what it found, and looks again later', () => {
@@ -95,6 +96,7 @@ describe('a janitor', () => {
     const behaviour = janitorBehaviour({
       queue: queue.ref,
       minFreeBytes: 100,
+      observe: () => {},
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
       everyMs: 1,
       housekeeping: {
@@ -141,7 +143,7 @@ function aJanitor({ minFreeBytes = 0 } = {}) {
   }
   return {
     hears,
-    finds: (...disks: { path: string; freeBytes: number }[]) => hears({ type: 'measured', disks }),
+    finds: (...disks: Disk[]) => hears({ type: 'measured', disks }),
     waits(ms: number): void {
       now += ms
     },

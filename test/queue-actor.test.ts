@@ -4,12 +4,16 @@ import type { ConversionMessage } from '../src/actors/conversion/conversion-prot
 import type { EtaMessage } from '../src/actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../src/actors/event/event-protocol.ts'
 import type { GpuMessage } from '../src/actors/gpu/gpu-protocol.ts'
+import type { StoreOperation } from '../src/actors/ports.ts'
 import { queueBehaviour } from '../src/actors/queue/queue-actor.ts'
 import type { CancelAnswer } from '../src/actors/queue/queue-protocol.ts'
 import type { WebhookMessage } from '../src/actors/webhook/webhook-protocol.ts'
+import { DiskFullError } from '../src/errors.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
+import type { Observation, Observe } from '../src/observation.ts'
 import {
+  aFailure,
   anActor,
   aRequest,
   fromAnybody,
@@ -44,10 +48,43 @@ describe('the actor of the queue', () => {
       { type: 'abort', ...attempt },
     ])
   })
+
+  it('is seen to do what is on disk, once, however often that had to be tried', async () => {
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    const seen: Observation[] = []
+    let failures = 2
+    const { actor, gpu } = await aQueueActorWith(
+      [
+        {
+          op: 'submit',
+          ...{ jobId: jobId(1), seq: 1, request: aRequest(), ...fromAnybody, at: midnight },
+        },
+        { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
+      ],
+      {
+        observe: (observation) => seen.push(observation),
+        beforeCommit() {
+          if (failures-- > 0) throw new DiskFullError('the disk is full')
+        },
+      },
+    )
+    await gpu.next()
+    const result = { how: 'failed', failure: aFailure('checkpoint_missing') } as const
+    tell(actor.ref, { type: 'generationEnded', result, ...attempt })
+    const ends = () => seen.filter(({ saw }) => saw === 'jobEnded')
+    await expect.poll(() => seen.filter(({ saw }) => saw === 'commitFailed')).toHaveLength(2)
+    expect(ends()).toEqual([])
+    await expect.poll(ends).toMatchObject([{ end: { code: 'checkpoint_missing' } }])
+    expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
+  })
 })
 
 async function aQueueActorWith(
-  operations: Parameters<ReturnType<typeof createJobStore>['commit']>[0],
+  operations: readonly StoreOperation[],
+  {
+    observe = () => {},
+    beforeCommit = () => {},
+  }: { observe?: Observe; beforeCommit?(): void } = {},
 ) {
   const { db } = openDatabase(':memory:')
   await migrateToLatest(db)
@@ -60,7 +97,13 @@ async function aQueueActorWith(
     'queue',
     queueBehaviour({
       settings: queueSettings,
-      store,
+      store: {
+        ...store,
+        async commit(changes) {
+          beforeCommit()
+          await store.commit(changes)
+        },
+      },
       videoFiles: { exists: async () => false, remove: async () => {} },
       workFiles: { discard: async () => {}, forget: async () => {}, keepImage: async () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
@@ -68,6 +111,7 @@ async function aQueueActorWith(
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
       webhooks: createProbe<WebhookMessage>('webhooks').ref,
+      observe,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )

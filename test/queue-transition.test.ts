@@ -226,12 +226,13 @@ describe('a claim', () => {
         operation: { op: 'claim', ...job, attempt: 1, filename: 'fox.mp4', at: midnight },
       },
       { do: 'startGeneration', ...job },
-      { do: 'logStatus', ...job, status: 'running' },
+      { do: 'logStatus', ...job, attempt: 1, status: 'running' },
     ])
     expect(queue.running(1)).toEqual({
       ...job,
       owner: null,
       seq: 1,
+      submittedAt: midnight,
       attempts: 1,
       shape: shapeOf(aRequest()),
       filename: 'fox.mp4',
@@ -525,7 +526,7 @@ describe('a generation that has completed', () => {
         },
       },
       { do: 'discardWork', jobId: jobId(1) },
-      { do: 'logStatus', ...job, status: 'success', gpu: gpu1 },
+      { do: 'logStatus', ...job, attempt: 1, status: 'success', gpu: gpu1 },
       {
         do: 'tellEta',
         attempt: {
@@ -557,7 +558,15 @@ describe('a job whose attempt has failed', () => {
           at: midnight,
         },
       },
-      { do: 'logStatus', jobId: jobId(1), status: 'queued', epoch: 1, gpu: gpu0, failure },
+      {
+        do: 'logStatus',
+        jobId: jobId(1),
+        status: 'queued',
+        epoch: 1,
+        attempt: 1,
+        gpu: gpu0,
+        failure,
+      },
     ])
     expect(queue.waiting()).toEqual([1, 2, 3])
     expect(queue.positions(1, 2, 3)).toEqual([1, 2, 3])
@@ -669,7 +678,7 @@ describe('a generation whose end nobody saw', () => {
           do: 'store',
           operation: { op: 'release', jobId: jobId(1), epoch: 1, attempts: 0, at: midnight },
         },
-        { do: 'logStatus', jobId: jobId(1), status: 'queued', epoch: 1, gpu: gpu0 },
+        { do: 'logStatus', jobId: jobId(1), status: 'queued', epoch: 1, attempt: 1, gpu: gpu0 },
       ])
       expect(claimsIn(queue.gpuIsReady(gpu0, 'gpu-0.2'))).toEqual([[1, gpu0]])
       expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
@@ -830,6 +839,7 @@ describe('a GPU that declines a job', () => {
       jobId: jobId(1),
       owner: null,
       seq: 1,
+      submittedAt: midnight,
       epoch: 1,
       attempts: 0,
       shape: shapeOf(aRequest()),
@@ -868,6 +878,10 @@ describe('canceling', () => {
     expect(queue.cancels(1)).toEqual([
       { do: 'store', operation: { op: 'requestCancel', ...job, at: midnight } },
       { do: 'stopGeneration', ...job, gpu: gpu0, reason: 'canceled' },
+      {
+        do: 'logStatus',
+        ...{ ...job, attempt: 1, gpu: gpu0, status: 'running', cancelRequested: true },
+      },
       { do: 'expectCancel', ticket: 1, withinMs: 15_000 },
     ])
     expect(queue.running(1)).toMatchObject({ cancelRequested: true })

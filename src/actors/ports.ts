@@ -268,10 +268,17 @@ export type Housekeeping = {
   restoreReserve(): Promise<void>
 }
 
-export type Disk = Readonly<{ path: string; freeBytes: number }>
+export type Disk = Readonly<{ place: DiskPlace; path: string; freeBytes: number }>
+
+/** What is written there. */
+export const diskPlaces = ['work', 'results', 'logs', 'database'] as const
+export type DiskPlace = (typeof diskPlaces)[number]
 
 /** One thing that has to be so before jobs get anywhere; `detail` says what to do when it is not. */
 export type Check = Readonly<{ name: string; ok: boolean; detail: string }>
+
+/** How old the verdict is: who asks never waits for a new one. */
+export type StandingCheck = Check & Readonly<{ ageMs: number }>
 
 /** Webhooks and deliveries at rest. What ends a job writes its deliveries too, in one commit. */
 export type WebhookStore = {
@@ -290,6 +297,7 @@ export type WebhookStore = {
   deliveries(id: WebhookId, page: DeliveryFilter): Promise<DeliveryPage>
   findDelivery(id: DeliveryId): Promise<Delivery | undefined>
   replay(id: DeliveryId, at: Timestamp): Promise<void>
+  pending(): Promise<Outbox>
   /** What is to be sent now; of each job and webhook only the oldest that is pending. */
   due(at: Timestamp, besides: DueFilter): Promise<Due>
   /** An attempt is over. A webhook that is gone takes what else was pending for it along. */
@@ -303,6 +311,9 @@ export type NewWebhook = Omit<Webhook, 'disabledAt'> & Readonly<{ secret: string
 export type DeliveryFilter = Readonly<{ limit: number; after?: DeliveryId }>
 
 export type DeliveryPage = Readonly<{ deliveries: readonly Delivery[]; hasMore: boolean }>
+
+/** What has yet to arrive, and since when the first of it has. */
+export type Outbox = Readonly<{ pending: number; oldestAt?: Timestamp }>
 
 export type DueFilter = Readonly<{
   inFlight: readonly DeliveryId[]

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context, MiddlewareHandler } from 'hono'
+import type { RequestIdVariables } from 'hono/request-id'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
@@ -10,7 +11,7 @@ import type { FileLinks } from './file-links.ts'
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
  * `scope`, where a link was shown in place of a token.
  */
-export type ClientEnv = { Variables: { client: Client; scope: Scope } }
+export type ClientEnv = { Variables: RequestIdVariables & { client: Client; scope: Scope } }
 
 /** `link`: a client, or whoever has a link to it. */
 export type Access = 'anybody' | 'link' | 'client' | 'admin'
@@ -57,6 +58,7 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /v1/videos/:id/content': 'client',
   'GET /v1/models': 'client',
   'GET /v1/models/:model': 'client',
+  'GET /metrics': 'admin',
   'GET /eta/accuracy': 'admin',
   'GET /gpus': 'admin',
   'POST /gpus/:id/drain': 'admin',
@@ -97,9 +99,12 @@ export function identify({
   }
 }
 
+/** The route that a request is for; what stands before all routes is none. */
+export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')
+
 /** What does not exist is nobody's business without a token. */
 function accessTo(c: Context): Access {
-  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
+  const route = routeOf(c)
   return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
 }
 

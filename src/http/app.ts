@@ -4,7 +4,7 @@ import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
-import type { Check } from '../actors/ports.ts'
+import type { StandingCheck } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
@@ -12,6 +12,7 @@ import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
+import type { Observe } from '../observation.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
@@ -27,6 +28,7 @@ import { healthRoutes } from './health-routes.ts'
 import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
+import { metricsRoutes, observeRequests } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
@@ -49,7 +51,9 @@ export type AppOptions = Readonly<{
   gpus: GpuRoutesOptions['gpus']
   childOf(gpu: GpuId): string
   measured: GpuRoutesOptions['measured']
-  installation(): Promise<readonly Check[]>
+  checks(): readonly StandingCheck[]
+  scrape(): Promise<string>
+  observe: Observe
   task: WanTask
   maxFrames: number
   cancelWithinMs: number
@@ -68,7 +72,7 @@ export type AppOptions = Readonly<{
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl } = options
+  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl, observe } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames, refuseUrl)
@@ -76,6 +80,7 @@ export function createApp(options: AppOptions) {
   const app = new Hono<ClientEnv>()
   app.use(hearOut())
   app.use(requestId())
+  app.use(observeRequests(observe))
   app.use(securityHeaders())
   app.use(async (c, next) => {
     const { url } = c.req
@@ -105,7 +110,7 @@ export function createApp(options: AppOptions) {
   // In one chain: its type is what typed clients know of the API.
   return app
     .route('/', jobRoutes({ queue, events, render, request, uploads, logPath, cancelWithinMs }))
-    .route('/', eventRoutes({ queue, events, render, heartbeatMs }))
+    .route('/', eventRoutes({ queue, events, render, heartbeatMs, observe }))
     .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
     .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes(options))
@@ -113,6 +118,7 @@ export function createApp(options: AppOptions) {
     .route('/', modelRoutes(task))
     .route('/', etaRoutes(options))
     .route('/', healthRoutes(options))
+    .route('/', metricsRoutes(options))
 }
 
 /** The API as clients see it. */

@@ -5,6 +5,7 @@ import { ActorFailedError, type ActorRef, ask, tell } from '../actors/actor.ts'
 import type { EventMessage, LiveEvent, Opening, Sight } from '../actors/event/event-protocol.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { isOpen, type JobId } from '../job.ts'
+import type { Observe } from '../observation.ts'
 import type { ClientEnv } from './access.ts'
 import { found, noJob, orThrow } from './edge.ts'
 import {
@@ -25,6 +26,7 @@ export type EventRoutesOptions = Readonly<{
   render: ReturnType<typeof createJobRenderer>
   /** Between signs of life, which keep proxies from giving up on a silent connection. */
   heartbeatMs: number
+  observe: Observe
 }>
 
 /** The id of a job's last event: whoever comes back with it is told not to come again. */
@@ -39,7 +41,8 @@ const stream = {
 } as const
 
 /** What happens, as it happens. */
-export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesOptions) {
+export function eventRoutes(options: EventRoutesOptions) {
+  const { queue, events, render, heartbeatMs, observe } = options
   const json = createEventText(render)
 
   return new Hono<EventEnv>()
@@ -110,8 +113,12 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
     const reader = createReader({
       heartbeatMs,
       letGo: () => c.env.outgoing.destroy(),
-      onClosed: () => tell(events, { type: 'unwatch', watcher: reader.watcher }),
+      onClosed() {
+        tell(events, { type: 'unwatch', watcher: reader.watcher })
+        observe({ saw: 'eventStreamClosed' })
+      },
     })
+    observe({ saw: 'eventStreamOpened' })
     signal.addEventListener('abort', reader.close)
     const after = c.req.header('Last-Event-ID')
     const asked = ask(events, {
@@ -130,7 +137,7 @@ export function eventRoutes({ queue, events, render, heartbeatMs }: EventRoutesO
       return comeAgain(c)
     }
     const firstFrames = opening.how === 'resumed' ? opening.missed.map(sent) : [snapshot(opening)]
-    if (signal.aborted) tell(events, { type: 'unwatch', watcher: reader.watcher })
+    if (signal.aborted) reader.close()
     return c.body(streamOf(frames()), 200, eventStreamHeaders)
 
     async function* frames(): AsyncGenerator<string> {

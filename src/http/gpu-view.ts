@@ -1,5 +1,6 @@
 /** How a GPU looks from outside: as the supervisor, the queue and its own instruments see it. */
 import * as v from 'valibot'
+import { conditionOf, gpuConditions } from '../actors/gpu/gpu-condition.ts'
 import type { GpuUse } from '../actors/queue/queue-protocol.ts'
 import type { ChildView } from '../actors/supervisor/supervisor-protocol.ts'
 import { failureCodes, type GpuId, stages } from '../job.ts'
@@ -33,16 +34,7 @@ export const GpuJson = v.object({
   device: v.pipe(v.string(), v.description('what `CUDA_VISIBLE_DEVICES` is set to')),
   name: v.nullable(v.string()),
   uuid: v.nullable(v.string()),
-  state: v.picklist([
-    'idle',
-    'busy',
-    'draining',
-    'drained',
-    'quarantined',
-    'probing',
-    'down',
-    'given_up',
-  ]),
+  state: v.picklist(gpuConditions),
   job_id: v.nullable(Uuid),
   stage: v.nullable(v.picklist(stages)),
   step: v.nullable(Count),
@@ -84,7 +76,7 @@ export const gpuJson = ({ gpu, use, actor, reading }: GpuSight): GpuJson => ({
   device: gpu.device,
   name: gpu.name ?? null,
   uuid: gpu.uuid ?? null,
-  state: stateOf(use, actor),
+  state: conditionOf(use, actor),
   job_id: use?.jobId ?? null,
   stage: use?.reading?.stage ?? null,
   step: use?.reading?.step ?? null,
@@ -92,17 +84,6 @@ export const gpuJson = ({ gpu, use, actor, reading }: GpuSight): GpuJson => ({
   actor: actor ? actorJson(actor) : null,
   measured: readingJson(reading),
 })
-
-/** One word for what an operator looks for first. */
-function stateOf(use: GpuUse | undefined, actor: ChildView | undefined): GpuJson['state'] {
-  if (actor?.phase === 'given_up') return 'given_up'
-  if (!use?.ready) return 'down'
-  const { drained, quarantine } = use.health
-  if (quarantine && !quarantine.probing) return 'quarantined'
-  if (drained) return use.jobId ? 'draining' : 'drained'
-  if (quarantine) return 'probing'
-  return use.jobId ? 'busy' : 'idle'
-}
 
 function healthJson(use: GpuUse | undefined): Pick<GpuJson, 'quarantine' | 'last_failures'> {
   const quarantine = use?.health.quarantine

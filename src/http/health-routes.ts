@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
-import type { Check } from '../actors/ports.ts'
+import type { Check, StandingCheck } from '../actors/ports.ts'
 import type { QueueMessage, QueueSummary } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import type { ClientEnv } from './access.ts'
@@ -12,8 +12,8 @@ export type HealthRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   supervisor: ActorRef<SupervisorMessage>
   version: string
-  /** Whether the tools and files are there that a job needs. */
-  installation(): Promise<readonly Check[]>
+  /** Whether the tools and files are there that a job needs, as far as it is known. */
+  checks(): readonly StandingCheck[]
 }>
 
 const HealthJson = v.object({
@@ -34,13 +34,14 @@ const ReadinessJson = v.object({
       name: v.string(),
       ok: v.boolean(),
       detail: v.pipe(v.string(), v.description('what to do if it is not so')),
+      age_seconds: v.pipe(v.number(), v.description('of the verdict; nobody waits for a new one')),
     }),
   ),
 })
 type ReadinessJson = v.InferOutput<typeof ReadinessJson>
 
 /** Health: the service lives. Readiness: a job that came now would get somewhere. */
-export const healthRoutes = ({ queue, supervisor, version, installation }: HealthRoutesOptions) =>
+export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoutesOptions) =>
   new Hono<ClientEnv>()
     .get(
       '/health',
@@ -75,18 +76,26 @@ export const healthRoutes = ({ queue, supervisor, version, installation }: Healt
         },
       }),
       async (c) => {
-        const [queueNow, found] = await Promise.all([
-          ask(queue, { type: 'describeQueue' }),
-          installation(),
-        ])
-        const checks = [...queueChecks(queueNow), ...found]
-        const ready = checks.every(({ ok }) => ok)
-        const readiness: ReadinessJson = { ready, checks }
+        const queueNow = await ask(queue, { type: 'describeQueue' }, patienceMs).catch(
+          () => undefined,
+        )
+        const found = [...queueChecks(queueNow).map(justNow), ...checks()]
+        const ready = found.every(({ ok }) => ok)
+        const readiness: ReadinessJson = { ready, checks: found.map(checkJson) }
         return c.json(readiness, ready ? 200 : 503)
       },
     )
 
-function queueChecks({ open, hasRoom, usableGpus }: QueueSummary): Check[] {
+/** A part that is being restarted is soon back; who polls comes again. */
+const patienceMs = 1_000
+
+function queueChecks(queue: QueueSummary | undefined): Check[] {
+  if (!queue) {
+    return [
+      { name: 'queue', ok: false, detail: 'It does not answer just now; ask again in a moment.' },
+    ]
+  }
+  const { open, hasRoom, usableGpus } = queue
   return [
     { name: 'queue', ok: open, detail: open ? 'open' : 'The service is stopping.' },
     {
@@ -104,3 +113,10 @@ function queueChecks({ open, hasRoom, usableGpus }: QueueSummary): Check[] {
     },
   ]
 }
+
+const justNow = (check: Check): StandingCheck => ({ ...check, ageMs: 0 })
+
+const checkJson = ({ ageMs, ...check }: StandingCheck) => ({
+  ...check,
+  age_seconds: Math.round(ageMs / 100) / 10,
+})

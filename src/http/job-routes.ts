@@ -274,7 +274,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
         const { canceled, canceling, rest } = await ask(
           queue,
-          { type: 'cancel', selection, scope },
+          { type: 'cancel', selection, scope, requestId: c.var.requestId },
           cancelWithinMs,
         )
         const deleted = delete_files

@@ -12,6 +12,7 @@ import {
   type Job,
   type JobId,
   jobStatuses,
+  stageSpans,
   stages,
   type Timestamp,
   videoSizes,
@@ -230,34 +231,17 @@ const attemptJson = ({
   started_at: iso(times.startedAt),
   generated_at: iso(times.generatedAt),
   ended_at: iso(times.endedAt),
-  stages: stagesOf({ trace, ...times }),
+  stages: stagesJson({ trace, ...times }),
   seconds_per_step: trace?.secondsPerStep ?? null,
   peak_vram_bytes: trace?.peakVramBytes ?? null,
 })
 
-/** Where the time went: each stage that was seen to begin, until the next did. */
-function stagesOf({
-  trace,
-  claimedAt,
-  generatedAt,
-  endedAt,
-}: Pick<Attempt, 'claimedAt' | 'generatedAt' | 'endedAt'> & {
-  trace: Attempt['trace'] | undefined
-}) {
-  const began = { ...trace?.began, loading: claimedAt, converting: generatedAt }
-  const seen = stages.flatMap((stage) => {
-    const at = began[stage]
-    return at === undefined ? [] : [{ stage, at }]
-  })
-  return seen.map(({ stage, at }, index) => {
-    const until = seen[index + 1]?.at ?? endedAt
-    return {
-      stage,
-      began_at: isoTime(at),
-      seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
-    }
-  })
-}
+const stagesJson = (times: Parameters<typeof stageSpans>[0]) =>
+  stageSpans(times).map(({ stage, at, until }) => ({
+    stage,
+    began_at: isoTime(at),
+    seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
+  }))
 
 const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failure']>) => ({
   code,

@@ -23,9 +23,9 @@ export const createSubmit =
     { secondsUntilNext }: Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'>,
   ) =>
   async (c: Context<ClientEnv>, draft: VideoDraft): Promise<Submitted> => {
-    const { client } = c.var
+    const { client, requestId } = c.var
     const repetition = repetitionOf(c)
-    const answer = await ask(queue, { type: 'submit', draft, client, repetition })
+    const answer = await ask(queue, { type: 'submit', draft, client, repetition, requestId })
     if (answer instanceof RefusalError && answer.awaits) {
       const etaSeconds = await secondsUntilNext(answer.awaits)
       throw new RefusalError(answer.code, answer.message, { etaSeconds })

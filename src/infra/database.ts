@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
 import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import type { ToldEstimate } from '../actors/ports.ts'
+import type { Check, ToldEstimate } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
 import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../webhook.ts'
 import { migrations } from './migrations/index.ts'
@@ -130,6 +130,9 @@ type AttemptTable = {
 
 type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>
 
+/** How long a change waits for that of another program. */
+const busyTimeoutMs = 5_000
+
 /** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */
 export class UnusableDatabaseError extends Error {
   override readonly name = 'UnusableDatabaseError'
@@ -139,6 +142,8 @@ export type OpenDatabase = Readonly<{
   db: Kysely<Database>
   /** A whole and checked copy in one file, made while the database is in use. */
   backup(to: string): Promise<void>
+  /** Whether what is written now gets to the disk. */
+  check(): Promise<Check>
   close(): Promise<void>
 }>
 
@@ -164,7 +169,12 @@ export function openDatabase(path: string, options: OpenOptions = {}): OpenDatab
     throw error
   }
   const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
-  return { db, backup: (to) => backUp(sqlite, to), close: () => db.destroy() }
+  return {
+    db,
+    backup: (to) => backUp(sqlite, to),
+    check: () => checkWritable(db, path),
+    close: () => db.destroy(),
+  }
 }
 
 /**
@@ -217,7 +227,7 @@ function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
     sqlite.pragma('journal_mode = WAL')
     sqlite.pragma('synchronous = FULL')
     sqlite.pragma('foreign_keys = ON')
-    sqlite.pragma('busy_timeout = 5000')
+    sqlite.pragma(`busy_timeout = ${busyTimeoutMs}`)
     const found = sqlite.pragma('quick_check(1)', { simple: true })
     if (found !== 'ok') throw new SQLite.SqliteError(String(found), 'SQLITE_CORRUPT')
     sqlite.exec('BEGIN IMMEDIATE; ROLLBACK') // May we write, and does nobody else?
@@ -269,6 +279,30 @@ async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
     throw error
   }
 }
+
+/** By a field of its header that nobody uses: without a write of its own nothing would be known. */
+const checkWritable = (db: Kysely<Database>, path: string): Promise<Check> =>
+  db
+    .connection()
+    .execute(async (connection) => {
+      // To wait for another program would be to let everybody wait.
+      await sql`pragma busy_timeout = 0`.execute(connection)
+      try {
+        await sql`pragma user_version = 0`.execute(connection)
+      } finally {
+        await sql.raw(`pragma busy_timeout = ${busyTimeoutMs}`).execute(connection)
+      }
+    })
+    .then(
+      () => ({ name: 'database', ok: true, detail: path }),
+      (error: Error) => ({
+        name: 'database',
+        ok: false,
+        detail: isDiskFull(error)
+          ? `There is no room on the disk of ${path}: make some.`
+          : `${path} cannot be written (${error.message}): docs/operations.md says why that may be.`,
+      }),
+    )
 
 const isEmptyFile = (path: string): boolean => !existsSync(path) || statSync(path).size === 0
 

@@ -5,18 +5,20 @@ import { measureGpus, type NvidiaReading } from './nvidia-smi.ts'
 /** How old a reading may be before a new one is taken. */
 const freshMs = 5_000
 
+/** When nvidia-smi is asked again that did not answer, as where there is none. */
+const askAgainMs = 60_000
+
 /**
  * The latest reading of each GPU's instruments, at once: asking for it starts a new one when it is
- * old, and nobody waits for nvidia-smi. Where that has never answered, it is not asked again.
+ * old, and nobody waits for nvidia-smi.
  */
 export function createGpuMeter(gpus: readonly Gpu[]): () => ReadonlyMap<GpuId, NvidiaReading> {
-  const known = gpus.filter(({ uuid }) => uuid !== undefined)
   let readings: ReadonlyMap<GpuId, NvidiaReading> = new Map()
-  let takenAt = Number.NEGATIVE_INFINITY
+  let dueAt = 0
   let isBusy = false
 
   return () => {
-    if (known.length > 0 && !isBusy && performance.now() - takenAt > freshMs) void refresh()
+    if (!isBusy && performance.now() >= dueAt) void refresh()
     return readings
   }
 
@@ -24,12 +26,16 @@ export function createGpuMeter(gpus: readonly Gpu[]): () => ReadonlyMap<GpuId, N
     isBusy = true
     const measured = await measureGpus()
     readings = new Map(
-      known.flatMap(({ id, uuid }) => {
-        const reading = measured.find((one) => one.uuid === uuid)
-        return reading ? [[id, reading] as const] : []
+      gpus.flatMap((gpu) => {
+        const reading = measured.find((one) => isOf(one, gpu))
+        return reading ? [[gpu.id, reading] as const] : []
       }),
     )
-    takenAt = performance.now()
+    dueAt = performance.now() + (measured.length > 0 ? freshMs : askAgainMs)
     isBusy = false
   }
 }
+
+/** One that was given by its number is known by that alone. */
+const isOf = (reading: NvidiaReading, { device, uuid }: Gpu): boolean =>
+  uuid === undefined ? device === String(reading.index) : uuid === reading.uuid

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import type { Housekeeping } from '../actors/ports.ts'
+import { type DiskPlace, diskPlaces, type Housekeeping } from '../actors/ports.ts'
 import type { Backups } from './backups.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { freeBytes } from './free-space.ts'
@@ -14,10 +14,20 @@ export type HousekeepingOptions = Readonly<{
 /** The disks we write to, the reserve on that of the database, and its backups. */
 export function createHousekeeping({ data, backups, reserve }: HousekeepingOptions): Housekeeping {
   const { workDir, resultsDir, logsDir, stateDb } = data
-  const places = [workDir, resultsDir, logsDir, dirname(stateDb)]
+  const paths: Readonly<Record<DiskPlace, string>> = {
+    work: workDir,
+    results: resultsDir,
+    logs: logsDir,
+    database: dirname(stateDb),
+  }
   return {
     measure: () =>
-      Promise.all(places.map(async (path) => ({ path, freeBytes: await freeBytes(path) }))),
+      Promise.all(
+        diskPlaces.map(async (place) => {
+          const path = paths[place]
+          return { place, path, freeBytes: await freeBytes(path) }
+        }),
+      ),
     backUp: (day) => backups.daily(day),
     restoreReserve: () => reserve.restore(),
   }

@@ -2,29 +2,18 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Check } from '../actors/ports.ts'
 import type { WanSetup } from './generation/command.ts'
+import type { Looks } from './standing-checks.ts'
 import { runTool } from './tool.ts'
 
-/** How long a verdict is good for: the tools of a machine do not come and go. */
-const goodForMs = 30_000
-
-let latest: { at: number; checks: Promise<readonly Check[]> } | undefined
-
-/** Whether what a generation and a conversion need is there, each with what to do if not. */
-export function checkInstallation(wan: WanSetup): Promise<readonly Check[]> {
-  if (!latest || performance.now() - latest.at > goodForMs) {
-    latest = { at: performance.now(), checks: check(wan) }
-  }
-  return latest.checks
-}
-
-async function check({ wanDir, ckptDir }: WanSetup): Promise<Check[]> {
-  return Promise.all([
+/** What a generation and a conversion need, and what to do where it is not there. */
+export const installationLooks = ({ wanDir, ckptDir }: WanSetup): Looks => ({
+  'generate.py': () =>
     isThere('generate.py', join(wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
+  checkpoint: () =>
     isThere('checkpoint', ckptDir, 'Set WAN_CKPT_DIR to the directory of the model’s weights.'),
-    runs('ffmpeg'),
-    runs('ffprobe'),
-  ])
-}
+  ffmpeg: () => runs('ffmpeg'),
+  ffprobe: () => runs('ffprobe'),
+})
 
 const isThere = (name: string, path: string, hint: string): Promise<Check> =>
   access(path).then(

@@ -17,6 +17,7 @@ export async function listGpus({
 }
 
 export type NvidiaReading = Readonly<{
+  index: number
   uuid: string
   memoryUsedMiB: number
   memoryTotalMiB: number
@@ -26,25 +27,24 @@ export type NvidiaReading = Readonly<{
 
 /** What the GPUs' own instruments say; empty when nvidia-smi does not. */
 export async function measureGpus(timeoutMs = 5_000): Promise<readonly NvidiaReading[]> {
-  const fields = 'uuid,memory.used,memory.total,utilization.gpu,temperature.gpu'
+  const fields = 'index,uuid,memory.used,memory.total,utilization.gpu,temperature.gpu'
   const answer = await run([`--query-gpu=${fields}`, '--format=csv,noheader,nounits'], timeoutMs)
-  if (!answer.ok) return []
-  return answer.stdout
-    .trim()
-    .split('\n')
-    .flatMap((line) => {
-      const [uuid = '', ...values] = line.split(',').map((value) => value.trim())
-      const [
-        used = Number.NaN,
-        total = Number.NaN,
-        utilization = Number.NaN,
-        temperature = Number.NaN,
-      ] = values.map(Number)
-      const numbers = [used, total, utilization, temperature]
-      if (numbers.some(Number.isNaN)) return []
-      const memory = { memoryUsedMiB: used, memoryTotalMiB: total }
-      return [{ uuid, ...memory, utilizationPercent: utilization, temperatureC: temperature }]
-    })
+  return answer.ok ? answer.stdout.trim().split('\n').flatMap(parseReading) : []
+}
+
+/** A line like `0, GPU-…, 1024, 24564, 7, 41`; a GPU that cannot say all of it says nothing. */
+function parseReading(line: string): NvidiaReading[] {
+  const [index = '', uuid = '', ...values] = line.split(',').map((value) => value.trim())
+  const [used, total, utilization, temperature] = values.map(Number)
+  const reading = {
+    index: Number(index),
+    uuid,
+    memoryUsedMiB: used ?? Number.NaN,
+    memoryTotalMiB: total ?? Number.NaN,
+    utilizationPercent: utilization ?? Number.NaN,
+    temperatureC: temperature ?? Number.NaN,
+  }
+  return Object.values(reading).some(Number.isNaN) ? [] : [reading]
 }
 
 type Output = Readonly<{ ok: true; stdout: string } | { ok: false; why: string }>

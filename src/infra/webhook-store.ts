@@ -130,6 +130,18 @@ export function createWebhookStore(db: Kysely<Database>): WebhookStore {
           .execute(),
       ),
 
+    async pending() {
+      const { pending, oldestAt } = await db
+        .selectFrom('delivery')
+        .where('status', '=', 'pending')
+        .select(({ fn }) => [
+          fn.countAll<number>().as('pending'),
+          fn.min('created_at').as('oldestAt'),
+        ])
+        .executeTakeFirstOrThrow()
+      return { pending, ...(oldestAt !== null && { oldestAt }) }
+    },
+
     async due(at, { inFlight, notTo, perReceiver }) {
       const pending = db.selectFrom('delivery').where('delivery.status', '=', 'pending')
       // One receiver with a long backlog leaves room for those of all others.

@@ -350,8 +350,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       [...values(state.waiting)].map(({ failedOn: _, ...job }) => job),
       queued
         .toSorted((a, b) => a.seq - b.seq)
-        .map(({ jobId, owner, seq, epoch, attempts, request }) => ({
-          ...{ jobId, owner, seq, epoch, attempts, shape: shapeOf(request) },
+        .map(({ jobId, owner, seq, submittedAt, epoch, attempts, request }) => ({
+          ...{ jobId, owner, seq, submittedAt, epoch, attempts, shape: shapeOf(request) },
           ...(request.filename && { filename: request.filename }),
         })),
       'the queue shows what is stored of waiting jobs',
@@ -361,15 +361,16 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     assert.deepEqual(
       new Map([...state.running].map(([id, { reading: _, orphaned: __, ...job }]) => [id, job])),
       new Map(
-        running.map(({ jobId, owner, seq, epoch, attempts, cancelRequested, attempt, request }) => [
+        running.map(({ jobId, cancelRequested, attempt, request, ...job }) => [
           jobId,
           {
             ...{
               jobId,
-              owner,
-              seq,
-              epoch,
-              attempts,
+              owner: job.owner,
+              seq: job.seq,
+              submittedAt: job.submittedAt,
+              epoch: job.epoch,
+              attempts: job.attempts,
               shape: shapeOf(request),
               cancelRequested,
               ...attempt,

@@ -1,8 +1,9 @@
 import { createPlace } from '../../src/actors/actor.ts'
 import { createApp } from '../../src/http/app.ts'
+import type { Observe } from '../../src/observation.ts'
 
 /** The app as it is served, in front of nobody. */
-export function anApp() {
+export function anApp({ observe = () => {} }: { observe?: Observe } = {}) {
   const quiet = () => {}
   return createApp({
     clients: [],
@@ -17,7 +18,9 @@ export function anApp() {
     gpus: [],
     childOf: String,
     measured: () => new Map(),
-    installation: async () => [],
+    checks: () => [],
+    scrape: async () => '',
+    observe,
     task: 'ti2v-5B',
     maxFrames: 121,
     cancelWithinMs: 0,

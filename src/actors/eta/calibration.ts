@@ -1,4 +1,5 @@
 /** Told times are held against what became true, and the interval is corrected by what that shows. */
+import type { IntervalVerdict } from '../../observation.ts'
 import { type Checkpoint, checkpoints, type EstimateOutcome } from '../ports.ts'
 import type { CheckpointReview, EstimateReview } from './eta-protocol.ts'
 
@@ -62,6 +63,9 @@ export function review(outcomes: readonly EstimateOutcome[]): EstimateReview {
 export const offByPercent = ({ p50, actual }: EstimateOutcome): number =>
   ((actual - p50) / Math.max(0.1, actual)) * 100
 
+export const intervalVerdict = ({ p10, p90, actual }: EstimateOutcome): IntervalVerdict =>
+  actual < p10 ? 'early' : actual > p90 ? 'late' : 'within'
+
 function reviewEach(outcomes: readonly EstimateOutcome[]) {
   const reviews = checkpoints.flatMap((checkpoint): [Checkpoint, CheckpointReview][] => {
     const those = outcomes.filter((outcome) => outcome.checkpoint === checkpoint)
@@ -72,7 +76,7 @@ function reviewEach(outcomes: readonly EstimateOutcome[]) {
 
 function reviewOf(outcomes: readonly EstimateOutcome[]): CheckpointReview {
   const off = outcomes.map(offByPercent)
-  const within = outcomes.filter(({ p10, p90, actual }) => actual >= p10 && actual <= p90)
+  const within = outcomes.filter((outcome) => intervalVerdict(outcome) === 'within')
   const middle = (values: readonly number[]) =>
     quantile(
       values.toSorted((a, b) => a - b),

@@ -1,5 +1,6 @@
 import type { JobId, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
+import type { Observation, Observe } from '../../observation.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type {
   AttemptHistory,
@@ -10,7 +11,7 @@ import type {
 } from '../ports.ts'
 import { get, valuesFrom } from '../queue/ordered-map.ts'
 import type { FinishedAttempt, QueueMessage, QueueSnapshot } from '../queue/queue-protocol.ts'
-import { offByPercent, review } from './calibration.ts'
+import { intervalVerdict, offByPercent, review } from './calibration.ts'
 import { createEstimator } from './estimator.ts'
 import type { EtaMessage } from './eta-protocol.ts'
 import { attemptsKept, type SpeedModelOptions } from './speed-model.ts'
@@ -19,6 +20,7 @@ export type EtaActorOptions = Readonly<{
   history: AttemptHistory & EstimateLog
   queue: ActorRef<QueueMessage>
   speeds: SpeedModelOptions
+  observe: Observe
   log: Logger
 }>
 
@@ -33,6 +35,7 @@ export function etaBehaviour({
   history,
   queue,
   speeds,
+  observe,
   log,
 }: EtaActorOptions): Behaviour<QueueSnapshot | undefined, EtaMessage> {
   const estimator = createEstimator(speeds)
@@ -153,10 +156,10 @@ export function etaBehaviour({
       (estimate): EstimateOutcome => ({ ...estimate, gpu, actual: (endedAt - estimate.at) / 1000 }),
     )
     told.delete(jobId)
-    estimator.remember(
-      [{ ...attempt, ...(kind !== undefined && { gpuModel: kind }) }],
-      attempts === 1 ? outcomes : [],
-    )
+    // No estimate foresees that an attempt fails.
+    const judged = attempts === 1 ? outcomes : []
+    estimator.remember([{ ...attempt, ...(kind !== undefined && { gpuModel: kind }) }], judged)
+    for (const outcome of judged) observe(judgementOf(outcome))
     tellSpeeds(now)
     const errors = outcomes.map((outcome) => [
       outcome.checkpoint,
@@ -187,6 +190,13 @@ export function etaBehaviour({
     })
   }
 }
+
+const judgementOf = (outcome: EstimateOutcome): Observation => ({
+  saw: 'estimateJudged',
+  checkpoint: outcome.checkpoint,
+  offBy: offByPercent(outcome) / 100,
+  interval: intervalVerdict(outcome),
+})
 
 const shares: readonly (readonly [Checkpoint, number])[] = [
   ['25', 0.25],

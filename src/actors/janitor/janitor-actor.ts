@@ -1,4 +1,5 @@
 import type { Logger } from '../../log.ts'
+import type { Observe } from '../../observation.ts'
 import { type ActorRef, type Behaviour, tell } from '../actor.ts'
 import type { Housekeeping } from '../ports.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
@@ -10,6 +11,7 @@ export type JanitorActorOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   /** With less than that on any disk nothing is taken or begun; 0: never mind. */
   minFreeBytes: number
+  observe: Observe
   log: Logger
   everyMs?: number
 }>
@@ -27,6 +29,7 @@ export function janitorBehaviour({
   housekeeping,
   queue,
   minFreeBytes,
+  observe,
   log,
   everyMs = 5_000,
 }: JanitorActorOptions): Behaviour<JanitorState, JanitorMessage> {
@@ -47,7 +50,10 @@ export function janitorBehaviour({
     switch (effect.do) {
       case 'measure':
         void housekeeping.measure().then(
-          (disks) => tell(self, { type: 'measured', disks }),
+          (disks) => {
+            observe({ saw: 'disksMeasured', disks })
+            tell(self, { type: 'measured', disks })
+          },
           (error: unknown) => tell(self, { type: 'measuringFailed', error }),
         )
         break

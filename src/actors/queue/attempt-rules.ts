@@ -144,13 +144,14 @@ function attemptFailed(
 /** Back to its old place in the queue. Only what failed counts as an attempt. */
 function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
-  const { jobId, owner, seq, epoch, shape, gpu, reading } = job
+  const { jobId, owner, seq, submittedAt, epoch, shape, gpu, reading } = job
   const attempts = failure ? job.attempts : job.attempts - 1
   const { requestedFilename: filename } = job
   const waiting = {
     jobId,
     owner,
     seq,
+    submittedAt,
     epoch,
     attempts,
     shape,
@@ -163,7 +164,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
       enqueue({ ...state, running: withoutKey(state.running, jobId) }, waiting),
       [
         stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
-        { do: 'logStatus', jobId, status: 'queued', epoch, gpu, ...cause },
+        { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
       ],
     ],
     at,
@@ -185,7 +186,7 @@ function succeeded(
 }
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
-  const { jobId, epoch, gpu } = job
+  const { jobId, epoch, attempts: attempt, gpu } = job
   const over = forgetName(
     { ...state, running: withoutKey(state.running, jobId) },
     job.requestedFilename,
@@ -200,7 +201,7 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
         stored({ op: 'finish', jobId, epoch, outcome, ...traceOf(job.reading), at }),
         { do: 'discardWork', jobId },
         ...answers,
-        { do: 'logStatus', jobId, status: outcome.status, epoch, gpu, ...cause },
+        { do: 'logStatus', jobId, status: outcome.status, epoch, attempt, gpu, ...cause },
       ],
     ],
     at,

@@ -2,8 +2,15 @@
 import { covers, type Scope } from '../../client.ts'
 import type { JobId, Timestamp } from '../../job.ts'
 import { values } from './ordered-map.ts'
-import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
+import type {
+  CancelTicket,
+  Caused,
+  QueueCommand,
+  QueueEffect,
+  QueueState,
+} from './queue-protocol.ts'
 import {
+  causeOf,
   dequeue,
   forgetName,
   type QueueStep,
@@ -16,9 +23,11 @@ import {
 
 export function cancel(
   state: QueueState,
-  { selection, scope, replyTo }: Extract<QueueCommand, { type: 'cancel' }>,
+  message: Extract<QueueCommand, { type: 'cancel' }>,
   at: Timestamp,
 ): QueueStep {
+  const { selection, scope, replyTo } = message
+  const cause = causeOf(message)
   const selected =
     'ids' in selection ? [...new Set(selection.ids)] : active(state, selection.status, scope)
   const isOneOf = (job: { jobId: JobId; owner: string | null } | undefined) =>
@@ -31,12 +40,12 @@ export function cancel(
   let now = state
   const effects: QueueEffect[] = []
   for (const jobId of queued) {
-    const [next, more] = cancelQueued(now, jobId, at)
+    const [next, more] = cancelQueued(now, jobId, at, cause)
     now = next
     effects.push(...more)
   }
   for (const jobId of running) {
-    const [next, more] = cancelRunning(now, jobId, at)
+    const [next, more] = cancelRunning(now, jobId, at, cause)
     now = next
     effects.push(...more)
   }
@@ -64,7 +73,7 @@ function active(
   return selected.filter((job) => covers(scope, job)).map(({ jobId }) => jobId)
 }
 
-function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {
+function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Caused): QueueStep {
   const job = waitingJob(state, jobId)
   if (!job) return [state, []]
   const { epoch } = job
@@ -73,23 +82,28 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp): QueueStep
     [
       stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
       { do: 'discardWork', jobId },
-      { do: 'logStatus', jobId, status: 'canceled', epoch },
+      { do: 'logStatus', jobId, status: 'canceled', epoch, ...cause },
     ],
   ]
 }
 
 /** The wish is on disk before anything is stopped: from then on the job can only end as canceled. */
-function cancelRunning(state: QueueState, jobId: JobId, at: Timestamp): QueueStep {
+function cancelRunning(state: QueueState, jobId: JobId, at: Timestamp, cause: Caused): QueueStep {
   const job = state.running.get(jobId)
   if (!job || job.cancelRequested) return [state, []]
-  const { epoch, gpu } = job
+  const { epoch, attempts: attempt, gpu } = job
+  const cancelRequested = true
   const stop: QueueEffect =
     job.phase === 'generating'
       ? { do: 'stopGeneration', jobId, epoch, gpu, reason: 'canceled' }
       : { do: 'abortConversion', jobId, epoch }
   return [
-    withRunning(state, { ...job, cancelRequested: true }),
-    [stored({ op: 'requestCancel', jobId, epoch, at }), stop],
+    withRunning(state, { ...job, cancelRequested }),
+    [
+      stored({ op: 'requestCancel', jobId, epoch, at }),
+      stop,
+      { do: 'logStatus', jobId, status: 'running', epoch, attempt, gpu, cancelRequested, ...cause },
+    ],
   ]
 }
 

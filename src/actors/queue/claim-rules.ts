@@ -57,7 +57,7 @@ function fastest(state: QueueState, gpus: readonly GpuId[]): GpuId | undefined {
 }
 
 function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): QueueStep {
-  const { jobId, owner, seq, shape } = job
+  const { jobId, owner, seq, submittedAt, shape } = job
   const epoch = job.epoch + 1
   const attempts = job.attempts + 1
   const filename = job.filename ?? defaultFilename(jobId, gpu, at)
@@ -65,6 +65,7 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
     jobId,
     owner,
     seq,
+    submittedAt,
     epoch,
     attempts,
     shape,
@@ -80,7 +81,7 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
     [
       stored({ op: 'claim', jobId, epoch, attempt: attempts, gpu, filename, at }),
       { do: 'startGeneration', jobId, epoch, gpu },
-      { do: 'logStatus', jobId, status: 'running', epoch, gpu },
+      { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },
     ],
   ]
 }

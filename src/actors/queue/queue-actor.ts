@@ -1,6 +1,7 @@
 import { DiskFullError, RefusalError } from '../../errors.ts'
 import type { GpuId, Job, JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
+import type { Observation, Observe } from '../../observation.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
@@ -10,6 +11,7 @@ import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } fro
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
 import { changesBetween } from './changes.ts'
 import { createFileWork } from './file-work.ts'
+import { observationsOf } from './observations.ts'
 import { createAnswers, view } from './queue-answers.ts'
 import type {
   JobView,
@@ -21,7 +23,7 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { restoreQueue } from './queue-state.ts'
+import { causeOf, gpusAtWork, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { noJob } from './remove-rules.ts'
@@ -37,6 +39,7 @@ export type QueueActorOptions = Readonly<{
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
   webhooks: ActorRef<WebhookMessage>
+  observe: Observe
   log: Logger
 }>
 
@@ -57,6 +60,7 @@ type Batch = {
   messages: (QueueCommand | QueueNews)[]
   operations: StoreOperation[]
   effects: QueueEffect[]
+  observations: Observation[]
 }
 
 /** How long to wait before trying again to write what the store could not take. */
@@ -70,7 +74,8 @@ const retryMs = 1_000
  * to the last state that is on disk: who asked is refused, and news is kept until it can be written.
  */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<null, QueueMail> {
-  const { settings, store, workFiles, gpus, conversion, eta, events, webhooks, log } = options
+  const { settings, store, workFiles, gpus, conversion, eta, events, webhooks } = options
+  const { observe, log } = options
   const answers = createAnswers({ store, gpus: [...gpus.keys()] })
   const work = createFileWork(options)
   /** On disk, and what others may see. */
@@ -124,6 +129,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
   function begin(stored: StoredQueue, self: ActorRef<QueueMail>): void {
     committed = restoreQueue(settings, stored)
     log.info({ queued: stored.waiting.length, running: stored.running.length }, 'queue restored')
+    observe({ saw: 'gpusAtWork', gpus: gpusAtWork(committed) })
     tell(conversion, { type: 'announce' })
     for (const gpu of gpus.values()) tell(gpu, { type: 'announce' })
     const kept = early
@@ -142,9 +148,10 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     const latest = batch?.state ?? inFlight?.state ?? committed
     if (!latest) return
     const [state, effects] = transition(latest, message, Date.now())
-    batch ??= { state, messages: [], operations: [], effects: [] }
+    batch ??= { state, messages: [], operations: [], effects: [], observations: [] }
     batch.state = state
     batch.messages.push(message)
+    batch.observations.push(...observationsOf(latest, state, effects))
     for (const effect of effects) {
       if (effect.do === 'store') batch.operations.push(effect.operation)
       else batch.effects.push(effect)
@@ -159,9 +166,17 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       release(self)
       return
     }
+    const operations = inFlight.operations.length
+    const begun = performance.now()
     void store.commit(inFlight.operations).then(
-      () => tell(self, { type: 'committed' }),
-      (error: unknown) => tell(self, { type: 'commitFailed', error }),
+      () => {
+        observe({ saw: 'committed', operations, tookMs: performance.now() - begun })
+        tell(self, { type: 'committed' })
+      },
+      (error: unknown) => {
+        observe({ saw: 'commitFailed' })
+        tell(self, { type: 'commitFailed', error })
+      },
     )
   }
 
@@ -172,6 +187,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
     if (!done || !committed) return
     const changes = changesBetween(committed, done.state, done.operations)
     committed = done.state
+    for (const observation of done.observations) observe(observation)
+    observe({ saw: 'gpusAtWork', gpus: gpusAtWork(committed) })
     showEta()
     if (changes.size > 0) tell(events, { type: 'jobsChanged', changes })
     if (done.operations.some(({ op }) => op === 'finish'))
@@ -217,7 +234,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break // Already written: that is why the effects are performed now.
       case 'prepareSubmission':
         void work.prepare(effect).then(
-          (prepared) => tell(self, { type: 'admit', ...prepared, replyTo: effect.replyTo }),
+          (prepared) =>
+            tell(self, { type: 'admit', ...prepared, ...causeOf(effect), replyTo: effect.replyTo }),
           (error: unknown) => tellAskerItFailed(effect, 'the name could not be checked', error),
         )
         break

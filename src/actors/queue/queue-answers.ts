@@ -2,7 +2,7 @@
 import type { GpuId, Job } from '../../job.ts'
 import { tell, tellAskerItFailed } from '../actor.ts'
 import type { JobStore } from '../ports.ts'
-import { size } from './ordered-map.ts'
+import { size, values } from './ordered-map.ts'
 import type { JobView, QueueQuestion, QueueState } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf } from './queue-state.ts'
 
@@ -61,15 +61,18 @@ export function createAnswers({ store, gpus }: AnswerOptions) {
           gpus.map((gpu) => gpuUse(state, gpu)),
         )
         break
-      case 'describeQueue':
+      case 'describeQueue': {
+        const [oldest] = values(state.waiting)
         tell(question.replyTo, {
           open: state.open,
           hasRoom: state.hasRoom,
           waiting: size(state.waiting),
           running: state.running.size,
+          ...(oldest && { oldestAt: oldest.submittedAt }),
           usableGpus: state.settings.gpus.filter((gpu) => isUsable(state, gpu)),
         })
         break
+      }
       default:
         question satisfies never
     }

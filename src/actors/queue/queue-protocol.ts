@@ -43,9 +43,10 @@ export type QueueCommand = Readonly<
       draft: VideoDraft
       client: Client
       repetition: Repetition
-    } & Asks<SubmitAnswer>)
+    } & Caused &
+      Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
-  | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Asks<CancelAnswer>)
+  | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Caused & Asks<CancelAnswer>)
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   /** A job that is over, its record and all of its files: as if it had never been. */
   | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
@@ -113,7 +114,11 @@ export type Submission = Readonly<{
   nameTaken: boolean
   webhook?: NewWebhook
 }> &
+  Caused &
   Asks<SubmitAnswer>
+
+/** The request that a change was asked for in, so that the log can be read from one to the other. */
+export type Caused = Readonly<{ requestId?: string }>
 
 /** What a request says about having been sent before. */
 export type Repetition = Readonly<{
@@ -177,6 +182,8 @@ export type QueueSummary = Readonly<{
   hasRoom: boolean
   waiting: number
   running: number
+  /** When the one that has waited longest was submitted. */
+  oldestAt?: Timestamp
   /** GPUs that may be given a job now or after the one they have. */
   usableGpus: readonly GpuId[]
 }>
@@ -185,6 +192,7 @@ export type WaitingJob = Readonly<{
   jobId: JobId
   owner: string | null
   seq: number
+  submittedAt: Timestamp
   epoch: Epoch
   attempts: number
   shape: Shape
@@ -198,6 +206,7 @@ export type RunningJob = Readonly<{
   jobId: JobId
   owner: string | null
   seq: number
+  submittedAt: Timestamp
   epoch: Epoch
   attempts: number
   shape: Shape
@@ -305,14 +314,16 @@ export type QueueEffect = Readonly<
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; attempt: FinishedAttempt }
   | { do: 'showEta' }
-  | {
+  | ({
       do: 'logStatus'
       jobId: JobId
       status: JobStatus
       epoch: Epoch
+      attempt?: number
       gpu?: GpuId
+      cancelRequested?: true
       failure?: Failure
-    }
+    } & Caused)
 >
 
 /** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */

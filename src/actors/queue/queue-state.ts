@@ -3,6 +3,7 @@ import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../..
 import type { StoredQueue } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
+  Caused,
   GpuUse,
   QueueEffect,
   QueueSettings,
@@ -86,6 +87,9 @@ export function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefi
 export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | undefined =>
   [...running.values()].find((job) => job.gpu === gpu && job.phase === 'generating')
 
+export const gpusAtWork = ({ running }: QueueState): ReadonlySet<GpuId> =>
+  new Set([...running.values()].flatMap(({ gpu, phase }) => (phase === 'generating' ? [gpu] : [])))
+
 /** Names that differ only in case would be one file on the disks of some who download them. */
 export const nameKey = (filename: string): string => filename.toLowerCase()
 
@@ -95,6 +99,9 @@ export const stored = (
   do: 'store',
   operation,
 })
+
+export const causeOf = ({ requestId }: Caused): Caused =>
+  requestId === undefined ? {} : { requestId }
 
 export const enqueue = (state: QueueState, job: WaitingJob): QueueState => ({
   ...state,
@@ -133,17 +140,19 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({ id, owner, seq, epoch, attempts, request }: Job): WaitingJob => ({
+const toWaiting = ({ id, owner, seq, submittedAt, epoch, attempts, request }: Job): WaitingJob => ({
   jobId: id,
   owner,
   seq,
+  submittedAt,
   epoch,
   attempts,
   shape: shapeOf(request),
   ...(request.filename && { filename: request.filename }),
 })
 
-function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): RunningJob[] {
+function toRunning(job: Job): RunningJob[] {
+  const { id, owner, seq, submittedAt, epoch, attempts, request, state } = job
   if (state.status !== 'running') return []
   const { status: _, ...running } = state
   const { filename: requestedFilename } = request
@@ -152,6 +161,7 @@ function toRunning({ id, owner, seq, epoch, attempts, request, state }: Job): Ru
       jobId: id,
       owner,
       seq,
+      submittedAt,
       epoch,
       attempts,
       shape: shapeOf(request),

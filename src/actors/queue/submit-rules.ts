@@ -11,7 +11,7 @@ import type {
   Submission,
   WaitingJob,
 } from './queue-protocol.ts'
-import { enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
+import { causeOf, enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
 import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
 import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from './repeat-rules.ts'
 
@@ -46,6 +46,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     jobId,
     owner,
     seq,
+    submittedAt: at,
     epoch: 0,
     attempts: 0,
     shape: shapeOf(request),
@@ -77,7 +78,7 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
         stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
         stored({ op: 'remember', jobId, identity, keepSince: at - keyLifeMs, at }),
         { do: 'answerSubmit', to: replyTo, answer },
-        { do: 'logStatus', jobId, status: 'queued', epoch: 0 },
+        { do: 'logStatus', jobId, status: 'queued', epoch: 0, ...causeOf(submission) },
       ],
     ],
     at,

@@ -2,6 +2,7 @@ import { scopeOf } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import type { Job } from '../../job.ts'
 import type { Logger } from '../../log.ts'
+import type { Observe } from '../../observation.ts'
 import {
   type Delivery,
   newDeliveryId,
@@ -29,6 +30,7 @@ export type WebhookActorOptions = Readonly<{
   sender: WebhookSender
   /** What a receiver is told, as JSON. */
   render(told: ToldEvent): string
+  observe: Observe
   log: Logger
 }>
 
@@ -53,6 +55,7 @@ export function webhookBehaviour({
   jobs,
   sender,
   render,
+  observe,
   log,
 }: WebhookActorOptions): Behaviour<WebhookState, WebhookMessage> {
   const timers = new Set<NodeJS.Timeout>()
@@ -124,6 +127,7 @@ export function webhookBehaviour({
         const { delivery, settlement } = effect
         const { id, webhookId, event, jobId, receiver } = delivery
         const { become, attempts, result } = settlement
+        observe({ saw: 'deliveryAttempted', became: become })
         log[become === 'delivered' ? 'info' : 'warn'](
           { deliveryId: id, webhookId, event, jobId, receiver, status: become, attempts, result },
           'webhook delivery',
@@ -174,6 +178,8 @@ export function webhookBehaviour({
     switch (message.type) {
       case 'list':
         return store.list(message.scope)
+      case 'describeOutbox':
+        return store.pending()
       case 'register':
         return register(message)
       case 'replay':

@@ -10,6 +10,7 @@ import type {
   Due,
   DueDelivery,
   DueFilter,
+  Outbox,
   Settlement,
 } from '../ports.ts'
 
@@ -26,6 +27,7 @@ export type WebhookCommand = Readonly<
 
 /** Questions: answered from the record. */
 export type WebhookQuestion = Readonly<
+  | ({ type: 'describeOutbox' } & Asks<Outbox>)
   | ({ type: 'list' } & Scoped & Asks<readonly Webhook[]>)
   | ({ type: 'find'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
   | ({ type: 'deliveries'; id: WebhookId; page: DeliveryFilter } & Scoped &

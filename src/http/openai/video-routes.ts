@@ -260,8 +260,12 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       }),
       async (c) => {
         const jobId = idOf(c)
-        const { scope } = c.var
-        await ask(queue, { type: 'cancel', selection: { ids: [jobId] }, scope }, cancelWithinMs)
+        const { scope, requestId } = c.var
+        await ask(
+          queue,
+          { type: 'cancel', selection: { ids: [jobId] }, scope, requestId },
+          cancelWithinMs,
+        )
         orThrow(await ask(queue, { type: 'remove', jobId, scope }))
         const answer: DeletedVideoJson = {
           id: videoIdOf(jobId),
@@ -283,9 +287,13 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       }),
       async (c) => {
         const jobId = idOf(c)
-        const { scope } = c.var
+        const { scope, requestId } = c.var
         const selection = { ids: [jobId] }
-        const answer = await ask(queue, { type: 'cancel', selection, scope }, cancelWithinMs)
+        const answer = await ask(
+          queue,
+          { type: 'cancel', selection, scope, requestId },
+          cancelWithinMs,
+        )
         const view = await find(c, jobId)
         assertCanceled(answer)
         return render(c, view)
@@ -355,7 +363,11 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
     const ended = await waitForEnd(events, view, waiting)
     if (ended) return ended
     if (signal.aborted)
-      await ask(queue, { type: 'cancel', selection: { ids: [jobId] }, scope }, cancelWithinMs)
+      await ask(
+        queue,
+        { type: 'cancel', selection: { ids: [jobId] }, scope, requestId: c.var.requestId },
+        cancelWithinMs,
+      )
     throw new RefusalError(
       'video_not_in_time',
       `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${addressOf(jobId)}.`,

@@ -9,7 +9,7 @@ import type {
   GenerationRunner,
   StopReason,
 } from '../../actors/ports.ts'
-import type { Reading, Timestamp } from '../../job.ts'
+import type { GpuId, Reading, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
 import { attemptDirectory, type DataDirectory, imageOf, logOf } from '../data-directory.ts'
 import { hasNoRoom } from '../free-space.ts'
@@ -35,6 +35,7 @@ import { killStrays } from './strays.ts'
 export type RunnerOptions = Readonly<{
   data: DataDirectory
   wan: WanSetup
+  gpu: GpuId
   /** What CUDA_VISIBLE_DEVICES gets. */
   device: string
   env: NodeJS.ProcessEnv
@@ -88,13 +89,13 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
 
 /** Watches one attempt, begun by us or by somebody before us: that makes no difference from here on. */
 function observe(
-  { data, wan, device, log }: RunnerOptions,
+  { data, wan, gpu, device, log }: RunnerOptions,
   order: AttemptOrder,
   observer: GenerationObserver,
 ) {
   const { jobId, epoch, request } = order
   const attemptDir = attemptDirectory(data, order)
-  const fields = { jobId, epoch }
+  const fields = { jobId, epoch, gpu }
   let output: ReturnType<typeof followOutput> | undefined
   let connection: ShimConnection | undefined
   let stopOrder: { reason: StopReason; graceMs: number } | undefined

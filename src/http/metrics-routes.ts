@@ -1,0 +1,34 @@
+import { Hono, type MiddlewareHandler } from 'hono'
+import type { Observe } from '../observation.ts'
+import { type ClientEnv, routeOf } from './access.ts'
+import { route } from './route.ts'
+
+const contentType = 'text/plain; version=0.0.4; charset=utf-8'
+
+/** What Prometheus reads. */
+export const metricsRoutes = ({ scrape }: Readonly<{ scrape(): Promise<string> }>) =>
+  new Hono<ClientEnv>().get(
+    '/metrics',
+    route({
+      id: 'scrapeMetrics',
+      tag: 'service',
+      summary: 'Figures for Prometheus',
+      answers: { 200: { means: 'In its text format', mediaTypes: [contentType] } },
+    }),
+    async (c) => c.body(await scrape(), 200, { 'Content-Type': contentType }),
+  )
+
+/** Tells of each answer by its route, never by its path: nobody is to make up labels. */
+export const observeRequests =
+  (observe: Observe): MiddlewareHandler =>
+  async (c, next) => {
+    const begun = performance.now()
+    await next()
+    observe({
+      saw: 'requestAnswered',
+      method: c.req.method,
+      route: routeOf(c)?.path ?? 'none',
+      status: c.res.status,
+      tookMs: performance.now() - begun,
+    })
+  }

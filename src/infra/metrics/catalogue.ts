@@ -1,0 +1,234 @@
+/** Every figure that is given out, with its name, its labels and what it means. `docs/metrics.md` lists them. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+export type Catalogue = ReturnType<typeof createCatalogue>
+
+/**
+ * Names and units as Prometheus has them: https://prometheus.io/docs/practices/naming/. A label takes
+ * words of ours or numbers of our GPUs, never what clients send: nobody can make the series grow.
+ */
+export function createCatalogue() {
+  const registry = new Registry()
+  const registers = [registry]
+
+  function counter<Label extends string = never>(name: string, help: string, ...labels: Label[]) {
+    return new Counter({ name, help, labelNames: labels, registers })
+  }
+  function gauge<Label extends string = never>(name: string, help: string, ...labels: Label[]) {
+    return new Gauge({ name, help, labelNames: labels, registers })
+  }
+  function histogram<Label extends string = never>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    ...labels: Label[]
+  ) {
+    return new Histogram({ name, help, labelNames: labels, buckets: [...buckets], registers })
+  }
+
+  collectDefaultMetrics({ register: registry })
+  for (const name of misnamed) registry.removeSingleMetric(name)
+
+  return {
+    registry,
+
+    buildInfo: gauge(
+      'wan_build_info',
+      'Which version this is and what it runs; always 1.',
+      ...(['version', 'node', 'task'] as const),
+    ),
+
+    jobs: gauge('wan_jobs', 'Jobs that are not over, by status.', 'status'),
+    jobsSubmitted: counter('wan_jobs_submitted_total', 'Jobs that were taken.'),
+    jobsEnded: counter(
+      'wan_jobs_ended_total',
+      'Jobs that are over, by how they ended; code says why, of errors alone.',
+      ...(['status', 'code'] as const),
+    ),
+    jobsRequeued: counter(
+      'wan_jobs_requeued_total',
+      'Attempts after which their job was queued again, by the failure, or given_back.',
+      'reason',
+    ),
+    jobWait: histogram(
+      'wan_job_wait_seconds',
+      'From the submission of a job to its first claim.',
+      waitBuckets,
+    ),
+    jobStage: histogram(
+      'wan_job_stage_seconds',
+      'How long each stage of attempts took that led to a video.',
+      stageBuckets,
+      'stage',
+    ),
+    jobDuration: histogram(
+      'wan_job_duration_seconds',
+      'From the submission of a job to its end, by how it ended.',
+      durationBuckets,
+      'status',
+    ),
+    cancelDuration: histogram(
+      'wan_job_cancel_seconds',
+      'From the wish to cancel a running job until nothing of it was left.',
+      [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60],
+    ),
+
+    queueOldest: gauge(
+      'wan_queue_oldest_age_seconds',
+      'How long the job has waited that was submitted first; 0 when none waits.',
+    ),
+    queueLimit: gauge('wan_queue_limit_jobs', 'How many jobs may wait (MAX_QUEUE).'),
+    queueOpen: gauge('wan_queue_open', '1 as long as jobs are taken; 0 while the service stops.'),
+    queueHasRoom: gauge(
+      'wan_queue_has_room',
+      '0 while a disk is short of room (MIN_FREE_DISK_MB) and no job is taken or begun.',
+    ),
+
+    gpuInfo: gauge(
+      'wan_gpu_info',
+      'The model of each GPU, where it is known; always 1.',
+      ...(['gpu', 'model'] as const),
+    ),
+    gpuState: gauge(
+      'wan_gpu_state',
+      '1 for the state that the GPU is in, 0 for all others.',
+      ...(['gpu', 'state'] as const),
+    ),
+    gpuBusy: counter('wan_gpu_busy_seconds_total', 'Time with a generation on the GPU.', 'gpu'),
+    gpuQuarantines: counter(
+      'wan_gpu_quarantines_total',
+      'How often the GPU was put into quarantine.',
+      ...(['gpu', 'reason'] as const),
+    ),
+    gpuAdoptions: counter(
+      'wan_gpu_adoptions_total',
+      'Generations taken up that a former life of the service or of the actor had begun.',
+      'gpu',
+    ),
+    gpuUtilization: gauge(
+      'wan_gpu_utilization_ratio',
+      'As nvidia-smi says, from 0 to 1; absent when it does not answer.',
+      'gpu',
+    ),
+    gpuMemoryUsed: gauge(
+      'wan_gpu_memory_used_bytes',
+      'As nvidia-smi says; absent when it does not answer.',
+      'gpu',
+    ),
+    gpuMemory: gauge(
+      'wan_gpu_memory_bytes',
+      'All memory of the GPU, as nvidia-smi says; absent when it does not answer.',
+      'gpu',
+    ),
+    gpuTemperature: gauge(
+      'wan_gpu_temperature_celsius',
+      'As nvidia-smi says; absent when it does not answer.',
+      'gpu',
+    ),
+
+    actorUp: gauge('wan_actor_up', '1 while the actor runs.', 'actor'),
+    actorRestarts: counter(
+      'wan_actor_restarts_total',
+      'How often the actor was started again, after a crash or on request.',
+      'actor',
+    ),
+    actorMailbox: gauge(
+      'wan_actor_mailbox_messages',
+      'Messages that the actor has not dealt with.',
+      'actor',
+    ),
+
+    etaError: histogram(
+      'wan_eta_error_ratio',
+      'How far off an estimate was, as a share of the time that was left; by when it was made.',
+      [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5],
+      'checkpoint',
+    ),
+    etaOutcomes: counter(
+      'wan_eta_outcomes_total',
+      'Outcomes within the interval that was told (p10 to p90), before it (early) or after it (late).',
+      ...(['checkpoint', 'interval'] as const),
+    ),
+
+    webhookPending: gauge('wan_webhook_pending_deliveries', 'Deliveries that have yet to arrive.'),
+    webhookOldest: gauge(
+      'wan_webhook_oldest_pending_age_seconds',
+      'How old the oldest event is that has yet to arrive; 0 when there is none.',
+    ),
+    webhookAttempts: counter(
+      'wan_webhook_attempts_total',
+      'Attempts to deliver: delivered, to be tried again (pending), or failed for good.',
+      'outcome',
+    ),
+
+    httpRequests: counter(
+      'wan_http_requests_total',
+      'Requests by route, method and class of the status; of unknown paths the route is none.',
+      ...(['method', 'route', 'status'] as const),
+    ),
+    httpDuration: histogram(
+      'wan_http_request_duration_seconds',
+      'Until the answer began; of long polls that includes what they waited for.',
+      [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+      ...(['method', 'route'] as const),
+    ),
+    httpStreams: gauge('wan_http_event_streams', 'Open streams of server-sent events.'),
+
+    commitDuration: histogram(
+      'wan_database_commit_seconds',
+      'How long a commit of the queue took, until it was durable.',
+      [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    ),
+    commitOperations: histogram(
+      'wan_database_commit_operations',
+      'How many changes a commit of the queue held.',
+      [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000],
+    ),
+    commitFailures: counter(
+      'wan_database_commit_failures_total',
+      'Commits of the queue that failed; what they held is kept and written later, or refused.',
+    ),
+    databaseSize: gauge('wan_database_size_bytes', 'The database with its write-ahead log.'),
+
+    diskFree: gauge('wan_disk_free_bytes', 'Room on the disk of each place.', 'place'),
+    diskLimit: gauge(
+      'wan_disk_limit_bytes',
+      'With less free than that on any disk no job is taken or begun (MIN_FREE_DISK_MB).',
+    ),
+
+    ready: gauge('wan_ready_check', '1 if the check of GET /ready holds.', 'check'),
+    scrapeSuccess: gauge(
+      'wan_scrape_success',
+      '0 if a part of the service did not answer this scrape; its figures are then absent.',
+      'part',
+    ),
+  }
+}
+
+/** Gauges whose names end as those of counters do; what they tell, others tell as well. */
+const misnamed = [
+  'nodejs_active_resources_total',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+]
+
+const minute = 60
+const hour = 60 * minute
+
+/** A video takes minutes: the figures of Wan2.2's README lie between two and some forty. */
+const durationBuckets = [
+  ...[15, 30],
+  ...[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45].map((minutes) => minutes * minute),
+  ...[1, 2, 4, 8, 24].map((hours) => hours * hour),
+]
+
+const waitBuckets = [
+  ...[1, 10, 30],
+  ...[1, 2, 5, 10, 20, 30, 45].map((minutes) => minutes * minute),
+  ...[1, 2, 4, 8, 12, 24, 48].map((hours) => hours * hour),
+]
+
+const stageBuckets = [
+  ...[0.5, 1, 2, 5, 10, 20, 30, 45],
+  ...[1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60].map((minutes) => minutes * minute),
+]

@@ -1,0 +1,65 @@
+/** What is read when somebody looks: asked of those who own it, and of each only for so long. */
+import { stat } from 'node:fs/promises'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Outbox } from '../../actors/ports.ts'
+import type { GpuUse, QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
+import type { ChildView, SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
+import type { WebhookMessage } from '../../actors/webhook/webhook-protocol.ts'
+import type { GpuId } from '../../job.ts'
+import type { NvidiaReading } from '../nvidia-smi.ts'
+
+/** A part that did not answer is absent. */
+export type Figures = Readonly<{
+  queue?: QueueSummary
+  gpus?: readonly GpuUse[]
+  children?: readonly ChildView[]
+  outbox?: Outbox
+  databaseBytes?: number
+  readings: ReadonlyMap<GpuId, NvidiaReading>
+  checks: readonly Readonly<{ name: string; ok: boolean }>[]
+}>
+
+export type FigureSources = Readonly<{
+  queue: ActorRef<QueueMessage>
+  supervisor: ActorRef<SupervisorMessage>
+  webhooks: ActorRef<WebhookMessage>
+  stateDb: string
+  measured(): Figures['readings']
+  checks(): Figures['checks']
+}>
+
+/** Shorter than any scrape's own: one part that hangs is missing, and all others are there. */
+const patienceMs = 1_000
+
+export async function readFigures({
+  queue,
+  supervisor,
+  webhooks,
+  stateDb,
+  measured,
+  checks,
+}: FigureSources): Promise<Figures> {
+  const [queueNow, gpus, children, outbox, databaseBytes] = await Promise.all([
+    ask(queue, { type: 'describeQueue' }, patienceMs).catch(absent),
+    ask(queue, { type: 'describeGpus' }, patienceMs).catch(absent),
+    ask(supervisor, { type: 'whichChildren' }, patienceMs).catch(absent),
+    ask(webhooks, { type: 'describeOutbox' }, patienceMs).catch(absent),
+    sizeOf(stateDb).catch(absent),
+  ])
+  return {
+    ...(queueNow && { queue: queueNow }),
+    ...(gpus && { gpus }),
+    ...(children && { children }),
+    ...(outbox && { outbox }),
+    ...(databaseBytes !== undefined && { databaseBytes }),
+    readings: measured(),
+    checks: checks(),
+  }
+}
+
+const absent = (): undefined => undefined
+
+async function sizeOf(stateDb: string): Promise<number> {
+  const files = [stat(stateDb), stat(`${stateDb}-wal`).catch(() => ({ size: 0 }))]
+  return (await Promise.all(files)).reduce((sum, { size }) => sum + size, 0)
+}

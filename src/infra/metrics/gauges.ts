@@ -1,0 +1,87 @@
+import type { Gauge } from 'prom-client'
+import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
+import type { GpuId, Timestamp } from '../../job.ts'
+import type { Catalogue } from './catalogue.ts'
+import type { Figures } from './figures.ts'
+
+export type GaugeOptions = Readonly<{
+  gpus: readonly GpuId[]
+  /** The supervisor's name for the actor of a GPU. */
+  childOf(gpu: GpuId): string
+}>
+
+/** Sets each gauge to what was read just now; what nobody answered for is absent, not as it was. */
+export function setGauges(
+  known: Catalogue,
+  { gpus, childOf }: GaugeOptions,
+  { queue, gpus: uses, children, outbox, databaseBytes, ...rest }: Figures,
+): void {
+  const parts = {
+    queue: queue && uses,
+    supervisor: children,
+    webhooks: outbox,
+    database: databaseBytes,
+  }
+  for (const [part, figures] of Object.entries(parts))
+    known.scrapeSuccess.set({ part }, figures === undefined ? 0 : 1)
+
+  forget(known.jobs, known.queueOldest, known.queueOpen, known.queueHasRoom)
+  if (queue) {
+    known.jobs.set({ status: 'queued' }, queue.waiting)
+    known.jobs.set({ status: 'running' }, queue.running)
+    const { oldestAt } = queue
+    known.queueOldest.set(oldestAt === undefined ? 0 : ageSeconds(oldestAt))
+    known.queueOpen.set(Number(queue.open))
+    known.queueHasRoom.set(Number(queue.hasRoom))
+  }
+
+  forget(known.gpuState)
+  if (uses && children) {
+    for (const gpu of gpus) {
+      const use = uses.find((one) => one.gpu === gpu)
+      const actor = children.find(({ id }) => id === childOf(gpu))
+      const condition = conditionOf(use, actor)
+      for (const state of gpuConditions)
+        known.gpuState.set({ gpu, state }, Number(state === condition))
+    }
+  }
+
+  forget(known.actorUp, known.actorRestarts, known.actorMailbox)
+  for (const { id: actor, phase, incarnation, mailbox } of children ?? []) {
+    known.actorUp.set({ actor }, Number(phase === 'running'))
+    known.actorRestarts.inc({ actor }, Math.max(0, incarnation - 1))
+    known.actorMailbox.set({ actor }, mailbox)
+  }
+
+  forget(known.webhookPending, known.webhookOldest)
+  if (outbox) {
+    const { pending, oldestAt } = outbox
+    known.webhookPending.set(pending)
+    known.webhookOldest.set(oldestAt === undefined ? 0 : ageSeconds(oldestAt))
+  }
+
+  forget(known.databaseSize)
+  if (databaseBytes !== undefined) known.databaseSize.set(databaseBytes)
+
+  forget(known.gpuUtilization, known.gpuMemoryUsed, known.gpuMemory, known.gpuTemperature)
+  for (const [gpu, reading] of rest.readings) {
+    known.gpuUtilization.set({ gpu }, reading.utilizationPercent / 100)
+    known.gpuMemoryUsed.set({ gpu }, reading.memoryUsedMiB * mib)
+    known.gpuMemory.set({ gpu }, reading.memoryTotalMiB * mib)
+    known.gpuTemperature.set({ gpu }, reading.temperatureC)
+  }
+
+  for (const { name, ok } of rest.checks) known.ready.set({ check: name }, Number(ok))
+}
+
+const mib = 1024 ** 2
+
+const ageSeconds = (at: Timestamp): number => Math.max(0, Date.now() - at) / 1000
+
+/** Also one without labels, which a reset alone would set to 0. */
+function forget(...gauges: readonly Pick<Gauge, 'reset' | 'remove'>[]): void {
+  for (const gauge of gauges) {
+    gauge.reset()
+    gauge.remove({})
+  }
+}

@@ -1,0 +1,56 @@
+import type { GpuId } from '../../job.ts'
+import type { Logger } from '../../log.ts'
+import type { Observe } from '../../observation.ts'
+import type { Gpu } from '../gpus.ts'
+import { createCatalogue } from './catalogue.ts'
+import type { Figures } from './figures.ts'
+import { setGauges } from './gauges.ts'
+import { createTally } from './tally.ts'
+
+export type MetricsOptions = Readonly<{
+  gpus: readonly Gpu[]
+  /** The supervisor's name for the actor of a GPU. */
+  childOf(gpu: GpuId): string
+  version: string
+  task: string
+  maxQueue: number
+  minFreeBytes: number
+  log: Logger
+}>
+
+export type Metrics = Readonly<{
+  observe: Observe
+  /** In the text format of Prometheus, with these figures as they are now. */
+  expose(figures: Figures): Promise<string>
+}>
+
+/** Counters and histograms are told what has happened; gauges are read when somebody asks. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const { gpus, childOf, version, task, maxQueue, minFreeBytes, log } = options
+  const ids = gpus.map(({ id }) => id)
+  const known = createCatalogue()
+  const tally = createTally(known, ids)
+
+  known.buildInfo.set({ version, node: process.version, task }, 1)
+  known.queueLimit.set(maxQueue)
+  known.diskLimit.set(minFreeBytes)
+  for (const { id, name } of gpus) {
+    if (name !== undefined) known.gpuInfo.set({ gpu: id, model: name }, 1)
+  }
+
+  return {
+    // Whoever is looked at must not stumble over it.
+    observe(observation) {
+      try {
+        tally.observe(observation)
+      } catch (error) {
+        log.error({ err: error, saw: observation.saw }, 'something could not be counted')
+      }
+    },
+    expose(figures) {
+      tally.catchUp()
+      setGauges(known, { gpus: ids, childOf }, figures)
+      return known.registry.metrics()
+    },
+  }
+}

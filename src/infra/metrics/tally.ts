@@ -1,0 +1,141 @@
+import { checkpoints } from '../../actors/ports.ts'
+import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../job.ts'
+import type { Observation, Observe } from '../../observation.ts'
+import type { Catalogue } from './catalogue.ts'
+
+export type Tally = Readonly<{
+  observe: Observe
+  /** Counts what has gone by until now of what is still going on. */
+  catchUp(): void
+}>
+
+/** Looks on and counts what happens, from zero with the process, as Prometheus expects; decides nothing. */
+export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
+  /** When running jobs were wished away. */
+  const canceling = new Map<JobId, Timestamp>()
+  /** Up to when the time of each GPU with a generation has been counted. */
+  const atWork = new Map<GpuId, number>()
+  beginAtZero(known, gpus)
+
+  return { observe, catchUp: () => countWork(new Set(atWork.keys())) }
+
+  function observe(observation: Observation): void {
+    switch (observation.saw) {
+      case 'jobSubmitted':
+        known.jobsSubmitted.inc()
+        break
+      case 'jobClaimed':
+        known.jobWait.observe(Math.max(0, observation.waitedMs) / 1000)
+        break
+      case 'jobRequeued':
+        known.jobsRequeued.inc({ reason: observation.code ?? givenBack })
+        break
+      case 'stagePassed':
+        known.jobStage.observe({ stage: observation.stage }, observation.tookMs / 1000)
+        break
+      case 'cancelRequested':
+        canceling.set(observation.jobId, observation.at)
+        break
+      case 'jobEnded':
+        noteEnd(observation)
+        break
+      case 'gpusAtWork':
+        countWork(observation.gpus)
+        break
+      case 'gpuQuarantined':
+        known.gpuQuarantines.inc({ gpu: observation.gpu, reason: observation.reason })
+        break
+      case 'generationAdopted':
+        known.gpuAdoptions.inc({ gpu: observation.gpu })
+        break
+      case 'committed':
+        known.commitDuration.observe(observation.tookMs / 1000)
+        known.commitOperations.observe(observation.operations)
+        break
+      case 'commitFailed':
+        known.commitFailures.inc()
+        break
+      case 'estimateJudged': {
+        const { checkpoint, offBy, interval } = observation
+        known.etaError.observe({ checkpoint }, Math.abs(offBy))
+        known.etaOutcomes.inc({ checkpoint, interval })
+        break
+      }
+      case 'deliveryAttempted':
+        known.webhookAttempts.inc({ outcome: observation.became })
+        break
+      case 'disksMeasured':
+        for (const { place, freeBytes } of observation.disks)
+          known.diskFree.set({ place }, freeBytes)
+        break
+      case 'requestAnswered': {
+        const { route, status, tookMs } = observation
+        const method = methods.has(observation.method) ? observation.method : 'other'
+        known.httpRequests.inc({ method, route, status: `${Math.floor(status / 100)}xx` })
+        known.httpDuration.observe({ method, route }, tookMs / 1000)
+        break
+      }
+      case 'eventStreamOpened':
+        known.httpStreams.inc()
+        break
+      case 'eventStreamClosed':
+        known.httpStreams.dec()
+        break
+      default:
+        observation satisfies never
+    }
+  }
+
+  function noteEnd({ jobId, end, submittedAt, at }: Extract<Observation, { saw: 'jobEnded' }>) {
+    const { status } = end
+    known.jobsEnded.inc({ status, code: status === 'error' ? end.code : '' })
+    known.jobDuration.observe({ status }, Math.max(0, at - submittedAt) / 1000)
+    const wishedAt = canceling.get(jobId)
+    canceling.delete(jobId)
+    if (wishedAt !== undefined && status === 'canceled')
+      known.cancelDuration.observe(Math.max(0, at - wishedAt) / 1000)
+  }
+
+  /** Counts what has gone by, and goes on with these: told twice, nothing is counted twice. */
+  function countWork(working: ReadonlySet<GpuId>): void {
+    const now = performance.now()
+    for (const [gpu, since] of atWork) {
+      known.gpuBusy.inc({ gpu }, (now - since) / 1000)
+      atWork.set(gpu, now)
+      if (!working.has(gpu)) atWork.delete(gpu)
+    }
+    for (const gpu of working) if (!atWork.has(gpu)) atWork.set(gpu, now)
+  }
+}
+
+/** What has not happened yet has happened no times: rates would miss the first otherwise. */
+function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
+  for (const status of ['success', 'canceled'] as const) {
+    known.jobsEnded.inc({ status, code: '' }, 0)
+  }
+  for (const status of ['success', 'error', 'canceled'] as const) known.jobDuration.zero({ status })
+  for (const code of failureCodes) {
+    known.jobsEnded.inc({ status: 'error', code }, 0)
+    known.jobsRequeued.inc({ reason: code }, 0)
+  }
+  known.jobsRequeued.inc({ reason: givenBack }, 0)
+  for (const stage of stages) known.jobStage.zero({ stage })
+  for (const gpu of gpus) {
+    known.gpuBusy.inc({ gpu }, 0)
+    known.gpuAdoptions.inc({ gpu }, 0)
+    for (const reason of ['failures', 'unkillable'] as const)
+      known.gpuQuarantines.inc({ gpu, reason }, 0)
+  }
+  for (const checkpoint of checkpoints) {
+    known.etaError.zero({ checkpoint })
+    for (const interval of ['early', 'within', 'late'] as const)
+      known.etaOutcomes.inc({ checkpoint, interval }, 0)
+  }
+  for (const outcome of ['delivered', 'pending', 'failed'] as const)
+    known.webhookAttempts.inc({ outcome }, 0)
+}
+
+/** Back in the queue without having failed. */
+const givenBack = 'given_back'
+
+const methods = new Set(['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS'])

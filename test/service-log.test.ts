@@ -1,0 +1,182 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { startReceiver } from './support/receiver.ts'
+import {
+  aDataDirectory,
+  killLeftovers,
+  quick,
+  type Service,
+  serviceEnvironment,
+  startService,
+} from './support/service.ts'
+
+describe('the log', () => {
+  it('has one line for each state of a job, with whose, which try, and where', async () => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const id = await service.submit({ prompt: 'a fox [sim:once=oom]' })
+    await service.until(id)
+    const where = { attempt: 1, epoch: 1, gpu: 0 }
+    expect(linesOf(service, id)).toMatchObject([
+      { status: 'queued', epoch: 0 },
+      { status: 'running', ...where },
+      { status: 'queued', ...where, failure: { code: 'out_of_memory' } },
+      { status: 'running', attempt: 2, epoch: 2, gpu: 0 },
+      { status: 'success', attempt: 2, epoch: 2, gpu: 0 },
+    ])
+    const ends = service.log('generation ended').filter(({ jobId }) => jobId === id)
+    expect(ends).toMatchObject([
+      { epoch: 1, gpu: 0 },
+      { epoch: 2, gpu: 0 },
+    ])
+  })
+
+  it('leads from a request to what it has caused, and back by X-Request-Id', async () => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const headers = (id: string) => ({ 'Content-Type': 'application/json', 'X-Request-Id': id })
+    const submit = async (path: string, body: object, requestId: string) => {
+      const init = { method: 'POST', headers: headers(requestId), body: JSON.stringify(body) }
+      const response = await service.request(path, init)
+      expect(response.headers.get('X-Request-Id')).toBe(requestId)
+      return ((await response.json()) as { id: string }).id
+    }
+    const running = await submit('/generate', { ...quick, prompt: 'a [sim:hang-step]' }, 'first')
+    const waiting = await submit('/generate', { ...quick, prompt: 'b' }, 'second')
+    const video = await submit(
+      '/v1/videos',
+      { prompt: 'c', size: '1280x720', seconds: '4' },
+      'third',
+    )
+    await service.until(running, ({ stage }) => stage === 'denoising')
+    const cancel = (path: string, method: string, requestId: string) =>
+      service.request(path, { method, headers: headers(requestId) })
+    await cancel(`/jobs?ids=${running},${waiting}`, 'DELETE', 'fourth')
+    await cancel(`/v1/videos/${video}/cancel`, 'POST', 'fifth')
+
+    const told = (id: string) =>
+      linesOf(service, id).map(({ status, cancelRequested, requestId }) => {
+        return [status, cancelRequested, requestId]
+      })
+    expect(told(running)).toEqual([
+      ['queued', undefined, 'first'],
+      ['running', undefined, undefined],
+      ['running', true, 'fourth'],
+      ['canceled', undefined, undefined],
+    ])
+    expect(told(waiting)).toEqual([
+      ['queued', undefined, 'second'],
+      ['canceled', undefined, 'fourth'],
+    ])
+    const jobOfVideo = video.replace(/^video_/, '')
+    const own = service.log('job status').filter(({ requestId }) => requestId === 'third')
+    expect(own).toMatchObject([{ status: 'queued' }])
+    expect(String(own[0]?.jobId).replaceAll('-', '')).toBe(jobOfVideo.replaceAll('-', ''))
+    expect(told(String(own[0]?.jobId)).at(-1)?.[0]).toBe('canceled')
+    const last = service.log('job status').filter(({ requestId }) => requestId === 'fifth')
+    expect(last).toHaveLength(1)
+  })
+
+  it('gets no line from polls, however many', async () => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const id = await service.submit({ prompt: 'a fox [sim:hang-step]' })
+    await service.until(id, ({ stage }) => stage === 'denoising')
+    await vi.waitUntil(() => linesOf(service, id).length === 2)
+    const before = service.allLogs()
+    const paths = ['/health', '/ready', '/metrics', '/gpus', '/jobs', '/videos', `/status/${id}`]
+    for (let n = 0; n < 30; n++) {
+      for (const path of [...paths, '/nothing', '/status/nobody']) await service.request(path)
+    }
+    expect(service.allLogs()).toBe(before)
+  })
+
+  it('has no secret in it, wherever one was sent', async () => {
+    const receiver = await startReceiver({
+      answer: (_, response) => void response.writeHead(500).end(),
+    })
+    const secret = () => `s${crypto.randomUUID().replaceAll('-', '')}`
+    const token = secret()
+    const sent: Record<string, string> = {
+      token,
+      unknown: secret(),
+      password: secret(),
+      query: secret(),
+      cookie: secret(),
+      key: secret(),
+      body: secret(),
+      path: secret(),
+      webhook: `whsec_${btoa(secret())}`,
+      own: `whsec_${btoa(secret())}`,
+    }
+    const env = { API_TOKENS: `ada:${token}:admin`, WEBHOOK_ALLOW: '127.0.0.1', LOG_LEVEL: 'debug' }
+    const service = await startService({ env })
+    const ada = service.as(token)
+    const json = { 'Content-Type': 'application/json' }
+    const post = (path: string, body: object) =>
+      ada.request(path, { method: 'POST', headers: json, body: JSON.stringify(body) })
+
+    for (const Authorization of [`Bearer ${sent.unknown}`, `Basic ${btoa(`ada:${sent.password}`)}`])
+      await service.request('/jobs', { headers: { Authorization } })
+    await service.request(`/jobs?token=${sent.query}&access_token=${sent.query}`)
+    await ada.request(`/status/x?signature=${sent.query}`)
+    await ada.request(`/jobs/${sent.path}`)
+    await ada.request('/jobs', {
+      headers: { Cookie: `session=${sent.cookie}`, 'X-API-Key': sent.key },
+    })
+    await post('/generate', { ...quick, prompt: 'a', token: sent.body, api_key: sent.body })
+    await post('/generate', {
+      ...quick,
+      prompt: 'a',
+      webhook_url: `http://ada:${sent.password}@127.0.0.1/`,
+    })
+    await post('/webhook', { url: receiver.url, secret: sent.webhook })
+    const job = await ada.submit({
+      prompt: 'a fox',
+      webhook_url: `${receiver.url}?token=${sent.query}`,
+      webhook_secret: sent.own,
+    })
+    const { file_url } = await ada.until(job)
+    await receiver.until(2)
+    const link = new URL(String(file_url), service.url)
+    sent.signature = String(link.searchParams.get('signature'))
+    await service.request(link.pathname + link.search)
+    await service.request(`${link.pathname}${link.search}${sent.unknown}`)
+    await vi.waitUntil(() => service.log('webhook delivery').length >= 2, { timeout: 10_000 })
+    await service.stop()
+
+    const written = service.allLogs() + service.stderr()
+    expect(written).toContain(job)
+    for (const [where, value] of Object.entries(sent)) expect(written, where).not.toContain(value)
+    const linkKey = readFileSync(join(service.dataDir, 'link.key'))
+    for (const form of ['hex', 'base64', 'base64url', 'latin1'] as const)
+      expect(written).not.toContain(linkKey.toString(form))
+  })
+
+  it('is for people where it is shown on a terminal', async () => {
+    const dataDir = aDataDirectory()
+    const main = join(import.meta.dirname, '..', 'src', 'main.ts')
+    const onTerminal = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))'
+    const child = spawn('python3', ['-c', onTerminal, process.execPath, main], {
+      env: serviceEnvironment(dataDir, { TERM: 'xterm' }),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    onTestFinished(async () => {
+      killLeftovers(dataDir)
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    })
+    let shown = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      shown += text
+    })
+    await vi.waitUntil(() => shown.includes('listening'), { timeout: 30_000 })
+    await vi.waitUntil(() => shown.includes('dataDir'), { timeout: 5_000 })
+    expect(shown).not.toContain('{"level"')
+    expect(shown).not.toBe(stripVTControlCharacters(shown))
+    expect(stripVTControlCharacters(shown)).toMatch(/\[\d\d:\d\d:\d\d\.\d{3}\] INFO: listening/)
+  })
+})
+
+const linesOf = (service: Service, id: string) =>
+  service.log('job status').filter(({ jobId }) => jobId === id)

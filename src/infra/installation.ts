@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Check } from '../actors/ports.ts'
+import { findCheckpointFaults, howToDownload } from './checkpoint.ts'
 import type { WanSetup } from './generation/command.ts'
 import { runTool } from './tool.ts'
 
@@ -17,10 +18,10 @@ export function checkInstallation(wan: WanSetup): Promise<readonly Check[]> {
   return latest.checks
 }
 
-async function check({ wanDir, ckptDir }: WanSetup): Promise<Check[]> {
+async function check(wan: WanSetup): Promise<Check[]> {
   return Promise.all([
-    isThere('generate.py', join(wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
-    isThere('checkpoint', ckptDir, 'Set WAN_CKPT_DIR to the directory of the model’s weights.'),
+    isThere('generate.py', join(wan.wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
+    checkpoint(wan),
     runs('ffmpeg'),
     runs('ffprobe'),
   ])
@@ -31,6 +32,19 @@ const isThere = (name: string, path: string, hint: string): Promise<Check> =>
     () => ({ name, ok: true, detail: path }),
     () => ({ name, ok: false, detail: `${path} is not there. ${hint}` }),
   )
+
+/** How many of a checkpoint's faults are named: where many files are missing, all of it is. */
+const mostFaults = 3
+
+async function checkpoint(wan: WanSetup): Promise<Check> {
+  const faults = await findCheckpointFaults(wan)
+  if (faults.length === 0) return { name: 'checkpoint', ok: true, detail: wan.ckptDir }
+  const named = faults.slice(0, mostFaults).map(({ path, problem }) => `${path} ${problem}.`)
+  const more =
+    faults.length > mostFaults ? [`${faults.length - mostFaults} more are not whole.`] : []
+  const detail = [...named, ...more, howToDownload(wan)].join(' ')
+  return { name: 'checkpoint', ok: false, detail }
+}
 
 const runs = (tool: string): Promise<Check> =>
   runTool(tool, ['-version'], { timeoutMs: 5_000 }).then(

@@ -130,7 +130,7 @@ describe('GET /ready', () => {
     const { checks } = (await notReady.json()) as { checks: { name: string; detail: string }[] }
     const { detail } = checks.find(({ name }) => name === 'checkpoint') ?? {}
     expect(detail).toContain('google/umt5-xxl/tokenizer.json is missing.')
-    expect(detail).toContain('1 more')
+    expect(detail).toContain('google/umt5-xxl/spiece.model is missing.')
     expect(detail).toContain('hf download Wan-AI/Wan2.2-TI2V-5B')
   })
 })

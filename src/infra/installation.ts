@@ -33,16 +33,11 @@ const isThere = (name: string, path: string, hint: string): Promise<Check> =>
     () => ({ name, ok: false, detail: `${path} is not there. ${hint}` }),
   )
 
-/** How many of a checkpoint's faults are named: where many files are missing, all of it is. */
-const mostFaults = 3
-
 async function checkpoint(wan: WanSetup): Promise<Check> {
   const faults = await findCheckpointFaults(wan)
   if (faults.length === 0) return { name: 'checkpoint', ok: true, detail: wan.ckptDir }
-  const named = faults.slice(0, mostFaults).map(({ path, problem }) => `${path} ${problem}.`)
-  const more =
-    faults.length > mostFaults ? [`${faults.length - mostFaults} more are not whole.`] : []
-  const detail = [...named, ...more, howToDownload(wan)].join(' ')
+  const named = faults.map(({ path, problem }) => `${path} ${problem}.`)
+  const detail = [...named, howToDownload(wan)].join(' ')
   return { name: 'checkpoint', ok: false, detail }
 }
 

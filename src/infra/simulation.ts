@@ -9,12 +9,14 @@ const task = 'ti2v-5B'
 const shardBytes = 19_999_150_848
 const shard = 'diffusion_pytorch_model-00001-of-00001.safetensors'
 
+export const simulatorDir = join(import.meta.dirname, '..', '..', 'sim')
+
 /** The environment of a service with so many simulated GPUs, beside what else is set. */
 export function simulatedEnvironment(gpus: number, dataDir: string): NodeJS.ProcessEnv {
   return {
     DATA_DIR: dataDir,
     GPU_IDS: Array.from({ length: gpus }, (_, index) => index).join(','),
-    WAN_DIR: join(import.meta.dirname, '..', '..', 'sim'),
+    WAN_DIR: simulatorDir,
     WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
     WAN_PYTHON: 'python3',
     WAN_TASK: task,

@@ -1,7 +1,9 @@
 /** What a shell may offer beside the names of commands and options: files, jobs and GPUs. */
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import type { RootCommand } from '@bomb.sh/tab'
+import { type RootCommand, script } from '@bomb.sh/tab'
+import tab from '@bomb.sh/tab/commander'
+import type { Command } from 'commander'
 import { parseResponse } from '../http/typed-client.ts'
 import { latestJobs, shortId } from './job-reference.ts'
 import { connect, defaultUrl } from './service.ts'
@@ -10,33 +12,68 @@ import { plain } from './text.ts'
 /** Whoever presses a key waits no longer than this for names; without them there are fewer. */
 const patienceMs = 1_000
 
-const ofJobs = ['wait', 'status', 'logs', 'cancel']
-const ofGpus = ['restart', 'drain', 'resume']
+/**
+ * The library's own script for bash runs `eval` on what has been typed so far, expands what it offers as
+ * a shell would, and needs a package that not every machine has.
+ */
+const bashScript = `# bash completion for wan
+_wan() {
+  local value about
+  COMPREPLY=()
+  case $3 in -o | --output | --image) return ;; esac
+  while IFS=$'\\t' read -r value about; do
+    [[ $value == :* ]] || COMPREPLY+=("$value")
+  done < <(wan complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _wan wan
+`
 
-/** Asks for names only when a shell asks for a completion that may need them. */
-export async function completeValues(shell: RootCommand, argv: readonly string[]): Promise<void> {
+/** Adds `completion <shell>`, and what the scripts it prints ask for. */
+export async function addCompletion(program: Command, argv: readonly string[]): Promise<void> {
+  const shell = tab(program, { completionCommandName: 'completion' })
+  program.commands
+    .find((command) => command.name() === 'completion')
+    ?.description('print what makes a shell complete commands, options, jobs and GPUs')
+    .addHelpText('after', completionHelp)
+    .action((name: string) => {
+      if (name === 'bash') process.stdout.write(bashScript)
+      else script(name, 'wan', 'wan')
+    })
+  await completeValues(shell, argv)
+}
+
+const completionHelp = `
+Examples:
+  wan completion bash > ~/.local/share/bash-completion/completions/wan
+  wan completion zsh > "\${fpath[1]}/_wan"
+  wan completion fish > ~/.config/fish/completions/wan.fish
+`
+
+/** Asks the service for names only when a shell asks for a completion that may need them. */
+async function completeValues(shell: RootCommand, argv: readonly string[]): Promise<void> {
   const [, , word, separator, command = '', ...rest] = argv
   if (word !== 'complete' || separator !== '--') return
   const typed = rest.at(-1) ?? ''
-  for (const name of ['generate', 'wait']) {
-    for (const option of ['output', 'image']) {
-      const known = shell.commands.get(name)?.options.get(option)
-      if (known)
-        known.handler = (complete) => {
-          for (const file of filesLike(typed)) complete(file, '')
-        }
-    }
+  for (const option of ['output', 'image']) {
+    const known = shell.commands.get(command)?.options.get(option)
+    if (known) known.handler = offer(() => filesLike(typed).map((file) => [file, '']))
   }
-  const names = ofJobs.includes(command)
-    ? await jobNames()
-    : ofGpus.includes(command)
-      ? await gpuNames()
-      : []
+  const names = await namesFor(command)
   for (const argument of shell.commands.get(command)?.arguments.values() ?? []) {
-    argument.handler = (complete) => {
-      for (const [value, about] of names) complete(value, about)
-    }
+    argument.handler ??= offer(() => names)
   }
+}
+
+const offer =
+  (names: () => readonly Name[]) =>
+  (complete: (value: string, about: string) => void): void => {
+    for (const [value, about] of names()) complete(value, about)
+  }
+
+async function namesFor(command: string): Promise<readonly Name[]> {
+  if (['wait', 'status', 'logs', 'cancel'].includes(command)) return jobNames()
+  if (['restart', 'drain', 'resume'].includes(command)) return gpuNames()
+  return []
 }
 
 type Name = readonly [value: string, about: string]

@@ -1,12 +1,11 @@
 /** `wan`: what can be typed, with which words, and what of it is done where. */
-import tab from '@bomb.sh/tab/commander'
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { jobStatuses, videoSizes } from '../job.ts'
 import { version } from '../version.ts'
 import { generate, wait } from './commands/generate.ts'
 import { drain, gpus, restart, resume } from './commands/gpus.ts'
 import { cancel, list, logs, status } from './commands/jobs.ts'
-import { completeValues } from './completion.ts'
+import { addCompletion } from './completion.ts'
 import { CommandError, exitCodes } from './failure.ts'
 import { endQuietlyWithReader, say } from './output.ts'
 import { defaultUrl } from './service.ts'
@@ -17,7 +16,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   endQuietlyWithReader()
   const program = createProgram()
   try {
-    await completeValues(tab(program, { completionCommandName: 'completion' }), argv)
+    await addCompletion(program, argv)
     await program.parseAsync(argv)
   } catch (error) {
     process.exitCode = report(error)

@@ -11,15 +11,20 @@ const codes: Readonly<Partial<Record<NodeJS.Signals, ExitCode>>> = {
 /** The first signal aborts with a `CommandError` that says `farewell`; the next one ends at once. */
 export function listenForInterruption(farewell: () => string): Interruption {
   const controller = new AbortController()
-  const abort = (name: NodeJS.Signals) => {
-    stopListening()
-    controller.abort(new CommandError(codes[name] ?? exitCodes.interrupted, farewell()))
+  const { signal } = controller
+  const listen = (name: NodeJS.Signals) => {
+    const code = codes[name] ?? exitCodes.interrupted
+    if (signal.aborted) process.exit(code)
+    // It stays, as a signal that nobody listens for ends the process on the spot.
+    controller.abort(new CommandError(code, farewell()))
   }
-  const stopListening = () => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, abort)
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, listen)
+  return {
+    signal,
+    [Symbol.dispose]() {
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, listen)
+    },
   }
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, abort)
-  return { signal: controller.signal, [Symbol.dispose]: stopListening }
 }
 
 /** Whatever breaks when a signal has come breaks because of it. */

@@ -1,6 +1,7 @@
 /** `wan generate` and `wan wait`: from a prompt to a file. */
 import { randomUUID } from 'node:crypto'
-import { openAsBlob } from 'node:fs'
+import { constants, openAsBlob } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { basename } from 'node:path'
 import {
   type Client,
@@ -90,9 +91,12 @@ const isRefusedConnection = ({ message }: UnreachableError): boolean =>
   /ECONNREFUSED|ENOTFOUND|EAI_AGAIN/.test(message)
 
 async function formOf(wish: object, image: string): Promise<FormData> {
-  const picture = await openAsBlob(image).catch((error: Error) => {
-    throw cannot(`read ${image}`, error)
-  })
+  const readable = access(image, constants.R_OK)
+  const picture = await readable
+    .then(() => openAsBlob(image))
+    .catch((error: Error) => {
+      throw cannot(`read ${image}`, error)
+    })
   const form = new FormData()
   for (const [name, value] of Object.entries(wish)) form.set(name, String(value))
   form.set('image', picture, basename(image))

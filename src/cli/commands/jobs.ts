@@ -132,18 +132,17 @@ async function followLog(
   { json }: OutputOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  let shown = 0
+  const shown = new Map<string, number>()
   let isLost = false
   for (;;) {
     try {
       // Asked before the log: of a job that is over by then, nothing can come after it.
       const job = await answerOf(parseResponse(api.status[':id'].$get({ param: { id } })))
       const log = await (await responseOf(api.jobs[':id'].log.$get({ param: { id } }))).text()
-      const end = isOver(job) ? log.length : log.lastIndexOf('\n') + 1
-      const news = log.slice(shown, end)
-      shown = Math.max(shown, end)
-      if (!json) process.stdout.write(plainLines(news))
-      else for (const line of linesOf(news)) showEvent({ event: 'line', line })
+      for (const line of newLines(log, shown, isOver(job))) {
+        if (json) showEvent({ event: 'line', line })
+        else process.stdout.write(`${plainLines(line)}\n`)
+      }
       if (isOver(job)) return
       isLost = false
     } catch (error) {
@@ -155,7 +154,23 @@ async function followLog(
   }
 }
 
-const linesOf = (text: string): string[] => text.split('\n').filter(Boolean)
+/**
+ * The lines that have not been shown as often as they are there. Not by their place: a service that
+ * takes up a generation again writes its log anew, and perhaps in another order.
+ */
+function newLines(log: string, shown: Map<string, number>, isWhole: boolean): string[] {
+  const lines = log.split('\n')
+  const last = lines.pop()
+  if (isWhole && last) lines.push(last)
+  const counts = new Map<string, number>()
+  return lines.filter((line) => {
+    const count = (counts.get(line) ?? 0) + 1
+    counts.set(line, count)
+    if (count <= (shown.get(line) ?? 0)) return false
+    shown.set(line, count)
+    return true
+  })
+}
 
 export async function cancel(
   references: readonly string[],

@@ -1,6 +1,6 @@
 /** Whether a machine has what the service and Wan2.2 need; the model itself is never loaded. */
 import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
@@ -180,22 +180,25 @@ function isBelow(version: string, limit: string): boolean {
 
 async function checkDisks({ data, minFreeBytes }: Config): Promise<Finding[]> {
   const { workDir, resultsDir, logsDir, stateDb } = data
-  const directories = new Set([workDir, resultsDir, logsDir, dirname(stateDb)])
+  const wanted = [workDir, resultsDir, logsDir, dirname(stateDb)]
+  // What is not there yet will be made where this is.
+  const directories = new Set(await Promise.all(wanted.map(nearestExisting)))
   const findings = await Promise.all([...directories].map((path) => checkDisk(path, minFreeBytes)))
   const faults = findings.filter(({ verdict }) => verdict !== 'ok')
   return faults.length > 0 ? faults : findings.slice(0, 1)
 }
 
 async function checkDisk(directory: string, minFreeBytes: number): Promise<Finding> {
-  const existing = await nearestExisting(directory)
   try {
-    await access(existing, constants.W_OK)
-  } catch {
-    const detail = `${existing} cannot be written to. Give it to the user the service runs as, or set DATA_DIR.`
+    if (!(await stat(directory)).isDirectory()) throw new Error('it is no directory')
+    await access(directory, constants.W_OK)
+  } catch (error) {
+    const why = (error as Error).message
+    const detail = `${directory} cannot be written into: ${why}. Give it to the user the service runs as, or set DATA_DIR.`
     return finding('disk', 'fault', detail)
   }
-  const free = await freeBytes(existing)
-  const told = `${mebibytes(free)} MiB are free for ${directory}`
+  const free = await freeBytes(directory)
+  const told = `${mebibytes(free)} MiB are free in ${directory}`
   return free < minFreeBytes
     ? finding(
         'disk',

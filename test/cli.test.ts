@@ -182,7 +182,7 @@ describe('wan status', () => {
     const other = await startService({ env })
     const ended = await run(['status', '--json'], { url: other.url })
     expect(ended.code).toBe(1)
-    expect(JSON.parse(ended.stdout)).toMatchObject({ ready: false, running: '0', status: 'ok' })
+    expect(JSON.parse(ended.stdout)).toMatchObject({ ready: false, running: 0, status: 'ok' })
     expect((await run(['status'], { url: other.url })).stdout).toContain('checkpoint: /nowhere')
   })
 })

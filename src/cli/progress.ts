@@ -59,8 +59,7 @@ function barText(job: Job, age: number): string {
   return [`${bar} ${percent} %`, stageText(job), etaText(job, age)].filter(Boolean).join('  ')
 }
 
-const lineText = (job: Job): string =>
-  [`${stageText(job)}`, etaText(job, 0)].filter(Boolean).join(', ')
+const lineText = (job: Job): string => [stageText(job), etaText(job, 0)].filter(Boolean).join(', ')
 
 const lostText = ({ why }: Extract<Sighting, { event: 'lost' }>): string =>
   `${why} Waiting for it: the job is not lost.`
@@ -69,16 +68,22 @@ const stageOf = ({ status, stage }: Job): string => stage ?? status
 
 /** "denoising 17/50 on GPU 1", "queued, place 2". */
 export function stageText(job: Job): string {
-  const { step, total_steps, queue_position, gpu_id } = job
+  const { step, total_steps, gpu_id } = job
   const steps = step === null ? '' : ` ${step}/${total_steps}`
-  const place = queue_position === null ? '' : `, place ${queue_position}`
   const gpu = gpu_id === null || job.status !== 'running' ? '' : ` on GPU ${gpu_id}`
-  return `${plain(stageOf(job))}${steps}${place}${gpu}`
+  return `${plain(stageOf(job))}${steps}${placeText(job)}${gpu}`
 }
 
-/** "about 3 min 20 s left (2 min 50 s to 4 min 10 s)". */
-export function etaText(job: Job, age: number): string {
-  const { eta_seconds: eta, eta_p10_seconds: early, eta_p90_seconds: late } = job
+export const placeText = ({ queue_position: place }: Pick<Job, 'queue_position'>): string =>
+  place === null ? '' : `, place ${place}`
+
+type Eta = Pick<Job, 'eta_seconds' | 'eta_p10_seconds' | 'eta_p90_seconds'>
+
+/** "about 3 min 20 s left (2 min 50 s to 4 min 10 s)", so many seconds after it was told. */
+export function etaText(
+  { eta_seconds: eta, eta_p10_seconds: early, eta_p90_seconds: late }: Eta,
+  age: number,
+): string {
   if (eta === null) return ''
   const left = (seconds: number) => duration(Math.max(1, seconds - age))
   const range = early === null || late === null ? '' : ` (${left(early)} to ${left(late)})`

@@ -15,7 +15,7 @@ import { follow, isOver } from '../follow.ts'
 import { type Interruption, listenForInterruption, unlessInterrupted } from '../interruption.ts'
 import { findJobId, shortId } from '../job-reference.ts'
 import { type OutputOptions, say, show, showEvent } from '../output.ts'
-import { createProgress, etaText, stageText } from '../progress.ts'
+import { createProgress, etaText, placeText } from '../progress.ts'
 import { answerOf, connect, UnreachableError } from '../service.ts'
 import { plain } from '../text.ts'
 
@@ -40,11 +40,9 @@ export async function generate(prompt: string, options: GenerateOptions): Promis
   const taken = await submit(api, prompt, options)
   const { id } = taken
   if (!wait && !target) {
-    const job = await answerOf(parseResponse(api.status[':id'].$get({ param: { id } })))
-    say(
-      [`Taken: ${stageText(job)}`, etaText(job, 0)].filter(Boolean).join(', ') +
-        `. Wait for it: wan wait ${shortId(id)}`,
-    )
+    const standing = `Taken: ${taken.status}${placeText(taken)}`
+    const words = [standing, etaText(taken, 0)].filter(Boolean).join(', ')
+    say(`${words}. Wait for it: wan wait ${shortId(id)}`)
     show(taken, options, () => id)
     return
   }

@@ -66,7 +66,11 @@ async function statusOfService(api: Client, options: Options): Promise<void> {
     readinessOf(api),
   ])
   const [running, queued] = await Promise.all([count(api, 'running'), count(api, 'queued')])
-  const document = { url: options.url, ...health, ...readiness, running, queued }
+  const document = {
+    ...{ url: options.url, ...health, ...readiness },
+    ...{ running: running.count, queued: queued.count },
+    has_more: running.hasMore || queued.hasMore,
+  }
   show(document, options, () =>
     [
       facts([
@@ -75,8 +79,8 @@ async function statusOfService(api: Client, options: Options): Promise<void> {
           `${options.url}, version ${health.version}, up ${duration(health.uptime_seconds)}`,
         ],
         ['ready', readiness.ready ? 'yes' : 'no'],
-        ['running', running],
-        ['queued', queued],
+        ['running', countText(running)],
+        ['queued', countText(queued)],
       ]),
       ...readiness.checks
         .filter(({ ok }) => !ok)
@@ -101,11 +105,15 @@ async function readinessOf(api: Client) {
   throw new UnreachableError('The service does not say whether it is ready.')
 }
 
-async function count(api: Client, wanted: 'running' | 'queued'): Promise<string> {
+type Count = Readonly<{ count: number; hasMore: boolean }>
+
+async function count(api: Client, wanted: 'running' | 'queued'): Promise<Count> {
   const query = { status: wanted, limit: '200' }
   const { jobs, has_more } = await answerOf(parseResponse(api.jobs.$get({ query })))
-  return has_more ? `more than ${jobs.length}` : String(jobs.length)
+  return { count: jobs.length, hasMore: has_more }
 }
+
+const countText = ({ count, hasMore }: Count): string => `${hasMore ? 'more than ' : ''}${count}`
 
 /** Between two looks at a log that grows. */
 const lookAgainMs = 1_000

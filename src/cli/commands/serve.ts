@@ -6,5 +6,7 @@ export async function serve({ sim }: Readonly<{ sim?: number }>): Promise<void> 
     const dataDir = process.env.DATA_DIR || './data/simulated'
     Object.assign(process.env, simulatedEnvironment(sim, dataDir))
   }
+  // Generations inherit the environment, and have no business with it.
+  delete process.env.WAN_TOKEN
   await import('../../main.ts')
 }

@@ -35,6 +35,9 @@ export function duration(seconds: number): string {
 
 const two = (number: number): string => String(number).padStart(2, '0')
 
+/** "2026-07-31 14:05:09", as the clock on the wall has it. */
+export const localTime = (iso: string): string => new Date(iso).toLocaleString('sv-SE')
+
 export function bytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, count)) / 10))

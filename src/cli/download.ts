@@ -39,7 +39,7 @@ export async function download(
   }
   // The service makes sure of its names; that it is the service is not so sure.
   const target = isDirectory ? join(path, basename(plain(filename))) : path
-  const part = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomUUID()}.part`)
+  const part = join(dirname(target), `.${randomUUID()}.part`)
   try {
     await untilWhole(api, { filename, bytes: file.bytes, part, signal })
     await publish(part, target, force)

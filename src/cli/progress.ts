@@ -15,19 +15,17 @@ export const createProgress = (): Progress =>
 
 function createBar(): Progress {
   const draw = createLogUpdate(process.stderr)
-  let latest: { sighting: Sighting; at: number; job?: Job } | undefined
+  let told: { job: Job; at: number } | undefined
+  let lost: string | undefined
   const redraw = () => {
-    if (!latest) return
-    const { sighting, at, job } = latest
-    const age = (performance.now() - at) / 1000
-    const lines = job ? [barText(job, age)] : []
-    draw([...lines, ...(sighting.event === 'lost' ? [lostText(sighting)] : [])].join('\n'))
+    const bar = told && barText(told.job, (performance.now() - told.at) / 1000)
+    draw([bar, lost].filter(Boolean).join('\n'))
   }
   const ticks = setInterval(redraw, tickMs)
   return {
     see(sighting) {
-      const job = 'job' in sighting ? sighting.job : latest?.job
-      latest = { sighting, at: performance.now(), ...(job && { job }) }
+      if ('job' in sighting) told = { job: sighting.job, at: performance.now() }
+      lost = 'job' in sighting ? undefined : lostText(sighting)
       redraw()
     },
     end() {

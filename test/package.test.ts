@@ -31,12 +31,9 @@ beforeAll(async () => {
 }, 120_000)
 
 it('holds what it needs to run, and no source that Node would not run there', async () => {
-  expect(readdirSync(installed()).toSorted()).toEqual(
-    [
-      ...['.env.example', 'CHANGELOG.md', 'LICENSE', 'README.md', 'bin', 'dist', 'docs'],
-      ...['node_modules', 'package.json', 'sim'],
-    ].toSorted(),
-  )
+  const parts = readdirSync(installed())
+  expect(parts).toEqual(expect.arrayContaining(['LICENSE', 'bin', 'dist', 'docs', 'sim']))
+  for (const part of ['src', 'test', 'bench', 'data']) expect(parts).not.toContain(part)
   const files = readdirSync(installed(), { recursive: true, encoding: 'utf8' })
   const own = files.filter((path) => !path.startsWith('node_modules'))
   expect(own.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([])

@@ -123,8 +123,10 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
 COPY package.json ./
+COPY bin ./bin
 COPY sim ./sim
 COPY src ./src
+RUN ln -s /app/bin/wan.js /usr/local/bin/wan
 
 ENV NODE_ENV=production \
     HOST=0.0.0.0 \

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { JobJson } from '../src/http/job-view.ts'
+import { simulatedEnvironment } from '../src/infra/simulation.ts'
 
 const root = join(import.meta.dirname, '..')
 const dataDir = join(root, 'data', 'demo')
@@ -15,15 +16,8 @@ const service = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
   stdio: ['ignore', 'pipe', 'inherit'],
   env: {
     ...process.env,
+    ...simulatedEnvironment(2, dataDir),
     PORT: '0',
-    DATA_DIR: dataDir,
-    GPU_IDS: '0,1',
-    WAN_DIR: join(root, 'sim'),
-    WAN_PYTHON: 'python3',
-    WAN_TASK: 'ti2v-5B',
-    MAX_CONCURRENT_LOADS: '2',
-    // What the simulator takes: a real card takes minutes.
-    DEFAULT_JOB_S: '15',
   },
 })
 

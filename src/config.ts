@@ -5,7 +5,7 @@ import * as v from 'valibot'
 import { Env } from './settings.ts'
 
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
-const bytesPerLoad = 35 * 1024 ** 3
+export const bytesPerLoad = 35 * 1024 ** 3
 
 /** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
 const notYet = ['RETENTION_DAYS'] as const
@@ -86,9 +86,11 @@ function toConfig(env: v.InferOutput<typeof Env>) {
   } as const
 }
 
-/** As many as this machine, or the container's share of it, has memory for; at least one. */
-function loadsThatFit(): number {
+/** This machine's, or the container's share of it. */
+export function memoryBytes(): number {
   const limit = process.constrainedMemory()
-  const total = limit > 0 && limit < totalmem() ? limit : totalmem()
-  return Math.max(1, Math.floor(total / bytesPerLoad))
+  return limit > 0 && limit < totalmem() ? limit : totalmem()
 }
+
+/** As many as there is memory for; at least one. */
+const loadsThatFit = (): number => Math.max(1, Math.floor(memoryBytes() / bytesPerLoad))

@@ -5,7 +5,6 @@ import type { AddressInfo } from 'node:net'
 import { uptime } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
-import packageJson from '../package.json' with { type: 'json' }
 import { type ActorRef, ask, createPlace, startActorSystem, tell } from './actors/actor.ts'
 import { conversionBehaviour } from './actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from './actors/conversion/conversion-protocol.ts'
@@ -61,6 +60,7 @@ import { createWebhookSender } from './infra/webhook-sender.ts'
 import { createWebhookStore } from './infra/webhook-store.ts'
 import type { GpuId, Job } from './job.ts'
 import type { Logger } from './log.ts'
+import { version } from './version.ts'
 import { wanTasks } from './wan-tasks.ts'
 
 /** Answers to a cancel wait this much longer than a process is given to end by itself. */
@@ -158,7 +158,7 @@ async function main(): Promise<void> {
   const { observe, expose } = createMetrics({
     gpus: owned,
     childOf,
-    version: packageJson.version,
+    version,
     task: wan.task,
     maxQueue: config.maxQueue,
     minFreeBytes: config.minFreeBytes,
@@ -196,7 +196,7 @@ async function main(): Promise<void> {
           jobs: store,
           sender: createWebhookSender({
             guard,
-            userAgent: `wan-supervisor/${packageJson.version}`,
+            userAgent: `wan-supervisor/${version}`,
           }),
           render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
           observe,
@@ -263,7 +263,7 @@ async function main(): Promise<void> {
     previews: createPreviews(data),
     uploads: createUploads(data),
     logPath: (jobId) => logOf(data, jobId),
-    version: packageJson.version,
+    version,
     log,
   })
   const listener = getRequestListener(app.fetch, {

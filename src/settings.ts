@@ -175,7 +175,10 @@ export const Env = v.object({
     v.optional(path, '/opt/Wan2.2'),
     'a checkout of Wan2.2, the working directory of `generate.py`',
   ),
-  WAN_CKPT_DIR: setting(v.optional(path, '/models/Wan2.2-TI2V-5B'), 'the weights of the model'),
+  WAN_CKPT_DIR: setting(
+    v.optional(path, '/models/Wan2.2-TI2V-5B'),
+    "the model's files; `GET /ready` looks whether each is there and whole",
+  ),
   WAN_PYTHON: setting(
     v.optional(path, 'python3'),
     'runs `generate.py`, its launcher and its shim; 3.9 or newer',

@@ -252,7 +252,8 @@ it('writes only into its data directories', async () => {
   expect(existsSync(join(dataDir, 'r', 'fox.mp4'))).toBe(true)
   expect(existsSync(join(dataDir, 'l', `${job.id}.log`))).toBe(true)
   expect(existsSync(join(dataDir, 's', 'jobs.db'))).toBe(true)
-  const others = readdirSync(dataDir).filter((name) => !['journal', 'l', 'r', 's'].includes(name))
+  const ours = ['checkpoint', 'journal', 'l', 'r', 's']
+  const others = readdirSync(dataDir).filter((name) => !ours.includes(name))
   const own = ['backups', 'previews', 'reserve', 'service.lock', 'service.pid', 'work']
   expect(others.filter((name) => !own.includes(name))).toEqual([])
 })

@@ -62,7 +62,7 @@ beforeAll(async () => {
   symlinkSync(join(root, 'node_modules', '@types'), join(modules, '@types'))
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
   writeFileSync(join(directory, 'program.ts'), program)
-  await tsc('-p', join(root, 'tsconfig.client.json'), '--outDir', join(installed, 'dist'))
+  await tsc('-p', join(root, 'tsconfig.build.json'), '--outDir', join(installed, 'dist'))
   return shared.clearAway
 })
 

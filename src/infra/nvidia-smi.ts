@@ -47,6 +47,28 @@ function parseReading(line: string): NvidiaReading[] {
   return Object.values(reading).some(Number.isNaN) ? [] : [reading]
 }
 
+export type DriverAnswer = Readonly<
+  { ok: true; version: string; memoryMiB: readonly number[] } | { ok: false; why: string }
+>
+
+/** The driver's version, and how much memory each GPU has. */
+export async function readDriver(timeoutMs = 10_000): Promise<DriverAnswer> {
+  const answer = await run(
+    ['--query-gpu=driver_version,memory.total', '--format=csv,noheader,nounits'],
+    timeoutMs,
+  )
+  if (!answer.ok) return answer
+  const rows = answer.stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.split(',').map((value) => value.trim()))
+  const memoryMiB = rows.map(([, memory]) => Number(memory)).filter(Number.isFinite)
+  const version = rows[0]?.[0] ?? ''
+  return version && memoryMiB.length > 0
+    ? { ok: true, version, memoryMiB }
+    : { ok: false, why: 'nvidia-smi lists no GPU' }
+}
+
 type Output = Readonly<{ ok: true; stdout: string } | { ok: false; why: string }>
 
 async function run(args: readonly string[], timeoutMs: number): Promise<Output> {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished, vi } from 'vitest'
 import type { JobJson } from '../../src/http/job-view.ts'
+import { simulateCheckpoint } from '../../src/infra/simulation.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -50,6 +51,7 @@ export function serviceEnvironment(
     DATA_DIR: dataDir,
     GPU_IDS: '0,1',
     WAN_DIR: join(root, 'sim'),
+    WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
     MAX_CONCURRENT_LOADS: '8',
     // Tests of faults fail on purpose; those of quarantine say what they want.
     QUARANTINE_AFTER: '1000',

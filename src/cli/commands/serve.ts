@@ -1,0 +1,12 @@
+import { simulatedEnvironment } from '../../infra/simulation.ts'
+
+/** The service itself, in this process and by this environment, as `node src/main.ts` runs it. */
+export async function serve({ sim }: Readonly<{ sim?: number }>): Promise<void> {
+  if (sim !== undefined) {
+    const dataDir = process.env.DATA_DIR || './data/simulated'
+    Object.assign(process.env, simulatedEnvironment(sim, dataDir))
+  }
+  // Generations inherit the environment, and have no business with it.
+  delete process.env.WAN_TOKEN
+  await import('../../main.ts')
+}

@@ -1,0 +1,100 @@
+/** `wan status`: of a job, or of the service. */
+import { type Client, type Job, parseResponse } from '../../http/typed-client.ts'
+import { exitCodes } from '../failure.ts'
+import { findJobId } from '../job-reference.ts'
+import { type OutputOptions, show } from '../output.ts'
+import { etaText, stageText } from '../progress.ts'
+import { answerOf, connect, failureOf, responseOf, UnreachableError } from '../service.ts'
+import { bytes, colored, duration, facts, localTime, plain } from '../text.ts'
+
+type Options = OutputOptions & Readonly<{ url: string }>
+
+export async function status(reference: string | undefined, options: Options): Promise<void> {
+  const api = connect(options)
+  if (reference === undefined) return statusOfService(api, options)
+  const id = await findJobId(api, reference)
+  const job = await answerOf(parseResponse(api.jobs[':id'].$get({ param: { id } })))
+  show(job, options, () =>
+    facts([
+      ['id', job.id],
+      ['status', statusText(job)],
+      ['left', etaText(job, 0) || null],
+      ['error', job.error && `${job.error.message} (${job.error.code})`],
+      ['prompt', job.prompt],
+      ['seed', String(job.seed)],
+      ['size', `${job.size}, ${job.frames} frames, ${job.steps} steps`],
+      ['owner', job.owner],
+      ['submitted', localTime(job.submitted_at)],
+      ['ended', job.ended_at && localTime(job.ended_at)],
+      ['took', tookText(job)],
+      ['attempts', String(job.attempt)],
+      ['file', job.file && `${job.filename}, ${bytes(job.file.bytes)}`],
+      ['link', job.file_url],
+    ]),
+  )
+}
+
+async function statusOfService(api: Client, options: Options): Promise<void> {
+  const [health, readiness] = await Promise.all([
+    answerOf(parseResponse(api.health.$get())),
+    readinessOf(api),
+  ])
+  const [running, queued] = await Promise.all([count(api, 'running'), count(api, 'queued')])
+  const document = {
+    ...{ url: options.url, ...health, ...readiness },
+    ...{ running: running.count, queued: queued.count },
+    has_more: running.hasMore || queued.hasMore,
+  }
+  show(document, options, () =>
+    [
+      facts([
+        [
+          'service',
+          `${options.url}, version ${health.version}, up ${duration(health.uptime_seconds)}`,
+        ],
+        ['ready', readiness.ready ? 'yes' : 'no'],
+        ['running', countText(running)],
+        ['queued', countText(queued)],
+      ]),
+      ...readiness.checks
+        .filter(({ ok }) => !ok)
+        .map(
+          ({ name, detail }) => `${colored('red', 'not ready')}  ${plain(name)}: ${plain(detail)}`,
+        ),
+    ].join('\n'),
+  )
+  if (!readiness.ready) process.exitCode = exitCodes.failed
+}
+
+/** Not being ready is an answer, too. */
+async function readinessOf(api: Client) {
+  const response = await api.ready.$get().catch((error: unknown) => {
+    throw failureOf(error)
+  })
+  if (response.status === 200 || response.status === 503) {
+    const answer = await response.json().catch(() => undefined)
+    if (answer && 'checks' in answer) return answer
+  }
+  await responseOf(Promise.resolve(response))
+  throw new UnreachableError('The service does not say whether it is ready.')
+}
+
+type Count = Readonly<{ count: number; hasMore: boolean }>
+
+async function count(api: Client, wanted: 'running' | 'queued'): Promise<Count> {
+  const query = { status: wanted, limit: '200' }
+  const { jobs, has_more } = await answerOf(parseResponse(api.jobs.$get({ query })))
+  return { count: jobs.length, hasMore: has_more }
+}
+
+const countText = ({ count, hasMore }: Count): string => `${hasMore ? 'more than ' : ''}${count}`
+
+const statusText = (job: Job): string =>
+  job.status === 'running'
+    ? `running: ${stageText(job)}, ${Math.floor(job.progress * 100)} %`
+    : job.status
+
+function tookText({ started_at, ended_at }: Job): string | null {
+  if (started_at === null || ended_at === null) return null
+  return duration((Date.parse(ended_at) - Date.parse(started_at)) / 1000)
+}

@@ -20,6 +20,16 @@ RUN --mount=type=cache,target=/root/.npm \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 
+# --- The dashboard ------------------------------------------------------------------------------
+FROM node AS dashboard
+WORKDIR /app
+COPY package.json package-lock.json tsconfig.json ./
+RUN --mount=type=cache,target=/root/.npm \
+    npm ci --ignore-scripts --no-audit --no-fund
+COPY src ./src
+RUN npm run dashboard
+
+
 # --- Wan2.2, at one commit ----------------------------------------------------------------------
 FROM scratch AS wan
 ARG WAN_COMMIT=42bf4cfaa384bc21833865abc2f9e6c0e67233dc
@@ -126,6 +136,7 @@ COPY package.json ./
 COPY bin ./bin
 COPY sim ./sim
 COPY src ./src
+COPY --from=dashboard /app/dist/dashboard ./dist/dashboard
 RUN ln -s /app/bin/wan.js /usr/local/bin/wan
 
 ENV NODE_ENV=production \

@@ -1,11 +1,11 @@
 # Everything a person does with this project. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check ffmpeg
+.PHONY: help setup demo serve test check dashboard ffmpeg chromium
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: node_modules/.installed ffmpeg ## install packages (Node 24 among them) and ffmpeg
+setup: node_modules/.installed ffmpeg dashboard ## install packages (Node 24 among them) and ffmpeg, build the dashboard
 
 demo: setup ## make a video with two simulated GPUs, from the REST request to the MP4
 	@npm run --silent demo
@@ -13,7 +13,7 @@ demo: setup ## make a video with two simulated GPUs, from the REST request to th
 serve: setup ## run the service on this machine's GPUs; docs/configuration.md has the settings
 	@npm run --silent start
 
-test: setup check ## run every check: types, lint, Python, and all tests
+test: setup chromium check ## run every check: types, lint, Python, and all tests
 	@echo '--- tests'
 	@npm test --silent
 
@@ -35,5 +35,16 @@ node_modules/.installed: package.json package-lock.json
 	@npm rebuild node --loglevel=error >/dev/null
 	@touch $@
 
+dashboard: dist/dashboard/.built ## build the page at /, if its sources have changed
+
+dist/dashboard/.built: $(shell find src/dashboard -type f) node_modules/.installed
+	@echo '--- dashboard'
+	@npm run --silent dashboard
+	@touch $@
+
 ffmpeg:
 	@sh scripts/ensure-ffmpeg.sh
+
+# Not needed to run the service: tests of pages in a browser are skipped without one.
+chromium:
+	@sh scripts/ensure-chromium.sh

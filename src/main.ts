@@ -31,8 +31,10 @@ import { refuseUnreadable } from './http/problem.ts'
 import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
 import {
+  attemptDirectory,
   createDirectories,
   createWorkFiles,
+  imageOf,
   lockDirectory,
   logOf,
   removeUploads,
@@ -40,10 +42,12 @@ import {
 import { migrateToLatest, openDatabase } from './infra/database.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { createEtaStore } from './infra/eta-store.ts'
+import { commandFor } from './infra/generation/command.ts'
 import { endFormerLife } from './infra/generation/former-life.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
 import { detectGpus, type Gpu } from './infra/gpus.ts'
+import { createHistoryStore } from './infra/history-store.ts'
 import { createHousekeeping } from './infra/housekeeping.ts'
 import { installationLooks } from './infra/installation.ts'
 import { createJobStore } from './infra/job-store.ts'
@@ -263,6 +267,13 @@ async function main(): Promise<void> {
     previews: createPreviews(data),
     uploads: createUploads(data),
     logPath: (jobId) => logOf(data, jobId),
+    commandOf: ({ id: jobId, request }, epoch) =>
+      commandFor(wan, request, {
+        attemptDir: attemptDirectory(data, { jobId, epoch }),
+        ...(request.image && { image: imageOf(data, jobId) }),
+      }),
+    history: createHistoryStore(database.db),
+    dashboardDir: join(import.meta.dirname, '..', 'dist', 'dashboard'),
     version,
     log,
   })

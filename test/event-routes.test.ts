@@ -45,7 +45,7 @@ function someRoutes() {
   const quiet = () => {}
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
   const { ref: events } = anActor('events', eventBehaviour({ queue: queue.ref, eta, log }))
-  const renderer = createJobRenderer(eta, { urlOf: () => '' })
+  const renderer = createJobRenderer(eta, { urlOf: () => '', thumbnailOf: () => '' })
   const render: typeof renderer = {
     ...renderer,
     job(...shown) {

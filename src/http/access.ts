@@ -18,6 +18,8 @@ export type Access = 'anybody' | 'link' | 'client' | 'admin'
 
 /** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
 export const access: Readonly<Record<string, Access>> = {
+  'GET /': 'anybody',
+  'GET /assets/:file': 'anybody',
   'GET /health': 'anybody',
   'GET /ready': 'anybody',
   'GET /openapi.json': 'anybody',
@@ -29,6 +31,7 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /jobs/lookup': 'client',
   'GET /jobs/:id': 'client',
   'GET /jobs/:id/log': 'client',
+  'GET /jobs/:id/thumbnail': 'link',
   'GET /jobs/:id/events': 'client',
   'GET /events': 'client',
   'DELETE /jobs': 'client',
@@ -58,8 +61,10 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /v1/videos/:id/content': 'client',
   'GET /v1/models': 'client',
   'GET /v1/models/:model': 'client',
+  'GET /eta/outcomes': 'client',
   'GET /metrics': 'admin',
   'GET /eta/accuracy': 'admin',
+  'GET /stats': 'admin',
   'GET /gpus': 'admin',
   'POST /gpus/:id/drain': 'admin',
   'POST /gpus/:id/resume': 'admin',

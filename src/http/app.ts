@@ -10,12 +10,14 @@ import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
+import type { History } from '../history.ts'
 import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { Observe } from '../observation.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
+import { dashboardRoutes } from './dashboard-routes.ts'
 import { createDocument } from './document.ts'
 import { documentRoutes } from './document-routes.ts'
 import { renderError, renderRefusal } from './errors.ts'
@@ -27,12 +29,13 @@ import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
-import { createJobRenderer } from './job-view.ts'
+import { type CommandOf, createJobRenderer } from './job-view.ts'
 import { metricsRoutes, observeRequests } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
 import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
+import { statsRoutes } from './stats-routes.ts'
 import { videoRoutes } from './video-routes.ts'
 import { webhookRoutes } from './webhook-routes.ts'
 
@@ -65,14 +68,18 @@ export type AppOptions = Readonly<{
   previews: Previews
   uploads: Uploads
   logPath(jobId: JobId): string
+  commandOf: CommandOf
+  history: History
+  /** Where the build of the dashboard is, if it has been made. */
+  dashboardDir: string
   version: string
   log: Logger
 }>
 
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
-  const { queue, eta, events, task, maxFrames, cancelWithinMs, resultsDir, logPath, log } = options
-  const { clients, corsOrigins, uploads, heartbeatMs, webhooks, refuseUrl, observe } = options
+  const { queue, eta, events, task, maxFrames, log } = options
+  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl, observe } = options
   const links = createFileLinks(options.links)
   const render = createJobRenderer(eta, links)
   const request = generateSchema(task, maxFrames, refuseUrl)
@@ -106,17 +113,19 @@ export function createApp(options: AppOptions) {
   })
   const describe = () =>
     createDocument({ routes: app.routes, version: options.version, baseUrl: options.links.baseUrl })
+  app.route('/', dashboardRoutes(options.dashboardDir))
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
   return app
-    .route('/', jobRoutes({ queue, events, render, request, uploads, logPath, cancelWithinMs }))
+    .route('/', jobRoutes({ ...options, render, request }))
     .route('/', eventRoutes({ queue, events, render, heartbeatMs, observe }))
-    .route('/', videoRoutes({ queue, resultsDir, links, isPublic: clients.length === 0 }))
+    .route('/', videoRoutes({ ...options, links, isPublic: clients.length === 0 }))
     .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes(options))
     .route('/', openAiVideoRoutes({ ...options, ...render }))
     .route('/', modelRoutes(task))
     .route('/', etaRoutes(options))
+    .route('/', statsRoutes(options))
     .route('/', healthRoutes(options))
     .route('/', metricsRoutes(options))
 }

@@ -3,9 +3,11 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { CheckpointReview, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import { type Checkpoint, checkpoints } from '../actors/ports.ts'
+import type { History } from '../history.ts'
 import type { ClientEnv } from './access.ts'
 import { route } from './route.ts'
-import { Count, Time } from './words.ts'
+import { OutcomesQuery } from './schemas.ts'
+import { Count, Time, Uuid } from './words.ts'
 
 const ReviewJson = v.object({
   checkpoint: v.pipe(v.picklist(checkpoints), v.description('when the estimate was made')),
@@ -26,30 +28,76 @@ const AccuracyJson = v.object({
 })
 type AccuracyJson = v.InferOutput<typeof AccuracyJson>
 
-/** How far told times have been from what became true. */
-export const etaRoutes = ({ eta }: Readonly<{ eta: ActorRef<EtaMessage> }>) =>
-  new Hono<ClientEnv>().get(
-    '/eta/accuracy',
-    route({
-      id: 'reviewEstimates',
-      tag: 'service',
-      summary: 'How far told times have been from what became true',
-      answers: { 200: { means: 'In all, and for each GPU', json: AccuracyJson } },
+const OutcomesJson = v.object({
+  outcomes: v.array(
+    v.object({
+      job_id: Uuid,
+      submitted_at: Time,
+      eta_seconds: v.pipe(v.number(), v.description('what was told at the submission')),
+      eta_p10_seconds: v.number(),
+      eta_p90_seconds: v.number(),
+      actual_seconds: v.number(),
     }),
-    async (c) => {
-      const { jobs, since, checkpoints, gpus } = await ask(eta, { type: 'reviewEstimates' })
-      const accuracy: AccuracyJson = {
-        jobs,
-        since: since === undefined ? null : new Date(since).toISOString(),
-        checkpoints: reviewsJson(checkpoints),
-        gpus: [...gpus].map(([gpu, reviews]) => ({
-          gpu_id: gpu,
-          checkpoints: reviewsJson(reviews),
-        })),
-      }
-      return c.json(accuracy, 200)
-    },
-  )
+  ),
+})
+type OutcomesJson = v.InferOutput<typeof OutcomesJson>
+
+export type EtaRoutesOptions = Readonly<{
+  eta: ActorRef<EtaMessage>
+  history: Pick<History, 'estimates'>
+}>
+
+/** How far told times have been from what became true. */
+export const etaRoutes = ({ eta, history }: EtaRoutesOptions) =>
+  new Hono<ClientEnv>()
+    .get(
+      '/eta/outcomes',
+      route({
+        id: 'listEtaOutcomes',
+        tag: 'service',
+        summary: 'What was told of the latest videos at their submission, and what became true',
+        details: 'Of those that were made at the first attempt, the latest first.',
+        query: OutcomesQuery,
+        answers: { 200: { means: 'Each with both', json: OutcomesJson } },
+      }),
+      async (c) => {
+        const kept = await history.estimates(c.req.valid('query').limit, c.var.scope)
+        const answer: OutcomesJson = {
+          outcomes: kept.map(({ jobId, at, p10, p50, p90, actual }) => ({
+            job_id: jobId,
+            submitted_at: new Date(at).toISOString(),
+            eta_seconds: rounded(p50),
+            eta_p10_seconds: rounded(p10),
+            eta_p90_seconds: rounded(p90),
+            actual_seconds: rounded(actual),
+          })),
+        }
+        return c.json(answer, 200)
+      },
+    )
+
+    .get(
+      '/eta/accuracy',
+      route({
+        id: 'reviewEstimates',
+        tag: 'service',
+        summary: 'How far told times have been from what became true',
+        answers: { 200: { means: 'In all, and for each GPU', json: AccuracyJson } },
+      }),
+      async (c) => {
+        const { jobs, since, checkpoints, gpus } = await ask(eta, { type: 'reviewEstimates' })
+        const accuracy: AccuracyJson = {
+          jobs,
+          since: since === undefined ? null : new Date(since).toISOString(),
+          checkpoints: reviewsJson(checkpoints),
+          gpus: [...gpus].map(([gpu, reviews]) => ({
+            gpu_id: gpu,
+            checkpoints: reviewsJson(reviews),
+          })),
+        }
+        return c.json(accuracy, 200)
+      },
+    )
 
 const reviewsJson = (
   reviews: Readonly<Partial<Record<Checkpoint, CheckpointReview>>>,

@@ -1,4 +1,5 @@
 /** Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html */
+import { ReadableStream as NodeStream } from 'node:stream/web'
 import { addressOf } from '../actors/actor.ts'
 import type { LiveEvent, LiveMessage } from '../actors/event/event-protocol.ts'
 
@@ -79,5 +80,6 @@ export const frameText = ({ event, id, data }: Frame): string =>
 
 /** Sent as fast as it is read, and no faster. */
 export function streamOf(frames: AsyncIterable<string>): ReadableStream<Uint8Array> {
-  return ReadableStream.from(frames).pipeThrough(new TextEncoderStream())
+  const texts = NodeStream.from(frames) as ReadableStream<string>
+  return texts.pipeThrough(new TextEncoderStream())
 }

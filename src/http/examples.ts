@@ -54,6 +54,7 @@ const job: JobJson = {
   gpu_id: 1,
   filename: 'result_gpu1_2026-07-31_12-10-02_4c1d9f02.mp4',
   file_url: null,
+  thumbnail_url: null,
   error: null,
   attempt: 1,
   cancel_requested: false,
@@ -92,6 +93,15 @@ const attempt: AttemptJson = {
   ],
   seconds_per_step: 7.3,
   peak_vram_bytes: 24_159_191_040,
+  command: [
+    'python3',
+    'generate.py',
+    '--task',
+    'ti2v-5B',
+    '--size',
+    '1280*704',
+    `--prompt=${prompt}`,
+  ],
 }
 
 const detail: JobDetailJson = { ...job, attempts: [attempt] }

@@ -5,6 +5,8 @@ import type { WithFile } from './job-view.ts'
 
 export type FileLinks = {
   urlOf(job: WithFile): string
+  /** A picture of the video, for those who may have the video. */
+  thumbnailOf(job: WithFile): string
   /** To whose file this is a link; refuses one that is over, or was never ours. */
   jobOf(query: Readonly<Record<string, string>>): JobId
 }
@@ -26,14 +28,17 @@ export type FileLinksOptions = Readonly<{
 export function createFileLinks({ baseUrl, key, lifeS }: FileLinksOptions): FileLinks {
   const stepS = Math.max(1, Math.floor(lifeS / 4))
 
+  const signed = (path: string, id: JobId): string => {
+    const url = `${baseUrl}${path}`
+    if (!key) return url
+    const expires = String(Math.floor((Date.now() / 1000 + lifeS) / stepS) * stepS)
+    const signature = sign(key, id, expires).toString('base64url')
+    return `${url}?${new URLSearchParams({ job: id, expires, signature })}`
+  }
+
   return {
-    urlOf({ id, state: { filename } }) {
-      const url = `${baseUrl}/files/${encodeURIComponent(filename)}`
-      if (!key) return url
-      const expires = String(Math.floor((Date.now() / 1000 + lifeS) / stepS) * stepS)
-      const signature = sign(key, id, expires).toString('base64url')
-      return `${url}?${new URLSearchParams({ job: id, expires, signature })}`
-    },
+    urlOf: ({ id, state: { filename } }) => signed(`/files/${encodeURIComponent(filename)}`, id),
+    thumbnailOf: ({ id }) => signed(`/jobs/${id}/thumbnail`, id),
 
     jobOf({ job = '', expires = '', signature = '' }) {
       const given = Buffer.from(signature, 'base64url')

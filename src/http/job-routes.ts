@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import * as v from 'valibot'
@@ -12,7 +13,13 @@ import type { ClientEnv } from './access.ts'
 import { found, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
-import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
+import {
+  AcceptedJson,
+  type CommandOf,
+  type createJobRenderer,
+  JobDetailJson,
+  JobJson,
+} from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
 import { quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
@@ -21,6 +28,7 @@ import {
   type generateSchema,
   IdParam,
   ListQuery,
+  LogQuery,
   LookupQuery,
   StatusQuery,
   withNumbers,
@@ -36,6 +44,7 @@ export type JobRoutesOptions = Readonly<{
   uploads: Uploads
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
+  commandOf: CommandOf
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
   cancelWithinMs: number
 }>
@@ -71,7 +80,7 @@ const ofOneJob = {
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes(options: JobRoutesOptions) {
-  const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
+  const { queue, events, render, request, uploads, logPath, commandOf, cancelWithinMs } = options
   const submit = createSubmit(queue, render)
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
@@ -224,7 +233,10 @@ export function jobRoutes(options: JobRoutesOptions) {
           await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
           () => noJob(jobId),
         )
-        return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) }, 200)
+        return c.json(
+          { ...(await renderOne(detail)), attempts: render.attempts(detail, commandOf) },
+          200,
+        )
       },
     )
 
@@ -234,15 +246,20 @@ export function jobRoutes(options: JobRoutesOptions) {
         ...ofOneJob,
         id: 'getLog',
         summary: 'What generate.py said',
-        details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
+        details:
+          'Progress bars are collapsed to their last state. Empty before the job begins. With `tail` ' +
+          'the whole lines among its last so many bytes.',
+        query: LogQuery,
         answers: { 200: { means: 'The log', mediaTypes: ['text/plain; charset=utf-8'] } },
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
         // No log yet is an empty log: the job has not begun.
-        const stream = await openIfThere(logPath(jobId))
-        return c.body(stream, 200, {
+        const { tail } = c.req.valid('query')
+        const log =
+          tail === undefined ? openIfThere(logPath(jobId)) : lastLines(logPath(jobId), tail)
+        return c.body(await log, 200, {
           'Content-Type': 'text/plain; charset=utf-8',
           'Cache-Control': 'no-store',
         })
@@ -305,6 +322,21 @@ export function jobRoutes(options: JobRoutesOptions) {
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
   status === 'queued' || status === 'running'
+
+/** What begins before the first line's end is half a line, unless it is all that there is. */
+async function lastLines(path: string, bytes: number): Promise<string> {
+  const file = await open(path).catch(() => undefined)
+  if (!file) return ''
+  try {
+    const { size } = await file.stat()
+    const length = Math.min(bytes, size)
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length)
+    const text = buffer.toString('utf8', 0, bytesRead)
+    return length < size ? text.slice(text.indexOf('\n') + 1) : text
+  } finally {
+    await file.close()
+  }
+}
 
 async function openIfThere(path: string): Promise<ReadableStream | string> {
   const stream = createReadStream(path)

@@ -6,6 +6,7 @@ import { etaSources } from '../actors/ports.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import {
   type Attempt,
+  type Epoch,
   failureCodes,
   imageTypes,
   isOpen,
@@ -74,6 +75,7 @@ export const JobJson = v.object({
       v.description('where there are tokens, a link that does without one for a while'),
     ),
   ),
+  thumbnail_url: v.nullable(v.pipe(v.string(), v.description('a picture of it, by such a link'))),
   error: v.nullable(FailureJson),
   attempt: Count,
   cancel_requested: v.boolean(),
@@ -123,13 +125,22 @@ export const AttemptJson = v.object({
   ),
   seconds_per_step: v.nullable(v.number()),
   peak_vram_bytes: v.nullable(v.number()),
+  command: v.pipe(
+    v.array(v.string()),
+    v.description('how `generate.py` is called for it, an item per argument'),
+  ),
 })
 export type AttemptJson = v.InferOutput<typeof AttemptJson>
 
 export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(AttemptJson) })
 export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
 
-export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLinks, 'urlOf'>) {
+/** How `generate.py` is called for an attempt at a job. */
+export type CommandOf = (job: Job, epoch: Epoch) => readonly string[]
+
+type FileUrls = Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
+
+export function createJobRenderer(eta: ActorRef<EtaMessage>, links: FileUrls) {
   /** Without an estimate, while its actor is being restarted, a job is still a job. */
   const estimatesOf = async (jobIds: readonly JobId[]): Promise<ReadonlyMap<JobId, Estimate>> => {
     if (jobIds.length === 0) return new Map()
@@ -164,6 +175,7 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
         gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
         filename: 'filename' in state ? state.filename : (asked ?? null),
         file_url: hasFile(job) ? links.urlOf(job) : null,
+        thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,
         error: state.status === 'error' ? errorOf(state.failure) : null,
         attempt: job.attempts,
         cancel_requested: state.status === 'running' && state.cancelRequested,
@@ -193,7 +205,11 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: Pick<FileLin
       }
     },
 
-    attempts: ({ attempts }: JobDetail): AttemptJson[] => attempts.map(attemptJson),
+    attempts: ({ job, attempts }: JobDetail, commandOf: CommandOf): AttemptJson[] =>
+      attempts.map((attempt) => ({
+        ...attemptJson(attempt),
+        command: [...commandOf(job, attempt.epoch)],
+      })),
   }
 }
 
@@ -221,7 +237,7 @@ const attemptJson = ({
   failure,
   trace,
   ...times
-}: Attempt): AttemptJson => ({
+}: Attempt): Omit<AttemptJson, 'command'> => ({
   attempt: number,
   epoch,
   gpu_id: gpu,

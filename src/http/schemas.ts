@@ -373,6 +373,16 @@ export const DeliveriesQuery = v.strictObject(
 
 export const VideosQuery = v.omit(ListQuery, ['status'])
 
+/** Of what the past has been like; a week is read in a moment. */
+export const StatsQuery = v.strictObject({ hours: v.optional(limit(168), '24') }, unknownParameter)
+
+export const OutcomesQuery = v.strictObject(
+  { limit: v.optional(limit(500), '200') },
+  unknownParameter,
+)
+
+export const LogQuery = v.strictObject({ tail: v.optional(limit(1_000_000)) }, unknownParameter)
+
 export const LookupQuery = v.strictObject(
   {
     prompt: v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty')),

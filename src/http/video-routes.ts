@@ -5,18 +5,21 @@ import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
 import { videoSizes } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { orThrow } from './edge.ts'
+import { found, noJob, orThrow } from './edge.ts'
 import type { FileLinks } from './file-links.ts'
 import { hasFile } from './job-view.ts'
+import type { Previews } from './openai/video-routes.ts'
 import { route } from './route.ts'
-import { DeleteVideosQuery, VideosQuery } from './schemas.ts'
+import { DeleteVideosQuery, IdParam, VideosQuery } from './schemas.ts'
 import { noVideo, sendFile } from './send-file.ts'
 import { Count, Time, Uuid } from './words.ts'
 
 export type VideoRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   resultsDir: string
-  links: Pick<FileLinks, 'urlOf'>
+  previewsDir: string
+  previews: Previews
+  links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
   /** Whether others may be shown a file that somebody has downloaded. */
   isPublic: boolean
 }>
@@ -24,6 +27,7 @@ export type VideoRoutesOptions = Readonly<{
 const VideoJson = v.object({
   filename: v.string(),
   file_url: v.string(),
+  thumbnail_url: v.string(),
   id: Uuid,
   prompt: v.string(),
   size: v.picklist(videoSizes),
@@ -75,7 +79,8 @@ const getFile = {
 } as const
 
 /** Finished videos: listed, downloaded, deleted. */
-export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesOptions) {
+export function videoRoutes(options: VideoRoutesOptions) {
+  const { queue, resultsDir, previewsDir, previews, links, isPublic } = options
   return new Hono<ClientEnv>()
     .get(
       '/videos',
@@ -100,6 +105,7 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
             {
               filename,
               file_url: links.urlOf(job),
+              thumbnail_url: links.thumbnailOf(job),
               id: job.id,
               prompt: job.request.prompt,
               size: job.request.size,
@@ -148,6 +154,38 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
       },
     )
 
+    .get(
+      '/jobs/:id/thumbnail',
+      route({
+        id: 'getThumbnail',
+        tag: 'videos',
+        summary: 'A picture of a video',
+        details: 'Without a token by the link in `thumbnail_url`.',
+        params: v.object({ id: IdParam }),
+        answers: {
+          200: { means: 'A frame from its middle', mediaTypes: ['image/webp'] },
+          206: { means: 'A part of it', mediaTypes: ['image/webp'] },
+          304: { means: 'It is the one that you have' },
+        },
+        refusals: [
+          'job_not_found',
+          'video_not_found',
+          'precondition_failed',
+          'range_not_satisfiable',
+        ],
+      }),
+      async (c) => {
+        const { id: jobId } = c.req.valid('param')
+        const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
+        const { job } = found(view, () => noJob(jobId))
+        if (!hasFile(job)) throw noVideo(jobId)
+        const { filename, video: facts } = job.state
+        const picture = await previews.of({ jobId, filename, facts }, 'thumbnail')
+        // Another video is another job's.
+        return sendFile(c, previewsDir, picture, cachingFor('max-age=31536000, immutable'))
+      },
+    )
+
     .get('/files/:filename', route({ ...getFile, id: 'getFile' }), (c) =>
       fileOf(c, c.req.valid('param').filename),
     )
@@ -163,9 +201,12 @@ export function videoRoutes({ queue, resultsDir, links, isPublic }: VideoRoutesO
       job.request.filename === undefined
         ? 'max-age=31536000, immutable'
         : 'max-age=3600, must-revalidate'
-    const caching = isPublic
+    return sendFile(c, resultsDir, filename, cachingFor(age))
+  }
+
+  function cachingFor(age: string): Record<string, string> {
+    return isPublic
       ? { 'Cache-Control': `public, ${age}` }
       : { 'Cache-Control': `private, ${age}`, Vary: 'Authorization' }
-    return sendFile(c, resultsDir, filename, caching)
   }
 }

@@ -32,6 +32,9 @@ export function anApp({ observe = () => {} }: { observe?: Observe } = {}) {
     previews: { of: async () => '' },
     uploads: { receive: () => Promise.reject(), discard: async () => {} },
     logPath: String,
+    commandOf: () => [],
+    history: { load: async () => ({ waiting: [], busy: new Map() }), estimates: async () => [] },
+    dashboardDir: '',
     version: '1.2.3',
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })

@@ -5,6 +5,7 @@ import * as addOwner from './004-add-owner.ts'
 import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
 import * as createWebhook from './006-create-webhook.ts'
 import * as addMetadata from './008-add-metadata.ts'
+import * as indexEnds from './009-index-ends.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -15,4 +16,5 @@ export const migrations = {
   '005-remember-more-of-submissions': rememberMoreOfSubmissions,
   '006-create-webhook': createWebhook,
   '008-add-metadata': addMetadata,
+  '009-index-ends': indexEnds,
 }

@@ -1,0 +1,58 @@
+/** What happens in the service, as it happens. */
+import { signal } from '@preact/signals'
+import { EventSource } from 'eventsource'
+import type { Job } from '../http/typed-client.ts'
+import { addressOf, authorization, lockOut } from './api.ts'
+
+export const connection = signal<'connecting' | 'live' | 'lost'>('connecting')
+
+/** When a connection that was refused is tried again; one that was lost comes back by itself. */
+const againMs = 5_000
+
+export type Listener = Readonly<{
+  /** How things are: at first, and after whatever may have been missed. */
+  onSnapshot(openJobs: readonly Job[]): void
+  onJob(kind: 'status' | 'stage' | 'progress', job: Job): void
+}>
+
+/** Until the function that it gives is called. */
+export function listen({ onSnapshot, onJob }: Listener): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let source = open()
+
+  function open(): EventSource {
+    // The browser's own sends no header, and so no token.
+    const opened = new EventSource(addressOf('events'), {
+      async fetch(url, init) {
+        const response = await fetch(url, {
+          ...init,
+          headers: { ...init.headers, ...authorization() },
+        })
+        if (response.status === 401) lockOut()
+        return response
+      },
+    })
+    opened.addEventListener('open', () => {
+      connection.value = 'live'
+    })
+    opened.addEventListener('error', () => {
+      connection.value = 'lost'
+      if (opened.readyState !== opened.CLOSED) return
+      timer = setTimeout(() => {
+        source = open()
+      }, againMs)
+    })
+    opened.addEventListener('snapshot', ({ data }) => {
+      onSnapshot((JSON.parse(data) as { jobs: Job[] }).jobs)
+    })
+    for (const kind of ['status', 'stage', 'progress'] as const) {
+      opened.addEventListener(kind, ({ data }) => onJob(kind, JSON.parse(data) as Job))
+    }
+    return opened
+  }
+
+  return () => {
+    clearTimeout(timer)
+    source.close()
+  }
+}

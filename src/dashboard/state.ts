@@ -1,0 +1,201 @@
+/** What the page knows of the service, and how it keeps up with it. All of it is bounded. */
+import { computed, effect, signal } from '@preact/signals'
+import type { Gpu, InferResponseType, Job } from '../http/typed-client.ts'
+import { answerTo, api, type Fault, faultOf, isLockedOut } from './api.ts'
+import { connection, listen } from './live.ts'
+import { notify } from './notices.ts'
+import { createPages } from './pages.ts'
+import { createRefresher } from './refresher.ts'
+
+/** Milliseconds since 1970, a second at a time. */
+export const now = signal(Date.now())
+setInterval(() => {
+  now.value = Date.now()
+}, 1_000)
+
+/** More than that run nowhere; jobs that are over are dropped. */
+const mostRunning = 200
+
+/** Running jobs by their ids, in the order of their beginning. */
+export const running = signal<ReadonlyMap<string, Job>>(new Map())
+
+/** `undefined`: not known yet. `forbidden`: they are for admins. */
+export const gpus = signal<readonly Gpu[] | 'forbidden' | undefined>(undefined)
+
+export const isAdmin = computed(() => Array.isArray(gpus.value))
+
+export type Load = InferResponseType<typeof api.stats.$get, 200>
+export const load = signal<Load | undefined>(undefined)
+
+export type Outcome = InferResponseType<typeof api.eta.outcomes.$get, 200>['outcomes'][number]
+export const outcomes = signal<readonly Outcome[] | undefined>(undefined)
+
+/** How many jobs wait, everybody's, and when the last of them that we may see is expected. */
+export const lastWaiting = signal<Job | null | undefined>(undefined)
+
+export const waiting = createPages<Job>(25, async (query) => {
+  const page = await answerTo(
+    api.jobs.$get({ query: { ...query, status: 'queued', order: 'asc' } }),
+  )
+  return { items: page.jobs, nextAfter: page.has_more ? page.next_after : null }
+})
+
+export type Video = InferResponseType<typeof api.videos.$get, 200>['videos'][number]
+
+export const videos = createPages<Video>(24, async (query) => {
+  const page = await answerTo(api.videos.$get({ query }))
+  return { items: page.videos, nextAfter: page.has_more ? page.next_after : null }
+})
+
+export const unsuccessful = createPages<Job>(24, async (query) => {
+  const page = await answerTo(api.jobs.$get({ query: { ...query, status: 'error,canceled' } }))
+  return { items: page.jobs, nextAfter: page.has_more ? page.next_after : null }
+})
+
+/** Of the job that is looked at, told to its page. */
+export type JobEvent = Readonly<{ kind: 'status' | 'stage' | 'progress'; job: Job }>
+const watchers = new Set<(event: JobEvent) => void>()
+
+/** Until the function that it gives is called. */
+export function watchJobs(watcher: (event: JobEvent) => void): () => void {
+  watchers.add(watcher)
+  return () => watchers.delete(watcher)
+}
+
+/** What the service cannot tell us now; the page goes on with what it knows. */
+export const trouble = signal<Fault | undefined>(undefined)
+
+const loading = (work: () => Promise<void>) => async () => {
+  try {
+    await work()
+    trouble.value = undefined
+  } catch (error) {
+    const fault = faultOf(error)
+    // That the connection is lost is said already, and that a token is needed is asked.
+    if (fault.status !== 0 && fault.status !== 401) trouble.value = fault
+    throw fault
+  }
+}
+
+export const gpuRefresher = createRefresher(
+  loading(async () => {
+    if (gpus.value === 'forbidden') return
+    try {
+      gpus.value = (await answerTo(api.gpus.$get())).gpus
+    } catch (error) {
+      if (faultOf(error).status !== 403) throw error
+      gpus.value = 'forbidden'
+    }
+  }),
+  1_000,
+)
+
+export const queueRefresher = createRefresher(
+  loading(async () => {
+    const query = { status: 'queued', order: 'desc', limit: '1' } as const
+    const [last] = await Promise.all([answerTo(api.jobs.$get({ query })), waiting.refresh()])
+    lastWaiting.value = last.jobs[0] ?? null
+  }),
+  1_000,
+)
+
+export const videoRefresher = createRefresher(
+  loading(async () => {
+    await videos.refresh()
+  }),
+  1_000,
+)
+
+export const unsuccessfulRefresher = createRefresher(
+  loading(async () => {
+    await unsuccessful.refresh()
+  }),
+  1_000,
+)
+
+export const statsRefresher = createRefresher(
+  loading(async () => {
+    const told = await answerTo(api.eta.outcomes.$get({ query: {} }))
+    outcomes.value = told.outcomes
+    if (isAdmin.value) load.value = await answerTo(api.stats.$get({ query: {} }))
+  }),
+  5_000,
+)
+
+function refreshAll(): void {
+  void gpuRefresher.now().then(() => statsRefresher.soon())
+  void queueRefresher.now()
+  void videoRefresher.now()
+  void unsuccessfulRefresher.now()
+}
+
+/** Of what no event tells: places and estimates of waiting jobs, instruments, and the load. */
+const pollMs = 5_000
+const statsMs = 60_000
+
+/** Begins to keep up; until the function that it gives is called. */
+export function keepUp(): () => void {
+  refreshAll()
+  const unlisten = listen({ onSnapshot, onJob })
+  const poll = setInterval(() => {
+    if (document.hidden) return
+    gpuRefresher.soon()
+    if (waiting.page.value?.items.length !== 0) queueRefresher.soon()
+  }, pollMs)
+  const stats = setInterval(() => {
+    if (!document.hidden) statsRefresher.soon()
+  }, statsMs)
+  const onSight = () => {
+    if (!document.hidden) refreshAll()
+  }
+  document.addEventListener('visibilitychange', onSight)
+  return () => {
+    unlisten()
+    clearInterval(poll)
+    clearInterval(stats)
+    document.removeEventListener('visibilitychange', onSight)
+  }
+}
+
+function onSnapshot(openJobs: readonly Job[]): void {
+  const present = openJobs.filter(({ status }) => status === 'running').slice(0, mostRunning)
+  running.value = new Map(present.map((job) => [job.id, job]))
+  refreshAll()
+}
+
+function onJob(kind: JobEvent['kind'], job: Job): void {
+  const before = running.value
+  const was = before.get(job.id)
+  if (job.status === 'running') {
+    if (was || before.size < mostRunning) running.value = new Map(before).set(job.id, job)
+  } else if (was) {
+    const after = new Map(before)
+    after.delete(job.id)
+    running.value = after
+  }
+  for (const watcher of watchers) watcher({ kind, job })
+  if (kind === 'progress') return
+  gpuRefresher.soon()
+  if (kind !== 'status') return
+  queueRefresher.soon()
+  if (job.status === 'success') {
+    videoRefresher.soon()
+    statsRefresher.soon()
+    notify({ tone: 'good', text: 'A video is ready', job })
+  } else if (job.status === 'error' || job.status === 'canceled') {
+    unsuccessfulRefresher.soon()
+    if (job.status === 'error') notify({ tone: 'bad', text: 'A job has failed', job })
+  }
+}
+
+/** A page that shows nothing because nobody is let in learns nothing either. */
+effect(() => {
+  if (!isLockedOut.value) return
+  running.value = new Map()
+  gpus.value = undefined
+  load.value = undefined
+  outcomes.value = undefined
+  lastWaiting.value = undefined
+  connection.value = 'connecting'
+  for (const pages of [waiting, videos, unsuccessful]) pages.forget()
+})

@@ -148,6 +148,8 @@ const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): s
   'GET /jobs/:id': { status: 404, paths: ({ id }) => [`/jobs/${id}`] },
   'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
   'GET /jobs/:id/events': { status: 404, paths: ({ id }) => [`/jobs/${id}/events`] },
+  'GET /jobs/:id/thumbnail': { status: 404, paths: ({ id }) => [`/jobs/${id}/thumbnail`] },
+  'GET /eta/outcomes': { status: 200, paths: () => ['/eta/outcomes'] },
   'DELETE /jobs': {
     status: 404,
     paths: ({ id }) => [`/jobs?ids=${id}`, `/jobs?ids=${id}&delete_files=true`],
@@ -294,6 +296,19 @@ describe('a link to a file', () => {
     const another = await service.request(link, { headers: { 'If-Match': '"another"' } })
     expect(another.status).toBe(412)
     expect((await service.request(link, { method: 'HEAD' })).status).toBe(200)
+  })
+
+  it('is there for a picture of it too', async () => {
+    const picture = await service.request(String(job.thumbnail_url))
+    expect(picture.status).toBe(200)
+    expect(picture.headers.get('Content-Type')).toBe('image/webp')
+    expect(picture.headers.get('Cache-Control')).toMatch(/^private, .*immutable$/)
+    const [path = ''] = String(job.thumbnail_url).split('?')
+    expect((await service.request(path)).status).toBe(401)
+    expect((await ada.request(path)).status).toBe(200)
+    expect((await bob.request(path)).status).toBe(404)
+    const unsigned = await service.request(`${path}?job=${job.id}&expires=99999999999&signature=x`)
+    expect(unsigned.status).toBe(403)
   })
 
   it('is in the list of videos too', async () => {
@@ -453,7 +468,8 @@ describe('what belongs to another client', () => {
 
   it('is in no list, while what is one’s own is', async () => {
     const [jobs, videos] = await Promise.all(['/jobs', '/videos'].map((path) => ada.json(path)))
-    for (const list of [jobs, videos].map((answer) => JSON.stringify(answer))) {
+    const outcomes = await ada.json('/eta/outcomes')
+    for (const list of [jobs, videos, outcomes].map((answer) => JSON.stringify(answer))) {
       expect(list).toContain(mine.id)
       expect(list).not.toContain(theirs.id)
       expect(list).not.toContain('theirs')

@@ -158,7 +158,7 @@ function Instruments({ measured }: { measured: Gpu['measured'] }) {
         {Math.round(measured.utilization_percent)} %
       </Instrument>
       <Instrument name="Memory" share={used / total}>
-        {gib(used)}
+        {(used / 1024).toFixed(1)}
         <span class="muted"> of {gib(total)}</span>
       </Instrument>
       <Instrument name="Temperature" share={measured.temperature_c / 100}>

@@ -60,7 +60,7 @@ export function JobPage({ id }: { id: string }) {
         <>
           <header class="job-head">
             <div class="job-title">
-              <p class="spread">
+              <p class="job-signs">
                 <Badge tone={tones[job.status]}>{statusInWords[job.status]}</Badge>
                 <span class="muted small">
                   Submitted <Ago at={job.submitted_at} />
@@ -501,7 +501,11 @@ function Log({ job }: { job: Detail }) {
       }
     >
       {text === '' ? (
-        <Empty title="No log yet">generate.py says something once the job has begun.</Empty>
+        <Empty title={open ? 'No log yet' : 'No log'}>
+          {open
+            ? 'generate.py says something once the job has begun.'
+            : 'It never began, or its log has been removed.'}
+        </Empty>
       ) : (
         <Scrolling kind="log" label="Log of generate.py" box={box}>
           {text ?? ' '}

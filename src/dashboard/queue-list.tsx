@@ -99,7 +99,7 @@ const Waiting = ({ job }: { job: Job }) => (
     </span>
     <div class="row-main">
       <a class="job-link" href={jobHref(job.id)}>
-        <Prompt lines={1}>{job.prompt}</Prompt>
+        <Prompt>{job.prompt}</Prompt>
       </a>
       <p class="small muted">
         {sizeInWords(job.size)} · {job.steps} steps

@@ -42,12 +42,12 @@ export const waiting = createPages<Job>(25, async (query) => {
 
 export type Video = InferResponseType<typeof api.videos.$get, 200>['videos'][number]
 
-export const videos = createPages<Video>(24, async (query) => {
+export const videos = createPages<Video>(12, async (query) => {
   const page = await answerTo(api.videos.$get({ query }))
   return { items: page.videos, nextAfter: page.has_more ? page.next_after : null }
 })
 
-export const unsuccessful = createPages<Job>(24, async (query) => {
+export const unsuccessful = createPages<Job>(12, async (query) => {
   const page = await answerTo(api.jobs.$get({ query: { ...query, status: 'error,canceled' } }))
   return { items: page.jobs, nextAfter: page.has_more ? page.next_after : null }
 })

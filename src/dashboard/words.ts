@@ -19,14 +19,14 @@ const joined = (more: string, less: number, unit: string): string =>
 export const exactDuration = (seconds: number): string =>
   seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)
 
-/** `4–6 min`, and the unit twice where the two differ in it. */
+/** `4–6 min`; `50 min – 1 h 10 min` where the two have nothing in common. */
 export function durationRange(from: number, to: number): string {
-  const [least, most] = [duration(from), duration(to)]
-  if (least === most) return least
-  const [, unit] = /^\d+ (\w+)$/.exec(least) ?? []
-  return unit !== undefined && new RegExp(`^\\d+ ${unit}$`).test(most)
-    ? `${least.split(' ')[0]}–${most}`
-    : `${least} – ${most}`
+  const most = duration(to)
+  const [count, unit] = /^(\d+) (s|min)$/.exec(most)?.slice(1) ?? []
+  if (count === undefined) return `${duration(from)} – ${most}`
+  // What begins below a minute and ends in minutes is told in minutes.
+  const least = Math.max(1, Math.round(unit === 's' ? from : from / 60))
+  return least >= Number(count) ? most : `${least}–${most}`
 }
 
 export function ago(at: number, now: number): string {

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { Hono } from 'hono'
-import { etag } from 'hono/etag'
 import * as v from 'valibot'
 import { RefusalError } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
+import { pageTag } from './browsers.ts'
 import { found } from './edge.ts'
 import { route } from './route.ts'
 
@@ -56,7 +56,7 @@ export function dashboardRoutes(directory: string) {
           304: { means: 'It is the one that you have' },
         },
       }),
-      etag(),
+      pageTag(),
       (c) =>
         c.body(page, 200, {
           'Content-Type': 'text/html; charset=utf-8',

@@ -6,6 +6,7 @@ import { etag } from 'hono/etag'
 import * as v from 'valibot'
 import { RefusalError } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
+import { pageTag } from './browsers.ts'
 import { found } from './edge.ts'
 import { route } from './route.ts'
 
@@ -72,7 +73,7 @@ export function documentRoutes(describe: () => object) {
           304: { means: 'It is the one that you have' },
         },
       }),
-      etag(),
+      pageTag(),
       async (c) =>
         c.body(await readFile(join(own, 'page.html')), 200, {
           ...caching,

@@ -13,7 +13,7 @@ export function createHistoryStore(db: Kysely<Database>): History {
       // An open job waits unless it has an attempt, so each beginning and end says how many more or
       // fewer wait, and what is so now says how many did before.
       const changes = await sql<{ step: number; change: number }>`
-        select min((at - ${from}) / ${stepMs}, ${last}) as step, sum(change) as change from (
+        select min(cast((at - ${from}) / ${stepMs} as integer), ${last}) as step, sum(change) as change from (
           select submitted_at as at, 1 as change from job where submitted_at >= ${from}
           union all
           select ended_at, -1 from job where ended_at >= ${from}
@@ -32,7 +32,8 @@ export function createHistoryStore(db: Kysely<Database>): History {
       ).rows
       const spans = await sql<{ gpu: GpuId; step: number; ms: number }>`
         with recursive part (gpu, step, since, until) as (
-          select gpu, (max(claimed_at, ${from}) - ${from}) / ${stepMs}, max(claimed_at, ${from}),
+          select gpu, cast((max(claimed_at, ${from}) - ${from}) / ${stepMs} as integer),
+            max(claimed_at, ${from}),
             min(coalesce(generated_at, ended_at, ${to}), ${to})
           from attempt where ended_at >= ${from} or ended_at is null
           union all

@@ -3,7 +3,13 @@ import { createApp } from '../../src/http/app.ts'
 import type { Observe } from '../../src/observation.ts'
 
 /** The app as it is served, in front of nobody. */
-export function anApp({ observe = () => {} }: { observe?: Observe } = {}) {
+export function anApp({
+  observe = () => {},
+  dashboardDir = '',
+}: {
+  observe?: Observe
+  dashboardDir?: string
+} = {}) {
   const quiet = () => {}
   return createApp({
     clients: [],
@@ -34,7 +40,7 @@ export function anApp({ observe = () => {} }: { observe?: Observe } = {}) {
     logPath: String,
     commandOf: () => [],
     history: { load: async () => ({ waiting: [], busy: new Map() }), estimates: async () => [] },
-    dashboardDir: '',
+    dashboardDir,
     version: '1.2.3',
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })

@@ -120,11 +120,9 @@ async function takeAll(browser: Browser): Promise<void> {
     })
     await page.goto(`${service.url}/${hash}`)
     await page.locator('.gallery img, .job-page .bar').first().waitFor()
-    await page.waitForFunction(
-      '[...document.images].every((image) => image.complete && image.naturalWidth > 0)',
-      undefined,
-      { timeout: 120_000 },
-    )
+    const areThere =
+      '[...document.images].every((image) => image.complete && image.naturalWidth > 0)'
+    while (!(await page.evaluate(areThere))) await delay(300)
     await delay(2_500) // For the first events of what runs.
     return page
   }

@@ -129,9 +129,9 @@ function refreshAll(): void {
   void unsuccessfulRefresher.now()
 }
 
-/** Of what no event tells: places and estimates of waiting jobs, instruments, and the load. */
+/** Of what no event tells: places and estimates of waiting jobs, instruments; and the load, and links. */
 const pollMs = 5_000
-const statsMs = 60_000
+const slowMs = 60_000
 
 /** Begins to keep up; until the function that it gives is called. */
 export function keepUp(): () => void {
@@ -142,9 +142,11 @@ export function keepUp(): () => void {
     gpuRefresher.soon()
     if (waiting.page.value?.items.length !== 0) queueRefresher.soon()
   }, pollMs)
-  const stats = setInterval(() => {
-    if (!document.hidden) statsRefresher.soon()
-  }, statsMs)
+  const slow = setInterval(() => {
+    if (document.hidden) return
+    statsRefresher.soon()
+    videoRefresher.soon() // Links to files end.
+  }, slowMs)
   const onSight = () => {
     if (!document.hidden) refreshAll()
   }
@@ -152,7 +154,7 @@ export function keepUp(): () => void {
   return () => {
     unlisten()
     clearInterval(poll)
-    clearInterval(stats)
+    clearInterval(slow)
     document.removeEventListener('visibilitychange', onSight)
   }
 }

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { JobDetailJson } from '../src/http/job-view.ts'
+import { createShared, quick, type Service, startService } from './support/service.ts'
+
+const shared = createShared()
+let service: Service
+let id: string
+beforeAll(async () => {
+  service = await startService({ atEnd: shared.atEnd })
+  id = await service.submit({ prompt: "a fox's den", seed: 4711 })
+  await service.until(id)
+})
+afterAll(shared.clearAway)
+
+type Stats = Readonly<{
+  from: string
+  to: string
+  step_seconds: number
+  waiting: number[]
+  gpus: { gpu_id: number; busy: number[] }[]
+}>
+
+describe('GET /stats', () => {
+  it('says for each step how many jobs waited and how busy each GPU was', async () => {
+    const { from, to, step_seconds, waiting, gpus } = await service.json<Stats>('/stats?hours=1')
+    expect(step_seconds).toBe(37.5)
+    expect(Date.parse(to) - Date.parse(from)).toBe(3_600_000)
+    expect(waiting).toEqual(Array(96).fill(0))
+    expect(gpus.map(({ gpu_id }) => gpu_id)).toEqual([0, 1])
+    const busy = gpus.map((gpu) => gpu.busy.reduce((sum, share) => sum + share))
+    expect(gpus.map((gpu) => gpu.busy.length)).toEqual([96, 96])
+    expect(busy.filter((steps) => steps > 0)).toHaveLength(1)
+  })
+
+  it('counts who waits now', async () => {
+    for (const gpu of [0, 1]) await service.request(`/gpus/${gpu}/drain`, { method: 'POST' })
+    for (const n of [1, 2, 3]) await service.submit({ prompt: `fox ${n} waits` })
+    const { waiting } = await service.json<Stats>('/stats')
+    expect(waiting.at(-1)).toBe(3)
+    expect(waiting.at(-2)).toBe(0)
+    await service.request('/jobs?status=queued', { method: 'DELETE' })
+    expect((await service.json<Stats>('/stats')).waiting.at(-1)).toBe(0)
+    for (const gpu of [0, 1]) await service.request(`/gpus/${gpu}/resume`, { method: 'POST' })
+  })
+
+  it.each(['0', '169', 'all'])('refuses %s hours', async (hours) => {
+    const response = await service.request(`/stats?hours=${hours}`)
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ code: 'invalid_request', field: 'hours' })
+  })
+})
+
+describe('GET /eta/outcomes', () => {
+  it('holds what was told of a video against what became true', async () => {
+    const { submitted_at, ended_at } = await service.status(id)
+    const { outcomes } = await service.json<{ outcomes: Record<string, number>[] }>('/eta/outcomes')
+    expect(outcomes).toEqual([
+      {
+        job_id: id,
+        submitted_at: expect.any(String),
+        eta_seconds: expect.any(Number),
+        eta_p10_seconds: expect.any(Number),
+        eta_p90_seconds: expect.any(Number),
+        actual_seconds: expect.any(Number),
+      },
+    ])
+    const took = (Date.parse(String(ended_at)) - Date.parse(submitted_at)) / 1000
+    expect(outcomes[0]?.actual_seconds).toBeCloseTo(took, 0)
+  })
+})
+
+describe('the end of a log', () => {
+  const log = async (query = '') => (await service.request(`/jobs/${id}/log${query}`)).text()
+
+  it('is its last lines, none of them cut', async () => {
+    const whole = await log()
+    const end = await log('?tail=200')
+    expect(end.length).toBeGreaterThan(0)
+    expect(end.length).toBeLessThanOrEqual(200)
+    expect(whole.endsWith(`\n${end}`)).toBe(true)
+    expect(await log('?tail=1000000')).toBe(whole)
+  })
+
+  it('is nothing before the job begins, and refused where it is too much', async () => {
+    const waiting = await service.submit({ prompt: 'a fox [sim:step=0.3]', ...quick })
+    expect((await service.request(`/jobs/${waiting}/log?tail=100`)).status).toBe(200)
+    const response = await service.request(`/jobs/${id}/log?tail=1000001`)
+    expect(await response.json()).toMatchObject({ code: 'invalid_request', field: 'tail' })
+  })
+})
+
+describe('the command of an attempt', () => {
+  it('has an item per argument, the prompt as one of them', async () => {
+    const { attempts } = await service.json<JobDetailJson>(`/jobs/${id}`)
+    const { command = [] } = attempts[0] ?? {}
+    expect(command).toContain('generate.py')
+    expect(command.at(-1)).toBe("--prompt=a fox's den")
+    expect(command[command.indexOf('--base_seed') + 1]).toBe('4711')
+  })
+})

@@ -120,9 +120,10 @@ async function takeAll(browser: Browser): Promise<void> {
     })
     await page.goto(`${service.url}/${hash}`)
     await page.locator('.gallery img, .job-page .bar').first().waitFor()
+    // Pictures of films that nobody has asked for yet; those far below may never come.
     const areThere =
       '[...document.images].every((image) => image.complete && image.naturalWidth > 0)'
-    while (!(await page.evaluate(areThere))) await delay(300)
+    for (let tries = 0; tries < 60 && !(await page.evaluate(areThere)); tries++) await delay(500)
     await delay(2_500) // For the first events of what runs.
     return page
   }
@@ -223,7 +224,7 @@ async function start() {
     )
     return ((await answer.json()) as { jobs: JobJson[] }).jobs
   }
-  await delay(60_000) // So that all of them are under way, each at another step.
+  await delay(45_000) // So that all of them are under way, each at another step.
   return { child, url, jobs }
 }
 

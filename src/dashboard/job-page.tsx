@@ -98,6 +98,8 @@ function useJob(id: string) {
   const [job, setJob] = useState<Detail>()
   const [fault, setFault] = useState<Fault>()
   const isLive = connection.value === 'live'
+  const isWaiting = useRef(false)
+  isWaiting.current = job?.status === 'queued'
   // With each new connection: what may have been missed is asked for.
   useEffect(() => {
     let isCurrent = true
@@ -120,11 +122,7 @@ function useJob(id: string) {
       if (kind !== 'progress') refresher.soon()
     })
     const poll = setInterval(() => {
-      if (!document.hidden)
-        setJob((before) => {
-          if (before?.status === 'queued') refresher.soon()
-          return before
-        })
+      if (isWaiting.current && !document.hidden) refresher.soon()
     }, 5_000)
     return () => {
       isCurrent = false

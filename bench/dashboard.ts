@@ -165,8 +165,9 @@ async function startEventSource() {
   }
 }
 
-const idOf = (gpu: number, number: number): string =>
-  `00000000-0000-4000-8000-${String(gpu * 1_000 + number).padStart(12, '0')}`
+function idOf(gpu: number, number: number): string {
+  return `00000000-0000-4000-8000-${String(gpu * 1_000 + number).padStart(12, '0')}`
+}
 
 function report(what: string, values: readonly number[]): void {
   const sorted = values.toSorted((a, b) => a - b)

@@ -63,11 +63,8 @@ const scenes = [
 
 const waitingPrompts = [
   'A hummingbird drinks from a glass flower, macro, 240 frames per second',
-  'Time lapse of a bonsai growing on the back of a tortoise',
   'An orange cat runs over the roofs of Tokyo on a rainy night',
   'An astronaut waters tomatoes on the Moon, soft morning light',
-  'The inside of a clock, gears of ice slowly melting',
-  'A crowded ferry crosses the Bosporus at dusk, gulls follow',
   'A violin made of smoke plays itself',
 ]
 const runningPrompts = [
@@ -132,8 +129,8 @@ async function takeAll(browser: Browser): Promise<void> {
   const shots: [name: string, Page][] = everything
     ? []
     : [
-        ['dashboard-light', await open(1280, 1400, 'light')],
-        ['dashboard-dark', await open(1280, 1400, 'dark')],
+        ['dashboard-light', await open(1280, 1560, 'light')],
+        ['dashboard-dark', await open(1280, 1560, 'dark')],
         ['dashboard-phone', await open(390, 844, 'dark')],
         ['job', await open(1280, 1000, 'light', `#/jobs/${running[0]?.id}`)],
       ]
@@ -199,6 +196,8 @@ async function start() {
         SIM_STEP: '3',
         MAX_CONCURRENT_LOADS: '1',
         SHUTDOWN: 'kill',
+        // Its path says where this was taken.
+        WAN_LAUNCHER: '0',
         MIN_FREE_DISK_MB: '0',
       },
     },
@@ -211,7 +210,7 @@ async function start() {
     })
   })
   for (const prompt of [...runningPrompts, ...waitingPrompts]) {
-    const size = prompt.includes('tortoise') ? '720x1280' : '1280x720'
+    const size = prompt.includes('violin') ? '720x1280' : '1280x720'
     await fetch(`${url}/generate`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
@@ -269,7 +268,7 @@ function aDay(): PastJob[] {
 }
 
 function film(source: string, to: string): void {
-  const sized = source.replace('=', '=size=1280x720:rate=24:')
+  const sized = source.replace('=', '=size=640x360:rate=24:')
   execFileSync('ffmpeg', [
     ...['-y', '-v', 'error', '-f', 'lavfi', '-i', sized, '-t', '5.04', '-pix_fmt', 'yuv420p'],
     ...['-preset', 'ultrafast', '-movflags', '+faststart', to],

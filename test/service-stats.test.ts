@@ -89,6 +89,20 @@ describe('the end of a log', () => {
   })
 })
 
+describe('an attempt that is under way', () => {
+  it('says where its time has gone so far', async () => {
+    const running = await service.submit({ prompt: 'a fox [sim:step=0.5]', ...quick })
+    await service.until(running, ({ stage, step }) => stage === 'denoising' && Number(step) > 0)
+    const { attempts } = await service.json<JobDetailJson>(`/jobs/${running}`)
+    expect(attempts[0]?.stages.map(({ stage, seconds }) => [stage, seconds === null])).toEqual([
+      ['loading', false],
+      ['encoding', false],
+      ['denoising', true],
+    ])
+    await service.request(`/jobs?ids=${running}`, { method: 'DELETE' })
+  })
+})
+
 describe('the command of an attempt', () => {
   it('has an item per argument, the prompt as one of them', async () => {
     const { attempts } = await service.json<JobDetailJson>(`/jobs/${id}`)

@@ -205,9 +205,10 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: FileUrls) {
       }
     },
 
-    attempts: ({ job, attempts }: JobDetail, commandOf: CommandOf): AttemptJson[] =>
+    attempts: ({ job, attempts, reading }: JobDetail, commandOf: CommandOf): AttemptJson[] =>
       attempts.map((attempt) => ({
-        ...attemptJson(attempt),
+        // What it is heard to do is written down when it ends.
+        ...attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
         command: [...commandOf(job, attempt.epoch)],
       })),
   }

@@ -137,7 +137,10 @@ async function startEventSource() {
 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => server.closeAllConnections(),
+    close() {
+      server.close()
+      server.closeAllConnections()
+    },
     /** Gives how many events there were. */
     async send(from: number, to: number): Promise<number> {
       let count = 0

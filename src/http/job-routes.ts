@@ -325,7 +325,9 @@ const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
 
 /** What begins before the first line's end is half a line, unless it is all that there is. */
 async function lastLines(path: string, bytes: number): Promise<string> {
-  const file = await open(path).catch(() => undefined)
+  const file = await open(path).catch((error: unknown) => {
+    if (!isMissing(error)) throw error
+  })
   if (!file) return ''
   try {
     const { size } = await file.stat()
@@ -343,8 +345,10 @@ async function openIfThere(path: string): Promise<ReadableStream | string> {
   return new Promise((resolve, reject) => {
     stream.once('open', () => resolve(Readable.toWeb(stream) as ReadableStream))
     stream.once('error', (error) => {
-      if ((error as { code?: string }).code === 'ENOENT') resolve('')
+      if (isMissing(error)) resolve('')
       else reject(error)
     })
   })
 }
+
+const isMissing = (error: unknown): boolean => (error as { code?: string }).code === 'ENOENT'

@@ -52,6 +52,8 @@ it('makes a video with the service that it holds', { timeout: 120_000 }, async (
     expect(made).toMatchObject({ code: 0, stdout: 'x.mp4\n' })
     const page = await fetch(`${url}/docs/page.css`)
     expect(page.status).toBe(200)
+    const [, script] = /src="([^"]+\.js)"/.exec(await (await fetch(url)).text()) ?? []
+    expect((await fetch(new URL(String(script), url))).status).toBe(200)
     const status = await wan([], { command: command('status', '--json'), url })
     expect(JSON.parse(status.stdout)).toMatchObject({ ready: true, version: '0.1.0' })
     service.child.kill('SIGTERM')

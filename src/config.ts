@@ -7,9 +7,6 @@ import { Env } from './settings.ts'
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
 export const bytesPerLoad = 35 * 1024 ** 3
 
-/** Protections that are promised for these but not built yet: better no start than a false sense of safety. */
-const notYet = ['RETENTION_DAYS'] as const
-
 export type Config = ReturnType<typeof toConfig>
 
 /** Called once, by main. Names every bad variable at once, before anything has started. */
@@ -19,9 +16,6 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const result = v.safeParse(Env, Object.fromEntries(given))
   const faults = [
     ...(result.issues ?? []).map((issue) => `  ${v.getDotPath(issue)} ${issue.message}`),
-    ...notYet
-      .filter((name) => env[name] && env[name] !== '0')
-      .map((name) => `  ${name} is not supported by this version; leave it unset`),
     ...(env.WAN_SDPA === '1' && env.WAN_LAUNCHER === '0' ? ['  WAN_SDPA needs WAN_LAUNCHER'] : []),
   ]
   if (result.success && faults.length === 0) return toConfig(result.output)
@@ -80,6 +74,11 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     heartbeatMs: env.HEARTBEAT_S * 1000,
     syncWaitMs: env.SYNC_WAIT_S * 1000,
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
+    retention: {
+      // However little it is, it is not 0, which means something else.
+      retentionMs: Math.ceil(env.RETENTION_DAYS * 24 * 60 * 60_000),
+      maxResultBytes: Math.ceil(env.MAX_RESULTS_GB * 1024 ** 3),
+    },
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION,
     logLevel: env.LOG_LEVEL,

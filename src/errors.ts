@@ -1,5 +1,5 @@
 import type { Quota } from './client.ts'
-import type { JobId } from './job.ts'
+import type { Expired, JobId, Timestamp } from './job.ts'
 
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =
@@ -16,6 +16,7 @@ export type RefusalCode =
   | 'route_not_found'
   | 'method_not_allowed'
   | 'job_not_found'
+  | 'job_expired'
   | 'video_not_found'
   | 'range_not_satisfiable'
   | 'precondition_failed'
@@ -48,6 +49,7 @@ export type RefusalOptions = ErrorOptions &
     quota?: Quota
     awaits?: readonly JobId[]
     etaSeconds?: number | null
+    expiredAt?: Timestamp
   }>
 
 /** A "no" that the caller can act on. Anything else that is thrown is a bug of ours. */
@@ -62,6 +64,8 @@ export class RefusalError extends Error {
   readonly awaits: readonly JobId[] | undefined
   /** In how many seconds there is room again; `null`: nobody knows. */
   readonly etaSeconds: number | null | undefined
+  /** Since when there is no longer what was asked for. */
+  readonly expiredAt: Timestamp | undefined
 
   constructor(code: RefusalCode, detail: string, options: RefusalOptions = {}) {
     super(detail, options)
@@ -70,8 +74,20 @@ export class RefusalError extends Error {
     this.quota = options.quota
     this.awaits = options.awaits
     this.etaSeconds = options.etaSeconds
+    this.expiredAt = options.expiredAt
   }
 }
+
+/** Of what was there once, and until when. */
+export const hasExpired = (
+  { expiredAt }: Expired,
+  code: 'job_expired' | 'video_expired' = 'job_expired',
+): RefusalError =>
+  new RefusalError(
+    code,
+    `Expired at ${new Date(expiredAt).toISOString()}: the record is gone, with its video and log.`,
+    { expiredAt },
+  )
 
 /** The store cannot write for want of room; what it was told before is safe. */
 export class DiskFullError extends Error {

@@ -212,8 +212,13 @@ export type Job = Readonly<{
   epoch: Epoch
   /** Attempts that count, the present one included. */
   attempts: number
+  /** Since when it is kept, however old it gets. */
+  pinnedAt?: Timestamp
   state: JobState
 }>
+
+/** A job whose time was over: its record and files are gone, and this is all that is told of it. */
+export type Expired = Readonly<{ jobId: JobId; expiredAt: Timestamp }>
 
 /** Something may still become of it. */
 export const isOpen = ({ state: { status } }: Job): boolean =>

@@ -40,6 +40,7 @@ import {
   removeUploads,
 } from './infra/data-directory.ts'
 import { migrateToLatest, openDatabase } from './infra/database.ts'
+import { createDownloads } from './infra/downloads.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { createEtaStore } from './infra/eta-store.ts'
 import { commandFor } from './infra/generation/command.ts'
@@ -56,13 +57,14 @@ import { readFigures } from './infra/metrics/figures.ts'
 import { createMetrics } from './infra/metrics/metrics.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
+import { createRetentionStore } from './infra/retention-store.ts'
 import { keepChecking } from './infra/standing-checks.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createUploads } from './infra/uploads.ts'
 import { createVideoFiles, createVideoTools, removeUnfinished } from './infra/video-tools.ts'
 import { createWebhookSender } from './infra/webhook-sender.ts'
 import { createWebhookStore } from './infra/webhook-store.ts'
-import type { GpuId, Job } from './job.ts'
+import type { GpuId, Job, JobId } from './job.ts'
 import type { Logger } from './log.ts'
 import { version } from './version.ts'
 import { wanTasks } from './wan-tasks.ts'
@@ -141,6 +143,7 @@ async function main(): Promise<void> {
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
 
   const { data, wan, graceMs, jobTimeoutMs } = config
+  const { retentionMs } = config.retention
   const { frames, steps } = wanTasks[wan.task]
   const speeds = {
     kinds: gpuModels,
@@ -169,6 +172,7 @@ async function main(): Promise<void> {
     log,
   })
   const measured = createGpuMeter(owned)
+  const downloads = createDownloads()
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -180,7 +184,7 @@ async function main(): Promise<void> {
           queueBehaviour({
             settings: { ...config, gpus: gpus.map(({ id }) => id), cancelWaitMs },
             store,
-            videoFiles: createVideoFiles(data),
+            videoFiles: createVideoFiles(data, downloads),
             workFiles: createWorkFiles(data),
             gpus: places,
             conversion,
@@ -202,7 +206,9 @@ async function main(): Promise<void> {
             guard,
             userAgent: `wan-supervisor/${version}`,
           }),
-          render: createEventBody(createJobRenderer(eta, createFileLinks(links))),
+          render: createEventBody(
+            createJobRenderer({ eta, links: createFileLinks(links), retentionMs }),
+          ),
           observe,
           log,
         }),
@@ -212,9 +218,20 @@ async function main(): Promise<void> {
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
       }),
       child(system, janitor, () => {
-        const housekeeping = createHousekeeping({ data, backups, reserve })
-        const { minFreeBytes } = config
-        return janitorBehaviour({ housekeeping, queue, minFreeBytes, observe, log })
+        const { archiveDir, minFreeBytes, retention: limits } = config
+        const known = async (jobIds: readonly JobId[]) =>
+          new Set((await store.findMany(jobIds, 'everything')).map(({ id }) => id))
+        const housekeeping = createHousekeeping({ data, backups, reserve, archiveDir, known })
+        const retention = createRetentionStore(database.db)
+        return janitorBehaviour({
+          housekeeping,
+          retention,
+          queue,
+          minFreeBytes,
+          limits,
+          observe,
+          log,
+        })
       }),
       ...owned.map(({ id: gpu, device }) => {
         const runner = createGenerationRunner({ data, wan, gpu, device, env: process.env, log })
@@ -244,6 +261,7 @@ async function main(): Promise<void> {
     queue,
     eta,
     events,
+    janitor,
     supervisor,
     gpus: owned,
     childOf,
@@ -266,6 +284,8 @@ async function main(): Promise<void> {
     previewsDir: data.previewsDir,
     previews: createPreviews(data),
     uploads: createUploads(data),
+    downloads,
+    retentionMs,
     logPath: (jobId) => logOf(data, jobId),
     commandOf: ({ id: jobId, request }, epoch) =>
       commandFor(wan, request, {

@@ -15,6 +15,15 @@ const wholeNumber = (min: number, max: number) =>
     v.maxValue(max, `must be at most ${max}`),
   )
 
+/** Also with a decimal point. */
+const amount = (max: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\d+(\.\d+)?$/, 'must be a number, like 30 or 0.5'),
+    v.toNumber(),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
 const path = v.pipe(v.string(), v.nonEmpty('must not be empty'))
 
 const commaSeparated = v.pipe(
@@ -156,7 +165,7 @@ export const Env = v.object({
   ),
   DATA_DIR: setting(
     v.optional(path, './data'),
-    'holds `results/`, `logs/`, `work/`, `backups/`, `previews/`, `state.db`; one service each',
+    'holds `results/`, `logs/`, `work/`, `backups/`, `previews/`, `archive/`, `state.db`; one service each',
   ),
   RESULTS_DIR: setting(v.optional(path), 'finished videos', '`results/` in `DATA_DIR`'),
   LOGS_DIR: setting(v.optional(path), 'a log for each job', '`logs/` in `DATA_DIR`'),
@@ -255,6 +264,16 @@ export const Env = v.object({
   HEARTBEAT_S: setting(
     v.optional(wholeNumber(1, 300), '15'),
     'between comments on silent streams of events; less than your proxy’s idle time',
+  ),
+  RETENTION_DAYS: setting(
+    v.optional(amount(36_500), '0'),
+    'how long jobs are kept after their end, with video and log; `0.5` is half a day',
+    '`0` (for good)',
+  ),
+  MAX_RESULTS_GB: setting(
+    v.optional(amount(1_000_000), '0'),
+    'how many GiB all videos may take together; the oldest go first. For both see [Keeping house](operations.md#keeping-house)',
+    '`0` (no limit)',
   ),
   MIN_FREE_DISK_MB: setting(
     v.optional(wholeNumber(0, 1_000_000_000), '2048'),

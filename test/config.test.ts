@@ -51,6 +51,7 @@ describe('the configuration', () => {
       syncWaitMs: 600_000,
       webhookAllow: [],
       minFreeBytes: 2048 * 1024 ** 2,
+      retention: { retentionMs: 0, maxResultBytes: 0 },
       defaultJobSeconds: undefined,
       faultInjection: false,
       quarantineAfter: 3,
@@ -94,6 +95,8 @@ describe('the configuration', () => {
       MAX_FRAMES: '81',
       WEBHOOK_ALLOW: 'hooks.lan, 10.0.0.0/8',
       MIN_FREE_DISK_MB: '512',
+      RETENTION_DAYS: '0.5',
+      MAX_RESULTS_GB: '200',
       DEFAULT_JOB_S: '100',
       FAULT_INJECTION: '1',
       QUARANTINE_AFTER: '4',
@@ -149,6 +152,7 @@ describe('the configuration', () => {
       syncWaitMs: 600_000,
       webhookAllow: [{ host: 'hooks.lan' }, { range: [expect.anything(), 8] }],
       minFreeBytes: 512 * 1024 ** 2,
+      retention: { retentionMs: 43_200_000, maxResultBytes: 200 * 1024 ** 3 },
       defaultJobSeconds: 100,
       faultInjection: true,
       quarantineAfter: 4,
@@ -316,16 +320,16 @@ describe('an environment that is not usable', () => {
     expect(found.join()).not.toMatch(/0123456789|fedcba|secre|192/)
   })
 
-  it.each(['RETENTION_DAYS'])(
-    'is one that counts on %s, which this version does not keep',
-    (name) => {
-      expect(faultsOf({ [name]: '7', PORT: 'x' })).toEqual([
-        'PORT must be a whole number',
-        `${name} is not supported by this version; leave it unset`,
-      ])
-      for (const off of ['', '0']) expect(readConfig({ [name]: off })).toEqual(readConfig({}))
-    },
-  )
+  it.each([
+    ['RETENTION_DAYS', 36_500],
+    ['MAX_RESULTS_GB', 1_000_000],
+  ])('is one where %s is no amount', (name, most) => {
+    for (const value of ['-1', '1e3', 'x', '.5', '1,5', '1.', ' 1']) {
+      expect(faultsOf({ [name]: value })).toEqual([`${name} must be a number, like 30 or 0.5`])
+    }
+    expect(faultsOf({ [name]: String(most) })).toEqual([])
+    expect(faultsOf({ [name]: String(most + 1) })).toEqual([`${name} must be at most ${most}`])
+  })
 
   function faultsOf(env: NodeJS.ProcessEnv): string[] {
     try {

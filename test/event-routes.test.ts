@@ -45,7 +45,8 @@ function someRoutes() {
   const quiet = () => {}
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
   const { ref: events } = anActor('events', eventBehaviour({ queue: queue.ref, eta, log }))
-  const renderer = createJobRenderer(eta, { urlOf: () => '', thumbnailOf: () => '' })
+  const links = { urlOf: () => '', thumbnailOf: () => '' }
+  const renderer = createJobRenderer({ eta, links, retentionMs: 0 })
   const render: typeof renderer = {
     ...renderer,
     job(...shown) {

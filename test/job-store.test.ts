@@ -7,6 +7,7 @@ import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type {
   Checkpoint,
+  FinishedFilter,
   Outcome,
   PastAttempt,
   StoreOperation,
@@ -17,6 +18,7 @@ import { createDirectories, createWorkFiles, lockDirectory } from '../src/infra/
 import { type Database, migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createEtaStore } from '../src/infra/eta-store.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
+import { createRetentionStore } from '../src/infra/retention-store.ts'
 import { StaleOperationError } from '../src/infra/store-operations.ts'
 import type { GpuId, Job, JobId, VideoRequest } from '../src/job.ts'
 import {
@@ -384,6 +386,127 @@ describe('the database itself refuses', () => {
   ])('but not %s', async (_what, batch) => {
     await store.commit(batch)
     expect(await everything()).not.toEqual([])
+  })
+})
+
+describe('a job that is over its time', () => {
+  const day = 24 * 60 * 60_000
+  const expire = (n: number, at = minute(10)): StoreOperation => ({
+    op: 'expire',
+    jobId: jobId(n),
+    at,
+  })
+  const pin = (n: number, pinned = true): StoreOperation => ({
+    op: 'pin',
+    jobId: jobId(n),
+    pinned,
+    at: minute(5),
+  })
+  const rows = () => db.selectFrom('job').selectAll().orderBy('seq').execute()
+
+  it('is no longer there, but for when it went', async () => {
+    const prompt = 'not for everybody'
+    const failed = finish(2, { status: 'error', failure: { ...aFailure(), message: prompt } })
+    await store.commit([
+      ...[submit(1, { prompt }, 'fox'), claim(1), finish(1)],
+      ...[submit(2, { prompt }, 'fox'), claim(2), failed],
+      ...[expire(1), expire(2)],
+    ])
+    expect(await store.find(jobId(1), 'everything')).toBeUndefined()
+    const gone = { jobId: jobId(1), expiredAt: minute(10) }
+    for (const scope of ['everything', { owner: 'fox' }, { jobId: jobId(1) }] as const) {
+      expect(await store.findExpired({ jobId: jobId(1) }, scope)).toEqual(gone)
+      expect(await store.findExpired({ filename: 'VIDEO-1.mp4' }, scope)).toEqual(gone)
+    }
+    for (const scope of [{ owner: 'owl' }, { jobId: jobId(2) }] as const) {
+      expect(await store.findExpired({ jobId: jobId(1) }, scope)).toBeUndefined()
+      expect(await store.findExpired({ filename: 'video-1.mp4' }, scope)).toBeUndefined()
+    }
+    expect(JSON.stringify(await contentsOf(db))).not.toContain(prompt)
+  })
+
+  it('is not told of when it was deleted on request, nor does it expire then', async () => {
+    await store.commit([...made(1), remove(1), expire(1)])
+    expect(await store.findExpired({ jobId: jobId(1) }, 'everything')).toBeUndefined()
+  })
+
+  it.each([
+    ['waits', [submit(1)]],
+    ['runs', [submit(1), claim(1)]],
+    ['is converted', [submit(1), claim(1), generated(1)]],
+  ])('is none that %s', async (_, operations) => {
+    await store.commit([...operations, expire(1)])
+    expect(await store.find(jobId(1), 'everything')).toBeDefined()
+  })
+
+  it('leaves what estimates learn from', async () => {
+    await store.commit([...made(1), expire(1)])
+    expect(await history.recent(10)).toHaveLength(1)
+  })
+
+  it('is the latest of its name, and its name is free', async () => {
+    const named = { filename: 'a.mp4' }
+    await store.commit([...made(1, named), expire(1)])
+    expect(await store.isNamePromised('a.mp4')).toBe(false)
+    await store.commit([submit(2, named), claim(2, 1, named), finish(2), expire(2, minute(20))])
+    expect(await store.findExpired(named, 'everything')).toEqual({
+      jobId: jobId(2),
+      expiredAt: minute(20),
+    })
+  })
+
+  it('is kept while it is pinned, and found by that', async () => {
+    await store.commit([...made(1), ...made(2), pin(1), pin(2), pin(2, false)])
+    expect(await store.find(jobId(1), 'everything')).toMatchObject({ pinnedAt: minute(5) })
+    expect(await store.find(jobId(2), 'everything')).not.toHaveProperty('pinnedAt')
+    for (const [pinned, n] of [
+      [true, 1],
+      [false, 2],
+    ] as const) {
+      const { jobs } = await store.list({ order: 'asc', limit: 9, pinned }, 'everything')
+      expect(jobs.map(({ id }) => id)).toEqual([jobId(n)])
+    }
+  })
+
+  it('comes in the order of the ends, a page at a time', async () => {
+    const retention = createRetentionStore(db)
+    expect([await retention.latestEnd(), await retention.videoBytes()]).toEqual([undefined, 0])
+    await store.commit([
+      ...[submit(1), claim(1), finish(1, success, 1, minute(9))],
+      ...[submit(2), claim(2), finish(2, error, 1, minute(8))],
+      ...[submit(3), claim(3), finish(3, success, 1, minute(8))],
+      ...[submit(4), claim(4), finish(4, success, 1, minute(20)), pin(4)],
+      ...[submit(5), claim(5)],
+    ])
+    const ids = async (filter: Partial<FinishedFilter>) =>
+      (await retention.finished({ limit: 9, ...filter })).map(({ jobId: id }) => id)
+    expect(await ids({})).toEqual([2, 3, 1].map(jobId))
+    expect(await ids({ limit: 2 })).toEqual([2, 3].map(jobId))
+    expect(await ids({ after: { endedAt: minute(8), seq: 2 } })).toEqual([3, 1].map(jobId))
+    expect(await ids({ endedBefore: minute(9) })).toEqual([2, 3].map(jobId))
+    expect(await ids({ endedBefore: minute(8) })).toEqual([])
+    expect(await ids({ status: ['error'] })).toEqual([jobId(2)])
+    expect(await ids({ withVideo: true })).toEqual([3, 1].map(jobId))
+    expect(await retention.latestEnd()).toBe(minute(9))
+    expect(await retention.videoBytes()).toBe(3 * video.bytes)
+    await store.commit([forgetVideo(1), expire(3)])
+    expect(await retention.videoBytes()).toBe(video.bytes)
+    expect(await ids({})).toEqual([2, 1].map(jobId))
+  })
+
+  it('is forgotten by name when its time is over, and altogether when many came after it', async () => {
+    const forget = (before: number): StoreOperation => ({ op: 'forgetTombstones', before })
+    await store.commit([...made(1), expire(1), ...made(2), expire(2, minute(20)), submit(3)])
+    await store.commit([forget(minute(15))])
+    expect(await store.findExpired({ jobId: jobId(1) }, 'everything')).toBeUndefined()
+    expect(await store.findExpired({ jobId: jobId(2) }, 'everything')).toBeDefined()
+    expect((await rows()).map(({ filename }) => filename)).toEqual([null, 'video-2.mp4', null])
+    expect(await history.recent(10)).toHaveLength(2)
+
+    await db.updateTable('job').set({ seq: 10_001 }).where('id', '=', jobId(3)).execute()
+    await store.commit([forget(minute(0) + 90 * day)])
+    expect((await rows()).map(({ id }) => id)).toEqual([jobId(2), jobId(3)])
+    expect(await history.recent(10)).toHaveLength(1)
   })
 })
 

@@ -104,7 +104,7 @@ async function aQueueActorWith(
           await store.commit(changes)
         },
       },
-      videoFiles: { exists: async () => false, remove: async () => {} },
+      videoFiles: { exists: async () => false, isInUse: () => false, remove: async () => {} },
       workFiles: { discard: async () => {}, forget: async () => {}, keepImage: async () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
       conversion: conversion.ref,

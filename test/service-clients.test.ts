@@ -146,6 +146,8 @@ const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): s
   },
   'GET /jobs/lookup': { status: 404, paths: ({ prompt }) => lookups(prompt) },
   'GET /jobs/:id': { status: 404, paths: ({ id }) => [`/jobs/${id}`] },
+  'POST /jobs/:id/pin': { status: 404, paths: ({ id }) => [`/jobs/${id}/pin`] },
+  'POST /jobs/:id/unpin': { status: 404, paths: ({ id }) => [`/jobs/${id}/unpin`] },
   'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
   'GET /jobs/:id/events': { status: 404, paths: ({ id }) => [`/jobs/${id}/events`] },
   'GET /jobs/:id/thumbnail': { status: 404, paths: ({ id }) => [`/jobs/${id}/thumbnail`] },
@@ -511,5 +513,29 @@ describe('what belongs to another client', () => {
     expect(await jobs(again.as(tokens.ada))).toEqual([id])
     expect(await jobs(again.as(tokens.ops))).toEqual([id])
     expect(await jobs(again.as(tokens.bob))).toEqual([])
+  })
+})
+
+describe('a job that has expired', () => {
+  it('is told of to its own client and to admins, and to others as if it had never been', async () => {
+    const job = await ada.until(await ada.submit({ prompt: 'a fox', filename: 'expired.mp4' }))
+    const purged = await ops.request('/admin/purge', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ dry_run: false, older_than_days: 0 }),
+    })
+    expect(purged.status).toBe(200)
+    const paths = { job_expired: `/status/${job.id}`, video_expired: `/files/${job.filename}` }
+    for (const [code, path] of Object.entries(paths)) {
+      for (const client of [ada, ops]) {
+        expect(await problemOf(await client.request(path))).toMatchObject({ status: 410, code })
+      }
+      expect((await bob.request(path)).status).toBe(404)
+    }
+    const byLink = await problemOf(await service.request(String(job.file_url)))
+    expect(byLink).toMatchObject({ status: 410, code: 'video_expired' })
+    const named = await bob.until(await bob.submit({ prompt: 'a fox', filename: 'expired.mp4' }))
+    expect((await bob.request(`/files/${named.filename}`)).status).toBe(200)
+    expect((await service.request(String(job.file_url))).status).toBe(410)
   })
 })

@@ -3,6 +3,7 @@ import type { Scope } from '../client.ts'
 import type {
   Attempt,
   Epoch,
+  Expired,
   Failure,
   GpuHealth,
   GpuId,
@@ -28,10 +29,13 @@ import type {
 import type { Verdict } from './webhook/delivery-rules.ts'
 
 /** One change to the record of one job; what carries an old epoch is refused by the store too. */
-export type StoreOperation = JobOperation | GpuOperation
+export type StoreOperation = JobOperation | GpuOperation | TombstoneOperation
 
 /** What is remembered of a GPU, as a whole. */
 export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: GpuHealth }>
+
+/** Of jobs that were deleted or have expired before: nobody is told of them any more. */
+export type TombstoneOperation = Readonly<{ op: 'forgetTombstones'; before: Timestamp }>
 
 export type JobOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
@@ -55,6 +59,9 @@ export type JobOperation = Readonly<
     | { op: 'forgetVideo' }
     /** Of a job that is over: its attempts stay for the statistics, and nobody sees it again. */
     | { op: 'remove' }
+    /** The same, and for a while whoever asks is told since when it is gone. */
+    | { op: 'expire' }
+    | { op: 'pin'; pinned: boolean }
   )
 >
 
@@ -76,6 +83,13 @@ export type JobStore = {
   find(jobId: JobId, scope: Scope): Promise<Job | undefined>
   findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
+  /** What is told of a job that has expired; by its file, of the latest of that name. */
+  findExpired(
+    which: Readonly<{ jobId: JobId } | { filename: string }>,
+    scope: Scope,
+  ): Promise<Expired | undefined>
+  /** Whether somebody is still to be told of its end. */
+  isAwaited(jobId: JobId): Promise<boolean>
   list(filter: JobFilter, scope: Scope): Promise<JobPage>
   /** The latest job that was taken for this key or, where there is none, for an equal request. */
   findSubmission(identity: Identity, since: Timestamp): Promise<Earlier | undefined>
@@ -124,6 +138,7 @@ export type JobFilter = Readonly<{
   submittedBefore?: Timestamp
   /** Only jobs whose file is there. */
   withVideo?: boolean
+  pinned?: boolean
 }>
 
 export type JobPage = Readonly<{ jobs: readonly Job[]; hasMore: boolean }>
@@ -135,6 +150,8 @@ export type VideoSelection = Readonly<
 /** The files of finished videos. */
 export type VideoFiles = {
   exists(filename: string): Promise<boolean>
+  /** Somebody is downloading it, or will go on to in a moment. */
+  isInUse(filename: string): boolean
   /** With all that was made from it; harmless when it is gone already. */
   remove(video: Readonly<{ jobId: JobId; filename: string }>): Promise<void>
 }
@@ -266,7 +283,41 @@ export type Housekeeping = {
   backUp(day: string): Promise<void>
   /** Keeps back some room for what must be written on a full disk. */
   restoreReserve(): Promise<void>
+  /** Removes logs and archived work that are older and belong to no job. */
+  removeLeftOvers(before: Timestamp): Promise<void>
 }
+
+/** What is to be known of jobs to say which of them have been kept long enough. */
+export type RetentionStore = {
+  /** When the last job ended that is over and not pinned: a clock that is right is not behind that. */
+  latestEnd(): Promise<Timestamp | undefined>
+  /** What all videos that are there take together. */
+  videoBytes(): Promise<number>
+  /** Jobs that are over and not pinned: the one that ended first comes first. */
+  finished(filter: FinishedFilter): Promise<readonly FinishedJob[]>
+}
+
+export type FinishedFilter = Readonly<{
+  limit: number
+  /** Begins behind this one. */
+  after?: Pick<FinishedJob, 'endedAt' | 'seq'>
+  endedBefore?: Timestamp
+  status?: readonly FinishedStatus[]
+  /** Only jobs whose file is there. */
+  withVideo?: boolean
+}>
+
+export type FinishedStatus = Extract<JobStatus, 'success' | 'error' | 'canceled'>
+
+export type FinishedJob = Readonly<{
+  jobId: JobId
+  seq: number
+  endedAt: Timestamp
+  /** What its video takes; 0: there is none. */
+  bytes: number
+  /** Somebody is still to be told of its end. */
+  isAwaited: boolean
+}>
 
 export type Disk = Readonly<{ place: DiskPlace; path: string; freeBytes: number }>
 

@@ -4,6 +4,7 @@ import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
+import type { JanitorMessage } from '../actors/janitor/janitor-protocol.ts'
 import type { StandingCheck } from '../actors/ports.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
@@ -16,6 +17,7 @@ import type { Logger } from '../log.ts'
 import type { Observe } from '../observation.ts'
 import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, identify } from './access.ts'
+import { adminRoutes } from './admin-routes.ts'
 import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
 import { dashboardRoutes } from './dashboard-routes.ts'
 import { createDocument } from './document.ts'
@@ -35,6 +37,7 @@ import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
 import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
+import type { Downloads } from './send-file.ts'
 import { statsRoutes } from './stats-routes.ts'
 import { videoRoutes } from './video-routes.ts'
 import { webhookRoutes } from './webhook-routes.ts'
@@ -67,6 +70,10 @@ export type AppOptions = Readonly<{
   previewsDir: string
   previews: Previews
   uploads: Uploads
+  downloads: Downloads
+  /** How long what is over is kept; 0: for good. */
+  retentionMs: number
+  janitor: ActorRef<JanitorMessage>
   logPath(jobId: JobId): string
   commandOf: CommandOf
   history: History
@@ -79,9 +86,9 @@ export type AppOptions = Readonly<{
 /** The whole API in front of the actors. */
 export function createApp(options: AppOptions) {
   const { queue, eta, events, task, maxFrames, log } = options
-  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl, observe } = options
+  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl, observe, retentionMs } = options
   const links = createFileLinks(options.links)
-  const render = createJobRenderer(eta, links)
+  const render = createJobRenderer({ eta, links, retentionMs })
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
@@ -124,6 +131,7 @@ export function createApp(options: AppOptions) {
     .route('/', gpuRoutes(options))
     .route('/', openAiVideoRoutes({ ...options, ...render }))
     .route('/', modelRoutes(task))
+    .route('/', adminRoutes(options))
     .route('/', etaRoutes(options))
     .route('/', statsRoutes(options))
     .route('/', healthRoutes(options))

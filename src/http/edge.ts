@@ -2,8 +2,8 @@
 import type { Context } from 'hono'
 import * as v from 'valibot'
 import type { Repetition } from '../actors/queue/queue-protocol.ts'
-import { type RefusalCode, RefusalError } from '../errors.ts'
-import type { JobId } from '../job.ts'
+import { hasExpired, type RefusalCode, RefusalError } from '../errors.ts'
+import type { Expired, JobId } from '../job.ts'
 
 /**
  * Names the first field that is wrong and every rule that is broken. `unknown` is the refusal of a
@@ -129,10 +129,18 @@ export function orThrow<Answer>(answer: Answer | RefusalError): Exclude<Answer, 
   return answer as Exclude<Answer, RefusalError>
 }
 
-export function found<Thing>(thing: Thing | undefined, refusal: () => RefusalError): Thing {
+/** What is told of a thing that was there once is that, and not that it never was. */
+export function found<Thing>(
+  thing: Thing,
+  refusal: () => RefusalError,
+): Exclude<Thing, Expired | undefined> {
   if (thing === undefined) throw refusal()
-  return thing
+  if (isExpired(thing)) throw hasExpired(thing)
+  return thing as Exclude<Thing, Expired | undefined>
 }
+
+export const isExpired = (thing: unknown): thing is Expired =>
+  typeof thing === 'object' && thing !== null && 'expiredAt' in thing
 
 export const noJob = (...ids: JobId[]) =>
   new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

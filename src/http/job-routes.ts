@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
@@ -10,7 +10,7 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
+import { found, isExpired, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
 import {
@@ -75,7 +75,13 @@ type CanceledJson = v.InferOutput<typeof CanceledJson>
 const ofOneJob = {
   tag: 'jobs',
   params: v.object({ id: IdParam }),
-  refusals: ['job_not_found'],
+  refusals: ['job_not_found', 'job_expired'],
+} as const
+
+const pinning = {
+  ...ofOneJob,
+  details: 'What is pinned does not expire, however old it gets. Repeating it is harmless.',
+  answers: { 200: { means: 'The job as it is now', json: JobJson } },
 } as const
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
@@ -89,6 +95,11 @@ export function jobRoutes(options: JobRoutesOptions) {
   const renderOne = async (view: JobView) => {
     const estimates = await render.estimates([view.job])
     return render.job(view, estimates.get(view.job.id))
+  }
+  const pin = async (c: Context<ClientEnv>, jobId: JobId, pinned: boolean) => {
+    const { scope } = c.var
+    const view = orThrow(await ask(queue, { type: 'pin', jobId, pinned, scope }))
+    return c.json(await renderOne(view), 200)
   }
 
   return new Hono<ClientEnv>()
@@ -139,7 +150,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           200: { means: 'The job', json: JobJson, headers: { ETag: 'of what it is now' } },
           304: { means: 'It is as you know it' },
         },
-        refusals: ['job_not_found', 'too_many_watchers'],
+        refusals: [...ofOneJob.refusals, 'too_many_watchers'],
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
@@ -169,11 +180,16 @@ export function jobRoutes(options: JobRoutesOptions) {
         answers: { 200: { means: 'A page', json: JobPageJson } },
       }),
       async (c) => {
-        const { status, order, limit, after } = c.req.valid('query')
+        const { status, after, pinned, ...filter } = c.req.valid('query')
         const page = await ask(queue, {
           type: 'list',
           scope: c.var.scope,
-          filter: { order, limit, ...(status && { status }), ...(after && { after }) },
+          filter: {
+            ...filter,
+            ...(status && { status }),
+            ...(after && { after }),
+            ...(pinned !== undefined && { pinned }),
+          },
         })
         const jobs = await renderAll(page.jobs)
         const answer: JobPageJson = {
@@ -240,6 +256,15 @@ export function jobRoutes(options: JobRoutesOptions) {
       },
     )
 
+    .post('/jobs/:id/pin', route({ ...pinning, id: 'pinJob', summary: 'Keep a job' }), (c) =>
+      pin(c, c.req.valid('param').id, true),
+    )
+    .post(
+      '/jobs/:id/unpin',
+      route({ ...pinning, id: 'unpinJob', summary: 'Let a job expire' }),
+      (c) => pin(c, c.req.valid('param').id, false),
+    )
+
     .get(
       '/jobs/:id/log',
       route({
@@ -281,7 +306,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           200: { means: 'All of it is done', json: CanceledJson },
           202: { means: 'Some processes have not ended yet', json: CanceledJson },
         },
-        refusals: ['forbidden', 'job_not_found'],
+        refusals: ['forbidden', 'job_not_found', 'job_expired'],
       }),
       async (c) => {
         const { ids, all, status, delete_files } = c.req.valid('query')
@@ -304,14 +329,15 @@ export function jobRoutes(options: JobRoutesOptions) {
         const ended = await Promise.all(
           rest.map((jobId) => ask(queue, { type: 'find', jobId, scope })),
         )
-        const unknown = rest.filter((_, index) => ended[index] === undefined)
-        if (ids && unknown.length === ids.length) throw noJob(...unknown)
+        const known = ended.flatMap((one) => (one && !isExpired(one) ? [one] : []))
+        const unknown = rest.filter((id) => !known.some(({ job }) => job.id === id))
+        if (ids && unknown.length === ids.length) {
+          found(ended.find(isExpired), () => noJob(...unknown))
+        }
         const answer: CanceledJson = {
           canceled: canceled.map((id) => ({ id, status: 'canceled' })),
           canceling: canceling.map((id) => ({ id, status: 'running' })),
-          unchanged: ended.flatMap((view) =>
-            view ? [{ id: view.job.id, status: view.job.state.status }] : [],
-          ),
+          unchanged: known.map(({ job }) => ({ id: job.id, status: job.state.status })),
           not_found: unknown,
           deleted_files: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
         }

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
+import { expiryOf } from '../actors/janitor/retention-rules.ts'
 import { etaSources } from '../actors/ports.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import {
@@ -94,6 +95,10 @@ export const JobJson = v.object({
   started_at: v.nullable(Time),
   ended_at: v.nullable(Time),
   file_deleted_at: v.nullable(Time),
+  pinned: v.pipe(v.boolean(), v.description('it does not expire, however old it gets')),
+  expires_at: v.nullable(
+    v.pipe(Time, v.description('with `RETENTION_DAYS`: when record, video and log go')),
+  ),
   file: v.nullable(FileJson),
 })
 export type JobJson = v.InferOutput<typeof JobJson>
@@ -140,7 +145,14 @@ export type CommandOf = (job: Job, epoch: Epoch) => readonly string[]
 
 type FileUrls = Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
 
-export function createJobRenderer(eta: ActorRef<EtaMessage>, links: FileUrls) {
+export type JobRendererOptions = Readonly<{
+  eta: ActorRef<EtaMessage>
+  links: FileUrls
+  /** How long what is over is kept; 0: for good. */
+  retentionMs: number
+}>
+
+export function createJobRenderer({ eta, links, retentionMs }: JobRendererOptions) {
   /** Without an estimate, while its actor is being restarted, a job is still a job. */
   const estimatesOf = async (jobIds: readonly JobId[]): Promise<ReadonlyMap<JobId, Estimate>> => {
     if (jobIds.length === 0) return new Map()
@@ -196,6 +208,8 @@ export function createJobRenderer(eta: ActorRef<EtaMessage>, links: FileUrls) {
         started_at: iso('startedAt' in state ? state.startedAt : undefined),
         ended_at: iso('endedAt' in state ? state.endedAt : undefined),
         file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
+        pinned: job.pinnedAt !== undefined,
+        expires_at: iso(expiryOf(job, retentionMs)),
         file: hasFile(job) ? fileFacts(job) : null,
       }
 

@@ -3,7 +3,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as v from 'valibot'
 import type { Quota } from '../client.ts'
 import { type RefusalCode, RefusalError } from '../errors.ts'
-import { Count } from './words.ts'
+import { Count, Time } from './words.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */
 export const problems = {
@@ -20,6 +20,7 @@ export const problems = {
   route_not_found: { status: 404, title: 'There is no such route' },
   method_not_allowed: { status: 405, title: 'The route exists, but not with this method' },
   job_not_found: { status: 404, title: 'There is no such job' },
+  job_expired: { status: 410, title: 'The job has expired' },
   video_not_found: { status: 404, title: 'There is no such video' },
   range_not_satisfiable: { status: 416, title: 'The file has no such range' },
   precondition_failed: { status: 412, title: 'The file is another one' },
@@ -33,7 +34,7 @@ export const problems = {
   video_not_ready: { status: 404, title: 'The video is not there yet' },
   video_not_in_time: { status: 504, title: 'The video takes longer than is waited for' },
   video_failed: { status: 422, title: 'There will be no video' },
-  video_expired: { status: 410, title: 'The video has been deleted' },
+  video_expired: { status: 410, title: 'The video has expired or has been deleted' },
   idempotency_key_reuse: { status: 422, title: 'The key belongs to another request' },
   rate_limited: { status: 429, title: 'Too many jobs in an hour' },
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
@@ -62,6 +63,7 @@ export const ProblemJson = v.object({
   detail: v.pipe(v.string(), v.description('for people; names the field and the rule')),
   field: v.optional(v.pipe(v.string(), v.description('which part of the request it is about'))),
   ...EtaOfRoomJson.entries,
+  expired_at: v.optional(v.pipe(Time, v.description('since when it is gone'))),
 })
 export type ProblemJson = v.InferOutput<typeof ProblemJson>
 
@@ -80,7 +82,7 @@ export const refuseUnreadable = (): Response => {
 export const unreadable = (): RefusalError =>
   new RefusalError('malformed_request', 'The address or the Host header cannot be read.')
 
-function problemOf({ code, message, field, etaSeconds }: RefusalError) {
+function problemOf({ code, message, field, etaSeconds, expiredAt }: RefusalError) {
   const { status, title } = problems[code]
   return {
     type: `/problems/${code}`,
@@ -90,6 +92,7 @@ function problemOf({ code, message, field, etaSeconds }: RefusalError) {
     detail: message,
     ...(field !== undefined && { field }),
     ...(etaSeconds !== undefined && { eta_seconds: etaSeconds }),
+    ...(expiredAt !== undefined && { expired_at: new Date(expiredAt).toISOString() }),
   } satisfies ProblemJson
 }
 

@@ -1,5 +1,6 @@
 /** What requests may hold: one schema gives the type, the parser and the message of refusal. */
 import * as v from 'valibot'
+import type { FinishedStatus } from '../actors/ports.ts'
 import { Filename } from '../filename.ts'
 import { GpuId, JobId, jobStatuses, type VideoDraft } from '../job.ts'
 import { type WanTask, wanTasks } from '../wan-tasks.ts'
@@ -362,6 +363,7 @@ export const ListQuery = v.strictObject(
     order: v.optional(v.picklist(['asc', 'desc'], 'must be asc or desc'), 'desc'),
     limit: v.optional(limit(200), '50'),
     after: v.optional(IdParam),
+    pinned: v.optional(flag),
   },
   unknownParameter,
 )
@@ -397,6 +399,56 @@ export const GpuParam = v.pipe(
   stands({ type: 'integer', minimum: 0, pattern: undefined }),
   v.toNumber(),
   GpuId,
+)
+
+const finishedStatuses = ['success', 'error', 'canceled'] as const satisfies FinishedStatus[]
+
+const daysRule = 'must be a number from 0 to 36500'
+const dayMs = 24 * 60 * 60 * 1000
+
+/** What is to be purged; without a word about it, nothing but a count of everything. */
+export const PurgeBody = v.pipe(
+  v.strictObject(
+    {
+      dry_run: v.optional(v.boolean('must be true or false'), true),
+      older_than_days: v.optional(
+        v.pipe(
+          v.number(daysRule),
+          v.minValue(0, daysRule),
+          v.maxValue(36_500, daysRule),
+          v.description('since they ended; a part of a day is possible'),
+        ),
+      ),
+      status: v.optional(
+        v.pipe(
+          v.array(
+            v.picklist(finishedStatuses, `must be among ${finishedStatuses.join(', ')}`),
+            'must be a list',
+          ),
+          v.minLength(1, 'must name at least one'),
+          v.maxLength(finishedStatuses.length, 'must name each once'),
+        ),
+      ),
+      max_bytes: v.optional(
+        v.pipe(
+          wholeNumber(0, Number.MAX_SAFE_INTEGER),
+          v.description('the oldest videos, until all that are left take at most so much'),
+        ),
+      ),
+    },
+    issueMessage,
+  ),
+  v.check(
+    ({ dry_run, older_than_days, status, max_bytes }) =>
+      dry_run || [older_than_days, status, max_bytes].some((said) => said !== undefined),
+    'say what goes: older_than_days, status or max_bytes',
+  ),
+  v.transform(({ dry_run, older_than_days, status, max_bytes }) => ({
+    dryRun: dry_run,
+    ...(older_than_days !== undefined && { olderThanMs: older_than_days * dayMs }),
+    ...(status && { status }),
+    ...(max_bytes !== undefined && { maxBytes: max_bytes }),
+  })),
 )
 
 /** What becomes of the job when an operator restarts a GPU's actor. */

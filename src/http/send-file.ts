@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import type { ReadStream } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
@@ -10,14 +12,38 @@ import { RefusalError } from '../errors.ts'
 /** How a file is asked for. */
 export type Asked = Readonly<{ method: string; headers: Record<string, string> }>
 
+/** Told that a file is being read; gives back whom to tell that this is over. */
+export type Downloads = { begin(filename: string): () => void }
+
+export type SentFile = Readonly<{
+  root: string
+  filename: string
+  caching: Readonly<Record<string, string>>
+  /** Absent: nobody minds. */
+  downloads?: Downloads
+  /** Absent: as it is asked for by the request. */
+  asked?: Asked
+}>
+
+/** Once its sending has begun, a file is sent to its end, whatever becomes of its name. */
+export async function sendFile(c: Context, file: SentFile): Promise<Response> {
+  const end = file.downloads?.begin(file.filename) ?? (() => {})
+  try {
+    const { response, stream } = await open(c, file)
+    if (stream) stream.once('close', end)
+    else end()
+    return response
+  } catch (error) {
+    end()
+    throw error
+  }
+}
+
 /** Ranges, validators and HEAD are the library's. */
-export async function sendFile(
+async function open(
   c: Context,
-  root: string,
-  filename: string,
-  caching: Readonly<Record<string, string>>,
-  asked: Asked = { method: c.req.method, headers: c.req.header() },
-): Promise<Response> {
+  { root, filename, caching, asked = { method: c.req.method, headers: c.req.header() } }: SentFile,
+): Promise<{ response: Response; stream?: Readable }> {
   await assertPlainFile(join(root, filename), filename)
   const request = { ...asked, headers: withWeakIfRange(asked.headers) }
   // What it looks at is method and headers, of which a request of Node is only one that has them.
@@ -37,8 +63,13 @@ export async function sendFile(
 
   const { ETag, ...rest } = headers
   const isEmpty = asked.method === 'HEAD' || statusCode === 304
+  // Gone since it was looked at: that can still be said in an answer of its own.
+  if (!isEmpty)
+    await opened(stream as ReadStream).catch(() => {
+      throw noVideo(filename)
+    })
   const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
-  return c.newResponse(body, {
+  const response = c.newResponse(body, {
     status: statusCode as StatusCode,
     headers: {
       ...rest,
@@ -51,6 +82,12 @@ export async function sendFile(
       'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
     },
   })
+  return isEmpty ? { response } : { response, stream }
+}
+
+/** An open file can be read to its end though it is removed. */
+const opened = async (stream: ReadStream): Promise<void> => {
+  if (stream.pending) await once(stream, 'open')
 }
 
 /** What was put there in the place of ours, a link out of the directory above all, is not served. */

@@ -3,15 +3,16 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import { everything } from '../client.ts'
+import { hasExpired } from '../errors.ts'
 import { videoSizes } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { found, noJob, orThrow } from './edge.ts'
+import { found, isExpired, noJob, orThrow } from './edge.ts'
 import type { FileLinks } from './file-links.ts'
 import { hasFile } from './job-view.ts'
 import type { Previews } from './openai/video-routes.ts'
 import { route } from './route.ts'
 import { DeleteVideosQuery, IdParam, VideosQuery } from './schemas.ts'
-import { noVideo, sendFile } from './send-file.ts'
+import { type Downloads, noVideo, sendFile } from './send-file.ts'
 import { Count, Time, Uuid } from './words.ts'
 
 export type VideoRoutesOptions = Readonly<{
@@ -20,6 +21,8 @@ export type VideoRoutesOptions = Readonly<{
   previewsDir: string
   previews: Previews
   links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
+  /** Told of each download, so that its file does not expire meanwhile. */
+  downloads: Downloads
   /** Whether others may be shown a file that somebody has downloaded. */
   isPublic: boolean
 }>
@@ -75,12 +78,12 @@ const getFile = {
     },
     304: { means: 'It is the one that you have' },
   },
-  refusals: ['video_not_found', 'precondition_failed', 'range_not_satisfiable'],
+  refusals: ['video_not_found', 'video_expired', 'precondition_failed', 'range_not_satisfiable'],
 } as const
 
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes(options: VideoRoutesOptions) {
-  const { queue, resultsDir, previewsDir, previews, links, isPublic } = options
+  const { queue, resultsDir, previewsDir, previews, links, isPublic, downloads } = options
   return new Hono<ClientEnv>()
     .get(
       '/videos',
@@ -92,11 +95,16 @@ export function videoRoutes(options: VideoRoutesOptions) {
         answers: { 200: { means: 'A page', json: VideosJson } },
       }),
       async (c) => {
-        const { order, limit, after } = c.req.valid('query')
+        const { after, pinned, ...filter } = c.req.valid('query')
         const page = await ask(queue, {
           type: 'list',
           scope: c.var.scope,
-          filter: { order, limit, withVideo: true, ...(after && { after }) },
+          filter: {
+            ...filter,
+            withVideo: true,
+            ...(after && { after }),
+            ...(pinned !== undefined && { pinned }),
+          },
         })
         const videos = page.jobs.flatMap(({ job }): VideoJson[] => {
           if (!hasFile(job)) return []
@@ -169,6 +177,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
         },
         refusals: [
           'job_not_found',
+          'job_expired',
           'video_not_found',
           'precondition_failed',
           'range_not_satisfiable',
@@ -182,7 +191,8 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const { filename, video: facts } = job.state
         const picture = await previews.of({ jobId, filename, facts }, 'thumbnail')
         // Another video is another job's.
-        return sendFile(c, previewsDir, picture, cachingFor('max-age=31536000, immutable'))
+        const caching = cachingFor('max-age=31536000, immutable')
+        return sendFile(c, { root: previewsDir, filename: picture, caching })
       },
     )
 
@@ -195,13 +205,14 @@ export function videoRoutes(options: VideoRoutesOptions) {
 
   async function fileOf(c: Context<ClientEnv>, filename: string): Promise<Response> {
     const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
+    if (isExpired(job)) throw hasExpired(job, 'video_expired')
     if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
     // A name we made is never made again; one that was asked for may be, once its video is deleted.
     const age =
       job.request.filename === undefined
         ? 'max-age=31536000, immutable'
         : 'max-age=3600, must-revalidate'
-    return sendFile(c, resultsDir, filename, cachingFor(age))
+    return sendFile(c, { root: resultsDir, filename, caching: cachingFor(age), downloads })
   }
 
   function cachingFor(age: string): Record<string, string> {

@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { type Generated, Kysely, SqliteDialect, sql } from 'kysely'
+import { type Generated, type GeneratedAlways, Kysely, SqliteDialect, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Check, ToldEstimate } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
@@ -62,6 +62,11 @@ type JobTable = {
   file_deleted_at: Timestamp | null
   /** Deleted for whoever asks: only its attempts are of use still. */
   deleted_at: Timestamp | null
+  /** Deleted because its time was over: so much is told of it for a while. */
+  expired_at: Timestamp | null
+  pinned_at: Timestamp | null
+  /** What its file takes, by `video`; null: there is none. */
+  file_bytes: GeneratedAlways<number | null>
 }
 
 /** Which request each job was taken for, as long as it may be repeated. */

@@ -68,6 +68,7 @@ export function toJob(row: Selectable<Database['job']>): Job {
     submittedAt: row.submitted_at,
     epoch: row.epoch,
     attempts: row.attempts,
+    ...(row.pinned_at !== null && { pinnedAt: row.pinned_at }),
     state: toState(row),
   }
 }

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import type { Kysely, NotNull } from 'kysely'
 import type { JobStore, StoreOperation } from '../actors/ports.ts'
 import type { Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
@@ -91,6 +91,27 @@ export function createJobStore(
       return rows.map(toAttempt)
     },
 
+    async findExpired(which, scope) {
+      const expired = owned(scope)
+        .select(['id as jobId', 'expired_at as expiredAt'])
+        .where('expired_at', 'is not', null)
+        .$narrowType<{ expiredAt: NotNull }>()
+        .orderBy('expired_at', 'desc')
+      return 'jobId' in which
+        ? expired.where('id', '=', which.jobId).executeTakeFirst()
+        : expired.where('filename', '=', which.filename).executeTakeFirst()
+    },
+
+    async isAwaited(jobId) {
+      const pending = await db
+        .selectFrom('delivery')
+        .select('id')
+        .where('job_id', '=', jobId)
+        .where('status', '=', 'pending')
+        .executeTakeFirst()
+      return pending !== undefined
+    },
+
     async list(filter, scope) {
       const { status, order, limit, after, prompt, promptContains } = filter
       const { submittedAfter, submittedBefore } = filter
@@ -100,6 +121,8 @@ export function createJobStore(
       if (status) query = query.where('status', 'in', status)
       if (filter.withVideo)
         query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+      if (filter.pinned !== undefined)
+        query = query.where('pinned_at', filter.pinned ? 'is not' : 'is', null)
       if (prompt !== undefined) {
         query = query.where('prompt_digest', '=', digest(prompt)).where('prompt', '=', prompt)
       }
@@ -168,4 +191,4 @@ export function createJobStore(
 
 /** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
 const canWait = ({ op }: StoreOperation): boolean =>
-  op === 'submit' || op === 'remember' || op === 'claim'
+  op === 'submit' || op === 'remember' || op === 'claim' || op === 'pin'

@@ -22,6 +22,7 @@ export async function apply(
   operation: StoreOperation,
   setting: Setting,
 ): Promise<void> {
+  if (operation.op === 'forgetTombstones') return forgetTombstones(trx, operation)
   if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, setting)
   const { gpu: id } = operation
   const health = JSON.stringify(operation.health)
@@ -142,10 +143,12 @@ async function applyToJob(
       await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
       break
     case 'remove':
-      await trx
+    case 'expire': {
+      const { numUpdatedRows } = await trx
         .updateTable('job')
         .set({
           deleted_at: at,
+          ...(operation.op === 'expire' && { expired_at: at }),
           file_deleted_at: at,
           prompt: '',
           prompt_digest: '',
@@ -154,12 +157,69 @@ async function applyToJob(
           failure: null,
         })
         .where('id', '=', jobId)
+        .where('deleted_at', 'is', null)
         .where('status', 'in', ['success', 'error', 'canceled'])
+        .executeTakeFirst()
+      if (numUpdatedRows === 0n) break
+      // What a process said last may be the prompt.
+      await trx
+        .updateTable('attempt')
+        .set({ failure: null })
+        .where('job_id', '=', jobId)
+        .where('failure', 'is not', null)
+        .execute()
+      break
+    }
+    case 'pin':
+      await trx
+        .updateTable('job')
+        .set({ pinned_at: operation.pinned ? at : null })
+        .where('id', '=', jobId)
+        .where('deleted_at', 'is', null)
         .execute()
       break
     default:
       operation satisfies never
   }
+}
+
+/** Estimates learn from attempts of the latest jobs, whatever has become of those. */
+const tombstonesKept = 10_000
+
+/** A bounded number of those that are due: what is left over is forgotten the next time. */
+const forgottenAtOnce = 1_000
+
+async function forgetTombstones(
+  trx: Kysely<Database>,
+  { before }: Extract<StoreOperation, { op: 'forgetTombstones' }>,
+): Promise<void> {
+  const old = trx
+    .selectFrom('job')
+    .select('seq')
+    .where('deleted_at', '<', before)
+    .limit(forgottenAtOnce)
+  const newest = trx
+    .selectFrom('job')
+    .select(({ fn, eb, val }) => eb(fn.max('seq'), '-', val(tombstonesKept)).as('seq'))
+  await trx
+    .deleteFrom('job')
+    .where('seq', 'in', old.where('seq', '<=', newest))
+    .execute()
+  const nobodys = {
+    owner: null,
+    address: null,
+    filename: null,
+    requested_filename: null,
+    expired_at: null,
+  }
+  const named = old.where(({ or, eb }) =>
+    or([
+      eb('owner', 'is not', null),
+      eb('filename', 'is not', null),
+      eb('expired_at', 'is not', null),
+    ]),
+  )
+  await trx.updateTable('job').set(nobodys).where('seq', 'in', named).execute()
 }
 
 const traceColumn = ({ trace }: { trace?: Trace }) =>

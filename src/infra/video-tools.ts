@@ -5,6 +5,7 @@ import type { AttemptKey, Conversion, VideoFiles, VideoTools } from '../actors/p
 import type { VideoFacts } from '../job.ts'
 import { type Dimensions, dimensions } from '../wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, videoOf } from './data-directory.ts'
+import type { Downloads } from './downloads.ts'
 import { hasNoRoom } from './free-space.ts'
 import { attemptCookie, killStrays } from './generation/strays.ts'
 import { removePreviews } from './previews.ts'
@@ -106,6 +107,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
 /** Finished files by name; the names have been checked when they were promised. */
 export function createVideoFiles(
   data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
+  { isInUse }: Pick<Downloads, 'isInUse'>,
 ): VideoFiles {
   const { resultsDir } = data
   return {
@@ -114,6 +116,7 @@ export function createVideoFiles(
         () => true,
         () => false,
       ),
+    isInUse,
     async remove({ jobId, filename }) {
       await rm(join(resultsDir, filename), { force: true })
       await removePreviews(data, jobId)

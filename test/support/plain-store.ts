@@ -74,6 +74,7 @@ export function createPlainStore() {
         gpus.set(operation.gpu, operation.health)
         return
       }
+      if (operation.op === 'forgetTombstones') return
       const { jobId, at } = operation
       if (operation.op === 'submit') {
         const { seq, request, owner } = operation
@@ -103,7 +104,7 @@ export function createPlainStore() {
           keys.set(name, { jobId, fingerprint: operation.identity.fingerprint })
         return
       }
-      if (operation.op === 'forgetVideo' || operation.op === 'remove') return
+      if (isOfRecord(operation)) return
       const active = job.status === 'queued' || job.status === 'running'
       assert(active, `${operation.op} of ${jobId}, which is ${job.status} for good`)
       const epoch = operation.op === 'claim' ? operation.epoch - 1 : operation.epoch
@@ -114,7 +115,7 @@ export function createPlainStore() {
 
   function changeOf(
     job: StoredJob,
-    operation: Exclude<JobOperation, { op: 'submit' | 'remember' | 'forgetVideo' | 'remove' }>,
+    operation: Exclude<JobOperation, { op: 'submit' | 'remember' } | OfRecord>,
   ): Partial<StoredJob> {
     const { at } = operation
     if (operation.op === 'claim') {
@@ -144,6 +145,12 @@ export function createPlainStore() {
     }
   }
 }
+
+/** Of jobs that are over, or of none of what a queue rests on. */
+type OfRecord = Extract<JobOperation, { op: 'forgetVideo' | 'remove' | 'expire' | 'pin' }>
+
+const isOfRecord = (operation: JobOperation): operation is OfRecord =>
+  ['forgetVideo', 'remove', 'expire', 'pin'].includes(operation.op)
 
 export type PlainStore = ReturnType<typeof createPlainStore>
 

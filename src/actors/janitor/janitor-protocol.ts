@@ -1,37 +1,7 @@
-import type { Timestamp } from '../../job.ts'
-import type { Disk } from '../ports.ts'
+import type { DiskNews, DiskState } from './disk-protocol.ts'
+import type { RetentionMessage, RetentionState } from './retention-protocol.ts'
 
-/** How what it has begun went, and that it is time to look again. */
-export type JanitorMessage = Readonly<
-  | { type: 'checkDue' }
-  | { type: 'measured'; disks: readonly Disk[] }
-  | { type: 'measuringFailed'; error: unknown }
-  | { type: 'backedUp'; day: string }
-  | { type: 'backupFailed'; error: unknown }
-  | { type: 'reserveFailed'; error: unknown }
->
+export type JanitorMessage = DiskNews | RetentionMessage
 
-export type JanitorState = Readonly<{
-  /** What the queue was told last; unknown before the first look. */
-  hasRoom?: boolean
-  /** The last look failed, and that has been said. */
-  blind: boolean
-  backingUp: boolean
-  /** The last day of which there is a backup. */
-  backedUpOn?: string
-  /** A backup that failed is not tried again at every look. */
-  backUpAgainAt: Timestamp
-}>
-
-export type JanitorEffect = Readonly<
-  | { do: 'measure' }
-  | { do: 'checkLater' }
-  | { do: 'tellQueue'; hasRoom: boolean }
-  | { do: 'restoreReserve' }
-  | { do: 'backUp'; day: string }
-  | { do: 'logNoRoom'; disks: readonly Disk[] }
-  | { do: 'logRoomAgain' }
-  | { do: 'logTrouble'; trouble: Trouble; error: unknown }
->
-
-export type Trouble = 'measuring' | 'backup' | 'reserve'
+/** Two things that a janitor has in mind, and neither has to do with the other. */
+export type JanitorState = Readonly<{ disks: DiskState; retention: RetentionState }>

@@ -1,10 +1,13 @@
 /** What the queue does with files and the store before it decides, or after it has. */
-import { type Client, callerOf } from '../../client.ts'
+import { type Client, callerOf, type Scope } from '../../client.ts'
+import { hasExpired, RefusalError } from '../../errors.ts'
 import { fingerprintOf } from '../../fingerprint.ts'
-import type { JobId, VideoDraft } from '../../job.ts'
+import type { Job, JobId, VideoDraft } from '../../job.ts'
 import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../webhook.ts'
 import type { JobStore, NewWebhook, VideoFiles, WorkFiles } from '../ports.ts'
-import type { DeletedVideo, QueueEffect } from './queue-protocol.ts'
+import { mayExpire } from './expire-rules.ts'
+import type { DeletedVideo, ExpireAnswer, QueueEffect } from './queue-protocol.ts'
+import { noJob } from './remove-rules.ts'
 import { lookBackMs, mayBeRepeated } from './repeat-rules.ts'
 
 export type FileWorkOptions = Readonly<{
@@ -14,7 +17,7 @@ export type FileWorkOptions = Readonly<{
 }>
 
 export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions) {
-  return { prepare, removeVideos, removeJob }
+  return { prepare, removeVideos, removeJob, expireJobs, find }
 
   async function prepare({
     draft,
@@ -60,17 +63,57 @@ export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions
   async function removeJob({
     jobId,
     scope,
-  }: Extract<QueueEffect, { do: 'removeJob' }>): Promise<'removed' | 'unknown'> {
-    const job = await store.find(jobId, scope)
-    if (!job) return 'unknown'
-    const { state } = job
-    if (state.status === 'success' && state.fileDeletedAt === undefined) {
-      await videoFiles.remove({ jobId, filename: state.filename })
-    }
-    await workFiles.forget(jobId)
+  }: Extract<QueueEffect, { do: 'removeJob' }>): Promise<'removed' | RefusalError> {
+    const job = await find({ jobId, scope })
+    if (job instanceof RefusalError) return job
+    await removeFiles(job)
     return 'removed'
   }
+
+  /** Never rejects: one of which something cannot be removed keeps no other one. */
+  async function expireJobs(jobIds: readonly JobId[]): Promise<ExpireAnswer> {
+    const gone: JobId[] = []
+    let failed: Pick<ExpireAnswer, 'error'> = {}
+    for (const jobId of jobIds) {
+      try {
+        if (await expireJob(jobId)) gone.push(jobId)
+      } catch (error) {
+        failed = { error }
+      }
+    }
+    return { gone, ...failed }
+  }
+
+  async function expireJob(jobId: JobId): Promise<boolean> {
+    const job = await store.find(jobId, 'everything')
+    if (!job || !mayExpire(job, await store.isAwaited(jobId))) return false
+    const filename = videoOf(job)
+    if (filename !== undefined && videoFiles.isInUse(filename)) return false
+    await removeFiles(job)
+    return true
+  }
+
+  async function removeFiles(job: Job): Promise<void> {
+    const filename = videoOf(job)
+    if (filename !== undefined) await videoFiles.remove({ jobId: job.id, filename })
+    await workFiles.forget(job.id)
+  }
+
+  /** The job, or why there is none. */
+  async function find({
+    jobId,
+    scope,
+  }: Readonly<{ jobId: JobId; scope: Scope }>): Promise<Job | RefusalError> {
+    const job = await store.find(jobId, scope)
+    if (job) return job
+    const expired = await store.findExpired({ jobId }, scope)
+    return expired ? hasExpired(expired) : noJob(jobId)
+  }
 }
+
+/** The name of its file, if that is there. */
+const videoOf = ({ state }: Job): string | undefined =>
+  state.status === 'success' && state.fileDeletedAt === undefined ? state.filename : undefined
 
 function webhookOf(
   jobId: JobId,

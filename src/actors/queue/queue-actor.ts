@@ -26,7 +26,6 @@ import type {
 import { causeOf, gpusAtWork, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
-import { noJob } from './remove-rules.ts'
 import { noLonger } from './repeat-rules.ts'
 
 export type QueueActorOptions = Readonly<{
@@ -311,10 +310,40 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         void work.removeJob(effect).then(
           (outcome) => {
             const { jobId, replyTo } = effect
-            if (outcome === 'unknown') tell(replyTo, noJob(jobId))
-            else tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
+            if (outcome === 'removed') tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
+            else tell(replyTo, outcome)
           },
           (error: unknown) => tellAskerItFailed(effect, 'the job could not be removed', error),
+        )
+        break
+      case 'expireJobs': {
+        const { jobIds, replyTo } = effect
+        void work.expireJobs(jobIds).then((answer) => {
+          tell(self, { type: 'jobsExpired', jobIds, answer, replyTo })
+        })
+        break
+      }
+      case 'answerExpired':
+        tell(effect.to, effect.answer)
+        break
+      case 'findForPin': {
+        const { do: _, ...asked } = effect
+        void work.find(asked).then(
+          (job) => {
+            if (job instanceof RefusalError) tell(asked.replyTo, job)
+            else tell(self, { type: 'setPin', ...asked })
+          },
+          (error: unknown) => tellAskerItFailed(asked, 'the store could not be read', error),
+        )
+        break
+      }
+      case 'answerPin':
+        tell(effect.to, effect.answer)
+        break
+      case 'answerPinned':
+        void work.find(effect).then(
+          (job) => tell(effect.replyTo, job instanceof RefusalError ? job : viewNow(job)),
+          (error: unknown) => tellAskerItFailed(effect, 'the store could not be read', error),
         )
         break
       case 'answerRemove':
@@ -394,6 +423,10 @@ const commands: Record<QueueCommand['type'], true> = {
   cancel: true,
   deleteVideos: true,
   remove: true,
+  expire: true,
+  pin: true,
+  setPin: true,
+  forgetTombstones: true,
   drainGpu: true,
   resumeGpu: true,
   disown: true,

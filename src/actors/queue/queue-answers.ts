@@ -1,5 +1,6 @@
 /** Questions to the queue: answered from the record and the state that is on disk. */
-import type { GpuId, Job } from '../../job.ts'
+import type { Scope } from '../../client.ts'
+import type { GpuId, Job, JobId } from '../../job.ts'
 import { tell, tellAskerItFailed } from '../actor.ts'
 import type { JobStore } from '../ports.ts'
 import { size, values } from './ordered-map.ts'
@@ -18,7 +19,10 @@ export function createAnswers({ store, gpus }: AnswerOptions) {
       case 'find':
         void store
           .find(question.jobId, question.scope)
-          .then((job) => tell(question.replyTo, job && view(job, state)), failed)
+          .then(async (job) => {
+            tell(question.replyTo, job ? view(job, state) : await expired(question))
+          })
+          .catch(failed)
         break
       case 'findMany':
         void store.findMany(question.jobIds, question.scope).then((jobs) => {
@@ -32,10 +36,12 @@ export function createAnswers({ store, gpus }: AnswerOptions) {
         void Promise.all([
           store.find(question.jobId, question.scope),
           store.attempts(question.jobId),
-        ]).then(
-          ([job, attempts]) => tell(question.replyTo, job && { ...view(job, state), attempts }),
-          failed,
-        )
+        ])
+          .then(async ([job, attempts]) => {
+            const answer = job ? { ...view(job, state), attempts } : await expired(question)
+            tell(question.replyTo, answer)
+          })
+          .catch(failed)
         break
       case 'list':
         void store.list(question.filter, question.scope).then(({ jobs, hasMore }) => {
@@ -53,7 +59,10 @@ export function createAnswers({ store, gpus }: AnswerOptions) {
       case 'findVideo':
         void store
           .videos({ filenames: [question.filename] }, question.scope)
-          .then(([job]) => tell(question.replyTo, job), failed)
+          .then(async ([job]) => {
+            tell(question.replyTo, job ?? (await store.findExpired(question, question.scope)))
+          })
+          .catch(failed)
         break
       case 'describeGpus':
         tell(
@@ -76,6 +85,10 @@ export function createAnswers({ store, gpus }: AnswerOptions) {
       default:
         question satisfies never
     }
+  }
+
+  function expired({ jobId, scope }: Readonly<{ jobId: JobId; scope: Scope }>) {
+    return store.findExpired({ jobId }, scope)
   }
 }
 

@@ -3,6 +3,7 @@ import type { RefusalError } from '../../errors.ts'
 import type {
   Attempt,
   Epoch,
+  Expired,
   Failure,
   GpuHealth,
   GpuId,
@@ -50,6 +51,14 @@ export type QueueCommand = Readonly<
   | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   /** A job that is over, its record and all of its files: as if it had never been. */
   | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  /** Finished jobs that nobody needs any more; answered with those that are gone. */
+  | ({ type: 'expire'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
+  /** Whether a job is kept, however old it gets. */
+  | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  /** What the shell makes of `pin`: there is such a job. */
+  | ({ type: 'setPin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  /** Of those that were deleted or have expired before, nothing more is told. */
+  | { type: 'forgetTombstones'; before: Timestamp }
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
   /** The next of these changes what a GPU may be given; answered with what is then known of it. */
@@ -84,18 +93,25 @@ export type QueueNews = Readonly<
       replyTo: ActorRef<readonly DeletedVideo[]>
     }
   | { type: 'jobFilesRemoved'; jobId: JobId; replyTo: ActorRef<RemoveAnswer> }
+  /** The files of some of them are gone. The others were needed after all, or would not go. */
+  | {
+      type: 'jobsExpired'
+      jobIds: readonly JobId[]
+      answer: ExpireAnswer
+      replyTo: ActorRef<ExpireAnswer>
+    }
   | { type: 'etaReady' }
   | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
 >
 
 /** Questions: answered from the record and the present state, which they never change. */
 export type QueueQuestion = Readonly<
-  | ({ type: 'find'; jobId: JobId } & Scoped & Asks<JobView | undefined>)
+  | ({ type: 'find'; jobId: JobId } & Scoped & Asks<JobView | Expired | undefined>)
   | ({ type: 'findMany'; jobIds: readonly JobId[] } & Scoped & Asks<readonly JobView[]>)
-  | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | undefined>)
+  | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | Expired | undefined>)
   | ({ type: 'list'; filter: JobFilter } & Scoped & Asks<JobViewPage>)
   | ({ type: 'lookup'; prompt: string; limit: number } & Scoped & Asks<readonly JobView[]>)
-  | ({ type: 'findVideo'; filename: string } & Scoped & Asks<Job | undefined>)
+  | ({ type: 'findVideo'; filename: string } & Scoped & Asks<Job | Expired | undefined>)
   | ({ type: 'describeGpus' } & Asks<readonly GpuUse[]>)
   | ({ type: 'describeQueue' } & Asks<QueueSummary>)
 >
@@ -148,6 +164,11 @@ export type CancelAnswer = Readonly<{
 }>
 
 export type RemoveAnswer = 'removed' | RefusalError
+
+/** `error`: why something of the others could not be removed. */
+export type ExpireAnswer = Readonly<{ gone: readonly JobId[]; error?: unknown }>
+
+export type PinAnswer = JobView | RefusalError
 
 export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
 
@@ -269,6 +290,8 @@ export type QueueState = Readonly<{
   gpuHealth: ReadonlyMap<GpuId, GpuHealth>
   secondsPerJob: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
+  /** Their files are being removed. */
+  expiring: ReadonlySet<JobId>
 }>
 
 /** Somebody waits to hear that these jobs are canceled. */
@@ -310,6 +333,11 @@ export type QueueEffect = Readonly<
   | { do: 'discardWork'; jobId: JobId }
   | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
   | ({ do: 'removeJob'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  | ({ do: 'expireJobs'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
+  | { do: 'answerExpired'; to: ActorRef<ExpireAnswer>; answer: ExpireAnswer }
+  | ({ do: 'findForPin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  | { do: 'answerPin'; to: ActorRef<PinAnswer>; answer: RefusalError }
+  | ({ do: 'answerPinned'; jobId: JobId } & Scoped & Asks<PinAnswer>)
   | { do: 'answerRemove'; to: ActorRef<RemoveAnswer>; answer: RemoveAnswer }
   | { do: 'answerDeleted'; to: ActorRef<readonly DeletedVideo[]>; jobs: readonly DeletedVideo[] }
   | { do: 'tellEta'; attempt: FinishedAttempt }

@@ -41,6 +41,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     gpuHealth: stored.gpus,
     secondsPerJob: new Map(),
     tickets: new Map(),
+    expiring: new Set(),
   }
 }
 

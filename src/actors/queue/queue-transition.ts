@@ -2,6 +2,7 @@ import type { Timestamp } from '../../job.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
+import { expire, keepExpired, setPin } from './expire-rules.ts'
 import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
 import type { CloseMode, QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored } from './queue-state.ts'
@@ -45,6 +46,18 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
       return remove(state, message)
     case 'jobFilesRemoved':
       return keepRemoved(state, message, at)
+    case 'expire':
+      return expire(state, message)
+    case 'jobsExpired':
+      return keepExpired(state, message, at)
+    case 'pin': {
+      const { type: _, ...asked } = message
+      return [state, [{ do: 'findForPin', ...asked }]]
+    }
+    case 'setPin':
+      return setPin(state, message, at)
+    case 'forgetTombstones':
+      return [state, [stored({ op: 'forgetTombstones', before: message.before })]]
     case 'close':
       return close(state, message)
     case 'drainGpu':

@@ -52,6 +52,7 @@ const longestWaitS = 30
 /** A job is a video here, and each field has a code of its own. */
 function codeOf({ code, field }: RefusalError): string {
   if (code === 'job_not_found') return 'video_not_found'
+  if (code === 'job_expired') return 'video_expired'
   if (code === 'unauthorized') return 'invalid_api_key'
   if (code === 'rate_limited') return 'rate_limit_exceeded'
   if (code !== 'invalid_request' || field === undefined) return code

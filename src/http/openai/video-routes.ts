@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../../actors/event/event-protocol.ts'
 import type { CancelAnswer, JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../../errors.ts'
@@ -14,7 +15,7 @@ import { waitForEnd } from '../long-poll.ts'
 import { quotaHeadersSay } from '../problem.ts'
 import { route, submissionHeaders, submissionRefusals } from '../route.ts'
 import { fromJsonText, type RefuseUrl } from '../schemas.ts'
-import { sendFile } from '../send-file.ts'
+import { type Downloads, sendFile } from '../send-file.ts'
 import { createSubmit, type Submitted } from '../submit.ts'
 import { WebhookToldJson } from '../webhook-view.ts'
 import {
@@ -46,6 +47,9 @@ export type OpenAiVideoOptions = Pick<
     resultsDir: string
     previewsDir: string
     previews: Previews
+    downloads: Downloads
+    /** How long what is over is kept; 0: for good. */
+    retentionMs: number
   }>
 
 export type Previews = {
@@ -83,7 +87,11 @@ const VideoParams = v.object({ id: v.pipe(v.string(), v.description('`video_…`
 
 const described = { tag: 'openai', unknown: 'unsupported_parameter' } as const
 
-const ofOneVideo = { ...described, params: VideoParams, refusals: ['job_not_found'] } as const
+const ofOneVideo = {
+  ...described,
+  params: VideoParams,
+  refusals: ['job_not_found', 'video_expired'],
+} as const
 
 const videoAnswer = {
   200: {
@@ -139,9 +147,12 @@ const refuse = (c: C): never => {
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
   const { queue, estimates, task, maxFrames, cancelWithinMs, uploads } = options
   const { resultsDir, previewsDir, previews, refuseUrl, secondsUntilNext } = options
-  const { events, syncWaitMs } = options
+  const { events, syncWaitMs, downloads, retentionMs } = options
   const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
   const submit = createSubmit(queue, { secondsUntilNext })
+
+  const show = (view: JobView, estimate: Estimate | undefined) =>
+    videoJson(view, { task, estimate, retentionMs })
 
   return new Hono<ClientEnv>()
     .post(
@@ -183,7 +194,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           },
         })
         const estimated = await estimates(page.jobs.map(({ job }) => job))
-        const data = page.jobs.map((view) => videoJson(task, view, estimated.get(view.job.id)))
+        const data = page.jobs.map((view) => show(view, estimated.get(view.job.id)))
         const ids = data.map(({ id }) => id)
         const [first_id, last_id] = [ids.at(0) ?? null, ids.at(-1) ?? null]
         const list: VideoListJson = {
@@ -234,7 +245,14 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         const { state } = videoOf(ended)
         c.header('X-Model', modelOf(task))
         c.header('X-Inference-Time-S', ((state.endedAt - state.startedAt) / 1_000).toFixed(1))
-        return sendFile(c, resultsDir, state.filename, caching, { method: 'GET', headers: {} })
+        const asked = { method: 'GET', headers: {} }
+        return sendFile(c, {
+          root: resultsDir,
+          filename: state.filename,
+          caching,
+          downloads,
+          asked,
+        })
       },
     )
 
@@ -256,7 +274,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         id: 'deleteVideo',
         summary: 'Cancel a video and delete it with its record',
         answers: { 200: { means: 'It is gone', json: DeletedVideoJson } },
-        refusals: ['job_not_found', 'job_stopping'],
+        refusals: [...ofOneVideo.refusals, 'job_stopping'],
       }),
       async (c) => {
         const jobId = idOf(c)
@@ -283,7 +301,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         id: 'cancelVideo',
         summary: 'Cancel a video',
         answers: videoAnswer,
-        refusals: ['job_not_found', 'job_stopping', 'not_cancellable'],
+        refusals: [...ofOneVideo.refusals, 'job_stopping', 'not_cancellable'],
       }),
       async (c) => {
         const jobId = idOf(c)
@@ -335,9 +353,10 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         const { variant } = c.req.valid('query')
         const { id: jobId, state } = videoOf(await find(c, idOf(c)))
         const { filename, video: facts } = state
-        if (variant === 'video') return sendFile(c, resultsDir, filename, caching)
+        if (variant === 'video')
+          return sendFile(c, { root: resultsDir, filename, caching, downloads })
         const name = await previews.of({ jobId, filename, facts }, variant)
-        return sendFile(c, previewsDir, name, caching)
+        return sendFile(c, { root: previewsDir, filename: name, caching })
       },
     )
 
@@ -386,7 +405,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
   ) {
     const estimate = (await estimates([view.job])).get(view.job.id)
     const pollAfter = pollAfterMs(view.job, estimate)
-    const video: CreatedVideoJson = { ...videoJson(task, view, estimate), ...webhook }
+    const video: CreatedVideoJson = { ...show(view, estimate), ...webhook }
     return c.json(video, 200, {
       ...headers,
       ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),

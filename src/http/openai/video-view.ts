@@ -1,6 +1,7 @@
 /** How a job looks as a video of OpenAI's: their fields, always all of them, and ours beside them. */
 import * as v from 'valibot'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
+import { expiryOf } from '../../actors/janitor/retention-rules.ts'
 import { etaSources } from '../../actors/ports.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../job.ts'
@@ -17,7 +18,7 @@ export const VideoJson = v.object({
   progress: v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
   created_at: Count,
   completed_at: v.nullable(Count),
-  expires_at: v.null(),
+  expires_at: v.nullable(Count),
   prompt: v.string(),
   size: v.string(),
   seconds: v.string(),
@@ -44,9 +45,12 @@ export const VideoJson = v.object({
 export type VideoJson = v.InferOutput<typeof VideoJson>
 
 export function videoJson(
-  task: WanTask,
   { job, position, reading }: JobView,
-  estimate: Estimate | undefined,
+  {
+    task,
+    estimate,
+    retentionMs,
+  }: Readonly<{ task: WanTask; estimate: Estimate | undefined; retentionMs: number }>,
 ): VideoJson {
   const { id, request, state } = job
   const { prompt, size, frames, steps, seed, image, remixOf } = request
@@ -60,7 +64,7 @@ export function videoJson(
     progress: progressOf(state, estimate),
     created_at: seconds(job.submittedAt),
     completed_at: state.status === 'success' ? seconds(state.endedAt) : null,
-    expires_at: null,
+    expires_at: secondsOf(expiryOf(job, retentionMs)),
     prompt,
     size,
     seconds: String(Number(((frames - 1) / wanTasks[task].fps).toFixed(2))),

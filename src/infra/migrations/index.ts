@@ -4,6 +4,7 @@ import * as traceAttempts from './003-trace-attempts-and-keep-estimates.ts'
 import * as addOwner from './004-add-owner.ts'
 import * as rememberMoreOfSubmissions from './005-remember-more-of-submissions.ts'
 import * as createWebhook from './006-create-webhook.ts'
+import * as expireAndPin from './007-expire-and-pin.ts'
 import * as addMetadata from './008-add-metadata.ts'
 import * as indexEnds from './009-index-ends.ts'
 
@@ -15,6 +16,7 @@ export const migrations = {
   '004-add-owner': addOwner,
   '005-remember-more-of-submissions': rememberMoreOfSubmissions,
   '006-create-webhook': createWebhook,
+  '007-expire-and-pin': expireAndPin,
   '008-add-metadata': addMetadata,
   '009-index-ends': indexEnds,
 }

@@ -1,10 +1,10 @@
 import type { Timestamp } from '../../job.ts'
 import type { Disk } from '../ports.ts'
-import type { JanitorEffect, JanitorMessage, JanitorState } from './janitor-protocol.ts'
+import type { DiskEffect, DiskNews, DiskState } from './disk-protocol.ts'
 
-export type JanitorStep = readonly [JanitorState, readonly JanitorEffect[]]
+export type DiskStep = readonly [DiskState, readonly DiskEffect[]]
 
-export const initialJanitorState: JanitorState = {
+export const initialDiskState: DiskState = {
   blind: false,
   backingUp: false,
   backUpAgainAt: 0,
@@ -12,13 +12,13 @@ export const initialJanitorState: JanitorState = {
 
 const backUpAgainMs = 60 * 60_000
 
-/** Every rule of housekeeping, with no disk in sight. */
+/** Every rule of room and backups, with no disk in sight. */
 export function transition(
   minFreeBytes: number,
-  state: JanitorState,
-  message: JanitorMessage,
+  state: DiskState,
+  message: DiskNews,
   at: Timestamp,
-): JanitorStep {
+): DiskStep {
   switch (message.type) {
     case 'checkDue':
       return [state, [{ do: 'measure' }]]
@@ -52,16 +52,16 @@ export function transition(
 
 function measured(
   minFreeBytes: number,
-  state: JanitorState,
+  state: DiskState,
   disks: readonly Disk[],
   at: Timestamp,
-): JanitorStep {
+): DiskStep {
   const short = disks.filter(({ freeBytes }) => freeBytes < minFreeBytes)
   const hasRoom = short.length === 0
   const day = new Date(at).toISOString().slice(0, 10)
   const backUp =
     hasRoom && !state.backingUp && state.backedUpOn !== day && at >= state.backUpAgainAt
-  const effects: JanitorEffect[] = [{ do: 'tellQueue', hasRoom }]
+  const effects: DiskEffect[] = [{ do: 'tellQueue', hasRoom }]
   if (!hasRoom && state.hasRoom !== false) effects.push({ do: 'logNoRoom', disks: short })
   if (hasRoom && state.hasRoom === false) effects.push({ do: 'logRoomAgain' })
   effects.push({ do: 'restoreReserve' })

@@ -1,0 +1,37 @@
+import type { Timestamp } from '../../job.ts'
+import type { Disk } from '../ports.ts'
+
+/** How what it has begun went, and that it is time to look again. */
+export type DiskNews = Readonly<
+  | { type: 'checkDue' }
+  | { type: 'measured'; disks: readonly Disk[] }
+  | { type: 'measuringFailed'; error: unknown }
+  | { type: 'backedUp'; day: string }
+  | { type: 'backupFailed'; error: unknown }
+  | { type: 'reserveFailed'; error: unknown }
+>
+
+export type DiskState = Readonly<{
+  /** What the queue was told last; unknown before the first look. */
+  hasRoom?: boolean
+  /** The last look failed, and that has been said. */
+  blind: boolean
+  backingUp: boolean
+  /** The last day of which there is a backup. */
+  backedUpOn?: string
+  /** A backup that failed is not tried again at every look. */
+  backUpAgainAt: Timestamp
+}>
+
+export type DiskEffect = Readonly<
+  | { do: 'measure' }
+  | { do: 'checkLater' }
+  | { do: 'tellQueue'; hasRoom: boolean }
+  | { do: 'restoreReserve' }
+  | { do: 'backUp'; day: string }
+  | { do: 'logNoRoom'; disks: readonly Disk[] }
+  | { do: 'logRoomAgain' }
+  | { do: 'logTrouble'; trouble: Trouble; error: unknown }
+>
+
+export type Trouble = 'measuring' | 'backup' | 'reserve'

@@ -1,0 +1,478 @@
+/**
+ * A world in which jobs expire: the rules of janitor and queue, the real store, a disk of which only
+ * names are kept, clients who pin and download, a clock that is set, and crashes between any two files.
+ * It watches itself: what must not go throws as soon as it does.
+ */
+import { strict as assert } from 'node:assert'
+import { createPlace } from '../../src/actors/actor.ts'
+import type {
+  PurgeAnswer,
+  PurgeWish,
+  RetentionEffect,
+  RetentionMessage,
+} from '../../src/actors/janitor/retention-protocol.ts'
+import type { RetentionLimits } from '../../src/actors/janitor/retention-rules.ts'
+import { initialRetentionState, retain } from '../../src/actors/janitor/retention-transition.ts'
+import type { FinishedStatus, Outcome, StoreOperation } from '../../src/actors/ports.ts'
+import { createFileWork } from '../../src/actors/queue/file-work.ts'
+import type {
+  ExpireAnswer,
+  PinAnswer,
+  QueueCommand,
+  QueueNews,
+} from '../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
+import { transition } from '../../src/actors/queue/queue-transition.ts'
+import { RefusalError } from '../../src/errors.ts'
+import { migrateToLatest, openDatabase } from '../../src/infra/database.ts'
+import { createJobStore } from '../../src/infra/job-store.ts'
+import { createRetentionStore } from '../../src/infra/retention-store.ts'
+import type { JobId, JobStatus } from '../../src/job.ts'
+import { newSecret, newWebhookId } from '../../src/webhook.ts'
+import { aFailure, aRequest, aVideo, gpuId, jobId, midnight, queueSettings } from './jobs.ts'
+
+/** What the world knows of a job by itself, whatever the store says. */
+type Known = {
+  jobId: JobId
+  filename: string
+  status: JobStatus
+  endedAt: number
+  bytes: number
+  pinned: boolean
+  /** Has a webhook that has not been told yet. */
+  awaited: boolean
+  downloading: boolean
+  gone: boolean
+  goneAt: number
+}
+
+const hour = 60 * 60_000
+
+export type World = Awaited<ReturnType<typeof createWorld>>
+
+export async function createWorld(limits: RetentionLimits) {
+  const { db, close } = openDatabase(':memory:')
+  await migrateToLatest(db)
+  const store = createJobStore(db)
+  const retention = createRetentionStore(db)
+  const jobs: Known[] = []
+  const files = new Set<string>()
+  const now = { at: midnight, uptimeMs: 1_000 }
+  /** When this life of the service may believe the clock again. */
+  let heldUntil = 0
+  let looked = false
+  let queue = restoreQueue(queueSettings, await store.load(0))
+  let janitor = initialRetentionState
+  /** Lives that have ended do nothing any more. */
+  let life = 0
+  let filesUntilCrash = Number.POSITIVE_INFINITY
+  /** Whose files are being removed: who begins to read them now has opened them, or comes too late. */
+  let leaving: JobId | undefined
+  /** While some are about to go, what clients wish is about one of those. */
+  let inSight: readonly JobId[] = []
+  /** What comes in between: once a page has been read, or when the next files are removed. */
+  let afterPage: (() => Promise<void>)[] = []
+  let meanwhile: (() => Promise<void>)[] = []
+  let onCrash: () => void = () => {}
+
+  const known = (id: JobId): Known => {
+    const job = jobs.find((one) => one.jobId === id)
+    assert(job)
+    return job
+  }
+  const isOver = ({ status }: Known) => status !== 'queued' && status !== 'running'
+  const isFree = (job: Known) =>
+    isOver(job) && !job.gone && !job.pinned && !job.awaited && !job.downloading
+
+  // --- the disk -------------------------------------------------------------------------------
+
+  /** A crash leaves what was not removed yet, and nobody hears of the end of it. */
+  async function removeFile(jobId: JobId, name: string): Promise<void> {
+    const ownLife = life
+    leaving = jobId
+    for (const act of meanwhile.splice(0)) await act()
+    const job = known(jobId)
+    assert(isFree(job) || job.gone, `nothing of ${JSON.stringify(job)} is removed`)
+    filesUntilCrash -= 1
+    if (filesUntilCrash < 0 || ownLife !== life) {
+      onCrash()
+      return new Promise(() => {})
+    }
+    files.delete(name)
+    leaving = undefined
+  }
+
+  const work = createFileWork({
+    store,
+    videoFiles: {
+      exists: async (filename) => files.has(filename),
+      isInUse: (filename) => jobs.some((job) => job.filename === filename && job.downloading),
+      remove: ({ jobId, filename }) => removeFile(jobId, filename),
+    },
+    workFiles: {
+      discard: async () => {},
+      keepImage: async () => {},
+      forget: (jobId) => removeFile(jobId, logOf(jobId)),
+    },
+  })
+
+  // --- the queue, as its shell does it: on disk first, and only then -----------------------------
+
+  async function tellQueue(message: QueueCommand | QueueNews): Promise<unknown> {
+    const [next, effects] = transition(queue, message, now.at)
+    queue = next
+    const operations = effects.flatMap((effect) => (effect.do === 'store' ? effect.operation : []))
+    if (operations.length > 0) await store.commit(operations)
+    for (const { jobId } of operations.filter(({ op }) => op === 'expire') as { jobId: JobId }[]) {
+      const job = known(jobId)
+      assert(isFree(job), `${JSON.stringify(job)} does not expire`)
+      assert(!files.has(job.filename) && !files.has(logOf(jobId)), 'files go before the record')
+      job.gone = true
+      job.goneAt = now.at
+    }
+    for (const effect of effects) {
+      switch (effect.do) {
+        case 'expireJobs': {
+          const { jobIds, replyTo } = effect
+          const answer = await work.expireJobs(jobIds)
+          if (answer.error !== undefined) throw answer.error
+          return tellQueue({ type: 'jobsExpired', jobIds, answer, replyTo })
+        }
+        case 'answerExpired':
+          return effect.answer
+        case 'findForPin': {
+          const { do: _, ...asked } = effect
+          const found = await work.find(asked)
+          return found instanceof RefusalError ? found : tellQueue({ type: 'setPin', ...asked })
+        }
+        case 'answerPinned':
+          return work.find(effect)
+        case 'answerPin':
+          return effect.answer
+      }
+    }
+    return undefined
+  }
+
+  // --- the janitor ----------------------------------------------------------------------------
+
+  /** To its end, or to a crash. */
+  async function tellJanitor(
+    message: RetentionMessage,
+  ): Promise<PurgeAnswer | 'crashed' | undefined> {
+    const crash = new Promise<'crashed'>((resolve) => {
+      onCrash = () => resolve('crashed')
+    })
+    let answer: PurgeAnswer | undefined
+    const mail: RetentionMessage[] = [message]
+    for (let next = mail.shift(); next; next = mail.shift()) {
+      const [state, effects] = retain(limits, janitor, next, { ...now })
+      janitor = state
+      for (const effect of effects) {
+        const news = await Promise.race([perform(effect), crash])
+        if (news === 'crashed') return restart()
+        if (news && 'jobs' in news && 'complete' in news) answer = news
+        else if (news) mail.push(news)
+      }
+    }
+    return answer
+  }
+
+  async function perform(
+    effect: RetentionEffect,
+  ): Promise<RetentionMessage | PurgeAnswer | undefined> {
+    switch (effect.do) {
+      case 'readLatestEnd':
+        return { type: 'latestEndRead', latestEnd: await retention.latestEnd() }
+      case 'weigh':
+        return { type: 'weighed', bytes: await retention.videoBytes() }
+      case 'readPage':
+        return { type: 'pageRead', jobs: await retention.finished(effect.filter) }
+      case 'expire': {
+        const { jobIds } = effect
+        inSight = jobIds
+        for (const act of afterPage.splice(0)) await act()
+        const replyTo = createPlace<ExpireAnswer>('janitor')
+        const answer = await tellQueue({ type: 'expire', jobIds, replyTo })
+        inSight = []
+        return { type: 'expired', ...(answer as ExpireAnswer) }
+      }
+      case 'answerPurge':
+        return effect.answer
+      case 'forgetTombstones':
+        await tellQueue({ type: 'forgetTombstones', before: effect.before })
+        return undefined
+      default:
+        return undefined
+    }
+  }
+
+  async function restart(): Promise<'crashed'> {
+    life += 1
+    filesUntilCrash = Number.POSITIVE_INFINITY
+    inSight = []
+    afterPage = []
+    meanwhile = []
+    leaving = undefined
+    for (const job of jobs) job.downloading = false
+    now.uptimeMs = 1_000
+    heldUntil = 0
+    looked = false
+    janitor = initialRetentionState
+    queue = restoreQueue(queueSettings, await store.load(0))
+    return 'crashed'
+  }
+
+  // --- what has to be so, said as plainly as possible ---------------------------------------------
+
+  /** Which jobs a sweep takes that nothing comes between. */
+  function dueNow(): Set<JobId> {
+    const latest = Math.max(
+      ...jobs
+        .filter((job) => isOver(job) && !job.gone && !job.pinned)
+        .map(({ endedAt }) => endedAt),
+    )
+    const byAge = now.at - limits.retentionMs
+    if (!looked && limits.retentionMs > 0 && latest > 0 && latest < byAge)
+      heldUntil = now.uptimeMs + 24 * hour
+    looked = true
+    const isBelieved = now.uptimeMs >= heldUntil && !(now.at < latest - 60_000)
+    const due = new Set<JobId>()
+    if (limits.retentionMs > 0 && isBelieved) {
+      for (const job of jobs) if (isFree(job) && job.endedAt < byAge) due.add(job.jobId)
+    }
+    if (limits.maxResultBytes > 0) addOldest(due, limits.maxResultBytes)
+    return due
+  }
+
+  function duePurge({ olderThanMs, status, maxBytes }: PurgeWish): Set<JobId> {
+    const isMeant = (job: Known) =>
+      isFree(job) &&
+      (olderThanMs === undefined || job.endedAt < now.at - olderThanMs) &&
+      (status === undefined || status.includes(job.status as FinishedStatus))
+    const due = new Set<JobId>()
+    if (maxBytes !== undefined) addOldest(due, maxBytes, isMeant)
+    else for (const job of jobs) if (isMeant(job)) due.add(job.jobId)
+    return due
+  }
+
+  function addOldest(due: Set<JobId>, maxBytes: number, isMeant = isFree): void {
+    const present = jobs.filter((job) => job.bytes > 0 && !job.gone && !due.has(job.jobId))
+    let left = present.reduce((sum, { bytes }) => sum + bytes, 0)
+    const oldestFirst = present.filter(isMeant).toSorted((a, b) => a.endedAt - b.endedAt)
+    for (const { jobId, bytes } of oldestFirst) {
+      if (left <= maxBytes) break
+      due.add(jobId)
+      left -= bytes
+    }
+  }
+
+  async function checkAll(): Promise<void> {
+    for (const job of jobs) {
+      const record = await store.find(job.jobId, 'everything')
+      const expired = await store.findExpired({ jobId: job.jobId }, 'everything')
+      assert.equal(record === undefined, job.gone, `the record of ${JSON.stringify(job)}`)
+      const isForgotten = job.gone && now.at - job.goneAt > 90 * 24 * hour
+      assert(isForgotten || job.gone === (expired !== undefined), 'for a while it is told when')
+      if (record) assert.equal(record.pinnedAt !== undefined, job.pinned)
+      // A crash may have left a record without its files, but never files without a record.
+      if (job.gone) assert(!files.has(job.filename) && !files.has(logOf(job.jobId)))
+      if (!isFree(job) && !job.gone && job.bytes > 0 && !touched.has(job.jobId))
+        assert(files.has(job.filename), `the file of ${JSON.stringify(job)} is there`)
+    }
+  }
+
+  /** Their files may be gone already: they were due when a crash came. */
+  const touched = new Set<JobId>()
+
+  async function pin(id: JobId, pinned: boolean): Promise<void> {
+    const replyTo = createPlace<PinAnswer>('client')
+    const answer = await tellQueue({ type: 'pin', jobId: id, pinned, scope: 'everything', replyTo })
+    if (answer instanceof RefusalError) {
+      assert.equal(answer.code, 'job_expired')
+      assert(known(id).gone || queue.expiring.has(id), 'only what is about to go cannot be pinned')
+    } else known(id).pinned = pinned
+  }
+
+  // --- what may happen ------------------------------------------------------------------------
+
+  const pick = (which: number): Known | undefined => {
+    const one = inSight[which % inSight.length]
+    return one ? known(one) : jobs[which % jobs.length]
+  }
+
+  const may = {
+    async add(status: JobStatus, { bytes, awaited }: { bytes: number; awaited: boolean }) {
+      const n = jobs.length + 1
+      const [id, at] = [jobId(n), now.at]
+      const filename = `video-${n}.mp4`
+      const secret = newSecret()
+      const webhook = { id: newWebhookId(), owner: null, jobId: id, url: 'https://a.example' }
+      const toTell = awaited && {
+        webhook: {
+          ...webhook,
+          events: ['job.success', 'job.error', 'job.canceled'] as const,
+          createdAt: at,
+          secret,
+        },
+      }
+      const submitted = { jobId: id, at, seq: n, request: aRequest(), owner: null, address: null }
+      const gpu = gpuId(n)
+      const over = ['success', 'error', 'canceled'].includes(status)
+      const operations: StoreOperation[] = [
+        { op: 'submit', ...submitted, ...toTell },
+        ...(status === 'queued'
+          ? []
+          : [{ op: 'claim', jobId: id, at, epoch: 1, attempt: 1, gpu, filename } as const]),
+        ...(over
+          ? [{ op: 'finish', jobId: id, at, epoch: 1, outcome: outcomeOf(status, bytes) } as const]
+          : []),
+      ]
+      await store.commit(operations)
+      queue = { ...restoreQueue(queueSettings, await store.load(0)), expiring: queue.expiring }
+      const isVideo = status === 'success'
+      if (isVideo) files.add(filename)
+      if (over) files.add(logOf(id))
+      jobs.push({
+        jobId: id,
+        filename,
+        status,
+        endedAt: at,
+        bytes: isVideo ? bytes : 0,
+        pinned: false,
+        awaited: awaited && over,
+        downloading: false,
+        gone: false,
+        goneAt: 0,
+      })
+    },
+
+    async pin(which: number, pinned: boolean) {
+      const job = pick(which)
+      if (job) await pin(job.jobId, pinned)
+    },
+
+    download(which: number, downloading: boolean) {
+      const job = pick(which)
+      if (!job || job.bytes === 0 || job.gone || job.jobId === leaving) return
+      if (files.has(job.filename)) job.downloading = downloading
+    },
+
+    async replay(which: number) {
+      const job = pick(which)
+      if (!job || job.gone || job.jobId === leaving) return
+      const { numUpdatedRows } = await db
+        .updateTable('delivery')
+        .set({ status: 'pending', next_at: now.at })
+        .where('job_id', '=', job.jobId)
+        .executeTakeFirst()
+      job.awaited = numUpdatedRows > 0n
+    },
+
+    async tellAll() {
+      await db.updateTable('delivery').set({ status: 'delivered', next_at: null }).execute()
+      for (const job of jobs) job.awaited = false
+    },
+
+    wait(ms: number) {
+      now.at += ms
+      now.uptimeMs += ms
+    },
+
+    setClock(byMs: number) {
+      now.at += byMs
+      if (looked && Math.abs(byMs) > hour) jumps.push(byMs)
+    },
+
+    restart: async () => void (await restart()),
+  }
+  /** Since the janitor looked last. */
+  let jumps: number[] = []
+
+  function noteJumps(): void {
+    const moved = jumps.reduce((sum, by) => sum + by, 0)
+    if (looked && Math.abs(moved) > hour) heldUntil = now.uptimeMs + 24 * hour
+    jumps = []
+  }
+
+  const goneNow = () => new Set(jobs.filter(({ gone }) => gone).map(({ jobId }) => jobId))
+
+  return {
+    may,
+    close,
+    checkAll,
+
+    /** Takes exactly what is due. */
+    async sweep(): Promise<void> {
+      noteJumps()
+      const [before, due] = [goneNow(), dueNow()]
+      await tellJanitor({ type: 'sweepDue' })
+      assert.deepEqual(goneNow(), both(before, due), 'what is due goes, and nothing else')
+      await checkAll()
+    },
+
+    /** Takes nothing that is not due, whatever comes in between and wherever it is cut off. */
+    async disturbedSweep(filesThen: number, early: () => Promise<void>, late: () => Promise<void>) {
+      noteJumps()
+      const [before, due] = [goneNow(), dueNow()]
+      for (const id of due) touched.add(id)
+      filesUntilCrash = filesThen
+      afterPage = [early]
+      meanwhile = [late]
+      await tellJanitor({ type: 'sweepDue' })
+      filesUntilCrash = Number.POSITIVE_INFINITY
+      afterPage = []
+      meanwhile = []
+      for (const id of goneNow()) {
+        if (before.has(id)) continue
+        // Room that one could not make, since it is kept, another one may have made.
+        assert(due.has(id) || limits.maxResultBytes > 0, `${id} was not due`)
+      }
+      await checkAll()
+    },
+
+    /** Says what would go, takes exactly that, and says that it did. */
+    async purge(wish: PurgeWish): Promise<void> {
+      const due = duePurge(wish)
+      const ofPurge = {
+        type: 'purge',
+        wish,
+        by: null,
+        replyTo: createPlace<PurgeAnswer>('admin'),
+      } as const
+      const before = goneNow()
+      const told = await tellJanitor({ ...ofPurge, dryRun: true })
+      assert.deepEqual(goneNow(), before, 'a dry run takes nothing')
+      const meant = jobs.filter(({ jobId, gone, downloading, awaited }) => {
+        return !gone && !awaited && (due.has(jobId) || downloading)
+      })
+      if (meant.every(({ downloading }) => !downloading)) assertTally(told, due)
+      const done = await tellJanitor({ ...ofPurge, dryRun: false })
+      assert.deepEqual(goneNow(), both(before, due), 'what is meant goes, and nothing else')
+      assertTally(done, due)
+      await checkAll()
+    },
+  }
+
+  function assertTally(answer: PurgeAnswer | 'crashed' | undefined, due: ReadonlySet<JobId>): void {
+    assert(answer && answer !== 'crashed')
+    const those = jobs.filter(({ jobId }) => due.has(jobId))
+    const ends = those.map(({ endedAt }) => endedAt)
+    const { kept: _, ...told } = answer
+    assert.deepEqual(told, {
+      jobs: those.length,
+      bytes: those.reduce((sum, { bytes }) => sum + bytes, 0),
+      ...(those.length > 0 && { oldest: Math.min(...ends), newest: Math.max(...ends) }),
+      complete: true,
+    })
+  }
+}
+
+const both = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): Set<T> => new Set([...a, ...b])
+
+const logOf = (id: JobId): string => `${id}.log`
+
+function outcomeOf(status: JobStatus, bytes: number): Outcome {
+  if (status === 'success') return { status, video: aVideo({ bytes }) }
+  return status === 'error' ? { status, failure: aFailure() } : { status: 'canceled' }
+}

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
@@ -47,6 +47,20 @@ describe('a finished video', { timeout: 120_000 }, () => {
     const file = join(service.dataDir, 'results', job.filename ?? '')
     expect(job.file).toMatchObject({ width: 1280, height: 720, frames: 5 })
     expect(await blackMargins(file, 1280, 720)).toEqual({ top: 0, bottom: 0, left: 0, right: 0 })
+  })
+
+  it('has no picture any more, and that is no error, once its file is gone', async () => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const id = await service.submit({ prompt: 'a fox' })
+    const { filename } = await service.until(id)
+    rmSync(join(service.dataDir, 'results', filename ?? ''))
+    const paths = [
+      `/jobs/${id}/thumbnail`,
+      `/v1/videos/video_${id}/content?variant=spritesheet`,
+      `/files/${filename}`,
+    ]
+    for (const path of paths)
+      expect([path, (await service.request(path)).status]).toEqual([path, 404])
   })
 
   it('is the only file that is left of its job', async () => {

@@ -12,7 +12,7 @@ export const previewKinds = ['thumbnail', 'spritesheet'] as const
 export type PreviewKind = (typeof previewKinds)[number]
 
 export type Previews = {
-  /** The name of the file in `previewsDir`; made when it is first asked for. */
+  /** The name of the file in `previewsDir`; made when it is first asked for, if the video is there. */
   of(video: PreviewedVideo, kind: PreviewKind): Promise<string>
 }
 
@@ -70,6 +70,8 @@ export function createPreviews(data: Pick<DataDirectory, 'resultsDir' | 'preview
       if (!(await isThere(from))) await rm(to, { force: true })
     } catch (error) {
       await rm(unfinished, { force: true })
+      // Deleted before it could be read: that there is no picture is said by whoever looks for it.
+      if (!(await isThere(from))) return
       if (!hasNoRoom(data.previewsDir)) throw error
       throw new DiskFullError('there is no room for a preview', { cause: error })
     }

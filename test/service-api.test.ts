@@ -475,7 +475,7 @@ describe('GET /files/{filename}', () => {
   it.each([
     '/files/..%2Fstate.db',
     '/files/%2e%2e%2fstate.db',
-    '/files/..',
+    '/files/../state.db',
     '/files/state.db',
     '/files/%00',
     '/files/.unfinished.x.mp4',

@@ -140,6 +140,7 @@ COPY --from=dashboard /app/dist/dashboard ./dist/dashboard
 RUN ln -s /app/bin/wan.js /usr/local/bin/wan
 
 ENV NODE_ENV=production \
+    MALLOC_ARENA_MAX=2 \
     HOST=0.0.0.0 \
     PORT=8080 \
     DATA_DIR=/data \

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { commandFor } from '../src/infra/generation/command.ts'
+import { commandFor, environmentFor } from '../src/infra/generation/command.ts'
 
 const wan = {
   python: '/opt/venv/bin/python',
@@ -52,5 +52,19 @@ describe('the command of a generation', () => {
   it('makes a size that the model makes itself as it is', () => {
     const command = commandFor(wan, { ...request, size: '704x1280' }, { attemptDir: '/w' })
     expect(command).toContain('704*1280')
+  })
+})
+
+describe('the environment of a generation', () => {
+  it('is that of the service, without what is for others', () => {
+    const inherited = {
+      HOME: '/home/wan',
+      WORLD_SIZE: '8',
+      TQDM_DISABLE: '1',
+      MALLOC_ARENA_MAX: '2',
+    }
+    const environment = environmentFor(inherited, '3')
+    expect(environment).toMatchObject({ HOME: '/home/wan', CUDA_VISIBLE_DEVICES: '3' })
+    expect(Object.keys(environment).filter((name) => /WORLD|TQDM|MALLOC/.test(name))).toEqual([])
   })
 })

@@ -216,6 +216,8 @@ async function start(dataDir: string) {
         API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
         MAX_QUEUE: '20',
         SYNC_WAIT_S: '2',
+        // As `npm start`, the unit and the image have it.
+        MALLOC_ARENA_MAX: '2',
         MIN_FREE_DISK_MB: '0',
         GRACE_MS: '500',
         SIM_SPEED: '1000',

@@ -44,10 +44,13 @@ export function commandFor(
 /** With any of these the script believes itself one of many and waits for the others for ever. */
 const distributed = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT']
 
+/** Set for the service, whose threads allocate little; those of PyTorch do not. */
+const ours = ['MALLOC_ARENA_MAX']
+
 /** Each setting is for a fact measured on the script or its libraries (facts: §8). */
 export function environmentFor(inherited: NodeJS.ProcessEnv, device: string): NodeJS.ProcessEnv {
   const kept = Object.entries(inherited).filter(
-    ([name]) => !distributed.includes(name) && !name.startsWith('TQDM_'),
+    ([name]) => ![...distributed, ...ours].includes(name) && !name.startsWith('TQDM_'),
   )
   return {
     PYTORCH_CUDA_ALLOC_CONF: 'expandable_segments:True',

@@ -120,15 +120,19 @@ describe('a checkpoint', () => {
 describe('GET /ready', () => {
   it('is 200 with a complete checkpoint, and 503 naming the files of one that is not', async () => {
     const service = await startService()
-    const ready = await service.request('/ready')
-    expect([ready.status, await ready.json()]).toMatchObject([200, { ready: true }])
+    const isReady = async () => (await service.request('/ready')).status
+    await expect.poll(isReady).toBe(200)
 
     rmSync(at('google'), { recursive: true })
     const other = await startService({ env: { WAN_CKPT_DIR: ckptDir } })
-    const notReady = await other.request('/ready')
-    expect(notReady.status).toBe(503)
-    const { checks } = (await notReady.json()) as { checks: { name: string; detail: string }[] }
-    const { detail } = checks.find(({ name }) => name === 'checkpoint') ?? {}
+    let detail = ''
+    const isFound = async () => {
+      const answer = await other.request('/ready')
+      const { checks } = (await answer.json()) as { checks: { name: string; detail: string }[] }
+      detail = checks.find(({ name }) => name === 'checkpoint')?.detail ?? ''
+      return [answer.status, detail]
+    }
+    await expect.poll(isFound).toEqual([503, expect.stringContaining('is missing')])
     expect(detail).toContain('google/umt5-xxl/tokenizer.json is missing.')
     expect(detail).toContain('google/umt5-xxl/spiece.model is missing.')
     expect(detail).toContain('hf download Wan-AI/Wan2.2-TI2V-5B')

@@ -4,19 +4,15 @@
  *   node bench/reliability.ts boot          from the start to the first claim, with 10,000 jobs queued and 4 running
  *   node bench/reliability.ts crash-loop    what the other GPUs do while one GPU's actor crashes again and again
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreOperation } from '../src/actors/ports.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
 import { createJobStore } from '../src/infra/job-store.ts'
 import type { GpuId, JobId } from '../src/job.ts'
+import { aDirectory, launchService, removeDirectory } from './service.ts'
 
-const root = join(import.meta.dirname, '..')
 const [what] = process.argv.slice(2)
 const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN
@@ -31,14 +27,14 @@ else {
 async function boot(): Promise<void> {
   const times: number[] = []
   for (let run = 1; run <= 5; run++) {
-    const dataDir = mkdtempSync(join(tmpdir(), 'wan-bench-'))
+    const dataDir = aDirectory()
     await fill(join(dataDir, 'state.db'), 10_000, 4)
     const begun = performance.now()
-    const service = startService(dataDir, { GPU_IDS: '0,1,2,3,4' })
+    const service = launchService(dataDir, { GPU_IDS: '0,1,2,3,4' })
     await service.logged(({ msg, status }) => msg === 'job status' && status === 'running')
     times.push(performance.now() - begun)
     await service.kill()
-    rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+    removeDirectory(dataDir)
     console.log(`run ${run}: ${times.at(-1)?.toFixed(0)} ms`)
   }
   console.log(
@@ -96,14 +92,14 @@ async function crashLoop(): Promise<void> {
 }
 
 async function othersDo(seconds: number, crashes: boolean): Promise<number> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'wan-bench-'))
-  const service = startService(dataDir, {
+  const dataDir = aDirectory()
+  const service = launchService(dataDir, {
     GPU_IDS: '0,1,2',
     FAULT_INJECTION: '1',
     SIM_STEP: '0.2',
     MAX_CONVERSIONS: '1',
   })
-  const { url } = await service.logged(({ msg }) => msg === 'listening')
+  const url = await service.listening()
   const body = JSON.stringify({ prompt: 'a fox', size: '1280x720', frames: 5, steps: 5 })
   const headers = { 'Content-Type': 'application/json' }
   for (let n = 0; n < 10 * seconds; n++)
@@ -121,51 +117,6 @@ async function othersDo(seconds: number, crashes: boolean): Promise<number> {
       (line) =>
         line.includes('"end"') && !line.includes('"gpu": "0"') && !line.includes('"gpu":"0"'),
     )
-  rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  removeDirectory(dataDir)
   return done.length
-}
-
-type Line = { msg: string; url: string; status?: string }
-
-function startService(dataDir: string, env: NodeJS.ProcessEnv) {
-  const child: ChildProcess = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      PORT: '0',
-      DATA_DIR: dataDir,
-      WAN_DIR: join(root, 'sim'),
-      MAX_CONCURRENT_LOADS: '8',
-      MIN_FREE_DISK_MB: '0',
-      SIM_SPEED: '1000',
-      SIM_JOURNAL: join(dataDir, 'journal'),
-      ...env,
-    },
-  })
-  const lines: Line[] = []
-  const waiting: { isIt(line: Line): boolean; resolve(line: Line): void }[] = []
-  if (child.stdout) {
-    createInterface(child.stdout).on('line', (text) => {
-      const line = JSON.parse(text) as Line
-      lines.push(line)
-      for (const { isIt, resolve } of waiting) if (isIt(line)) resolve(line)
-    })
-  }
-  return {
-    child,
-    logged: (isIt: (line: Line) => boolean): Promise<Line> => {
-      const found = lines.find(isIt)
-      return found
-        ? Promise.resolve(found)
-        : new Promise((resolve) => waiting.push({ isIt, resolve }))
-    },
-    /** Its generations too: the next run is to find the machine idle. */
-    async kill(): Promise<void> {
-      const ended = once(child, 'exit')
-      child.kill('SIGKILL')
-      await ended
-      const pkill = spawn('pkill', ['-KILL', '-f', dataDir], { stdio: 'ignore' })
-      await once(pkill, 'exit')
-    },
-  }
 }

@@ -1,0 +1,100 @@
+/** The real service, as benchmarks start it: a process of its own, a data directory that goes with it. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+const root = join(import.meta.dirname, '..')
+
+export type LogLine = Readonly<{ msg: string; url?: string; status?: string; jobId?: string }>
+
+export type BenchService = ReturnType<typeof launchService>
+
+export const aDirectory = (): string => mkdtempSync(join(tmpdir(), 'wan-bench-'))
+
+export const removeDirectory = (path: string): void =>
+  rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+
+/** `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. */
+export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
+  const child: ChildProcess = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      PORT: '0',
+      DATA_DIR: dataDir,
+      GPU_IDS: '0,1',
+      WAN_DIR: join(root, 'sim'),
+      MAX_CONCURRENT_LOADS: '8',
+      MIN_FREE_DISK_MB: '0',
+      SIM_SPEED: '1000',
+      SIM_JOURNAL: join(dataDir, 'journal'),
+      ...env,
+    },
+  })
+  const lines: LogLine[] = []
+  const waiting = new Set<{ isIt(line: LogLine): boolean; resolve(line: LogLine): void }>()
+  if (child.stdout) {
+    createInterface(child.stdout).on('line', (text) => {
+      const line = JSON.parse(text) as LogLine
+      lines.push(line)
+      for (const one of waiting) {
+        if (!one.isIt(line)) continue
+        waiting.delete(one)
+        one.resolve(line)
+      }
+    })
+  }
+  const logged = (isIt: (line: LogLine) => boolean): Promise<LogLine> => {
+    const found = lines.find(isIt)
+    return found ? Promise.resolve(found) : new Promise((resolve) => waiting.add({ isIt, resolve }))
+  }
+  return {
+    child,
+    lines: lines as readonly LogLine[],
+    logged,
+
+    async listening(): Promise<string> {
+      const { url } = await logged(({ msg }) => msg === 'listening')
+      if (!url) throw new Error('the service listens nowhere')
+      return url
+    },
+
+    /** Resident memory in MB. */
+    memory: () => statusOf(child.pid ?? 0, 'VmRSS') / 1024,
+
+    /** CPU seconds so far. */
+    cpu(): number {
+      const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
+    },
+
+    async stop(): Promise<void> {
+      const ended = once(child, 'exit')
+      child.kill('SIGTERM')
+      await ended
+    },
+
+    /** Its generations too: the next run is to find the machine idle. */
+    async kill(): Promise<void> {
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+      spawnSync('pkill', ['-KILL', '-f', dataDir], { stdio: 'ignore' })
+    },
+  }
+}
+
+/** USER_HZ, which is 100 wherever Node runs on Linux. */
+const ticksPerSecond = 100
+
+function statusOf(pid: number, field: string): number {
+  const line = new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(
+    readFileSync(`/proc/${pid}/status`, 'utf8'),
+  )
+  return Number(line?.[1])
+}

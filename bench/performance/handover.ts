@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { median, ms, quantile, type Table, times } from './figures.ts'
-import { type NoopRun, noopDir, noopEnvironment, noopRequest, noopRuns } from './noop.ts'
+import { type NoopRun, noopDir, noopEnvironment, noopRequest, noopRuns, python } from './noop.ts'
 
 const rounds = 5
 const jobs = 30
@@ -35,7 +35,7 @@ async function bareLoop(): Promise<NoopRun[]> {
   const env = { PATH: process.env.PATH, ...noopEnvironment(directory) }
   const args = ['generate.py', '--save_file', `${directory}/video.mp4`]
   for (let n = 0; n < jobs; n++) {
-    const child = spawn('python3', args, { cwd: noopDir, env, stdio: 'ignore' })
+    const child = spawn(python, args, { cwd: noopDir, env, stdio: 'ignore' })
     await once(child, 'exit')
   }
   const runs = noopRuns(directory)
@@ -48,6 +48,7 @@ async function throughService(size: '1280x720' | '1280x704'): Promise<NoopRun[]>
   const service = launchService(directory, {
     GPU_IDS: '0',
     WAN_DIR: noopDir,
+    WAN_PYTHON: python,
     ...noopEnvironment(directory),
   })
   const url = await service.listening()

@@ -3,6 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
+/** Itself, and no script that looks for it, as version managers have them. */
+export const python = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
+  encoding: 'utf8',
+}).stdout.trim()
+
 /** For WAN_DIR. */
 export const noopDir = join(import.meta.dirname, 'noop')
 

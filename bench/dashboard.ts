@@ -1,17 +1,12 @@
 /** `npm run bench:dashboard`: how soon the dashboard of very much is there, and what an hour costs it. */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
 import type { JobJson } from '../src/http/job-view.ts'
 import { type PastJob, writePast } from './dashboard/past.ts'
+import { aDirectory, launchService, removeDirectory } from './service.ts'
 
-const root = join(import.meta.dirname, '..')
 const finished = 5_000
 const waiting = 1_000
 const loads = 7
@@ -20,9 +15,10 @@ const gpus = 8
 const seconds = 3_600
 const jobSeconds = 360
 
-const dataDir = mkdtempSync(join(tmpdir(), 'wan-bench-dashboard-'))
+const dataDir = aDirectory()
 await writePast(dataDir, much(), { drained: [0] })
-const service = await startService()
+const service = launchService(dataDir, { GPU_IDS: '0' })
+const url = await service.listening()
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   chromiumSandbox: process.getuid?.() !== 0,
@@ -35,9 +31,8 @@ try {
   await measureAnHour(browser)
 } finally {
   await browser.close()
-  service.child.kill('SIGTERM')
-  await once(service.child, 'exit')
-  rmSync(dataDir, { recursive: true, force: true })
+  await service.stop()
+  removeDirectory(dataDir)
 }
 
 async function measureLoads(browser: Browser): Promise<void> {
@@ -46,7 +41,7 @@ async function measureLoads(browser: Browser): Promise<void> {
   for (let load = 0; load < loads; load++) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
     const page = await context.newPage()
-    await page.goto(service.url)
+    await page.goto(url)
     await page.locator('.gallery .tile').first().waitFor()
     await page.locator('ol.rows .row').first().waitFor()
     const [paint, list] = (await page.evaluate(`[
@@ -64,7 +59,7 @@ async function measureLoads(browser: Browser): Promise<void> {
 /** From top to bottom and back, by the wheel: how long each frame took. */
 async function measureScrolling(browser: Browser): Promise<void> {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
-  await page.goto(service.url)
+  await page.goto(url)
   await page.locator('.gallery .tile').first().waitFor()
   await page.evaluate(`{
     globalThis.frames_ = []
@@ -120,8 +115,8 @@ async function startEventSource() {
       stream = response
       return
     }
-    const { method, headers, url } = request
-    const onward = http.request(`${service.url}${url}`, { method, headers }, (answer) => {
+    const { method, headers } = request
+    const onward = http.request(`${url}${request.url}`, { method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers)
       answer.pipe(response)
     })
@@ -129,7 +124,7 @@ async function startEventSource() {
     request.pipe(onward)
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { jobs } = (await (await fetch(`${service.url}/jobs?limit=1`)).json()) as {
+  const { jobs } = (await (await fetch(`${url}/jobs?limit=1`)).json()) as {
     jobs: JobJson[]
   }
   const [model] = jobs
@@ -195,23 +190,4 @@ function much(): PastJob[] {
       return { prompt: `A red fox that waits, take ${index}`, submittedAt: Date.now() - 60_000 }
     }),
   ]
-}
-
-async function startService() {
-  const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      ...{ PORT: '0', DATA_DIR: dataDir, GPU_IDS: '0', WAN_DIR: join(root, 'sim') },
-      ...{ MIN_FREE_DISK_MB: '0', LOG_LEVEL: 'info' },
-    },
-  })
-  const url = await new Promise<string>((resolve, reject) => {
-    child.once('exit', () => reject(new Error('The service did not start.')))
-    createInterface(child.stdout).on('line', (line) => {
-      const { msg, url } = JSON.parse(line) as { msg: string; url: string }
-      if (msg === 'listening') resolve(url)
-    })
-  })
-  return { child, url }
 }

@@ -58,8 +58,9 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
     logged,
 
     async listening(): Promise<string> {
-      const { url } = await logged(({ msg }) => msg === 'listening')
-      if (!url) throw new Error('the service listens nowhere')
+      const started = logged(({ msg }) => msg === 'listening')
+      const { url } = await Promise.race([started, once(child, 'exit').then(() => ({ url: '' }))])
+      if (!url) throw new Error('the service did not start')
       return url
     },
 

@@ -31,10 +31,8 @@ import { refuseUnreadable } from './http/problem.ts'
 import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
 import {
-  attemptDirectory,
   createDirectories,
   createWorkFiles,
-  imageOf,
   lockDirectory,
   logOf,
   removeUploads,
@@ -43,7 +41,7 @@ import { migrateToLatest, openDatabase } from './infra/database.ts'
 import { createDownloads } from './infra/downloads.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { createEtaStore } from './infra/eta-store.ts'
-import { commandFor } from './infra/generation/command.ts'
+import { commandOfAttempt } from './infra/generation/command.ts'
 import { endFormerLife } from './infra/generation/former-life.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
@@ -288,10 +286,7 @@ async function main(): Promise<void> {
     retentionMs,
     logPath: (jobId) => logOf(data, jobId),
     commandOf: ({ id: jobId, request }, epoch) =>
-      commandFor(wan, request, {
-        attemptDir: attemptDirectory(data, { jobId, epoch }),
-        ...(request.image && { image: imageOf(data, jobId) }),
-      }),
+      commandOfAttempt(data, wan, { jobId, epoch, request }),
     history: createHistoryStore(database.db),
     dashboardDir: join(import.meta.dirname, '..', 'dist', 'dashboard'),
     version,

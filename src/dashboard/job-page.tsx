@@ -19,7 +19,7 @@ import {
   type Tone,
 } from './parts.tsx'
 import { Player } from './player.tsx'
-import { toCancel } from './queue-list.tsx'
+import { CancelButton } from './queue-list.tsx'
 import { createRefresher } from './refresher.ts'
 import { now, watchJobs } from './state.ts'
 import { draftOf, repeat, wanted } from './submission.ts'
@@ -135,18 +135,7 @@ function useJob(id: string) {
 
 const Actions = ({ job }: { job: Detail }) => (
   <div class="actions">
-    {isOpen(job) && (
-      <button
-        type="button"
-        class="button danger-quiet"
-        disabled={job.cancel_requested}
-        onClick={() => {
-          toCancel.value = job
-        }}
-      >
-        {job.cancel_requested ? 'Stopping…' : 'Cancel'}
-      </button>
-    )}
+    {isOpen(job) && <CancelButton job={job} look="danger-quiet" />}
     {job.file_url !== null && (
       <a class="button primary" href={linkTo(job.file_url)} download={job.filename ?? ''}>
         <Download /> Download

@@ -1,4 +1,5 @@
 import { signal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
@@ -87,7 +88,7 @@ const UnderWay = ({ job }: { job: Job }) => (
       <span>{stageOf(job)}</span>
       <Eta job={job} short />
     </div>
-    <CancelButton job={job} />
+    <CancelInRow job={job} />
   </li>
 )
 
@@ -112,21 +113,36 @@ const Waiting = ({ job }: { job: Job }) => (
     <div class="row-side small">
       <Eta job={job} />
     </div>
-    <CancelButton job={job} />
+    <CancelInRow job={job} />
   </li>
 )
 
-const CancelButton = ({ job }: { job: Job }) => (
+/** Among many: whoever only hears it is told which. */
+const CancelInRow = ({ job }: { job: Job }) => (
+  <CancelButton job={job} look="small quiet">
+    <span class="hidden"> “{job.prompt.slice(0, 80)}”</span>
+  </CancelButton>
+)
+
+export const CancelButton = ({
+  job,
+  look,
+  children,
+}: {
+  job: Job
+  look: string
+  children?: ComponentChildren
+}) => (
   <button
     type="button"
-    class="button small quiet"
+    class={`button ${look}`}
     disabled={job.cancel_requested}
     onClick={() => {
       toCancel.value = job
     }}
   >
     {job.cancel_requested ? 'Stopping…' : 'Cancel'}
-    <span class="hidden"> “{job.prompt.slice(0, 80)}”</span>
+    {children}
   </button>
 )
 

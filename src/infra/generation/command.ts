@@ -1,8 +1,15 @@
 /** How `generate.py` is called: its arguments and its environment. */
 import { join } from 'node:path'
+import type { AttemptOrder } from '../../actors/ports.ts'
 import type { VideoRequest } from '../../job.ts'
 import { nativeSize, type WanTask } from '../../wan-tasks.ts'
-import { eventsOf, videoOf } from '../data-directory.ts'
+import {
+  attemptDirectory,
+  type DataDirectory,
+  eventsOf,
+  imageOf,
+  videoOf,
+} from '../data-directory.ts'
 
 const launcherPath = join(import.meta.dirname, 'launcher.py')
 
@@ -40,6 +47,17 @@ export function commandFor(
     ...['--base_seed', String(seed), '--save_file', videoOf(attemptDir), `--prompt=${prompt}`],
   ]
 }
+
+/** That of an attempt, whose files are where the service keeps them. */
+export const commandOfAttempt = (
+  data: Pick<DataDirectory, 'workDir'>,
+  wan: WanSetup,
+  { jobId, epoch, request }: AttemptOrder,
+): string[] =>
+  commandFor(wan, request, {
+    attemptDir: attemptDirectory(data, { jobId, epoch }),
+    ...(request.image && { image: imageOf(data, jobId) }),
+  })
 
 /** With any of these the script believes itself one of many and waits for the others for ever. */
 const distributed = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT']

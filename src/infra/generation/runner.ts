@@ -11,9 +11,9 @@ import type {
 } from '../../actors/ports.ts'
 import type { GpuId, Reading, Timestamp } from '../../job.ts'
 import type { Logger } from '../../log.ts'
-import { attemptDirectory, type DataDirectory, imageOf, logOf } from '../data-directory.ts'
+import { attemptDirectory, type DataDirectory, logOf } from '../data-directory.ts'
 import { hasNoRoom } from '../free-space.ts'
-import { commandFor, environmentFor, type WanSetup } from './command.ts'
+import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
 import { classifyExit } from './failure.ts'
 import { createGenerationReader } from './generation-reader.ts'
 import { followOutput } from './output-follower.ts'
@@ -64,11 +64,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
       const generation = observe(options, order, observer)
       try {
         mkdirSync(attemptDir, { recursive: true })
-        const { jobId, request } = order
-        const argv = commandFor(wan, request, {
-          attemptDir,
-          ...(request.image && { image: imageOf(data, jobId) }),
-        })
+        const argv = commandOfAttempt(data, wan, order)
         const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
         writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
         const shimEnded = startShim(attemptDir, wan.python, environmentFor(env, device))

@@ -1,15 +1,61 @@
 /** `npm run bench`: what the service costs beside the work itself, each figure beside its floor. */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { type Table, toMarkdown } from './performance/figures.ts'
+import { replaceBlock } from '../scripts/written-block.ts'
+import { type Report, toMarkdown } from './performance/figures.ts'
 import { handover } from './performance/handover.ts'
+import { machine } from './performance/machine.ts'
 
-type Bench = (say: (line: string) => void) => Promise<Table>
+const page = new URL('../docs/performance.md', import.meta.url)
 
-const benches: Record<string, Bench> = { handover }
+type Say = (line: string) => void
 
-const { positionals } = parseArgs({ allowPositionals: true })
-for (const [name, bench] of Object.entries(benches)) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue
-  const table = await bench((line) => process.stderr.write(`${name}: ${line}\n`))
-  process.stdout.write(`\n${toMarkdown(table)}\n`)
+const benches: Record<string, (say: Say) => Promise<Report>> = { handover }
+
+const help = `npm run bench -- [benchmark…] [options]
+
+Without a name: all of them, one after the other. Each prints its table and writes it into docs/performance.md.
+Let nothing else run meanwhile.
+
+  ${Object.keys(benches).join(', ')}
+
+  --dry            write nothing into docs/performance.md
+`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    dry: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+const unknown = positionals.find((name) => !(name in benches))
+if (values.help) process.stdout.write(help)
+else if (unknown !== undefined) {
+  process.stderr.write(`there is no benchmark "${unknown}"\n\n${help}`)
+  process.exitCode = 2
+} else await main()
+
+async function main(): Promise<void> {
+  write('machine', `${machine()}\n`)
+  for (const [name, bench] of Object.entries(benches)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue
+    const report = await bench((line) => process.stderr.write(`${name}: ${line}\n`))
+    const text = toText(name, report)
+    process.stdout.write(`\n${text}`)
+    write(name, text)
+  }
+}
+
+function toText(name: string, { how, tables }: Report): string {
+  const today = new Date().toISOString().slice(0, 10)
+  const head = `\`npm run bench -- ${name}\` on ${today}; ${how}.\n`
+  return [head, ...tables.map(toMarkdown)].join('\n')
+}
+
+function write(name: string, content: string): void {
+  if (values.dry) return
+  const text = readFileSync(page, 'utf8')
+  writeFileSync(page, replaceBlock(text, { name, by: 'npm run bench', content }))
 }

@@ -1,20 +1,17 @@
 /** `npm run docs`: writes what the documentation takes from the code. `--check` only compares. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { settings } from '../src/settings.ts'
+import { replaceBlock } from './written-block.ts'
 
 const path = new URL('../docs/configuration.md', import.meta.url)
-const begin = '<!-- settings: written by npm run docs -->\n'
-const end = '<!-- end of settings -->'
 
 const rows = settings.map(
   ({ name, otherwise, about }) => `| \`${name}\` | ${otherwise} | ${about} |\n`,
 )
-const table = ['| variable | default | |\n', '|---|---|---|\n', ...rows].join('')
+const content = ['| variable | default | |\n', '|---|---|---|\n', ...rows].join('')
 
 const text = readFileSync(path, 'utf8')
-const [before = '', rest = ''] = text.split(begin)
-const after = rest.slice(rest.indexOf(end))
-const wanted = `${before}${begin}${table}${after}`
+const wanted = replaceBlock(text, { name: 'settings', by: 'npm run docs', content })
 
 if (text === wanted) process.exit(0)
 if (process.argv.includes('--check')) {

@@ -6,6 +6,9 @@ export const quantile = (values: readonly number[], share: number): number => {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5)
 
+/** What a benchmark found, and how often it looked. */
+export type Report = Readonly<{ how: string; tables: readonly Table[] }>
+
 export type Table = Readonly<{ head: readonly string[]; rows: readonly (readonly string[])[] }>
 
 /** As Markdown: the first column is text, the others are figures. */

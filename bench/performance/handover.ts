@@ -2,13 +2,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
-import { median, ms, quantile, type Table, times } from './figures.ts'
+import { median, ms, quantile, type Report, times } from './figures.ts'
 import { type NoopRun, noopDir, noopEnvironment, noopRequest, noopRuns, python } from './noop.ts'
 
 const rounds = 5
 const jobs = 30
 
-export async function handover(say: (line: string) => void): Promise<Table> {
+export async function handover(say: (line: string) => void): Promise<Report> {
   const gaps: Record<string, number[][]> = {}
   const ways = {
     'bare loop of the same interpreter': bareLoop,
@@ -27,7 +27,10 @@ export async function handover(say: (line: string) => void): Promise<Table> {
     const p50 = median(found.map(median))
     return [way, ms(p50), ms(quantile(found.flat(), 0.99)), times(p50 / floor)]
   })
-  return { head: ['end of a generation → begin of the next', 'p50', 'p99', '÷ bare'], rows }
+  return {
+    how: `${rounds} rounds of ${jobs} jobs; medians of the rounds`,
+    tables: [{ head: ['end of a generation → begin of the next', 'p50', 'p99', '÷ bare'], rows }],
+  }
 }
 
 async function bareLoop(): Promise<NoopRun[]> {

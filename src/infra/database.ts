@@ -2,7 +2,15 @@ import { existsSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { type Generated, type GeneratedAlways, Kysely, SqliteDialect, sql } from 'kysely'
+import {
+  type Generated,
+  type GeneratedAlways,
+  Kysely,
+  type SqliteDatabase,
+  SqliteDialect,
+  type SqliteStatement,
+  sql,
+} from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Check, ToldEstimate } from '../actors/ports.ts'
 import type { Epoch, GpuId, JobId, JobStatus, RunningPhase, Timestamp, VideoSize } from '../job.ts'
@@ -173,7 +181,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): OpenDatab
     sqlite.close()
     throw error
   }
-  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
+  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: prepareOnce(sqlite) }) })
   return {
     db,
     backup: (to) => backUp(sqlite, to),
@@ -225,6 +233,26 @@ export const isDiskFull = (error: unknown): boolean => {
 /** Errors that a full disk may be behind. */
 export const isWriteError = (error: unknown): boolean =>
   /^SQLITE_(IOERR|CANTOPEN)/.test((error as { code?: string }).code ?? '')
+
+/** To prepare a statement takes longer than to run it, and there are few of them. */
+const mostStatements = 200
+
+function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
+  const statements = new Map<string, SqliteStatement>()
+  return {
+    prepare(text) {
+      const known = statements.get(text)
+      if (known) return known
+      const [oldest] = statements.keys()
+      if (oldest !== undefined && statements.size >= mostStatements) statements.delete(oldest)
+      // Its type asks for an array of parameters; Kysely gives one.
+      const statement = sqlite.prepare(text) as SqliteStatement
+      statements.set(text, statement)
+      return statement
+    },
+    close: () => sqlite.close(),
+  }
+}
 
 function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
   const sqlite = new SQLite(path)

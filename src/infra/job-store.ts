@@ -1,9 +1,10 @@
 import type { Kysely, NotNull } from 'kysely'
 import type { JobStore, StoreOperation } from '../actors/ports.ts'
-import type { Scope } from '../client.ts'
+import { covers, type Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
 import type { GpuHealth } from '../job.ts'
 import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
+import { createJobCache } from './job-cache.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Reserve } from './reserve.ts'
 import { apply, type Setting } from './store-operations.ts'
@@ -16,6 +17,7 @@ export function createJobStore(
     setting = { task: 'ti2v-5B', gpuModels: new Map() },
   }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
 ): JobStore {
+  const cache = createJobCache()
   const owned = (scope: Scope) => {
     const all = db.selectFrom('job')
     if (scope === 'everything') return all
@@ -56,6 +58,7 @@ export function createJobStore(
     },
 
     async commit(operations) {
+      const changed = operations.flatMap((one) => ('jobId' in one ? [one.jobId] : []))
       const write = () =>
         transact(db, async (connection) => {
           for (const operation of operations) await apply(connection, operation, setting)
@@ -68,12 +71,17 @@ export function createJobStore(
       } catch (error) {
         if (!lacksRoom(error)) throw error
         throw new DiskFullError('the database has no room to write', { cause: error })
+      } finally {
+        cache.forget(changed)
       }
     },
 
     async find(jobId, scope) {
-      const row = await jobs(scope).where('id', '=', jobId).executeTakeFirst()
-      return row && toJob(row)
+      const job = await cache.find(jobId, async () => {
+        const row = await jobs('everything').where('id', '=', jobId).executeTakeFirst()
+        return row && toJob(row)
+      })
+      return job && covers(scope, { jobId, owner: job.owner }) ? job : undefined
     },
 
     async findMany(jobIds, scope) {

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { HttpBindings } from '@hono/node-server'
 import type { Context, MiddlewareHandler } from 'hono'
-import type { RequestIdVariables } from 'hono/request-id'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
@@ -11,7 +11,10 @@ import type { FileLinks } from './file-links.ts'
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
  * `scope`, where a link was shown in place of a token.
  */
-export type ClientEnv = { Variables: RequestIdVariables & { client: Client; scope: Scope } }
+export type ClientEnv = {
+  Bindings: HttpBindings
+  Variables: { requestId: string; client: Client; scope: Scope }
+}
 
 /** `link`: a client, or whoever has a link to it. */
 export type Access = 'anybody' | 'link' | 'client' | 'admin'
@@ -88,7 +91,7 @@ export function identify({
   links,
   trustedProxies,
 }: IdentifyOptions): MiddlewareHandler<ClientEnv> {
-  return async (c, next) => {
+  return (c, next) => {
     const needed = accessTo(c)
     if (needed === 'anybody') return next()
     const token = tokenIn(c)

@@ -1,20 +1,34 @@
-import { getConnInfo } from '@hono/node-server/conninfo'
 import type { Context } from 'hono'
 import ipaddr from 'ipaddr.js'
+import type { ClientEnv } from './access.ts'
 
 /**
  * Where a request comes from. Each proxy adds whom it heard from at the end of `X-Forwarded-For`; of
  * what stands there only as many entries are believed as there are proxies of ours.
  */
-export function addressOf(c: Context, proxies: number): string {
-  const peer = getConnInfo(c).remote.address ?? ''
+export function addressOf(c: Context<ClientEnv>, proxies: number): string {
+  const peer = c.env.incoming.socket.remoteAddress ?? ''
+  if (proxies === 0) return networkOf(peer)
   const forwarded = (c.req.header('X-Forwarded-For') ?? '').split(',').map((entry) => entry.trim())
-  const [claimed = peer] = proxies > 0 ? forwarded.slice(-proxies) : []
+  const [claimed = peer] = forwarded.slice(-proxies)
   return networkOf(ipaddr.isValid(claimed) ? claimed : peer)
 }
 
-/** An IPv6 network as a whole: whoever has one address of it usually has them all. */
+/** Of addresses that were asked from lately: requests come from few, and one after the other. */
+const networks = new Map<string, string>()
+const mostNetworks = 1_000
+
 function networkOf(address: string): string {
+  const known = networks.get(address)
+  if (known !== undefined) return known
+  if (networks.size >= mostNetworks) networks.clear()
+  const network = toNetwork(address)
+  networks.set(address, network)
+  return network
+}
+
+/** An IPv6 network as a whole: whoever has one address of it usually has them all. */
+function toNetwork(address: string): string {
   if (!ipaddr.isValid(address)) return 'unknown'
   const parsed = ipaddr.process(address)
   if (parsed.kind() === 'ipv4') return parsed.toString()

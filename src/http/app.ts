@@ -1,5 +1,4 @@
 import { Hono } from 'hono'
-import { requestId } from 'hono/request-id'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
@@ -36,6 +35,7 @@ import { metricsRoutes, observeRequests } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
+import { nameRequest } from './request-id.ts'
 import { generateSchema, type RefuseUrl, webhookSchema } from './schemas.ts'
 import type { Downloads } from './send-file.ts'
 import { statsRoutes } from './stats-routes.ts'
@@ -93,14 +93,14 @@ export function createApp(options: AppOptions) {
 
   const app = new Hono<ClientEnv>()
   app.use(hearOut())
-  app.use(requestId())
+  app.use(nameRequest())
   app.use(observeRequests(observe))
   app.use(securityHeaders())
-  app.use(async (c, next) => {
+  app.use((c, next) => {
     const { url } = c.req
     // What of a Host is not a name would be taken for the path.
     if (!URL.canParse(url) || /[/?#@\\]/.test(c.req.header('Host') ?? '')) throw unreadable()
-    await next()
+    return next()
   })
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
   app.use(refuseOtherPages(corsOrigins))

@@ -10,6 +10,7 @@ import { everything } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
+import { json } from './answer.ts'
 import { found, isExpired, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
@@ -132,7 +133,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           const eta = { eta_seconds, eta_p10_seconds, eta_p90_seconds, eta_at, eta_source }
           const accepted = { id, status, queue_position, ...eta, gpu_assigned: null, seed }
           const taken: AcceptedJson = { ...accepted, ...webhook }
-          return c.json(taken, 202, { Location: `/status/${id}`, ...headers })
+          return json(taken, 202, { Location: `/status/${id}`, ...headers })
         }),
     )
 
@@ -155,18 +156,19 @@ export function jobRoutes(options: JobRoutesOptions) {
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         const { wait } = c.req.valid('query')
-        const { scope } = c.var
+        const scope = c.get('scope')
         const find = async () =>
           found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
+        const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
+        const answer = async (view: JobView) => json(await renderOne(view), 200, standing(view))
         const view = await find()
         const known = c.req.header('If-None-Match')
+        if (wait === 0 && known === undefined) return answer(view)
         const { signal } = c.req.raw
         const wanted = { scope, tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
         const changed = await waitForChange(events, view, wanted)
-        const headers = { ETag: tagOf(changed ?? view), 'Cache-Control': 'no-store' }
-        if (!changed && known) return c.body(null, 304, headers)
-        const latest = changed ?? (wait > 0 ? await find() : view)
-        return c.json(await renderOne(latest), 200, headers)
+        if (!changed && known) return c.body(null, 304, standing(view))
+        return answer(changed ?? (await find()))
       },
     )
 

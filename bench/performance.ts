@@ -5,12 +5,13 @@ import { replaceBlock } from '../scripts/written-block.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
 import { handover } from './performance/handover.ts'
 import { machine } from './performance/machine.ts'
+import { polls } from './performance/polls.ts'
 
 const page = new URL('../docs/performance.md', import.meta.url)
 
 type Say = (line: string) => void
 
-const benches: Record<string, (say: Say) => Promise<Report>> = { handover }
+const benches: Record<string, (say: Say) => Promise<Report>> = { handover, polls }
 
 const help = `npm run bench -- [benchmark…] [options]
 

@@ -1,0 +1,101 @@
+/** How often a job can be asked for while others listen, beside a route that has nothing to do. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { aDirectory, launchService, removeDirectory } from '../service.ts'
+import { median, ms, type Report, times } from './figures.ts'
+import { type Load, load } from './load.ts'
+
+const rounds = 5
+const seconds = 4
+const connections = 16
+const readers = 100
+
+export async function polls(say: (line: string) => void): Promise<Report> {
+  const directory = aDirectory()
+  // So slow that both jobs run as long as this takes.
+  const service = launchService(directory, { SIM_SPEED: '0.1' })
+  const others: ChildProcess[] = []
+  try {
+    const url = await service.listening()
+    const [id = ''] = [await submit(url), await submit(url)]
+    const answer = await running(url, id)
+    const bare = await start(others, ['bare.ts'], { BARE_ANSWER: JSON.stringify(answer) })
+    await start(others, ['readers.ts', url, String(readers)])
+    const ways = {
+      'bare Hono route': `${bare}/status/${id}`,
+      'GET /status/{id}': `${url}/status/${id}`,
+      'GET /v1/videos/{id}': `${url}/v1/videos/video_${id}`,
+    }
+    const found: Record<string, Load[]> = {}
+    for (let round = 0; round <= rounds; round++) {
+      for (const [way, target] of Object.entries(ways)) {
+        const one = await load({ url: target, connections, seconds: round === 0 ? 1 : seconds })
+        // The first is for the compiler.
+        if (round === 0) continue
+        found[way] = [...(found[way] ?? []), one]
+        say(`round ${round}: ${way}: ${Math.round(one.perSecond)} a second`)
+      }
+    }
+    await running(url, id)
+    return {
+      how: `${rounds} rounds of ${seconds} s, ${connections} connections; 2 jobs running, ${readers} readers of \`/events\`; medians of the rounds`,
+      tables: [tableOf(found)],
+    }
+  } finally {
+    for (const other of others) other.kill('SIGKILL')
+    await service.kill()
+    removeDirectory(directory)
+  }
+}
+
+function tableOf(found: Readonly<Record<string, readonly Load[]>>) {
+  const [bare = []] = Object.values(found)
+  const rows = Object.entries(found).map(([way, loads]) => {
+    const middle = (of: (one: Load) => number) => median(loads.map(of))
+    const ratios = loads.map(({ perSecond }, round) => perSecond / (bare[round]?.perSecond ?? 0))
+    return [
+      way,
+      middle(({ perSecond }) => perSecond).toFixed(0),
+      ms(middle(({ p50 }) => p50)),
+      ms(middle(({ p99 }) => p99)),
+      times(median(ratios)),
+    ]
+  })
+  return { head: ['answers', 'a second', 'p50', 'p99', '÷ bare'], rows }
+}
+
+async function submit(url: string): Promise<string> {
+  const response = await fetch(`${url}/generate`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ prompt: 'A poll a second', size: '1280x720' }),
+  })
+  return ((await response.json()) as { id: string }).id
+}
+
+/** The job as it is told once it is at work, with its estimate. */
+async function running(url: string, id: string): Promise<object> {
+  for (;;) {
+    const response = await fetch(`${url}/status/${id}?wait=10`)
+    const job = (await response.json()) as { status: string; stage: string; eta_seconds: number }
+    if (job.status === 'running' && job.eta_seconds > 0) return job
+    if (job.status !== 'running' && job.status !== 'queued') throw new Error(`it is ${job.status}`)
+  }
+}
+
+/** Resolves with the first line that it prints. */
+async function start(
+  others: ChildProcess[],
+  [script = '', ...args]: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<string> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, script), ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  others.push(child)
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
+  return line
+}

@@ -48,7 +48,7 @@ export type JobOperation = Readonly<
         /** To be told of its end. */
         webhook?: NewWebhook
       }
-    /** Which request the job was taken for. Forgets those that are older than `keepSince`. */
+    /** Which request the job was taken for. A commit forgets first what is older than `keepSince`. */
     | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
     | { op: 'began'; epoch: Epoch }

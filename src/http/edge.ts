@@ -53,7 +53,10 @@ const accepted = (largest: number): string =>
 export const isForm = (c: Context): boolean =>
   /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
 
-async function readBytes(c: Context, largest: number): Promise<Buffer> {
+async function readBytes(c: Context, largest: number): Promise<ArrayBuffer | Buffer> {
+  // Nearly every body is small and says so: Node reads no more than that, and faster in one piece.
+  const length = Number(c.req.header('Content-Length'))
+  if (length <= Math.min(largest, largestText)) return c.req.arrayBuffer()
   const chunks: Buffer[] = []
   for await (const chunk of bodyOf(c, largest)) chunks.push(chunk)
   return Buffer.concat(chunks)

@@ -7,7 +7,7 @@ import { type Database, isDiskFull, isWriteError, transact } from './database.ts
 import { createJobCache } from './job-cache.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Reserve } from './reserve.ts'
-import { apply, type Setting } from './store-operations.ts'
+import { apply, forgetSubmissions, type Setting } from './store-operations.ts'
 
 /** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */
 export function createJobStore(
@@ -61,6 +61,7 @@ export function createJobStore(
       const changed = operations.flatMap((one) => ('jobId' in one ? [one.jobId] : []))
       const write = () =>
         transact(db, async (connection) => {
+          await forgetSubmissions(connection, operations)
           for (const operation of operations) await apply(connection, operation, setting)
         })
       try {

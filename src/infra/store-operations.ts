@@ -3,6 +3,7 @@ import type { Kysely, Updateable } from 'kysely'
 import type { JobOperation, StoreOperation } from '../actors/ports.ts'
 import type { GpuId, JobStatus, Trace } from '../job.ts'
 import type { Database } from './database.ts'
+import { insertRow } from './insert.ts'
 import { toRow } from './job-rows.ts'
 import { webhookRow, writeDeliveries } from './webhook-store.ts'
 
@@ -30,6 +31,19 @@ export async function apply(
     .insertInto('gpu')
     .values({ id, health })
     .onConflict((conflict) => conflict.column('id').doUpdateSet({ health }))
+    .execute()
+}
+
+/** Together: to look for them at each submit took longer than the submit. */
+export async function forgetSubmissions(
+  trx: Kysely<Database>,
+  operations: readonly StoreOperation[],
+): Promise<void> {
+  const since = operations.flatMap((one) => (one.op === 'remember' ? [one.keepSince] : []))
+  if (since.length === 0) return
+  await trx
+    .deleteFrom('submission')
+    .where('at', '<=', Math.max(...since))
     .execute()
 }
 
@@ -65,16 +79,15 @@ async function applyToJob(
 
   switch (operation.op) {
     case 'submit':
-      await trx.insertInto('job').values(toRow(operation)).execute()
+      await insertRow(trx, 'job', toRow(operation))
       if (operation.webhook) {
         await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
       }
       break
     case 'remember': {
       const { caller, key, fingerprint } = operation.identity
-      await trx.deleteFrom('submission').where('at', '<=', operation.keepSince).execute()
       const row = { job_id: jobId, caller, key: key ?? null, fingerprint, at }
-      await trx.insertInto('submission').values(row).execute()
+      await insertRow(trx, 'submission', row)
       break
     }
     case 'claim': {
@@ -93,7 +106,7 @@ async function applyToJob(
       await jobRow(epoch - 1, claimed, ['queued'])
       const gpu_model = gpuModels.get(gpu) ?? null
       const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, task, gpu_model }
-      await trx.insertInto('attempt').values(row).execute()
+      await insertRow(trx, 'attempt', row)
       break
     }
     case 'began':

@@ -1,0 +1,66 @@
+/** How many durable submits a second, beside bare inserts into the same table, each durable before the next. */
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { aDirectory, launchService, removeDirectory } from '../service.ts'
+import { median, ms, type Report, times } from './figures.ts'
+import { type Load, load } from './load.ts'
+
+const run = promisify(execFile)
+
+const rounds = 5
+const seconds = 4
+
+export async function submits(say: (line: string) => void): Promise<Report> {
+  const raw: number[] = []
+  const found: Record<string, Load[]> = {}
+  for (let round = 1; round <= rounds; round++) {
+    raw.push(await rawInserts())
+    say(`round ${round}: bare inserts: ${raw.at(-1)?.toFixed(0)} a second`)
+    for (const connections of [1, 8, 64]) {
+      const one = await submitFor(connections)
+      const way = `POST /generate, ${connections} connection${connections > 1 ? 's' : ''}`
+      found[way] = [...(found[way] ?? []), one]
+      say(`round ${round}: ${way}: ${one.perSecond.toFixed(0)} a second`)
+    }
+  }
+  const rows = Object.entries(found).map(([way, loads]) => {
+    const middle = (of: (one: Load) => number) => median(loads.map(of))
+    const ratios = loads.map(({ perSecond }, round) => perSecond / (raw[round] ?? 0))
+    const figures = [ms(middle(({ p50 }) => p50)), ms(middle(({ p99 }) => p99))]
+    return [way, middle(({ perSecond }) => perSecond).toFixed(0), ...figures, times(median(ratios))]
+  })
+  const bare = [
+    'bare inserts at `synchronous=FULL`, one by one',
+    median(raw).toFixed(0),
+    '',
+    '',
+    '1.00',
+  ]
+  return {
+    how: `${rounds} rounds of ${seconds} s, each with a new database; medians of the rounds`,
+    tables: [{ head: ['durable jobs', 'a second', 'p50', 'p99', '÷ bare'], rows: [bare, ...rows] }],
+  }
+}
+
+async function rawInserts(): Promise<number> {
+  const script = join(import.meta.dirname, 'raw-inserts.ts')
+  const { stdout } = await run(process.execPath, [script, String(seconds)])
+  return Number(stdout)
+}
+
+/** Every answer is counted against the jobs that are there. */
+async function submitFor(connections: number): Promise<Load> {
+  const directory = aDirectory()
+  // Both GPUs have something to do for as long as this takes: claims are measured elsewhere.
+  const service = launchService(directory, { SIM_SPEED: '0.1', MAX_QUEUE: '1000000' })
+  try {
+    const url = `${await service.listening()}/generate`
+    const body = { prompt: 'A durable job, number %d', size: '1280x720' }
+    await load({ url, connections, seconds: 1, body })
+    return await load({ url, connections, seconds, body })
+  } finally {
+    await service.kill()
+    removeDirectory(directory)
+  }
+}

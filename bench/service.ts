@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { simulateCheckpoint } from '../src/infra/simulation.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -24,10 +25,14 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      // As `npm start` has them.
+      MALLOC_ARENA_MAX: '2',
+      NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
       PORT: '0',
       DATA_DIR: dataDir,
       GPU_IDS: '0,1',
       WAN_DIR: join(root, 'sim'),
+      WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
       MAX_CONCURRENT_LOADS: '8',
       MIN_FREE_DISK_MB: '0',
       SIM_SPEED: '1000',

@@ -1,6 +1,7 @@
 /** The composition root: the only place where the parts meet. */
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { flushCompileCache } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { uptime } from 'node:os'
 import { join } from 'node:path'
@@ -301,6 +302,8 @@ async function main(): Promise<void> {
     const { address, port } = server.address() as AddressInfo
     const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
     log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
+    // By itself Node writes it at an orderly end only; nothing, where NODE_COMPILE_CACHE is not set.
+    setImmediate(flushCompileCache)
     if (!loopback.test(address) && config.clients.length === 0) {
       log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
     }

@@ -62,9 +62,12 @@ describe('the environment of a generation', () => {
       WORLD_SIZE: '8',
       TQDM_DISABLE: '1',
       MALLOC_ARENA_MAX: '2',
+      NODE_COMPILE_CACHE: '/var/cache/wan-supervisor',
     }
     const environment = environmentFor(inherited, '3')
     expect(environment).toMatchObject({ HOME: '/home/wan', CUDA_VISIBLE_DEVICES: '3' })
-    expect(Object.keys(environment).filter((name) => /WORLD|TQDM|MALLOC/.test(name))).toEqual([])
+    expect(Object.keys(environment).filter((name) => /WORLD|TQDM|MALLOC|NODE/.test(name))).toEqual(
+      [],
+    )
   })
 })

@@ -62,8 +62,8 @@ export const commandOfAttempt = (
 /** With any of these the script believes itself one of many and waits for the others for ever. */
 const distributed = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT']
 
-/** Set for the service, whose threads allocate little; those of PyTorch do not. */
-const ours = ['MALLOC_ARENA_MAX']
+/** For Node, and for threads that allocate little: those of PyTorch do not. */
+const ours = ['MALLOC_ARENA_MAX', 'NODE_COMPILE_CACHE']
 
 /** Each setting is for a fact measured on the script or its libraries (facts: §8). */
 export function environmentFor(inherited: NodeJS.ProcessEnv, device: string): NodeJS.ProcessEnv {

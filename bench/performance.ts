@@ -6,13 +6,14 @@ import { type Report, toMarkdown } from './performance/figures.ts'
 import { handover } from './performance/handover.ts'
 import { machine } from './performance/machine.ts'
 import { polls } from './performance/polls.ts'
+import { scale } from './performance/scale.ts'
 import { submits } from './performance/submits.ts'
 
 const page = new URL('../docs/performance.md', import.meta.url)
 
 type Say = (line: string) => void
 
-const benches: Record<string, (say: Say) => Promise<Report>> = { handover, polls, submits }
+const benches: Record<string, (say: Say) => Promise<Report>> = { handover, polls, submits, scale }
 
 const help = `npm run bench -- [benchmark…] [options]
 

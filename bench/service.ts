@@ -57,6 +57,11 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
     const found = lines.find(isIt)
     return found ? Promise.resolve(found) : new Promise((resolve) => waiting.add({ isIt, resolve }))
   }
+  async function crash(): Promise<void> {
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  }
   return {
     child,
     lines: lines as readonly LogLine[],
@@ -85,11 +90,12 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
       await ended
     },
 
+    /** Its generations go on, for the next to adopt. */
+    crash,
+
     /** Its generations too: the next run is to find the machine idle. */
     async kill(): Promise<void> {
-      const ended = once(child, 'exit')
-      child.kill('SIGKILL')
-      await ended
+      await crash()
       spawnSync('pkill', ['-KILL', '-f', dataDir], { stdio: 'ignore' })
     },
   }

@@ -94,7 +94,7 @@ export type VideoRequest = Readonly<{
 /** What decides how long a video takes. */
 export type Shape = Pick<VideoRequest, 'size' | 'frames' | 'steps'>
 
-export const shapeOf = ({ size, frames, steps }: VideoRequest): Shape => ({ size, frames, steps })
+export const shapeOf = ({ size, frames, steps }: Shape): Shape => ({ size, frames, steps })
 
 /** A request before the service has filled in what nobody chose. */
 export type VideoDraft = Omit<VideoRequest, 'seed' | 'image'> &

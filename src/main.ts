@@ -71,6 +71,9 @@ import { wanTasks } from './wan-tasks.ts'
 /** Answers to a cancel wait this much longer than a process is given to end by itself. */
 const afterGraceMs = 10_000
 
+/** More than there can be GPUs. */
+const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
+
 /** As long as a timer of Node's can be: somebody waits as long as it takes. */
 const longestTimerMs = 2 ** 31 - 1
 
@@ -121,7 +124,7 @@ async function main(): Promise<void> {
     setting: { task: config.wan.task, gpuModels },
   })
   const history = createEtaStore(database.db, config.wan)
-  const { running } = await store.load(Date.now())
+  const { jobs: running } = await store.list(everyRunning, 'everything')
   const owned = [...gpus, ...formerGpus(gpus, running)]
   await removeUnfinished(config.data.resultsDir)
   await removeUploads(config.data)

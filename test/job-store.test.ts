@@ -1023,7 +1023,7 @@ function minute(n: number): number {
   return midnight + n * 60_000
 }
 
-const numbersOf = (jobs: readonly Job[]): number[] => jobs.map(({ seq }) => seq)
+const numbersOf = (jobs: readonly Pick<Job, 'seq'>[]): number[] => jobs.map(({ seq }) => seq)
 
 const everything = () => contentsOf(db)
 

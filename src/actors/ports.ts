@@ -115,12 +115,19 @@ export type Earlier = Readonly<{ jobId: JobId; fingerprint: string }>
 export type StoredQueue = Readonly<{
   nextSeq: number
   /** In the order of submission. */
-  waiting: readonly Job[]
+  waiting: readonly StoredWaiting[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
   /** Oldest first. */
   submissions: readonly PastSubmission[]
 }>
+
+/** What the queue keeps in mind of each job that waits: its prompt alone may be longer than all this. */
+export type StoredWaiting = Readonly<
+  Pick<Job, 'id' | 'seq' | 'owner' | 'submittedAt' | 'epoch' | 'attempts'> & {
+    request: Shape & Pick<VideoRequest, 'filename'>
+  }
+>
 
 /** `by`: the owner, or the address of who has no name. */
 export type PastSubmission = Readonly<{ by: string; at: Timestamp }>

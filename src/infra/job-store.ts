@@ -1,5 +1,5 @@
 import type { Kysely, NotNull } from 'kysely'
-import type { JobStore, StoreOperation } from '../actors/ports.ts'
+import type { JobStore, StoredWaiting, StoreOperation } from '../actors/ports.ts'
 import { covers, type Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
 import type { GpuHealth } from '../job.ts'
@@ -33,13 +33,16 @@ export function createJobStore(
   return {
     async load(submittedSince) {
       const [waiting, running, gpus, submitted, last] = await Promise.all([
-        jobs('everything').where('status', '=', 'queued').orderBy('seq').execute(),
+        loadWaiting(db),
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
         db
           .selectFrom('job')
           .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'submitted_at as at'])
           .where('submitted_at', '>', submittedSince)
+          // Neither is known of most jobs where nobody is counted.
+          .where(({ fn }) => fn.coalesce('owner', 'address'), 'is not', null)
+          .$narrowType<{ by: NotNull }>()
           .orderBy('seq')
           .execute(),
         db
@@ -49,11 +52,10 @@ export function createJobStore(
       ])
       return {
         nextSeq: (last?.seq ?? 0) + 1,
-        waiting: waiting.map(toJob),
+        waiting,
         running: running.map(toJob),
         gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
-        // Neither is known of jobs that are older than both.
-        submissions: submitted.flatMap(({ by, at }) => (by === null ? [] : [{ by, at }])),
+        submissions: submitted,
       }
     },
 
@@ -195,6 +197,31 @@ export function createJobStore(
         .executeTakeFirst()
       return row !== undefined
     },
+  }
+}
+
+const waitingAtOnce = 5_000
+
+/** A part at a time: the memory that all rows take at once would be the process's for good. */
+async function loadWaiting(db: Kysely<Database>): Promise<StoredWaiting[]> {
+  const waiting: StoredWaiting[] = []
+  for (;;) {
+    const rows = await db
+      .selectFrom('job')
+      .select(['id', 'seq', 'owner', 'submitted_at', 'epoch', 'attempts'])
+      .select(['size', 'frames', 'steps', 'requested_filename'])
+      .where('status', '=', 'queued')
+      .where('deleted_at', 'is', null)
+      .where('seq', '>', waiting.at(-1)?.seq ?? 0)
+      .orderBy('seq')
+      .limit(waitingAtOnce)
+      .execute()
+    for (const { submitted_at: submittedAt, size, frames, steps, ...row } of rows) {
+      const { id, seq, owner, epoch, attempts, requested_filename: filename } = row
+      const request = { size, frames, steps, ...(filename !== null && { filename }) }
+      waiting.push({ id, seq, owner, submittedAt, epoch, attempts, request })
+    }
+    if (rows.length < waitingAtOnce) return waiting
   }
 }
 

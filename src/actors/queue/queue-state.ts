@@ -1,6 +1,6 @@
 /** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
 import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../../job.ts'
-import type { StoredQueue } from '../ports.ts'
+import type { StoredQueue, StoredWaiting } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
   Caused,
@@ -141,7 +141,15 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   return rest
 }
 
-const toWaiting = ({ id, owner, seq, submittedAt, epoch, attempts, request }: Job): WaitingJob => ({
+const toWaiting = ({
+  id,
+  owner,
+  seq,
+  submittedAt,
+  epoch,
+  attempts,
+  request,
+}: StoredWaiting): WaitingJob => ({
   jobId: id,
   owner,
   seq,

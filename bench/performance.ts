@@ -3,17 +3,37 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { replaceBlock } from '../scripts/written-block.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
+import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
 import { machine } from './performance/machine.ts'
 import { polls } from './performance/polls.ts'
+import { rest } from './performance/rest.ts'
 import { scale } from './performance/scale.ts'
+import { soak } from './performance/soak.ts'
 import { submits } from './performance/submits.ts'
 
 const page = new URL('../docs/performance.md', import.meta.url)
 
 type Say = (line: string) => void
 
-const benches: Record<string, (say: Say) => Promise<Report>> = { handover, polls, submits, scale }
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    minutes: { type: 'string', default: '2' },
+    dry: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+const benches: Record<string, (say: Say) => Promise<Report>> = {
+  handover,
+  polls,
+  submits,
+  scale,
+  files,
+  rest,
+  soak: (say) => soak(say, Number(values.minutes)),
+}
 
 const help = `npm run bench -- [benchmark…] [options]
 
@@ -22,16 +42,9 @@ Let nothing else run meanwhile.
 
   ${Object.keys(benches).join(', ')}
 
+  --minutes N      of the soak (2; its long form is 30)
   --dry            write nothing into docs/performance.md
 `
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    dry: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
 
 const unknown = positionals.find((name) => !(name in benches))
 if (values.help) process.stdout.write(help)

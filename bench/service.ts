@@ -78,11 +78,7 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
     memory: () => statusOf(child.pid ?? 0, 'VmRSS') / 1024,
 
     /** CPU seconds so far. */
-    cpu(): number {
-      const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
-    },
+    cpu: () => cpuOf(child.pid ?? 0),
 
     async stop(): Promise<void> {
       const ended = once(child, 'exit')
@@ -103,6 +99,13 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
 
 /** USER_HZ, which is 100 wherever Node runs on Linux. */
 const ticksPerSecond = 100
+
+/** CPU seconds of a process so far. */
+export function cpuOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
+}
 
 function statusOf(pid: number, field: string): number {
   const line = new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(

@@ -8,7 +8,7 @@ import { type Load, load } from './load.ts'
 
 const run = promisify(execFile)
 
-const rounds = 5
+const rounds = 3
 const seconds = 4
 
 export async function submits(say: (line: string) => void): Promise<Report> {

@@ -7,6 +7,7 @@ import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
 import { machine } from './performance/machine.ts'
 import { polls } from './performance/polls.ts'
+import { queue } from './performance/queue.ts'
 import { rest } from './performance/rest.ts'
 import { scale } from './performance/scale.ts'
 import { soak } from './performance/soak.ts'
@@ -27,6 +28,7 @@ const { values, positionals } = parseArgs({
 
 const benches: Record<string, (say: Say) => Promise<Report>> = {
   handover,
+  queue,
   polls,
   submits,
   scale,

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { simulateCheckpoint } from '../src/infra/simulation.ts'
+import { cpuOf } from './process-cpu.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -95,16 +96,6 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
       spawnSync('pkill', ['-KILL', '-f', dataDir], { stdio: 'ignore' })
     },
   }
-}
-
-/** USER_HZ, which is 100 wherever Node runs on Linux. */
-const ticksPerSecond = 100
-
-/** CPU seconds of a process so far. */
-export function cpuOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
 }
 
 function statusOf(pid: number, field: string): number {

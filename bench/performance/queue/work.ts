@@ -1,0 +1,63 @@
+/** What each queue has to do for one job: the service's own runner and converter, without the service. */
+import type { GenerationResult, GenerationRunner } from '../../../src/actors/ports.ts'
+import { readConfig } from '../../../src/config.ts'
+import { createDirectories, createWorkFiles } from '../../../src/infra/data-directory.ts'
+import { createGenerationRunner } from '../../../src/infra/generation/runner.ts'
+import { createVideoTools } from '../../../src/infra/video-tools.ts'
+import type { GpuId, JobId } from '../../../src/job.ts'
+import { noopDir, noopEnvironment, noopRequest, python } from '../noop.ts'
+import { gpus } from './contender.ts'
+
+/** The conversion copies. */
+const size = '1280x704'
+
+export const requestOf = (n: number) => noopRequest(size, n)
+
+/** For the service, and for whoever else runs the same generations. */
+export const environmentOf = (directory: string) => ({
+  DATA_DIR: directory,
+  GPU_IDS: gpus.join(','),
+  MAX_CONVERSIONS: String(gpus.length),
+  WAN_DIR: noopDir,
+  WAN_PYTHON: python,
+  ...noopEnvironment(directory),
+})
+
+export const configOf = (directory: string) => readConfig(environmentOf(directory))
+
+/** Runs a job on a GPU that is free: at most as many at a time as there are GPUs. */
+export function createWork(directory: string): (n: number) => Promise<void> {
+  const { data, wan, fit720: fit } = configOf(directory)
+  createDirectories(data)
+  const env = { ...process.env, ...environmentOf(directory) }
+  const free = gpus.map((gpu) =>
+    createGenerationRunner({ data, wan, gpu: gpu as GpuId, device: `${gpu}`, env, log: silent }),
+  )
+  const tools = createVideoTools({ data, fit })
+  const workFiles = createWorkFiles(data)
+
+  return async (n) => {
+    const jobId = crypto.randomUUID() as JobId
+    const order = { jobId, epoch: 1, request: { ...requestOf(n), seed: n } }
+    const runner = free.pop()
+    if (!runner) throw new Error(`job ${n} was begun while all GPUs were busy`)
+    const result = await generation(runner, order)
+    if (result.how !== 'completed') throw new Error(`job ${n}: ${JSON.stringify(result)}`)
+    const conversion = { ...order, filename: `${jobId}.mp4` }
+    const source = await tools.inspect(conversion)
+    if (source.how !== 'readable') throw new Error(`job ${n} left no video`)
+    await tools.encode(conversion, source.facts, new AbortController().signal)
+    await tools.publish(conversion)
+    await workFiles.discard(jobId)
+    free.push(runner)
+  }
+}
+
+const generation = (
+  runner: GenerationRunner,
+  order: Parameters<GenerationRunner['start']>[0],
+): Promise<GenerationResult> =>
+  new Promise((ended) => runner.start(order, { started() {}, reported() {}, ended }))
+
+const nothing = () => {}
+const silent = { debug: nothing, info: nothing, warn: nothing, error: nothing }

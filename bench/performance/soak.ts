@@ -146,7 +146,7 @@ async function json<Answer>(url: string, method = 'GET', body?: object): Promise
     ...(body && { body: JSON.stringify(body), headers }),
   })
   // A record that was let go meanwhile is no fault.
-  if (!response.ok && response.status !== 404) {
+  if (!response.ok && response.status !== 404 && response.status !== 410) {
     throw new Error(`${method} ${url}: ${response.status} ${await response.text()}`)
   }
   return (await response.json()) as Answer

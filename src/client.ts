@@ -32,6 +32,12 @@ export type Scope = 'everything' | Readonly<{ owner: string }> | Readonly<{ jobI
 /** Whatever asks about jobs or changes them says on whose behalf. */
 export type Scoped = Readonly<{ scope: Scope }>
 
+/** The request that a change was asked for in, so that the log can be read from one to the other. */
+export type Caused = Readonly<{ requestId?: string }>
+
+export const causeOf = ({ requestId }: Caused): Caused =>
+  requestId === undefined ? {} : { requestId }
+
 export const scopeOf = (client: Client): Scope =>
   client.isAdmin ? 'everything' : { owner: client.name }
 

@@ -244,6 +244,8 @@ async function main(): Promise<void> {
     ],
     (event) => {
       logEvent(log, event)
+      // What comes of it is told by itself.
+      if (event.type === 'childRestartAsked') return
       const gone = owned.find(({ id }) => childOf(id) === event.id)
       if (gone) {
         const givenUp = event.type === 'childGivenUp'
@@ -371,7 +373,8 @@ function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
 function logEvent(log: Logger, event: SupervisorEvent): void {
   const { type, id, ...rest } = event
   const fields = { actor: id, ...rest, ...('error' in event && { err: event.error }) }
-  if (type === 'childStopped') log[event.killed ? 'warn' : 'info'](fields, 'actor stopped')
+  if (type === 'childRestartAsked') log.info(fields, 'actor restart asked for')
+  else if (type === 'childStopped') log[event.killed ? 'warn' : 'info'](fields, 'actor stopped')
   else if (type === 'childFailed') log.error(fields, 'actor crashed; it will be started again')
   else log.error(fields, 'actor crashed too often and was given up')
 }

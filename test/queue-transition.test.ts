@@ -1259,6 +1259,7 @@ describe('the queue', () => {
     ])
     expect(queue.tell({ type: 'videosRemoved', jobs, replyTo })).toEqual([
       { do: 'store', operation: { op: 'forgetVideo', jobId: jobId(1), at: midnight } },
+      { do: 'logChange', jobId: jobId(1), change: 'video deleted' },
       { do: 'answerDeleted', to: replyTo, jobs },
     ])
   })
@@ -1271,6 +1272,7 @@ describe('the queue', () => {
     ])
     expect(queue.tell({ type: 'jobFilesRemoved', jobId: jobId(1), replyTo })).toEqual([
       { do: 'store', operation: { op: 'remove', jobId: jobId(1), at: midnight } },
+      { do: 'logChange', jobId: jobId(1), change: 'deleted' },
       { do: 'answerRemove', to: replyTo, answer: 'removed' },
     ])
   })

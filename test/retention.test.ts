@@ -67,6 +67,7 @@ describe('a job that is about to go', () => {
     const [, effects] = transition(kept, ask, midnight)
     expect(effects).toMatchObject([
       { do: 'store', operation: { op: 'pin' } },
+      { do: 'logChange', change: 'pinned' },
       { do: 'answerPinned' },
     ])
   })

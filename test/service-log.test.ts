@@ -79,6 +79,72 @@ describe('the log', () => {
     expect(last).toHaveLength(1)
   })
 
+  it('has a line for each change that somebody asks for, with the request', async () => {
+    const receiver = await startReceiver()
+    const service = await startService({ env: { GPU_IDS: '0', WEBHOOK_ALLOW: '127.0.0.1' } })
+    const [video, whole, purged] = [
+      await service.submit({ prompt: 'a' }),
+      await service.submit({ prompt: 'b' }),
+      await service.submit({ prompt: 'c' }),
+    ]
+    for (const id of [video, whole, purged]) await service.until(id)
+    const ask = async (requestId: string, method: string, path: string, body?: object) => {
+      const json = body && {
+        headers: { 'Content-Type': 'application/json', 'X-Request-Id': requestId },
+        body: JSON.stringify(body),
+      }
+      const init = { method, headers: { 'X-Request-Id': requestId }, ...json }
+      const response = await service.request(path, init)
+      expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true)
+      return (await response.json()) as { id: string }
+    }
+    const caused = (requestId: string) =>
+      service
+        .lines()
+        .filter((line) => line.requestId === requestId)
+        .map(({ msg, gpu, actor, jobId, webhookId, drained, change, jobs }) =>
+          JSON.parse(JSON.stringify({ msg, gpu, actor, jobId, webhookId, drained, change, jobs })),
+        )
+
+    await ask('drain', 'POST', '/gpus/0/drain')
+    await ask('resume', 'POST', '/gpus/0/resume')
+    await ask('restart', 'POST', '/gpus/0/restart', { job: 'requeue' })
+    await ask('pin', 'POST', `/jobs/${video}/pin`)
+    await ask('unpin', 'POST', `/jobs/${video}/unpin`)
+    await ask('delete-videos', 'DELETE', `/videos?ids=${video}`)
+    await ask('delete-files', 'DELETE', `/jobs?ids=${whole}&delete_files=true`)
+    await ask('delete', 'DELETE', `/v1/videos/video_${whole}`)
+    await ask('purge-dry', 'POST', '/admin/purge', { older_than_days: 0 })
+    await ask('purge', 'POST', '/admin/purge', { older_than_days: 0, dry_run: false })
+    const { id: webhook } = await ask('register', 'POST', '/webhook', { url: receiver.url })
+    await ask('rotate', 'POST', `/webhook/${webhook}/rotate`)
+    const { id: delivery } = await ask('test', 'POST', `/webhook/${webhook}/test`)
+    await receiver.until(1)
+    await ask('replay', 'POST', `/webhook/deliveries/${delivery}/replay`)
+    await ask('enable', 'POST', `/webhook/${webhook}/enable`)
+    await ask('remove', 'DELETE', `/webhook/${webhook}`)
+
+    const ofJob = (jobId: string, change: string) => [{ msg: 'job changed', jobId, change }]
+    const ofWebhook = (change: string) => [{ msg: 'webhook changed', webhookId: webhook, change }]
+    await vi.waitUntil(() => caused('remove').length > 0)
+    expect(caused('drain')).toEqual([{ msg: 'gpu health', gpu: 0, drained: true }])
+    expect(caused('resume')).toEqual([{ msg: 'gpu health', gpu: 0, drained: false }])
+    expect(caused('restart')).toEqual([{ msg: 'actor restart asked for', actor: 'gpu-0' }])
+    expect(caused('pin')).toEqual(ofJob(video, 'pinned'))
+    expect(caused('unpin')).toEqual(ofJob(video, 'unpinned'))
+    expect(caused('delete-videos')).toEqual(ofJob(video, 'video deleted'))
+    expect(caused('delete-files')).toEqual(ofJob(whole, 'video deleted'))
+    expect(caused('delete')).toEqual(ofJob(whole, 'deleted'))
+    expect(caused('purge-dry')).toEqual([])
+    expect(caused('purge')).toEqual([{ msg: 'jobs purged', jobs: 2 }])
+    expect(caused('register')).toEqual(ofWebhook('registered'))
+    expect(caused('rotate')).toEqual(ofWebhook('secret rotated'))
+    expect(caused('test')).toEqual(ofWebhook('test asked for'))
+    expect(caused('replay')).toEqual(ofWebhook('replay asked for'))
+    expect(caused('enable')).toEqual(ofWebhook('enabled'))
+    expect(caused('remove')).toEqual(ofWebhook('removed'))
+  })
+
   it('gets no line from polls, however many', async () => {
     const service = await startService({ env: { GPU_IDS: '0' } })
     const id = await service.submit({ prompt: 'a fox [sim:hang-step]' })

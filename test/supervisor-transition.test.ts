@@ -15,6 +15,7 @@ import {
   killed,
   overdue,
   phases,
+  reportsRestartAsked,
   reportsStop,
   restartChild,
   restartDue,
@@ -562,7 +563,12 @@ describe.each(['rest_for_one', 'one_for_all'] as const)('a bystander of %s', (st
 describe('a request to restart', () => {
   it('child_adm: stops a running child first, and starts it when it has ended', () => {
     const [stopping, effects] = transition(running(), restartChild('b'), 0, 0)
-    expect(effects).toEqual([stop('b', 1), expectEnd('b', 1), answers('restarting')])
+    expect(effects).toEqual([
+      reportsRestartAsked('b', 1),
+      stop('b', 1),
+      expectEnd('b', 1),
+      answers('restarting'),
+    ])
     const [state, more] = transition(stopping, childEnded('b', 1, stopped), 5, 0)
     expect(more).toEqual([reportsStop('b', 1), start('b', 2)])
     // It is no failure, so that it counts for nothing.
@@ -621,7 +627,7 @@ describe('a request to restart', () => {
     const [stopping] = transition(running(), restartChild('b'), 0, 0)
     expect(transition(stopping, restartChild('b'), 1, 0)).toEqual([
       stopping,
-      [answers('restarting')],
+      [reportsRestartAsked('b', 1), answers('restarting')],
     ])
   })
 

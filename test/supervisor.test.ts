@@ -415,7 +415,10 @@ describe('a supervisor', () => {
     expect(a.count).toBe(3)
     expect(a.terminated).toEqual(['a.1'])
     expect(await ask(a.place, { type: 'read' })).toEqual({ count: 0, life: 'a.2' })
-    expect(events).toEqual([{ type: 'childStopped', id: 'a', incarnation: 1, dropped: 0 }])
+    expect(events).toEqual([
+      { type: 'childRestartAsked', id: 'a', incarnation: 1 },
+      { type: 'childStopped', id: 'a', incarnation: 1, dropped: 0 },
+    ])
     expect(await views()).toEqual([
       { id: 'a', phase: 'running', incarnation: 2, restartsInPeriod: 0, mailbox: 0 },
     ])

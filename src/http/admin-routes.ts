@@ -44,8 +44,9 @@ export const adminRoutes = ({ janitor }: AdminRoutesOptions) =>
     }),
     async (c) => {
       const { dryRun, ...wish } = c.req.valid('json')
-      const by = c.var.client.name
-      const answer = await ask(janitor, { type: 'purge', wish, dryRun, by }, withinMs)
+      const { client, requestId } = c.var
+      const command = { type: 'purge', wish, dryRun, by: client.name, requestId } as const
+      const answer = await ask(janitor, command, withinMs)
       const { jobs, bytes, oldest, newest, kept, complete } = answer
       const told: PurgeJson = {
         dry_run: dryRun,

@@ -72,7 +72,8 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       }),
       async (c) => {
         const { id: gpu } = c.req.valid('param')
-        orThrow(await ask(queue, { type: 'drainGpu', gpu }))
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'drainGpu', gpu, requestId }))
         return c.json(await viewOf(gpu), 200)
       },
     )
@@ -88,7 +89,8 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       }),
       async (c) => {
         const { id: gpu } = c.req.valid('param')
-        orThrow(await ask(queue, { type: 'resumeGpu', gpu }))
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'resumeGpu', gpu, requestId }))
         return c.json(await viewOf(gpu), 200)
       },
     )
@@ -110,7 +112,8 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
           const fate = job === 'requeue' ? 'giveBack' : 'fail'
           orThrow(await ask(queue, { type: 'disown', gpu, fate }))
         }
-        const answer = await ask(supervisor, { type: 'restartChild', id: childOf(gpu) })
+        const { requestId } = c.var
+        const answer = await ask(supervisor, { type: 'restartChild', id: childOf(gpu), requestId })
         if (answer === 'no_such_child') throw noGpu(gpu)
         if (answer === 'shutting_down') {
           throw new RefusalError('shutting_down', 'The service is stopping.')

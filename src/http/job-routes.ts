@@ -98,8 +98,8 @@ export function jobRoutes(options: JobRoutesOptions) {
     return render.job(view, estimates.get(view.job.id))
   }
   const pin = async (c: Context<ClientEnv>, jobId: JobId, pinned: boolean) => {
-    const { scope } = c.var
-    const view = orThrow(await ask(queue, { type: 'pin', jobId, pinned, scope }))
+    const { scope, requestId } = c.var
+    const view = orThrow(await ask(queue, { type: 'pin', jobId, pinned, scope, requestId }))
     return c.json(await renderOne(view), 200)
   }
 
@@ -312,19 +312,21 @@ export function jobRoutes(options: JobRoutesOptions) {
       }),
       async (c) => {
         const { ids, all, status, delete_files } = c.req.valid('query')
-        const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
+        const { client, requestId } = c.var
+        const scope = all ? orThrow(everything(client)) : c.var.scope
         const selection = ids
           ? { ids }
           : { status: (status ?? (['queued', 'running'] as const)).filter(isCancelable) }
         const { canceled, canceling, rest } = await ask(
           queue,
-          { type: 'cancel', selection, scope, requestId: c.var.requestId },
+          { type: 'cancel', selection, scope, requestId },
           cancelWithinMs,
         )
         const deleted = delete_files
           ? await ask(queue, {
               type: 'deleteVideos',
               scope,
+              requestId,
               selection: ids ? { ids } : { status: status ?? ['success'] },
             })
           : []

@@ -152,7 +152,9 @@ export function videoRoutes(options: VideoRoutesOptions) {
             ? { filenames }
             : { status: ['success' as const] }
         const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
-        const deleted = await ask(queue, { type: 'deleteVideos', selection, scope }, 60_000)
+        const { requestId } = c.var
+        const command = { type: 'deleteVideos', selection, scope, requestId } as const
+        const deleted = await ask(queue, command, 60_000)
         const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
         const answer: DeletedVideosJson = {
           deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),

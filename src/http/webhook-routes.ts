@@ -61,8 +61,9 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       }),
       async (c) => {
         const wish = c.req.valid('json')
-        const { client } = c.var
-        const registered = orThrow(await ask(webhooks, { type: 'register', wish, client }))
+        const { client, requestId } = c.var
+        const command = { type: 'register', wish, client, requestId } as const
+        const registered = orThrow(await ask(webhooks, command))
         const { id } = registered.webhook
         return c.json(registeredJson(registered), 201, { Location: `/webhook/${id}` })
       },
@@ -107,8 +108,10 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       }),
       async (c) => {
         const { id } = c.req.valid('param')
-        const { scope } = c.var
-        const { id: deleted } = orThrow(await ask(webhooks, { type: 'remove', id, scope }))
+        const { scope, requestId } = c.var
+        const { id: deleted } = orThrow(
+          await ask(webhooks, { type: 'remove', id, scope, requestId }),
+        )
         return c.json({ deleted }, 200)
       },
     )
@@ -125,9 +128,9 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       async (c) => {
         const { id } = c.req.valid('param')
         const { secret } = c.req.valid('json')
-        const { scope } = c.var
+        const { scope, requestId } = c.var
         const rotated = orThrow(
-          await ask(webhooks, { type: 'rotate', id, scope, ...(secret && { secret }) }),
+          await ask(webhooks, { type: 'rotate', id, scope, requestId, ...(secret && { secret }) }),
         )
         return c.json(rotatedJson(rotated), 200)
       },
@@ -143,8 +146,11 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       }),
       async (c) => {
         const { id } = c.req.valid('param')
-        const { scope } = c.var
-        return c.json(webhookJson(orThrow(await ask(webhooks, { type: 'enable', id, scope }))), 200)
+        const { scope, requestId } = c.var
+        return c.json(
+          webhookJson(orThrow(await ask(webhooks, { type: 'enable', id, scope, requestId }))),
+          200,
+        )
       },
     )
 
@@ -165,8 +171,8 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       }),
       async (c) => {
         const { id } = c.req.valid('param')
-        const { scope } = c.var
-        const delivery = orThrow(await ask(webhooks, { type: 'test', id, scope }))
+        const { scope, requestId } = c.var
+        const delivery = orThrow(await ask(webhooks, { type: 'test', id, scope, requestId }))
         return c.json(deliveryJson(delivery), 202, { Location: `/webhook/${id}/deliveries` })
       },
     )
@@ -209,8 +215,8 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       }),
       async (c) => {
         const { id } = c.req.valid('param')
-        const { scope } = c.var
-        const delivery = orThrow(await ask(webhooks, { type: 'replay', id, scope }))
+        const { scope, requestId } = c.var
+        const delivery = orThrow(await ask(webhooks, { type: 'replay', id, scope, requestId }))
         return c.json(deliveryJson(delivery), 202)
       },
     )

@@ -110,6 +110,7 @@ export async function startService({
     ...clientOf(url),
     /** The same service as the client with this token meets it. */
     as: (token: string) => clientOf(url, token),
+    lines: (): readonly LogLine[] => lines,
     log: (msg: string) => lines.filter((line) => line.msg === msg),
     allLogs: () => JSON.stringify(lines),
     stderr: () => stderr,

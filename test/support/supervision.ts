@@ -69,13 +69,17 @@ export function aFamily(family: Family = {}, from = running(family)) {
     hears(message: SupervisorCommand | SupervisorNews, now = 0): string[] {
       const [next, effects] = transition(state, message, now, 0)
       state = next
-      return effects.filter((effect) => effect.do !== 'expectEnd').map(inShort)
+      return effects.filter((effect) => !isAside(effect)).map(inShort)
     },
     phases: () => phases(state),
     child: (id: Id) => stateOf(state, id),
     state: () => state,
   }
 }
+
+/** What the tests that speak of a family have nothing to say about. */
+const isAside = (effect: SupervisorEffect): boolean =>
+  effect.do === 'expectEnd' || (effect.do === 'report' && effect.event.type === 'childRestartAsked')
 
 function inShort(effect: SupervisorEffect): string {
   switch (effect.do) {
@@ -151,6 +155,10 @@ export const restartLater = (id: string, incarnation: number, afterMs: unknown) 
 export const reportsStop = (id: string, incarnation: number, more: object = { dropped: 0 }) => ({
   do: 'report',
   event: { type: 'childStopped', id, incarnation, ...more },
+})
+export const reportsRestartAsked = (id: string, incarnation: number) => ({
+  do: 'report',
+  event: { type: 'childRestartAsked', id, incarnation },
 })
 export const answers = (answer: RestartAnswer) => ({
   do: 'answerRestart',

@@ -1,3 +1,4 @@
+import { causeOf } from '../../client.ts'
 import type { Logger } from '../../log.ts'
 import type { Observe } from '../../observation.ts'
 import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
@@ -142,7 +143,12 @@ export function janitorBehaviour({
   function logGone({ tally, selection, purge }: Run): void {
     const { oldest, newest, ...sums } = tally
     const ends = { ...(oldest && { oldest: iso(oldest) }), ...(newest && { newest: iso(newest) }) }
-    const fields = { ...sums, ...ends, selection, ...(purge && { by: purge.by }) }
+    const fields = {
+      ...sums,
+      ...ends,
+      selection,
+      ...(purge && { by: purge.by, ...causeOf(purge) }),
+    }
     log.info(fields, purge ? 'jobs purged' : 'jobs expired')
   }
 

@@ -1,3 +1,4 @@
+import type { Caused } from '../../client.ts'
 import type { JobId, Timestamp } from '../../job.ts'
 import type { ActorRef, Asks } from '../actor.ts'
 import type { FinishedFilter, FinishedJob, FinishedStatus } from '../ports.ts'
@@ -7,7 +8,8 @@ import type { Selection, Tally } from './retention-rules.ts'
 
 /** An admin's: what of it nobody needs goes, or is only counted. */
 export type PurgeCommand = Readonly<
-  { type: 'purge'; wish: PurgeWish; dryRun: boolean; by: string | null } & Asks<PurgeAnswer>
+  { type: 'purge'; wish: PurgeWish; dryRun: boolean; by: string | null } & Caused &
+    Asks<PurgeAnswer>
 >
 
 export type PurgeWish = Readonly<{
@@ -51,7 +53,8 @@ export type Run = Readonly<{
     by: string | null
     /** When it has to be answered, however much is left. */
     untilUptimeMs: number
-  }>
+  }> &
+    Caused
 }>
 
 export type RetentionState = Readonly<{

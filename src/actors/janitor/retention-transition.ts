@@ -1,3 +1,4 @@
+import { causeOf } from '../../client.ts'
 import type { Timestamp } from '../../job.ts'
 import type { FinishedJob } from '../ports.ts'
 import { lookAtClock, type Moment } from './clock-rules.ts'
@@ -118,10 +119,12 @@ const newRun = (selection: Run['selection']): Run => ({
   failed: false,
 })
 
-function purgeRun({ wish, dryRun, by, replyTo }: PurgeCommand, { at, uptimeMs }: Moment): Run {
+function purgeRun(command: PurgeCommand, { at, uptimeMs }: Moment): Run {
+  const { wish, dryRun, by, replyTo } = command
   const { olderThanMs, ...rest } = wish
   const endedBefore = olderThanMs === undefined ? {} : { endedBefore: at - olderThanMs }
-  const purge = { replyTo, dryRun, by, untilUptimeMs: uptimeMs + purgeMs }
+  const untilUptimeMs = uptimeMs + purgeMs
+  const purge = { replyTo, dryRun, by, untilUptimeMs, ...causeOf(command) }
   return { ...newRun({ ...rest, ...endedBefore }), purge }
 }
 

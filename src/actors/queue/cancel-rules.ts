@@ -1,16 +1,9 @@
 /** How jobs are canceled, and who is told when they are. */
-import { covers, type Scope } from '../../client.ts'
+import { type Caused, causeOf, covers, type Scope } from '../../client.ts'
 import type { JobId, Timestamp } from '../../job.ts'
 import { values } from './ordered-map.ts'
-import type {
-  CancelTicket,
-  Caused,
-  QueueCommand,
-  QueueEffect,
-  QueueState,
-} from './queue-protocol.ts'
+import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
 import {
-  causeOf,
   dequeue,
   forgetName,
   type QueueStep,

@@ -1,4 +1,5 @@
 /** How jobs expire, and how they are kept from it. */
+import { causeOf } from '../../client.ts'
 import { hasExpired } from '../../errors.ts'
 import { isOpen, type Job, type Timestamp } from '../../job.ts'
 import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
@@ -44,15 +45,20 @@ export const mayExpire = (job: Job, isAwaited: boolean): boolean =>
 
 export function setPin(
   state: QueueState,
-  { jobId, pinned, scope, replyTo }: Extract<QueueCommand, { type: 'setPin' }>,
+  message: Extract<QueueCommand, { type: 'setPin' }>,
   at: Timestamp,
 ): QueueStep {
+  const { jobId, pinned, scope, replyTo } = message
   if (state.expiring.has(jobId)) {
     const answer = hasExpired({ jobId, expiredAt: at })
     return [state, [{ do: 'answerPin', to: replyTo, answer }]]
   }
   return [
     state,
-    [stored({ op: 'pin', jobId, pinned, at }), { do: 'answerPinned', jobId, scope, replyTo }],
+    [
+      stored({ op: 'pin', jobId, pinned, at }),
+      { do: 'logChange', jobId, change: pinned ? 'pinned' : 'unpinned', ...causeOf(message) },
+      { do: 'answerPinned', jobId, scope, replyTo },
+    ],
   ]
 }

@@ -1,4 +1,5 @@
 /** Which GPUs are there, and which of them may be given work. */
+import { type Caused, causeOf } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import { blamesGpu } from '../../failures.ts'
 import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../job.ts'
@@ -64,15 +65,16 @@ export function loseGpu(
 /** An operator's word: it takes nothing new, or it is as good as new. */
 export function drainOrResume(
   state: QueueState,
-  { type, gpu, replyTo }: Extract<QueueCommand, { type: 'drainGpu' | 'resumeGpu' }>,
+  message: Extract<QueueCommand, { type: 'drainGpu' | 'resumeGpu' }>,
   at: Timestamp,
 ): QueueStep {
+  const { type, gpu, replyTo } = message
   if (!isKnown(state, gpu)) return [state, [unknownGpu(gpu, replyTo)]]
   const health =
     type === 'drainGpu'
       ? { ...healthOf(state, gpu), drained: true }
       : { drained: false, failures: [] }
-  const [next, effects] = withHealth(state, gpu, health)
+  const [next, effects] = withHealth(state, gpu, health, causeOf(message))
   const answer: QueueEffect = { do: 'answerGpu', to: replyTo, answer: gpuUse(next, gpu) }
   return thenAssign([next, [...effects, answer]], at)
 }
@@ -145,10 +147,15 @@ function expectProbe(gpu: GpuId, quarantine: Quarantine, at: Timestamp): QueueEf
   return [{ do: 'expectProbe', gpu, since, withinMs: Math.max(0, until - at) }]
 }
 
-function withHealth(state: QueueState, gpu: GpuId, health: GpuHealth): QueueStep {
+function withHealth(
+  state: QueueState,
+  gpu: GpuId,
+  health: GpuHealth,
+  cause: Caused = {},
+): QueueStep {
   return [
     { ...state, gpuHealth: new Map([...state.gpuHealth, [gpu, health]]) },
-    [stored({ op: 'setGpuHealth', gpu, health }), { do: 'logGpu', gpu, health }],
+    [stored({ op: 'setGpuHealth', gpu, health }), { do: 'logGpu', gpu, health, ...cause }],
   ]
 }
 

@@ -1,3 +1,4 @@
+import { causeOf } from '../../client.ts'
 import { DiskFullError, RefusalError } from '../../errors.ts'
 import type { GpuId, Job, JobId } from '../../job.ts'
 import type { Logger } from '../../log.ts'
@@ -23,7 +24,7 @@ import type {
   QueueSettings,
   QueueState,
 } from './queue-protocol.ts'
-import { causeOf, gpusAtWork, restoreQueue } from './queue-state.ts'
+import { gpusAtWork, restoreQueue } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { noLonger } from './repeat-rules.ts'
@@ -271,7 +272,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break
       case 'logGpu': {
         const { gpu, health } = effect
-        log.warn({ gpu, ...health }, 'gpu health')
+        log.warn({ gpu, ...health, ...causeOf(effect) }, 'gpu health')
         break
       }
       case 'startGeneration':
@@ -302,7 +303,13 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         break
       case 'removeVideos':
         void work.removeVideos(effect).then(
-          (jobs) => tell(self, { type: 'videosRemoved', jobs, replyTo: effect.replyTo }),
+          (jobs) =>
+            tell(self, {
+              type: 'videosRemoved',
+              jobs,
+              ...causeOf(effect),
+              replyTo: effect.replyTo,
+            }),
           (error: unknown) => tellAskerItFailed(effect, 'the files could not be removed', error),
         )
         break
@@ -310,8 +317,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
         void work.removeJob(effect).then(
           (outcome) => {
             const { jobId, replyTo } = effect
-            if (outcome === 'removed') tell(self, { type: 'jobFilesRemoved', jobId, replyTo })
-            else tell(replyTo, outcome)
+            if (outcome !== 'removed') tell(replyTo, outcome)
+            else tell(self, { type: 'jobFilesRemoved', jobId, ...causeOf(effect), replyTo })
           },
           (error: unknown) => tellAskerItFailed(effect, 'the job could not be removed', error),
         )
@@ -361,6 +368,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       case 'logStatus': {
         const { do: _, ...fields } = effect
         log.info(fields, 'job status')
+        break
+      }
+      case 'logChange': {
+        const { do: _, ...fields } = effect
+        log.info(fields, 'job changed')
         break
       }
       default:

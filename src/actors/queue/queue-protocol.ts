@@ -1,4 +1,4 @@
-import type { Client, Quota, Scoped } from '../../client.ts'
+import type { Caused, Client, Quota, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type {
   Attempt,
@@ -48,21 +48,23 @@ export type QueueCommand = Readonly<
       Asks<SubmitAnswer>)
   /** Answered when no process of the canceled jobs is left, or after a bounded wait. */
   | ({ type: 'cancel'; selection: CancelSelection } & Scoped & Caused & Asks<CancelAnswer>)
-  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
+  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped &
+      Caused &
+      Asks<readonly DeletedVideo[]>)
   /** A job that is over, its record and all of its files: as if it had never been. */
-  | ({ type: 'remove'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  | ({ type: 'remove'; jobId: JobId } & Scoped & Caused & Asks<RemoveAnswer>)
   /** Finished jobs that nobody needs any more; answered with those that are gone. */
   | ({ type: 'expire'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
   /** Whether a job is kept, however old it gets. */
-  | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
   /** What the shell makes of `pin`: there is such a job. */
-  | ({ type: 'setPin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  | ({ type: 'setPin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
   /** Of those that were deleted or have expired before, nothing more is told. */
   | { type: 'forgetTombstones'; before: Timestamp }
   /** What the shell makes of `submit`: everything chosen, its wished-for name looked up. */
   | ({ type: 'admit' } & Submission)
   /** The next of these changes what a GPU may be given; answered with what is then known of it. */
-  | ({ type: 'drainGpu' | 'resumeGpu'; gpu: GpuId } & Asks<GpuUse | RefusalError>)
+  | ({ type: 'drainGpu' | 'resumeGpu'; gpu: GpuId } & Caused & Asks<GpuUse | RefusalError>)
   /** Before an operator restarts a GPU's actor: its job is not to be adopted but given back, or failed. */
   | ({ type: 'disown'; gpu: GpuId; fate: 'giveBack' | 'fail' } & Asks<GpuUse | RefusalError>)
   /** Takes nothing new and claims nothing more; answered when what `mode` wants to wait for is over. */
@@ -87,12 +89,9 @@ export type QueueNews = Readonly<
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
   | ({ type: 'conversionAborted' } & AttemptKey)
   | { type: 'cancelOverdue'; ticket: number }
-  | {
-      type: 'videosRemoved'
-      jobs: readonly DeletedVideo[]
-      replyTo: ActorRef<readonly DeletedVideo[]>
-    }
-  | { type: 'jobFilesRemoved'; jobId: JobId; replyTo: ActorRef<RemoveAnswer> }
+  | ({ type: 'videosRemoved'; jobs: readonly DeletedVideo[] } & Caused &
+      Asks<readonly DeletedVideo[]>)
+  | ({ type: 'jobFilesRemoved'; jobId: JobId } & Caused & Asks<RemoveAnswer>)
   /** The files of some of them are gone. The others were needed after all, or would not go. */
   | {
       type: 'jobsExpired'
@@ -132,9 +131,6 @@ export type Submission = Readonly<{
 }> &
   Caused &
   Asks<SubmitAnswer>
-
-/** The request that a change was asked for in, so that the log can be read from one to the other. */
-export type Caused = Readonly<{ requestId?: string }>
 
 /** What a request says about having been sent before. */
 export type Repetition = Readonly<{
@@ -325,17 +321,19 @@ export type QueueEffect = Readonly<
   | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
   | { do: 'answerGpu'; to: ActorRef<GpuUse | RefusalError>; answer: GpuUse | RefusalError }
   | { do: 'answerClosed'; to: ActorRef<'closed'> }
-  | { do: 'logGpu'; gpu: GpuId; health: GpuHealth }
+  | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
   | ({ do: 'startGeneration' | 'adoptGeneration'; gpu: GpuId } & AttemptKey)
   | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
   | ({ do: 'convert' } & Omit<Conversion, 'request'>)
   | ({ do: 'abortConversion' } & AttemptKey)
   | { do: 'discardWork'; jobId: JobId }
-  | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped & Asks<readonly DeletedVideo[]>)
-  | ({ do: 'removeJob'; jobId: JobId } & Scoped & Asks<RemoveAnswer>)
+  | ({ do: 'removeVideos'; selection: VideoSelection } & Scoped &
+      Caused &
+      Asks<readonly DeletedVideo[]>)
+  | ({ do: 'removeJob'; jobId: JobId } & Scoped & Caused & Asks<RemoveAnswer>)
   | ({ do: 'expireJobs'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
   | { do: 'answerExpired'; to: ActorRef<ExpireAnswer>; answer: ExpireAnswer }
-  | ({ do: 'findForPin'; jobId: JobId; pinned: boolean } & Scoped & Asks<PinAnswer>)
+  | ({ do: 'findForPin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
   | { do: 'answerPin'; to: ActorRef<PinAnswer>; answer: RefusalError }
   | ({ do: 'answerPinned'; jobId: JobId } & Scoped & Asks<PinAnswer>)
   | { do: 'answerRemove'; to: ActorRef<RemoveAnswer>; answer: RemoveAnswer }
@@ -352,7 +350,11 @@ export type QueueEffect = Readonly<
       cancelRequested?: true
       failure?: Failure
     } & Caused)
+  | ({ do: 'logChange'; jobId: JobId; change: RecordChange } & Caused)
 >
+
+/** What somebody has done to the record of a job whose status stays as it is. */
+export type RecordChange = 'pinned' | 'unpinned' | 'video deleted' | 'deleted'
 
 /** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */
 export type JobChange = 'status' | 'stage' | 'step'

@@ -3,7 +3,6 @@ import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../..
 import type { StoredQueue, StoredWaiting } from '../ports.ts'
 import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
 import type {
-  Caused,
   GpuUse,
   QueueEffect,
   QueueSettings,
@@ -100,9 +99,6 @@ export const stored = (
   do: 'store',
   operation,
 })
-
-export const causeOf = ({ requestId }: Caused): Caused =>
-  requestId === undefined ? {} : { requestId }
 
 export const enqueue = (state: QueueState, job: WaitingJob): QueueState => ({
   ...state,

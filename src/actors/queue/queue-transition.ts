@@ -1,10 +1,17 @@
+import { causeOf } from '../../client.ts'
 import type { Timestamp } from '../../job.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
 import { expire, keepExpired, setPin } from './expire-rules.ts'
 import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
-import type { CloseMode, QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
+import type {
+  CloseMode,
+  QueueCommand,
+  QueueEffect,
+  QueueNews,
+  QueueState,
+} from './queue-protocol.ts'
 import { type QueueStep, stored } from './queue-state.ts'
 import { keepRemoved, remove } from './remove-rules.ts'
 import { admit, prepare } from './submit-rules.ts'
@@ -35,13 +42,7 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
     case 'deleteVideos':
       return removeVideos(state, message)
     case 'videosRemoved':
-      return [
-        state,
-        [
-          ...message.jobs.map(({ jobId }) => stored({ op: 'forgetVideo', jobId, at })),
-          { do: 'answerDeleted', to: message.replyTo, jobs: message.jobs },
-        ],
-      ]
+      return forgetVideos(state, message, at)
     case 'remove':
       return remove(state, message)
     case 'jobFilesRemoved':
@@ -86,8 +87,23 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
 
 const removeVideos = (
   state: QueueState,
-  { selection, scope, replyTo }: Extract<QueueCommand, { type: 'deleteVideos' }>,
-): QueueStep => [state, [{ do: 'removeVideos', selection, scope, replyTo }]]
+  { type: _, ...asked }: Extract<QueueCommand, { type: 'deleteVideos' }>,
+): QueueStep => [state, [{ do: 'removeVideos', ...asked }]]
+
+const forgetVideos = (
+  state: QueueState,
+  message: Extract<QueueNews, { type: 'videosRemoved' }>,
+  at: Timestamp,
+): QueueStep => [
+  state,
+  [
+    ...message.jobs.flatMap(({ jobId }): QueueEffect[] => [
+      stored({ op: 'forgetVideo', jobId, at }),
+      { do: 'logChange', jobId, change: 'video deleted', ...causeOf(message) },
+    ]),
+    { do: 'answerDeleted', to: message.replyTo, jobs: message.jobs },
+  ],
+]
 
 /** Nothing is claimed any more; what runs goes on, or is stopped and given back as if never begun. */
 function close(

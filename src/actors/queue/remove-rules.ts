@@ -1,5 +1,5 @@
 /** Which jobs may be deleted, and in which order that is done. */
-import { covers } from '../../client.ts'
+import { causeOf, covers } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import type { JobId, Timestamp } from '../../job.ts'
 import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
@@ -8,24 +8,32 @@ import { type QueueStep, stored, waitingJob } from './queue-state.ts'
 /** Its files go first: a crash in between leaves a record that can be deleted again, and no stray files. */
 export function remove(
   state: QueueState,
-  { jobId, scope, replyTo }: Extract<QueueCommand, { type: 'remove' }>,
+  { type: _, ...asked }: Extract<QueueCommand, { type: 'remove' }>,
 ): QueueStep {
+  const { jobId, scope, replyTo } = asked
   const active = state.running.get(jobId) ?? waitingJob(state, jobId)
-  if (!active) return [state, [{ do: 'removeJob', jobId, scope, replyTo }]]
+  if (!active) return [state, [{ do: 'removeJob', ...asked }]]
   const answer = covers(scope, active)
     ? new RefusalError('job_stopping', 'The job is not over yet; try again in a moment.')
     : noJob(jobId)
   return [state, [{ do: 'answerRemove', to: replyTo, answer }]]
 }
 
-export const keepRemoved = (
+export function keepRemoved(
   state: QueueState,
-  { jobId, replyTo }: Extract<QueueNews, { type: 'jobFilesRemoved' }>,
+  message: Extract<QueueNews, { type: 'jobFilesRemoved' }>,
   at: Timestamp,
-): QueueStep => [
-  state,
-  [stored({ op: 'remove', jobId, at }), { do: 'answerRemove', to: replyTo, answer: 'removed' }],
-]
+): QueueStep {
+  const { jobId, replyTo } = message
+  return [
+    state,
+    [
+      stored({ op: 'remove', jobId, at }),
+      { do: 'logChange', jobId, change: 'deleted', ...causeOf(message) },
+      { do: 'answerRemove', to: replyTo, answer: 'removed' },
+    ],
+  ]
+}
 
 export const noJob = (jobId: JobId): RefusalError =>
   new RefusalError('job_not_found', `No job has the id ${jobId}.`, { field: 'id' })

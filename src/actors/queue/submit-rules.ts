@@ -1,5 +1,5 @@
 /** Which jobs are taken. */
-import type { Client } from '../../client.ts'
+import { type Client, causeOf } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import { type Job, shapeOf, type Timestamp } from '../../job.ts'
 import { thenAssign } from './claim-rules.ts'
@@ -11,7 +11,7 @@ import type {
   Submission,
   WaitingJob,
 } from './queue-protocol.ts'
-import { causeOf, enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
+import { enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
 import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
 import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from './repeat-rules.ts'
 

@@ -2,6 +2,7 @@
  * What an operator may ask for. A request concerns one child: those who depend on it run on, as in
  * OTP. Unlike OTP's, a restart is not refused to a child that runs or waits for its restart.
  */
+import { causeOf } from '../../client.ts'
 import { advance, tellToStop, thenAdvance, toStop } from './order-rules.ts'
 import type {
   ChildState,
@@ -28,15 +29,18 @@ export function startAll(state: SupervisorState): SupervisorStep {
 /** Of a running child by stopping it first, of any other with a clean record and without delay. */
 export function restartChild(
   state: SupervisorState,
-  { id, replyTo }: Request<'restartChild'>,
+  request: Request<'restartChild'>,
 ): SupervisorStep {
+  const { id, replyTo } = request
   const answer = (answer: RestartAnswer) => ({ do: 'answerRestart', to: replyTo, answer }) as const
   const child = findChild(state, id)
   if (!child) return [state, [answer('no_such_child')]]
   if (state.shutdown) return [state, [answer('shutting_down')]]
   const [next, effects] = restart(state, child)
   const isHeld = findChild(next, id)?.phase === 'restarting'
-  return [next, [...effects, answer(isHeld ? 'held' : 'restarting')]]
+  const { incarnation } = child
+  const event = { type: 'childRestartAsked', id, incarnation, ...causeOf(request) } as const
+  return [next, [{ do: 'report', event }, ...effects, answer(isHeld ? 'held' : 'restarting')]]
 }
 
 function restart(state: SupervisorState, child: ChildState): SupervisorStep {

@@ -1,3 +1,4 @@
+import type { Caused } from '../../client.ts'
 import type { ActorRef, Asks, Ending } from '../actor.ts'
 
 /** How one child is kept alive. The words and their meaning are OTP's. */
@@ -74,7 +75,7 @@ type StoppingChild = Readonly<{
 
 export type SupervisorCommand = Readonly<
   | { type: 'startAll' }
-  | ({ type: 'restartChild'; id: string } & Asks<RestartAnswer>)
+  | ({ type: 'restartChild'; id: string } & Caused & Asks<RestartAnswer>)
   /** Keeps the spec, so that the child can be restarted; answered when it has ended. */
   | ({ type: 'terminateChild'; id: string } & Asks<TerminateAnswer>)
   /** Stops all children in reverse order of their start; answered when the last has ended. */
@@ -139,6 +140,8 @@ export type SupervisorEffect = Readonly<
 
 /** What happens to children, for the log and for those who must know. */
 export type SupervisorEvent = Readonly<
+  /** Whatever it was at, an operator wants it started anew. */
+  | ({ type: 'childRestartAsked'; id: string; incarnation: number } & Caused)
   /** It ended, and this end is not held against it: it was asked for, or its restart type accepts it. */
   | {
       type: 'childStopped'

@@ -1,4 +1,4 @@
-import { scopeOf } from '../../client.ts'
+import { causeOf, scopeOf } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import type { Job } from '../../job.ts'
 import type { Logger } from '../../log.ts'
@@ -192,20 +192,24 @@ export function webhookBehaviour({
         return webhook
       case 'remove':
         await store.remove(webhook.id)
+        logChange(message, webhook.id)
         return webhook
       case 'rotate': {
         const { secret = newSecret() } = message
         const at = Date.now()
         await store.setSecrets(webhook.id, rotated(await store.secrets(webhook.id), secret, at))
+        logChange(message, webhook.id)
         return { webhook, secret, previousUntil: at + overlapMs }
       }
       case 'enable':
         await store.enable(webhook.id)
+        logChange(message, webhook.id)
         return store.find(webhook.id, message.scope)
       case 'test': {
         if (webhook.disabledAt !== undefined) return isDisabled(webhook.id)
         const id = newDeliveryId()
         await store.addTest(id, webhook, Date.now())
+        logChange(message, webhook.id, id)
         return store.findDelivery(id)
       }
       case 'deliveries':
@@ -213,7 +217,8 @@ export function webhookBehaviour({
     }
   }
 
-  async function register({ wish, client }: Extract<WebhookCommand, { type: 'register' }>) {
+  async function register(command: Extract<WebhookCommand, { type: 'register' }>) {
+    const { wish, client } = command
     const scope = scopeOf(client)
     const owner = typeof scope === 'object' && 'owner' in scope ? scope.owner : null
     if ((await store.count(owner)) >= mostWebhooks) {
@@ -232,10 +237,12 @@ export function webhookBehaviour({
       secret,
     }
     await store.add(webhook)
+    logChange(command, webhook.id)
     return { webhook, secret }
   }
 
-  async function replay({ id, scope }: Extract<WebhookCommand, { type: 'replay' }>) {
+  async function replay(command: Extract<WebhookCommand, { type: 'replay' }>) {
+    const { id, scope } = command
     const delivery = await store.findDelivery(id)
     const webhook = delivery && (await store.find(delivery.webhookId, scope))
     if (!webhook) {
@@ -245,8 +252,27 @@ export function webhookBehaviour({
     }
     if (webhook.disabledAt !== undefined) return isDisabled(webhook.id)
     await store.replay(id, Date.now())
+    logChange(command, webhook.id, id)
     return store.findDelivery(id)
   }
+
+  function logChange(
+    command: WebhookCommand,
+    webhookId: Webhook['id'],
+    deliveryId?: Delivery['id'],
+  ): void {
+    const which = { webhookId, ...(deliveryId && { deliveryId }) }
+    log.info({ ...which, change: changes[command.type], ...causeOf(command) }, 'webhook changed')
+  }
+}
+
+const changes: Record<WebhookCommand['type'], string> = {
+  register: 'registered',
+  remove: 'removed',
+  rotate: 'secret rotated',
+  enable: 'enabled',
+  test: 'test asked for',
+  replay: 'replay asked for',
 }
 
 const noWebhook = (id: Webhook['id']) =>

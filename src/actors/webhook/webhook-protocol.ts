@@ -1,4 +1,4 @@
-import type { Client, Scoped } from '../../client.ts'
+import type { Caused, Client, Scoped } from '../../client.ts'
 import type { RefusalError } from '../../errors.ts'
 import type { Timestamp } from '../../job.ts'
 import type { Delivery, DeliveryId, JobEvent, Webhook, WebhookId } from '../../webhook.ts'
@@ -15,15 +15,16 @@ import type {
 } from '../ports.ts'
 
 /** Orders: each is answered when it is on disk. */
-export type WebhookCommand = Readonly<
-  | ({ type: 'register'; wish: WebhookWish; client: Client } & Asks<Registered | RefusalError>)
-  | ({ type: 'remove'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
-  | ({ type: 'rotate'; id: WebhookId; secret?: string } & Scoped & Asks<Rotated | RefusalError>)
-  /** It gets messages again, though its receiver has said that it is gone. */
-  | ({ type: 'enable'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
-  | ({ type: 'test'; id: WebhookId } & Scoped & Asks<Delivery | RefusalError>)
-  | ({ type: 'replay'; id: DeliveryId } & Scoped & Asks<Delivery | RefusalError>)
->
+export type WebhookCommand = Caused &
+  Readonly<
+    | ({ type: 'register'; wish: WebhookWish; client: Client } & Asks<Registered | RefusalError>)
+    | ({ type: 'remove'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
+    | ({ type: 'rotate'; id: WebhookId; secret?: string } & Scoped & Asks<Rotated | RefusalError>)
+    /** It gets messages again, though its receiver has said that it is gone. */
+    | ({ type: 'enable'; id: WebhookId } & Scoped & Asks<Webhook | RefusalError>)
+    | ({ type: 'test'; id: WebhookId } & Scoped & Asks<Delivery | RefusalError>)
+    | ({ type: 'replay'; id: DeliveryId } & Scoped & Asks<Delivery | RefusalError>)
+  >
 
 /** Questions: answered from the record. */
 export type WebhookQuestion = Readonly<

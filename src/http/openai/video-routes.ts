@@ -284,7 +284,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           { type: 'cancel', selection: { ids: [jobId] }, scope, requestId },
           cancelWithinMs,
         )
-        orThrow(await ask(queue, { type: 'remove', jobId, scope }))
+        orThrow(await ask(queue, { type: 'remove', jobId, scope, requestId }))
         const answer: DeletedVideoJson = {
           id: videoIdOf(jobId),
           object: 'video.deleted',

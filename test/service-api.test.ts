@@ -416,6 +416,7 @@ describe('GET /files/{filename}', () => {
     ['bytes=0-1', 0, 2],
     ['bytes=10-', 10, undefined],
     ['bytes=-5', -5, undefined],
+    ['bytes=-99999999', 0, undefined],
     ['bytes=0-99999999', 0, undefined],
   ])('serves the range %s', async (range, from, to) => {
     const response = await get({ Range: range })

@@ -69,26 +69,6 @@ describe('GET /eta/outcomes', () => {
   })
 })
 
-describe('the end of a log', () => {
-  const log = async (query = '') => (await service.request(`/jobs/${id}/log${query}`)).text()
-
-  it('is its last lines, none of them cut', async () => {
-    const whole = await log()
-    const end = await log('?tail=200')
-    expect(end.length).toBeGreaterThan(0)
-    expect(end.length).toBeLessThanOrEqual(200)
-    expect(whole.endsWith(`\n${end}`)).toBe(true)
-    expect(await log('?tail=1000000')).toBe(whole)
-  })
-
-  it('is nothing before the job begins, and refused where it is too much', async () => {
-    const waiting = await service.submit({ prompt: 'a fox [sim:step=0.3]', ...quick })
-    expect((await service.request(`/jobs/${waiting}/log?tail=100`)).status).toBe(200)
-    const response = await service.request(`/jobs/${id}/log?tail=1000001`)
-    expect(await response.json()).toMatchObject({ code: 'invalid_request', field: 'tail' })
-  })
-})
-
 describe('an attempt that is under way', () => {
   it('says where its time has gone so far', async () => {
     const running = await service.submit({ prompt: 'a fox [sim:step=0.5]', ...quick })

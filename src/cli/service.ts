@@ -30,12 +30,15 @@ export async function answerOf<Answer>(asked: Promise<Answer>): Promise<Answer> 
   throw new UnreachableError('What answers there is no wan-supervisor. Check WAN_URL.')
 }
 
-/** The same where the answer is no document: a log, a file, a stream. */
-export async function responseOf<Answer extends Response>(asked: Promise<Answer>): Promise<Answer> {
+/** The same where the answer is no document: a log, a file, a stream. `fine`: no failure here. */
+export async function responseOf<Answer extends Response>(
+  asked: Promise<Answer>,
+  fine?: number,
+): Promise<Answer> {
   const response = await asked.catch((error: unknown) => {
     throw failureOf(error)
   })
-  if (response.ok) return response
+  if (response.ok || response.status === fine) return response
   throw refusal(response.status, await response.json().catch(() => undefined))
 }
 

@@ -1,5 +1,6 @@
 import type { ComponentChildren, RefObject } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { createLogReader } from '../http/log-reader.ts'
 import type { Attempt, InferResponseType, Job } from '../http/typed-client.ts'
 import { answerTo, api, type Fault, faultOf, linkTo } from './api.ts'
 import { Again, Back, Copy, Dice, Download, Pencil } from './icons.tsx'
@@ -444,6 +445,9 @@ const quoted = (argument: string): string =>
 /** As much of the end of a log as a page can hold. */
 const logBytes = 128_000
 
+const lastLines = (log: string): string =>
+  log.length <= logBytes ? log : log.slice(log.indexOf('\n', log.length - logBytes) + 1)
+
 /** A log grows by lines: often enough to follow, seldom enough not to be felt. */
 const logMs = 2_000
 
@@ -455,10 +459,17 @@ function Log({ job }: { job: Detail }) {
   const open = isOpen(job)
   useEffect(() => {
     let isCurrent = true
+    const reader = createLogReader(
+      async (headers) => {
+        const response = await api.jobs[':id'].log.$get({ param: { id } }, { headers })
+        if (!response.ok && response.status !== 416) await answerTo(response)
+        return response
+      },
+      { lastBytes: logBytes },
+    )
     const refresher = createRefresher(async () => {
-      const query = { tail: String(logBytes) }
-      const told = await answerTo(api.jobs[':id'].log.$get({ param: { id }, query }))
-      if (isCurrent) setText(String(told))
+      const { text, isAnew } = await reader.read()
+      if (isCurrent) setText((known = '') => (isAnew ? text : lastLines(known + text)))
     }, logMs)
     void refresher.now()
     const timer = open && setInterval(() => !document.hidden && refresher.soon(), logMs)

@@ -1,6 +1,3 @@
-import { createReadStream } from 'node:fs'
-import { open } from 'node:fs/promises'
-import { Readable } from 'node:stream'
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
@@ -29,11 +26,11 @@ import {
   type generateSchema,
   IdParam,
   ListQuery,
-  LogQuery,
   LookupQuery,
   StatusQuery,
   withNumbers,
 } from './schemas.ts'
+import { sendLog } from './send-log.ts'
 import { createSubmit } from './submit.ts'
 import { Uuid } from './words.ts'
 
@@ -78,6 +75,8 @@ const ofOneJob = {
   params: v.object({ id: IdParam }),
   refusals: ['job_not_found', 'job_expired'],
 } as const
+
+const logTypes = ['text/plain; charset=utf-8']
 
 const pinning = {
   ...ofOneJob,
@@ -273,23 +272,22 @@ export function jobRoutes(options: JobRoutesOptions) {
         ...ofOneJob,
         id: 'getLog',
         summary: 'What generate.py said',
-        details:
-          'Progress bars are collapsed to their last state. Empty before the job begins. With `tail` ' +
-          'the whole lines among its last so many bytes.',
-        query: LogQuery,
-        answers: { 200: { means: 'The log', mediaTypes: ['text/plain; charset=utf-8'] } },
+        details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
+        headers: { Range: 'which bytes; `bytes=5000-` is what is new to those who know 5,000' },
+        answers: {
+          200: { means: 'The log', mediaTypes: logTypes, headers: { 'Accept-Ranges': 'bytes' } },
+          206: {
+            means: 'A part of it',
+            mediaTypes: logTypes,
+            headers: { 'Content-Range': 'which' },
+          },
+        },
+        refusals: [...ofOneJob.refusals, 'range_not_satisfiable'],
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
-        // No log yet is an empty log: the job has not begun.
-        const { tail } = c.req.valid('query')
-        const log =
-          tail === undefined ? openIfThere(logPath(jobId)) : lastLines(logPath(jobId), tail)
-        return c.body(await log, 200, {
-          'Content-Type': 'text/plain; charset=utf-8',
-          'Cache-Control': 'no-store',
-        })
+        return sendLog(c, logPath(jobId))
       },
     )
 
@@ -352,33 +350,3 @@ export function jobRoutes(options: JobRoutesOptions) {
 
 const isCancelable = (status: JobStatus): status is 'queued' | 'running' =>
   status === 'queued' || status === 'running'
-
-/** What begins before the first line's end is half a line, unless it is all that there is. */
-async function lastLines(path: string, bytes: number): Promise<string> {
-  const file = await open(path).catch((error: unknown) => {
-    if (!isMissing(error)) throw error
-  })
-  if (!file) return ''
-  try {
-    const { size } = await file.stat()
-    const length = Math.min(bytes, size)
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length)
-    const text = buffer.toString('utf8', 0, bytesRead)
-    return length < size ? text.slice(text.indexOf('\n') + 1) : text
-  } finally {
-    await file.close()
-  }
-}
-
-async function openIfThere(path: string): Promise<ReadableStream | string> {
-  const stream = createReadStream(path)
-  return new Promise((resolve, reject) => {
-    stream.once('open', () => resolve(Readable.toWeb(stream) as ReadableStream))
-    stream.once('error', (error) => {
-      if (isMissing(error)) resolve('')
-      else reject(error)
-    })
-  })
-}
-
-const isMissing = (error: unknown): boolean => (error as { code?: string }).code === 'ENOENT'

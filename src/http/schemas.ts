@@ -383,8 +383,6 @@ export const OutcomesQuery = v.strictObject(
   unknownParameter,
 )
 
-export const LogQuery = v.strictObject({ tail: v.optional(limit(1_000_000)) }, unknownParameter)
-
 export const LookupQuery = v.strictObject(
   {
     prompt: v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty')),

@@ -44,18 +44,15 @@ async function open(
   c: Context,
   { root, filename, caching, asked = { method: c.req.method, headers: c.req.header() } }: SentFile,
 ): Promise<{ response: Response; stream?: Readable }> {
-  await assertPlainFile(join(root, filename), filename)
-  const request = { ...asked, headers: withWeakIfRange(asked.headers) }
+  const bytes = await sizeOf(join(root, filename), filename)
+  const request = { ...asked, headers: withRangeIn(bytes, withWeakIfRange(asked.headers)) }
   // What it looks at is method and headers, of which a request of Node is only one that has them.
   const { statusCode, headers, stream } = await send(
     request as unknown as IncomingMessage,
     encodeURIComponent(filename),
     { root, dotfiles: 'deny', index: false, cacheControl: false },
   )
-  if (statusCode === 416) {
-    c.header('Content-Range', headers['Content-Range'])
-    throw new RefusalError('range_not_satisfiable', 'The range begins behind the end of the file.')
-  }
+  if (statusCode === 416) throw noSuchRange(c, headers['Content-Range'])
   if (statusCode === 412) {
     throw new RefusalError('precondition_failed', 'The file is not the one the request is about.')
   }
@@ -91,9 +88,10 @@ const opened = async (stream: ReadStream): Promise<void> => {
 }
 
 /** What was put there in the place of ours, a link out of the directory above all, is not served. */
-async function assertPlainFile(path: string, filename: string): Promise<void> {
+async function sizeOf(path: string, filename: string): Promise<number> {
   const found = await lstat(path).catch(() => undefined)
   if (!found?.isFile()) throw noVideo(filename)
+  return found.size
 }
 
 /**
@@ -104,6 +102,20 @@ function withWeakIfRange(headers: Record<string, string>): Record<string, string
   const ifRange = headers['if-range']
   if (!ifRange?.includes('"')) return headers
   return { ...headers, 'if-range': ifRange.startsWith('W/') ? '"weak"' : `W/${ifRange}` }
+}
+
+/** An end that is longer than the whole is the whole (RFC 9110, 14.1.2); the library refuses it. */
+export function withRangeIn(
+  bytes: number,
+  headers: Record<string, string>,
+): Record<string, string> {
+  const end = /^ *bytes= *- *(\d+) *$/i.exec(headers.range ?? '')?.[1]
+  return Number(end) > bytes ? { ...headers, range: 'bytes=0-' } : headers
+}
+
+export function noSuchRange(c: Context, contentRange: string | undefined): RefusalError {
+  c.header('Content-Range', contentRange)
+  return new RefusalError('range_not_satisfiable', 'The range begins behind the end of the file.')
 }
 
 export const noVideo = (filename: string) =>

@@ -1,11 +1,12 @@
 /** `wan logs`: once, or until nothing more can come. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { createLogReader, type LogPiece } from '../../http/log-reader.ts'
 import { type Client, parseResponse } from '../../http/typed-client.ts'
 import { isOver } from '../follow.ts'
 import { listenForInterruption, unlessInterrupted } from '../interruption.ts'
 import { findJobId, shortId } from '../job-reference.ts'
 import { type OutputOptions, say, show, showEvent } from '../output.ts'
-import { answerOf, connect, responseOf, UnreachableError } from '../service.ts'
+import { answerOf, connect, failureOf, responseOf, UnreachableError } from '../service.ts'
 import { plainLines } from '../text.ts'
 
 type Options = OutputOptions & Readonly<{ url: string }>
@@ -35,42 +36,58 @@ async function followLog(
   { json }: OutputOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const shown = new Map<string, number>()
+  const reader = createLogReader((headers) =>
+    responseOf(api.jobs[':id'].log.$get({ param: { id } }, { headers }), 416),
+  )
+  const lines = createLines()
   let isLost = false
   for (;;) {
     try {
       // Asked before the log: of a job that is over by then, nothing can come after it.
       const job = await answerOf(parseResponse(api.status[':id'].$get({ param: { id } })))
-      const log = await (await responseOf(api.jobs[':id'].log.$get({ param: { id } }))).text()
-      for (const line of newLines(log, shown, isOver(job))) {
+      const piece = await reader.read()
+      for (const line of lines.newIn(piece, isOver(job))) {
         if (json) showEvent({ event: 'line', line })
         else process.stdout.write(`${plainLines(line)}\n`)
       }
       if (isOver(job)) return
       isLost = false
     } catch (error) {
-      if (!(error instanceof UnreachableError)) throw error
-      if (!isLost) say(`${error.message} Waiting for it.`)
+      const failure = failureOf(error)
+      if (!(failure instanceof UnreachableError)) throw failure
+      if (!isLost) say(`${failure.message} Waiting for it.`)
       isLost = true
     }
     await delay(lookAgainMs, undefined, { signal })
   }
 }
 
-/**
- * The lines that have not been shown as often as they are there. Not by their place: a service that
- * takes up a generation again writes its log anew, and perhaps in another order.
- */
-function newLines(log: string, shown: Map<string, number>, isWhole: boolean): string[] {
-  const lines = log.split('\n')
-  const last = lines.pop()
-  if (isWhole && last) lines.push(last)
-  const counts = new Map<string, number>()
-  return lines.filter((line) => {
-    const count = (counts.get(line) ?? 0) + 1
-    counts.set(line, count)
-    if (count <= (shown.get(line) ?? 0)) return false
-    shown.set(line, count)
-    return true
-  })
+/** The lines of a log that have not been shown yet. */
+function createLines() {
+  const shown = new Map<string, number>()
+  let counts = new Map<string, number>()
+  let rest = ''
+
+  return {
+    /**
+     * Of a log that is read anew, those that have not been shown as often as they are there: it need
+     * not be in the order that it was in.
+     */
+    newIn({ text, isAnew }: LogPiece, isLast: boolean): string[] {
+      if (isAnew) {
+        counts = new Map()
+        rest = ''
+      }
+      const lines = `${rest}${text}`.split('\n')
+      rest = lines.pop() ?? ''
+      if (isLast && rest) lines.push(rest)
+      return lines.filter((line) => {
+        const count = (counts.get(line) ?? 0) + 1
+        counts.set(line, count)
+        if (count <= (shown.get(line) ?? 0)) return false
+        shown.set(line, count)
+        return true
+      })
+    },
+  }
 }

@@ -343,7 +343,29 @@ describe('the dashboard of a service with tokens', () => {
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByRole('heading', { name: 'Sign in' }).waitFor()
     expect(await page.content()).not.toContain('a fox of mine')
-    expect(dashboard.faults().filter((text) => !/status of 40[13]/.test(text))).toEqual([])
+    // Of the wrong token, and of what was under way when the right one was put away.
+    expect(dashboard.faults().filter((text) => !/status of 401/.test(text))).toEqual([])
+  })
+
+  it.each(['ada', 'ops'] as const)('asks for nothing in vain that %s may not see', async (who) => {
+    const service = await startService({ env })
+    const dashboard = await openDashboard({ service })
+    const { page } = dashboard
+    await signIn(dashboard, tokens[who])
+    const isUpToDate = async () => {
+      await page.locator('.connection').getByText('Live').waitFor()
+      await page.getByText('No videos yet').waitFor()
+      await page.getByText('Nothing waits', { exact: true }).waitFor()
+      await page.locator('.charts').waitFor()
+    }
+    await isUpToDate()
+    await page.reload()
+    await isUpToDate()
+    const id = await service.as(tokens[who]).submit({ prompt: 'a fox', ...quick })
+    await page.getByRole('button', { name: /^Play/ }).waitFor()
+    await page.goto(`${service.url}/#/jobs/${id}`)
+    await page.getByRole('region', { name: 'Log of generate.py' }).waitFor()
+    expect(dashboard.faults()).toEqual([])
   })
 
   it('shows an admin everything', async () => {

@@ -40,6 +40,7 @@ describe('the document', () => {
     expect(security).toEqual(
       {
         anybody: [],
+        stranger: [{}, { token: [] }],
         link: [{ token: [] }, { link: [] }],
         client: [{ token: [] }],
         admin: [{ token: [] }],

@@ -65,7 +65,7 @@ describe('a service with tokens', () => {
     expect((await service.request('/jobs', { headers })).status).toBe(200)
   })
 
-  it.each(Object.entries(access).filter(([, who]) => who !== 'anybody'))(
+  it.each(Object.entries(access).filter(([, who]) => !['anybody', 'stranger'].includes(who)))(
     'lets no stranger use %s',
     async (route) => {
       const [method, path = ''] = route.split(' ')
@@ -74,6 +74,16 @@ describe('a service with tokens', () => {
       expect(response.status).toBe(401)
     },
   )
+
+  it('says to whoever asks who that is', async () => {
+    const who = async (client: ServiceClient) => (await client.request('/whoami')).json()
+    expect(await who(service)).toEqual({ name: null, is_admin: false, needs_token: true })
+    expect(await who(ada)).toEqual({ name: 'ada', is_admin: false, needs_token: false })
+    expect(await who(ops)).toEqual({ name: 'ops', is_admin: true, needs_token: false })
+    expect((await service.as('of-nobody').request('/whoami')).status).toBe(401)
+    const open = await startService()
+    expect(await who(open)).toEqual({ name: null, is_admin: true, needs_token: false })
+  })
 
   it('tells strangers of no route', async () => {
     expect((await service.request('/nothing')).status).toBe(401)

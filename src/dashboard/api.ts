@@ -1,6 +1,12 @@
 /** The service as this page talks to it. */
 import { signal } from '@preact/signals'
-import { createClient, DetailedError, type Problem, parseResponse } from '../http/typed-client.ts'
+import {
+  createClient,
+  DetailedError,
+  type InferResponseType,
+  type Problem,
+  parseResponse,
+} from '../http/typed-client.ts'
 
 /** Where the page is, and so the API: behind a proxy both may lie under a prefix. */
 const base = new URL('.', document.baseURI).href
@@ -17,6 +23,9 @@ export const authorization = (): Record<string, string> =>
   token.value === undefined ? {} : { Authorization: `Bearer ${token.value}` }
 
 export const api = createClient(base, { headers: authorization })
+
+/** Who we are to the service, so that nothing is asked for in vain; `undefined`: not known yet. */
+export const client = signal<InferResponseType<typeof api.whoami.$get, 200> | undefined>(undefined)
 
 export const addressOf = (path: string): string => new URL(path, base).href
 
@@ -61,13 +70,21 @@ export function faultOf(error: unknown): Fault {
 export function lockOut(): void {
   sessionStorage.removeItem(tokenKey)
   token.value = undefined
+  client.value = undefined
   isLockedOut.value = true
+}
+
+/** Learns who we are, or that a token is needed first. */
+export async function introduce(): Promise<void> {
+  const told = await answerTo(api.whoami.$get())
+  if (told.needs_token) lockOut()
+  else client.value = told
 }
 
 /** Tries the token before it is kept. */
 export async function signIn(given: string): Promise<void> {
   token.value = given
-  await answerTo(api.jobs.$get({ query: { limit: '1' } }))
+  await introduce()
   sessionStorage.setItem(tokenKey, given)
   isLockedOut.value = false
 }

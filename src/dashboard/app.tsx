@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
-import { addressOf, isLockedOut, lockOut, token } from './api.ts'
+import { addressOf, client, introduce, isLockedOut, lockOut, token } from './api.ts'
 import { Charts } from './charts.tsx'
 import { Gallery } from './gallery.tsx'
 import { GpuCards } from './gpu-cards.tsx'
@@ -10,6 +10,7 @@ import { connection } from './live.ts'
 import { dismiss, notices } from './notices.ts'
 import { Badge, ErrorNote, Prompt, type Tone } from './parts.tsx'
 import { CancelDialog, QueueList } from './queue-list.tsx'
+import { createRefresher } from './refresher.ts'
 import { jobHref, place } from './route.ts'
 import { SignIn } from './sign-in.tsx'
 import { keepUp, running, trouble } from './state.ts'
@@ -18,10 +19,26 @@ import { nextTheme, theme } from './theme.ts'
 
 export const App = () => (
   <>
-    {isLockedOut.value ? <SignIn /> : <Inside />}
+    {isLockedOut.value ? <SignIn /> : client.value ? <Inside /> : <Entrance />}
     <Notices />
   </>
 )
+
+/** Until the service has said who we are; it may be on its way up. */
+function Entrance() {
+  useEffect(() => {
+    const refresher = createRefresher(introduce, 2_000)
+    void refresher.now()
+    const timer = setInterval(() => refresher.soon(), 2_000)
+    return () => clearInterval(timer)
+  }, [])
+  return (
+    <>
+      <Header />
+      <main class="overview" id="main" aria-busy="true" />
+    </>
+  )
+}
 
 function Inside() {
   useEffect(keepUp, [])

@@ -17,7 +17,7 @@ import {
   type Tone,
 } from './parts.tsx'
 import { jobHref } from './route.ts'
-import { gpuRefresher, gpus, running } from './state.ts'
+import { gpuRefresher, gpus, isAdmin, running } from './state.ts'
 import { gib, gpuStateInWords, percent, plural, stageInWords } from './words.ts'
 
 const tones: Readonly<Record<Gpu['state'], Tone>> = {
@@ -38,7 +38,7 @@ type Order = 'drain' | 'resume' | 'restart'
 
 export function GpuCards() {
   const all = gpus.value
-  if (all === 'forbidden') return null
+  if (!isAdmin.value) return null
   return (
     <Section title="GPUs" aside={all && <span class="muted">{summary(all)}</span>}>
       {all ? (

@@ -58,8 +58,8 @@ export function QueueList() {
 /** What runs and is on no card: ffmpeg’s work, and all of it where there are no cards. */
 function underWay(): Job[] {
   const cards = gpus.value
-  const shown = new Set(Array.isArray(cards) ? cards.map(({ job_id }) => job_id) : [])
-  if (cards === undefined) return []
+  if (isAdmin.value && !cards) return []
+  const shown = new Set(cards?.map(({ job_id }) => job_id))
   return [...running.value.values()].filter(({ id }) => !shown.has(id))
 }
 

@@ -1,7 +1,7 @@
 /** What the page knows of the service, and how it keeps up with it. All of it is bounded. */
 import { computed, effect, signal } from '@preact/signals'
 import type { Gpu, InferResponseType, Job } from '../http/typed-client.ts'
-import { answerTo, api, type Fault, faultOf, isLockedOut } from './api.ts'
+import { answerTo, api, client, type Fault, faultOf, isLockedOut } from './api.ts'
 import { connection, listen } from './live.ts'
 import { notify } from './notices.ts'
 import { createPages } from './pages.ts'
@@ -19,10 +19,10 @@ const mostRunning = 200
 /** Running jobs by their ids, in the order of their beginning. */
 export const running = signal<ReadonlyMap<string, Job>>(new Map())
 
-/** `undefined`: not known yet. `forbidden`: they are for admins. */
-export const gpus = signal<readonly Gpu[] | 'forbidden' | undefined>(undefined)
+export const isAdmin = computed(() => client.value?.is_admin === true)
 
-export const isAdmin = computed(() => Array.isArray(gpus.value))
+/** Admins' alone. */
+export const gpus = signal<readonly Gpu[] | undefined>(undefined)
 
 export type Load = InferResponseType<typeof api.stats.$get, 200>
 export const load = signal<Load | undefined>(undefined)
@@ -79,13 +79,7 @@ const loading = (work: () => Promise<void>) => async () => {
 
 export const gpuRefresher = createRefresher(
   loading(async () => {
-    if (gpus.value === 'forbidden') return
-    try {
-      gpus.value = (await answerTo(api.gpus.$get())).gpus
-    } catch (error) {
-      if (faultOf(error).status !== 403) throw error
-      gpus.value = 'forbidden'
-    }
+    if (isAdmin.value) gpus.value = (await answerTo(api.gpus.$get())).gpus
   }),
   1_000,
 )
@@ -123,7 +117,8 @@ export const statsRefresher = createRefresher(
 )
 
 function refreshAll(): void {
-  void gpuRefresher.now().then(() => statsRefresher.soon())
+  void gpuRefresher.now()
+  statsRefresher.soon()
   void queueRefresher.now()
   void videoRefresher.now()
   void unsuccessfulRefresher.now()

@@ -9,15 +9,15 @@ import type { FileLinks } from './file-links.ts'
 
 /**
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
- * `scope`, where a link was shown in place of a token.
+ * `scope`, where a link was shown in place of a token, and nothing of a stranger.
  */
 export type ClientEnv = {
   Bindings: HttpBindings
   Variables: { requestId: string; client: Client; scope: Scope }
 }
 
-/** `link`: a client, or whoever has a link to it. */
-export type Access = 'anybody' | 'link' | 'client' | 'admin'
+/** `link`: a client, or whoever has a link to it. `stranger`: a client, or whoever shows no token. */
+export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'
 
 /** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
 export const access: Readonly<Record<string, Access>> = {
@@ -28,6 +28,7 @@ export const access: Readonly<Record<string, Access>> = {
   'GET /openapi.json': 'anybody',
   'GET /docs': 'anybody',
   'GET /docs/:file': 'anybody',
+  'GET /whoami': 'stranger',
   'POST /generate': 'client',
   'GET /status/:id': 'client',
   'GET /jobs': 'client',
@@ -96,6 +97,7 @@ export function identify({
     if (needed === 'anybody') return next()
     const token = tokenIn(c)
     const query = c.req.query()
+    if (needed === 'stranger' && token === undefined && holders.length > 0) return next()
     if (needed === 'link' && token === undefined && 'signature' in query && holders.length > 0) {
       c.set('scope', { jobId: links.jobOf(query) })
       return next()

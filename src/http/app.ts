@@ -41,6 +41,7 @@ import type { Downloads } from './send-file.ts'
 import { statsRoutes } from './stats-routes.ts'
 import { videoRoutes } from './video-routes.ts'
 import { webhookRoutes } from './webhook-routes.ts'
+import { whoamiRoutes } from './whoami-routes.ts'
 
 export type AppOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
@@ -131,6 +132,7 @@ export function createApp(options: AppOptions) {
     .route('/', gpuRoutes(options))
     .route('/', openAiVideoRoutes({ ...options, ...render }))
     .route('/', modelRoutes(task))
+    .route('/', whoamiRoutes())
     .route('/', adminRoutes(options))
     .route('/', etaRoutes(options))
     .route('/', statsRoutes(options))

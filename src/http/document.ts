@@ -99,6 +99,7 @@ const securitySchemes = {
 
 const security: Readonly<Record<Access, readonly Json[]>> = {
   anybody: [],
+  stranger: [{}, { token: [] }],
   link: [{ token: [] }, { link: [] }],
   client: [{ token: [] }],
   admin: [{ token: [] }],

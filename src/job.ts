@@ -237,6 +237,8 @@ export type Attempt = Readonly<{
   outcome?: 'success' | 'error' | 'canceled' | 'released'
   failure?: Failure
   trace?: Trace
+  /** How `generate.py` was called for it, an item per argument; not known of old ones. */
+  command?: readonly string[]
 }>
 
 /** Where the time of a generation went, and how that is known. */

@@ -121,7 +121,11 @@ async function main(): Promise<void> {
   const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
   const store = createJobStore(database.db, {
     reserve,
-    setting: { task: config.wan.task, gpuModels },
+    setting: {
+      task: config.wan.task,
+      gpuModels,
+      commandOf: (order) => commandOfAttempt(config.data, config.wan, order),
+    },
   })
   const history = createEtaStore(database.db, config.wan)
   const { jobs: running } = await store.list(everyRunning, 'everything')
@@ -291,8 +295,6 @@ async function main(): Promise<void> {
     downloads,
     retentionMs,
     logPath: (jobId) => logOf(data, jobId),
-    commandOf: ({ id: jobId, request }, epoch) =>
-      commandOfAttempt(data, wan, { jobId, epoch, request }),
     history: createHistoryStore(database.db),
     dashboardDir: join(import.meta.dirname, '..', 'dist', 'dashboard'),
     version,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type {
+  AttemptOrder,
   Checkpoint,
   FinishedFilter,
   Outcome,
@@ -189,6 +190,7 @@ describe('the record of a job', () => {
         generatedAt: minute(3),
         endedAt: minute(4),
         outcome: 'success',
+        command: [],
       },
     ])
   })
@@ -238,6 +240,7 @@ describe('the record of a job', () => {
       claimedAt: minute(1),
       endedAt: minute(4),
       outcome: 'released',
+      command: [],
     })
   })
 
@@ -810,7 +813,7 @@ describe('what is remembered of speed', () => {
   })
 
   it('says of what kind the video and the GPU were, and where the time went', async () => {
-    const setting = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]) }
+    const setting = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]), commandOf }
     const marks = { loading: minute(1), denoising: minute(2) }
     const trace = { source: 'events', began: marks, peakVramBytes: 1e9 } as const
     const known = createJobStore(db, { setting })
@@ -825,15 +828,18 @@ describe('what is remembered of speed', () => {
     expect(await history.recent(50)).toMatchObject([
       { gpu: gpu0, gpuModel: 'NVIDIA H100', shape: { size, frames, steps }, began: marks },
     ])
-    expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace })
+    const command = ['python3', `--prompt=${aRequest().prompt}`]
+    expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace, command })
   })
 
   it('is of the same task', async () => {
-    const other = { task: 't2v-A14B', gpuModels: new Map() }
+    const other = { task: 't2v-A14B', gpuModels: new Map(), commandOf }
     await createJobStore(db, { setting: other }).commit(lasting(1, gpu0, 100, 1))
     await store.commit(lasting(2, gpu0, 200, 1))
     expect((await history.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
   })
+
+  const commandOf = ({ request }: AttemptOrder) => ['python3', `--prompt=${request.prompt}`]
 
   const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
     gpu,

@@ -1,6 +1,15 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import SQLite from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { JobDetailJson } from '../src/http/job-view.ts'
-import { createShared, quick, type Service, startService } from './support/service.ts'
+import {
+  aDataDirectory,
+  createShared,
+  quick,
+  type Service,
+  startService,
+} from './support/service.ts'
 
 const shared = createShared()
 let service: Service
@@ -85,10 +94,45 @@ describe('an attempt that is under way', () => {
 
 describe('the command of an attempt', () => {
   it('has an item per argument, the prompt as one of them', async () => {
-    const { attempts } = await service.json<JobDetailJson>(`/jobs/${id}`)
-    const { command = [] } = attempts[0] ?? {}
+    const command = await commandOf(service, id)
     expect(command).toContain('generate.py')
     expect(command.at(-1)).toBe("--prompt=a fox's den")
     expect(command[command.indexOf('--base_seed') + 1]).toBe('4711')
   })
+
+  it('is that which it was run with, whatever the settings are now', async () => {
+    const dataDir = aDataDirectory()
+    const first = await startService({ dataDir, env: { WAN_EXTRA_ARGS: '["--t5_cpu"]' } })
+    const job = await first.submit({ prompt: 'a fox [sim:hang-step]', ...quick })
+    await first.until(job, ({ stage }) => stage === 'denoising')
+    const spec = readFileSync(join(dataDir, 'work', job, '1', 'spec.json'), 'utf8')
+    const { argv } = JSON.parse(spec) as { argv: string[] }
+    await first.stop()
+    const second = await startService({ dataDir })
+    expect(await commandOf(second, job)).toEqual(argv)
+    expect(argv).toContain('--t5_cpu')
+    const next = await second.submit({ prompt: 'an owl', ...quick })
+    await second.until(next, ({ status }) => status !== 'queued')
+    expect(await commandOf(second, next)).not.toContain('--t5_cpu')
+  })
+
+  it('goes with a job that is deleted, for the prompt is in it', async () => {
+    const own = await startService()
+    const job = await own.submit({ prompt: 'a fox nobody is to know of', ...quick })
+    await own.until(job)
+    const attempts = () => {
+      const database = new SQLite(join(own.dataDir, 'state.db'), { readonly: true })
+      const found = database.prepare('select * from attempt').all()
+      database.close()
+      return JSON.stringify(found)
+    }
+    expect(attempts()).toContain('nobody is to know')
+    await own.request(`/v1/videos/video_${job}`, { method: 'DELETE' })
+    expect(attempts()).not.toContain('nobody is to know')
+  })
+
+  async function commandOf(of: Service, job: string): Promise<string[]> {
+    const { attempts } = await of.json<JobDetailJson>(`/jobs/${job}`)
+    return attempts[0]?.command ?? []
+  }
 })

@@ -390,9 +390,9 @@ const Fact = ({ name, children }: { name: string; children: ComponentChildren })
 )
 
 function Commands({ attempts }: { attempts: readonly Attempt[] }) {
-  const last = attempts.at(-1)
-  if (!last) return null
-  const text = last.command.map(quoted).join(' ')
+  const command = attempts.at(-1)?.command
+  if (!command) return null
+  const text = command.map(quoted).join(' ')
   return (
     <Section
       title="Command line"

@@ -30,7 +30,7 @@ import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
-import { type CommandOf, createJobRenderer } from './job-view.ts'
+import { createJobRenderer } from './job-view.ts'
 import { metricsRoutes, observeRequests } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
@@ -76,7 +76,6 @@ export type AppOptions = Readonly<{
   retentionMs: number
   janitor: ActorRef<JanitorMessage>
   logPath(jobId: JobId): string
-  commandOf: CommandOf
   history: History
   /** Where the build of the dashboard is, if it has been made. */
   dashboardDir: string

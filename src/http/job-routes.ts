@@ -11,13 +11,7 @@ import { json } from './answer.ts'
 import { found, isExpired, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
 import { type Uploads, withBody } from './form.ts'
-import {
-  AcceptedJson,
-  type CommandOf,
-  type createJobRenderer,
-  JobDetailJson,
-  JobJson,
-} from './job-view.ts'
+import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
 import { quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
@@ -42,7 +36,6 @@ export type JobRoutesOptions = Readonly<{
   uploads: Uploads
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
-  commandOf: CommandOf
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
   cancelWithinMs: number
 }>
@@ -86,7 +79,7 @@ const pinning = {
 
 /** HTTP in, messages out: a handler parses, asks and renders, and decides nothing. */
 export function jobRoutes(options: JobRoutesOptions) {
-  const { queue, events, render, request, uploads, logPath, commandOf, cancelWithinMs } = options
+  const { queue, events, render, request, uploads, logPath, cancelWithinMs } = options
   const submit = createSubmit(queue, render)
   const renderAll = async (views: readonly JobView[]) => {
     const estimates = await render.estimates(views.map(({ job }) => job))
@@ -250,10 +243,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
           () => noJob(jobId),
         )
-        return c.json(
-          { ...(await renderOne(detail)), attempts: render.attempts(detail, commandOf) },
-          200,
-        )
+        return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) }, 200)
       },
     )
 

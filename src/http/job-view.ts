@@ -7,7 +7,6 @@ import { etaSources } from '../actors/ports.ts'
 import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
 import {
   type Attempt,
-  type Epoch,
   failureCodes,
   imageTypes,
   isOpen,
@@ -130,18 +129,17 @@ export const AttemptJson = v.object({
   ),
   seconds_per_step: v.nullable(v.number()),
   peak_vram_bytes: v.nullable(v.number()),
-  command: v.pipe(
-    v.array(v.string()),
-    v.description('how `generate.py` is called for it, an item per argument'),
+  command: v.nullable(
+    v.pipe(
+      v.array(v.string()),
+      v.description('how `generate.py` was called for it, an item per argument'),
+    ),
   ),
 })
 export type AttemptJson = v.InferOutput<typeof AttemptJson>
 
 export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(AttemptJson) })
 export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
-
-/** How `generate.py` is called for an attempt at a job. */
-export type CommandOf = (job: Job, epoch: Epoch) => readonly string[]
 
 type FileUrls = Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
 
@@ -219,12 +217,11 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       }
     },
 
-    attempts: ({ job, attempts, reading }: JobDetail, commandOf: CommandOf): AttemptJson[] =>
-      attempts.map((attempt) => ({
+    attempts: ({ attempts, reading }: JobDetail): AttemptJson[] =>
+      attempts.map((attempt) =>
         // What it is heard to do is written down when it ends.
-        ...attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
-        command: [...commandOf(job, attempt.epoch)],
-      })),
+        attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
+      ),
   }
 }
 
@@ -251,8 +248,9 @@ const attemptJson = ({
   outcome,
   failure,
   trace,
+  command,
   ...times
-}: Attempt): Omit<AttemptJson, 'command'> => ({
+}: Attempt): AttemptJson => ({
   attempt: number,
   epoch,
   gpu_id: gpu,
@@ -265,6 +263,7 @@ const attemptJson = ({
   stages: stagesJson({ trace, ...times }),
   seconds_per_step: trace?.secondsPerStep ?? null,
   peak_vram_bytes: trace?.peakVramBytes ?? null,
+  command: command ? [...command] : null,
 })
 
 const stagesJson = (times: Parameters<typeof stageSpans>[0]) =>

@@ -139,6 +139,8 @@ type AttemptTable = {
   gpu_model: string | null
   /** JSON, a Trace. */
   trace: string | null
+  /** JSON, a list of arguments. */
+  command: string | null
 }
 
 type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>

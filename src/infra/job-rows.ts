@@ -128,7 +128,7 @@ function known<Key extends keyof Selectable<Database['job']>>(
 }
 
 export function toAttempt(row: Selectable<Database['attempt']>): Attempt {
-  const { started_at, generated_at, ended_at, outcome, failure, trace } = row
+  const { started_at, generated_at, ended_at, outcome, failure, trace, command } = row
   return {
     epoch: row.epoch,
     number: row.number,
@@ -140,5 +140,6 @@ export function toAttempt(row: Selectable<Database['attempt']>): Attempt {
     ...(outcome !== null && { outcome }),
     ...(failure !== null && { failure: JSON.parse(failure) as Failure }),
     ...(trace !== null && { trace: JSON.parse(trace) as Trace }),
+    ...(command !== null && { command: JSON.parse(command) as string[] }),
   }
 }

@@ -14,7 +14,7 @@ export function createJobStore(
   db: Kysely<Database>,
   {
     reserve,
-    setting = { task: 'ti2v-5B', gpuModels: new Map() },
+    setting = { task: 'ti2v-5B', gpuModels: new Map(), commandOf: () => [] },
   }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
 ): JobStore {
   const cache = createJobCache()

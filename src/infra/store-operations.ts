@@ -1,16 +1,17 @@
 /** What each operation on the store changes in the database. */
 import type { Kysely, Updateable } from 'kysely'
-import type { JobOperation, StoreOperation } from '../actors/ports.ts'
+import type { AttemptOrder, JobOperation, StoreOperation } from '../actors/ports.ts'
 import type { GpuId, JobStatus, Trace } from '../job.ts'
 import type { Database } from './database.ts'
 import { insertRow } from './insert.ts'
-import { toRow } from './job-rows.ts'
+import { toJob, toRow } from './job-rows.ts'
 import { webhookRow, writeDeliveries } from './webhook-store.ts'
 
-/** What this service runs, and on which GPUs: written beside each attempt. */
+/** What this service runs, how, and on which GPUs: written beside each attempt. */
 export type Setting = Readonly<{
   task: string
   gpuModels: ReadonlyMap<GpuId, string | undefined>
+  commandOf(order: AttemptOrder): readonly string[]
 }>
 
 /** The database refused a change because the record is not in the state the change rests on. */
@@ -50,7 +51,7 @@ export async function forgetSubmissions(
 async function applyToJob(
   trx: Kysely<Database>,
   operation: JobOperation,
-  { task, gpuModels }: Setting,
+  { task, gpuModels, commandOf }: Setting,
 ): Promise<void> {
   const { jobId, at } = operation
   const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
@@ -104,8 +105,14 @@ async function applyToJob(
         generated_at: null,
       } as const
       await jobRow(epoch - 1, claimed, ['queued'])
-      const gpu_model = gpuModels.get(gpu) ?? null
-      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, task, gpu_model }
+      const job = trx.selectFrom('job').selectAll().where('id', '=', jobId)
+      const { request } = toJob(await job.executeTakeFirstOrThrow())
+      const kept = {
+        task,
+        gpu_model: gpuModels.get(gpu) ?? null,
+        command: JSON.stringify(commandOf({ jobId, epoch, request })),
+      }
+      const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, ...kept }
       await insertRow(trx, 'attempt', row)
       break
     }
@@ -174,12 +181,11 @@ async function applyToJob(
         .where('status', 'in', ['success', 'error', 'canceled'])
         .executeTakeFirst()
       if (numUpdatedRows === 0n) break
-      // What a process said last may be the prompt.
+      // The prompt is in how a process was called, and may be in what it said last.
       await trx
         .updateTable('attempt')
-        .set({ failure: null })
+        .set({ failure: null, command: null })
         .where('job_id', '=', jobId)
-        .where('failure', 'is not', null)
         .execute()
       break
     }

@@ -41,7 +41,6 @@ export function anApp({
     retentionMs: 0,
     uploads: { receive: () => Promise.reject(), discard: async () => {} },
     logPath: String,
-    commandOf: () => [],
     history: { load: async () => ({ waiting: [], busy: new Map() }), estimates: async () => [] },
     dashboardDir,
     version: '1.2.3',

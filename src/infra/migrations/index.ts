@@ -7,6 +7,7 @@ import * as createWebhook from './006-create-webhook.ts'
 import * as expireAndPin from './007-expire-and-pin.ts'
 import * as addMetadata from './008-add-metadata.ts'
 import * as indexEnds from './009-index-ends.ts'
+import * as keepCommands from './010-keep-commands.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -19,4 +20,5 @@ export const migrations = {
   '007-expire-and-pin': expireAndPin,
   '008-add-metadata': addMetadata,
   '009-index-ends': indexEnds,
+  '010-keep-commands': keepCommands,
 }

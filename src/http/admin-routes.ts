@@ -3,8 +3,8 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { JanitorMessage } from '../actors/janitor/janitor-protocol.ts'
 import type { ClientEnv } from './access.ts'
+import { PurgeBody } from './bodies.ts'
 import { route } from './route.ts'
-import { PurgeBody } from './schemas.ts'
 import { Count, Time } from './words.ts'
 
 export type AdminRoutesOptions = Readonly<{ janitor: ActorRef<JanitorMessage> }>

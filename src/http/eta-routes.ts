@@ -5,8 +5,8 @@ import type { CheckpointReview, EtaMessage } from '../actors/eta/eta-protocol.ts
 import { type Checkpoint, checkpoints } from '../actors/ports.ts'
 import type { History } from '../history.ts'
 import type { ClientEnv } from './access.ts'
+import { OutcomesQuery } from './parameters.ts'
 import { route } from './route.ts'
-import { OutcomesQuery } from './schemas.ts'
 import { Count, Time, Uuid } from './words.ts'
 
 const ReviewJson = v.object({

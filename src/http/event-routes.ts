@@ -17,8 +17,8 @@ import {
   streamOf,
 } from './event-stream.ts'
 import type { createJobRenderer } from './job-view.ts'
+import { IdParam } from './parameters.ts'
 import { route } from './route.ts'
-import { IdParam } from './schemas.ts'
 
 export type EventRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>

@@ -1,11 +1,11 @@
 /** One of each, for the document; the compiler knows whether they are. */
 import type { InferInput } from 'valibot'
+import type { generateSchema } from './bodies.ts'
 import type { GpuJson } from './gpu-view.ts'
 import type { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from './job-view.ts'
 import type { ErrorJson } from './openai/envelope.ts'
 import type { VideoJson } from './openai/video-view.ts'
 import type { ProblemJson } from './problem.ts'
-import type { generateSchema } from './schemas.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
 const prompt = 'A red fox walks through fresh snow at sunrise'

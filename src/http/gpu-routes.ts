@@ -6,10 +6,11 @@ import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol
 import { RefusalError } from '../errors.ts'
 import type { GpuId } from '../job.ts'
 import type { ClientEnv } from './access.ts'
+import { RestartBody } from './bodies.ts'
 import { found, orThrow } from './edge.ts'
 import { GpuJson, type GpuReading, type GpuSight, gpuJson } from './gpu-view.ts'
+import { GpuParam } from './parameters.ts'
 import { route } from './route.ts'
-import { GpuParam, RestartBody } from './schemas.ts'
 
 export type GpuRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>

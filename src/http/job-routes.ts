@@ -8,22 +8,16 @@ import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
 import { json } from './answer.ts'
+import type { generateSchema } from './bodies.ts'
 import { found, isExpired, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
+import { withNumbers } from './fields.ts'
 import { type Uploads, withBody } from './form.ts'
 import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from './job-view.ts'
 import { tagOf, waitForChange } from './long-poll.ts'
+import { DeleteJobsQuery, IdParam, ListQuery, LookupQuery, StatusQuery } from './parameters.ts'
 import { quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
-import {
-  DeleteJobsQuery,
-  type generateSchema,
-  IdParam,
-  ListQuery,
-  LookupQuery,
-  StatusQuery,
-  withNumbers,
-} from './schemas.ts'
 import { sendLog } from './send-log.ts'
 import { createSubmit } from './submit.ts'
 import { Uuid } from './words.ts'

@@ -2,8 +2,8 @@ import { Hono } from 'hono'
 import * as v from 'valibot'
 import type { History } from '../history.ts'
 import type { ClientEnv } from './access.ts'
+import { StatsQuery } from './parameters.ts'
 import { route } from './route.ts'
-import { StatsQuery } from './schemas.ts'
 import { Count, Time } from './words.ts'
 
 export type StatsRoutesOptions = Readonly<{

@@ -3,15 +3,10 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { ClientEnv } from './access.ts'
+import { RotateBody, type webhookSchema } from './bodies.ts'
 import { orThrow } from './edge.ts'
+import { DeliveriesQuery, DeliveryParam, WebhookParam } from './parameters.ts'
 import { route } from './route.ts'
-import {
-  DeliveriesQuery,
-  DeliveryParam,
-  RotateBody,
-  WebhookParam,
-  type webhookSchema,
-} from './schemas.ts'
 import {
   DeliveryJson,
   deliveryJson,

@@ -17,7 +17,7 @@ import {
   WebhookUrl,
   webhookIn,
   wholeNumber,
-} from '../schemas.ts'
+} from '../fields.ts'
 
 export const modelOf = (task: WanTask): string => `wan2.2-${task.toLowerCase()}`
 

@@ -35,10 +35,12 @@ import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { metricsRoutes, observeRequests } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
-import { openAiVideoRoutes, type Previews } from './openai/video-routes.ts'
+import { openAiSubmissionRoutes } from './openai/submission-routes.ts'
+import { openAiVideoRoutes } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
 import { nameRequest } from './request-id.ts'
 import type { Downloads } from './send-file.ts'
+import type { Previews } from './send-preview.ts'
 import { statsRoutes } from './stats-routes.ts'
 import { videoRoutes } from './video-routes.ts'
 import { webhookRoutes } from './webhook-routes.ts'
@@ -130,6 +132,7 @@ export function createApp(options: AppOptions) {
     .route('/', videoRoutes({ ...options, links, isPublic: clients.length === 0 }))
     .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes(options))
+    .route('/', openAiSubmissionRoutes({ ...options, ...render }))
     .route('/', openAiVideoRoutes({ ...options, ...render }))
     .route('/', modelRoutes(task))
     .route('/', whoamiRoutes())

@@ -9,23 +9,22 @@ import type { ClientEnv } from './access.ts'
 import { found, isExpired, noJob, orThrow } from './edge.ts'
 import type { FileLinks } from './file-links.ts'
 import { hasFile } from './job-view.ts'
-import type { Previews } from './openai/video-routes.ts'
 import { DeleteVideosQuery, IdParam, VideosQuery } from './parameters.ts'
 import { route } from './route.ts'
 import { type Downloads, noVideo, sendFile } from './send-file.ts'
+import { createPreviewSender, type PreviewSenderOptions } from './send-preview.ts'
 import { Count, Time, Uuid } from './words.ts'
 
-export type VideoRoutesOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
-  resultsDir: string
-  previewsDir: string
-  previews: Previews
-  links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
-  /** Told of each download, so that its file does not expire meanwhile. */
-  downloads: Downloads
-  /** Whether others may be shown a file that somebody has downloaded. */
-  isPublic: boolean
-}>
+export type VideoRoutesOptions = PreviewSenderOptions &
+  Readonly<{
+    queue: ActorRef<QueueMessage>
+    resultsDir: string
+    links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
+    /** Told of each download, so that its file does not expire meanwhile. */
+    downloads: Downloads
+    /** Whether others may be shown a file that somebody has downloaded. */
+    isPublic: boolean
+  }>
 
 const VideoJson = v.object({
   filename: v.string(),
@@ -83,7 +82,8 @@ const getFile = {
 
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes(options: VideoRoutesOptions) {
-  const { queue, resultsDir, previewsDir, previews, links, isPublic, downloads } = options
+  const { queue, resultsDir, links, isPublic, downloads } = options
+  const sendPreview = createPreviewSender(options)
   return new Hono<ClientEnv>()
     .get(
       '/videos',
@@ -190,11 +190,8 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
         const { job } = found(view, () => noJob(jobId))
         if (!hasFile(job)) throw noVideo(jobId)
-        const { filename, video: facts } = job.state
-        const picture = await previews.of({ jobId, filename, facts }, 'thumbnail')
         // Another video is another job's.
-        const caching = cachingFor('max-age=31536000, immutable')
-        return sendFile(c, { root: previewsDir, filename: picture, caching })
+        return sendPreview(c, job, 'thumbnail', cachingFor('max-age=31536000, immutable'))
       },
     )
 

@@ -1,0 +1,113 @@
+/** What the routes of `/v1/videos` have in common. */
+import type { Context } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Estimate } from '../../actors/eta/eta-protocol.ts'
+import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../../errors.ts'
+import type { JobId } from '../../job.ts'
+import type { WanTask } from '../../wan-tasks.ts'
+import type { ClientEnv } from '../access.ts'
+import { found } from '../edge.ts'
+import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
+import type { Submitted } from '../submit.ts'
+import { WebhookToldJson } from '../webhook-view.ts'
+import { VideoId, videoIdOf } from './schemas.ts'
+import { pollAfterMs, VideoJson, videoJson } from './video-view.ts'
+
+export type C = Context<ClientEnv>
+
+export type VideosOptions = Pick<ReturnType<typeof createJobRenderer>, 'estimates'> &
+  Readonly<{
+    queue: ActorRef<QueueMessage>
+    task: WanTask
+    /** How long what is over is kept; 0: for good. */
+    retentionMs: number
+  }>
+
+/** With `webhook_url`, its answer says what signs what that is told. */
+export const CreatedVideoJson = v.object({
+  ...VideoJson.entries,
+  ...v.partial(WebhookToldJson).entries,
+})
+type CreatedVideoJson = v.InferOutput<typeof CreatedVideoJson>
+
+/** What is no id at all is the id of no video, and so no bad request. */
+export const VideoParams = v.object({ id: v.pipe(v.string(), v.description('`video_…`')) })
+
+export const described = { tag: 'openai', unknown: 'unsupported_parameter' } as const
+
+export const ofOneVideo = {
+  ...described,
+  params: VideoParams,
+  refusals: ['job_not_found', 'video_expired'],
+} as const
+
+export const videoAnswer = {
+  200: {
+    means: 'The video',
+    json: VideoJson,
+    headers: { 'openai-poll-after-ms': 'when it is worth asking again' },
+  },
+} as const
+
+/** Why there is none, or none any more. */
+export const noFile = ['job_not_found', 'video_not_ready', 'video_failed', 'video_expired'] as const
+
+/** Whoever may see it may keep it, and nobody on the way; a deleted one is asked for in vain. */
+export const caching = { 'Cache-Control': 'private, no-cache' }
+
+/** Finds videos, and shows them as OpenAI's clients expect. */
+export function createVideos({ queue, estimates, task, retentionMs }: VideosOptions) {
+  const show = (view: JobView, estimate: Estimate | undefined) =>
+    videoJson(view, { task, estimate, retentionMs })
+
+  return { find, render, show }
+
+  async function find(c: C, jobId: JobId): Promise<JobView> {
+    const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
+    return found(view, () => noVideo(videoIdOf(jobId)))
+  }
+
+  async function render(
+    c: C,
+    view: JobView,
+    { headers, webhook }: Partial<Omit<Submitted, 'view'>> = {},
+  ) {
+    const estimate = (await estimates([view.job])).get(view.job.id)
+    const pollAfter = pollAfterMs(view.job, estimate)
+    const video: CreatedVideoJson = { ...show(view, estimate), ...webhook }
+    return c.json(video, 200, {
+      ...headers,
+      ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),
+    })
+  }
+}
+
+export const addressOf = (jobId: JobId): string => `/v1/videos/${videoIdOf(jobId)}`
+
+/** What is no id at all is the id of no video. */
+export function idOf(c: C): JobId {
+  const given = c.req.param('id') ?? ''
+  const id = v.safeParse(VideoId, given)
+  if (id.success) return id.output
+  throw noVideo(given)
+}
+
+const noVideo = (id: string): RefusalError =>
+  new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
+
+/** The finished video, or why there is none. */
+export function videoOf({ job }: JobView): WithFile {
+  if (hasFile(job)) return job
+  switch (job.state.status) {
+    case 'queued':
+    case 'running':
+      throw new RefusalError('video_not_ready', 'The video is not finished yet.')
+    case 'success':
+      throw new RefusalError('video_expired', 'The file of this video has been deleted.')
+    case 'error':
+    case 'canceled':
+      throw new RefusalError('video_failed', 'This video has failed; its status says why.')
+  }
+}

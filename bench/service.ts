@@ -19,10 +19,17 @@ export const aDirectory = (): string => mkdtempSync(join(tmpdir(), 'wan-bench-')
 export const removeDirectory = (path: string): void =>
   rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
 
-/** `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. */
-export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
+/**
+ * `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. `onStderr`: is
+ * told what would be shown otherwise.
+ */
+export function launchService(
+  dataDir: string,
+  env: NodeJS.ProcessEnv = {},
+  onStderr?: (text: string) => void,
+) {
   const child: ChildProcess = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', onStderr ? 'pipe' : 'inherit'],
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
@@ -41,6 +48,7 @@ export function launchService(dataDir: string, env: NodeJS.ProcessEnv = {}) {
       ...env,
     },
   })
+  if (onStderr) child.stderr?.setEncoding('utf8').on('data', onStderr)
   const lines: LogLine[] = []
   const waiting = new Set<{ isIt(line: LogLine): boolean; resolve(line: LogLine): void }>()
   if (child.stdout) {

@@ -1,13 +1,12 @@
 /** `npm run screenshots`: the pictures of the dashboard in docs/images, taken of the real service. */
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { type PastJob, writePast } from '../bench/dashboard/past.ts'
+import { launchService } from '../bench/service.ts'
 import type { JobJson } from '../src/http/job-view.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -102,8 +101,7 @@ try {
     await browser.close()
   }
 } finally {
-  service.child.kill('SIGTERM')
-  await once(service.child, 'exit')
+  await service.stop()
   rmSync(work, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
 }
 
@@ -185,30 +183,16 @@ async function start() {
     film(source, join(dataDir, 'results', `scene-${index}.mp4`))
   await writePast(dataDir, past, { drained: [3] })
 
-  const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      ...{ PATH: `${bin}:${process.env.PATH}`, PORT: '0', DATA_DIR: dataDir },
-      ...{
-        WAN_DIR: join(root, 'sim'),
-        SIM_LOAD: '9',
-        SIM_STEP: '3',
-        MAX_CONCURRENT_LOADS: '1',
-        SHUTDOWN: 'kill',
-        // Its path says where this was taken.
-        WAN_LAUNCHER: '0',
-        MIN_FREE_DISK_MB: '0',
-      },
-    },
+  const launched = launchService(dataDir, {
+    PATH: `${bin}:${process.env.PATH}`,
+    // Those that nvidia-smi names.
+    GPU_IDS: undefined,
+    ...{ SIM_SPEED: '1', SIM_LOAD: '9', SIM_STEP: '3', MAX_CONCURRENT_LOADS: '1' },
+    // Its path says where this was taken.
+    WAN_LAUNCHER: '0',
+    SHUTDOWN: 'kill',
   })
-  const url = await new Promise<string>((resolve, reject) => {
-    child.once('exit', () => reject(new Error('The service did not start.')))
-    createInterface(child.stdout).on('line', (line) => {
-      const { msg, url } = JSON.parse(line) as { msg: string; url: string }
-      if (msg === 'listening') resolve(url)
-    })
-  })
+  const url = await launched.listening()
   for (const prompt of [...runningPrompts, ...waitingPrompts]) {
     const size = prompt.includes('violin') ? '720x1280' : '1280x720'
     await fetch(`${url}/generate`, {
@@ -224,7 +208,7 @@ async function start() {
     return ((await answer.json()) as { jobs: JobJson[] }).jobs
   }
   await delay(45_000) // So that all of them are under way, each at another step.
-  return { child, url, jobs }
+  return { url, jobs, stop: launched.stop }
 }
 
 /** Twenty-four hours on three GPUs, busier towards the evening; the latest have a film. */

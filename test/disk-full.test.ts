@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Check } from '../src/actors/ports.ts'
 import type { JobJson } from '../src/http/job-view.ts'
 import {
   aDataDirectory,
@@ -121,10 +122,14 @@ describe.runIf(canMount)('on a full disk, a service', () => {
       const body = JSON.stringify({ ...quick, prompt: 'a fox' })
       return (await fetch(`${url}/generate`, { method: 'POST', headers, body })).status
     }
-    for (let n = 0; n < 5; n++) {
-      expect(await post()).toBe(507)
-      await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(await post()).toBe(507)
+    const knowsOfIt = async () => {
+      const { checks } = (await (await fetch(`${url}/ready`)).json()) as { checks: Check[] }
+      return checks.some(({ name, ok }) => name === 'disk' && !ok)
     }
+    // It has logged a failed write by then, and the shortage itself.
+    await expect.poll(knowsOfIt, { timeout: 15_000 }).toBe(true)
+    expect(await post()).toBe(507)
     expect(log()).not.toContain('DiskFullError')
     expect((await fetch(`${url}/health`)).status).toBe(200)
 

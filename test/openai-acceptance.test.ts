@@ -286,10 +286,12 @@ describe.each(generations)('%s', (name, Generation) => {
     const own = await startService({ env: { API_TOKENS: `fox:${key}` } })
     for (const wrong of ['wrong', `${key}x`]) {
       const stranger = openAiAt(Generation, own.url, wrong)
-      const error = await failureOf(create(stranger, {}))
-      expect(error).toBeInstanceOf(Generation.AuthenticationError)
-      expect(error).toMatchObject({ code: 'invalid_api_key' })
-      expect(stranger.sent()).toHaveLength(1)
+      for (const call of [() => stranger.videos.list(), () => create(stranger, {})]) {
+        const error = await failureOf(call())
+        expect(error).toBeInstanceOf(Generation.AuthenticationError)
+        expect(error).toMatchObject({ code: 'invalid_api_key' })
+        expect(stranger.sent()).toHaveLength(1)
+      }
     }
     const bare = await own.request('/v1/videos')
     expect(bare.status).toBe(401)

@@ -1,5 +1,4 @@
 /** Sends what was made of the document to the real service, and judges what comes back. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   mkdirSync,
@@ -13,13 +12,11 @@ import {
 import http from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
+import { launchService } from '../service.ts'
 import { createContract, type Document } from './contract.ts'
 import { type FuzzRequest, requestsOf } from './requests.ts'
-
-const root = join(import.meta.dirname, '..', '..')
 
 export type FuzzOptions = Readonly<{
   requests: number
@@ -201,53 +198,37 @@ function inWords({ method, path, headers, body, as }: FuzzRequest): string {
 }
 
 async function start(dataDir: string) {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--inspect=127.0.0.1:0', join(root, 'src', 'main.ts')],
+  let stderr = ''
+  const service = launchService(
+    dataDir,
     {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        PATH: process.env.PATH,
-        HOME: process.env.HOME,
-        PORT: '0',
-        DATA_DIR: dataDir,
-        GPU_IDS: '0',
-        WAN_DIR: join(root, 'sim'),
-        API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
-        MAX_QUEUE: '20',
-        SYNC_WAIT_S: '2',
-        // As `npm start`, the unit and the image have it.
-        MALLOC_ARENA_MAX: '2',
-        MIN_FREE_DISK_MB: '0',
-        GRACE_MS: '500',
-        SIM_SPEED: '1000',
-        SIM_DIRECTIVES: '1',
-        SIM_STATE_DIR: dataDir,
-      },
+      // For its garbage to be collected when that is wanted.
+      NODE_OPTIONS: '--inspect=127.0.0.1:0',
+      GPU_IDS: '0',
+      API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
+      MAX_QUEUE: '20',
+      SYNC_WAIT_S: '2',
+      // As `npm start`, the unit and the image have it.
+      MALLOC_ARENA_MAX: '2',
+      GRACE_MS: '500',
+      SIM_DIRECTIVES: '1',
+      SIM_STATE_DIR: dataDir,
+    },
+    (text) => {
+      stderr = (stderr + text).slice(-4_000)
     },
   )
-  let stderr = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(-4_000)
-  })
-  const ended = once(child, 'exit')
-  const bugs: string[] = []
-  const url = await new Promise<string>((resolve, reject) => {
-    void ended.then(() => reject(new Error(`the service does not start: ${stderr}`)))
-    createInterface(child.stdout as NodeJS.ReadableStream).on('line', (line) => {
-      const { msg, url } = JSON.parse(line) as { msg: string; url: string }
-      if (msg === 'listening') resolve(url)
-      if (/request failed|actor crashed/.test(msg)) bugs.push(line)
-    })
-  })
-  const rssMb = () =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) / 1024
+  const { child } = service
+  const url = await service.listening()
   const isOver = () => child.exitCode !== null || child.signalCode !== null
 
   return {
     url,
     stderr: () => stderr,
-    bugs: (): readonly string[] => bugs,
+    bugs: () =>
+      service.lines
+        .filter(({ msg }) => /request failed|actor crashed/.test(msg))
+        .map((line) => JSON.stringify(line)),
     ended: isOver,
 
     /** Without what is garbage already; the least of some seconds, for it is not given back at once. */
@@ -256,16 +237,16 @@ async function start(dataDir: string) {
       let least = Number.POSITIVE_INFINITY
       for (let second = 0; second < 5 && !isOver(); second++) {
         await delay(1_000)
-        least = Math.min(least, rssMb())
+        least = Math.min(least, service.memory())
       }
       return least
     },
 
     async stop(): Promise<void> {
-      child.kill('SIGTERM')
-      if (await Promise.race([ended, delay(15_000, undefined, { ref: false })])) return
-      child.kill('SIGKILL')
-      await ended
+      if (isOver()) return
+      const hasStopped = service.stop().then(() => true)
+      if (!(await Promise.race([hasStopped, delay(15_000, false, { ref: false })])))
+        await service.kill()
     },
   }
 }

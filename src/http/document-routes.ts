@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Hono } from 'hono'
@@ -26,15 +26,28 @@ const own = join(import.meta.dirname, 'docs')
 const library = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
 
 /** The parts of the page; nothing else of these directories is given out. */
-const parts = new Map(
-  Object.entries({
-    'page.css': [own, 'text/css; charset=utf-8'],
-    'start.js': [own, 'text/javascript; charset=utf-8'],
-    'swagger-ui.css': [library, 'text/css; charset=utf-8'],
-    'swagger-ui-bundle.js': [library, 'text/javascript; charset=utf-8'],
-    'favicon-32x32.png': [library, 'image/png'],
-  } as const),
-)
+const parts = {
+  'page.css': [own, 'text/css; charset=utf-8'],
+  'start.js': [own, 'text/javascript; charset=utf-8'],
+  'swagger-ui.css': [library, 'text/css; charset=utf-8'],
+  'swagger-ui-bundle.js': [library, 'text/javascript; charset=utf-8'],
+  'favicon-32x32.png': [library, 'image/png'],
+} as const
+
+/** Read once, so that no page gets parts of an installation that has taken the place of its own. */
+function readPage() {
+  const read = (directory: string, name: string) =>
+    new Uint8Array(readFileSync(join(directory, name)))
+  return {
+    page: readFileSync(join(own, 'page.html'), 'utf8'),
+    files: new Map(
+      Object.entries(parts).map(([name, [directory, type]]) => [
+        name,
+        { content: read(directory, name), type },
+      ]),
+    ),
+  }
+}
 
 /** May be kept, and is asked for again each time: a new version of the service brings others. */
 const caching = { 'Cache-Control': 'no-cache' }
@@ -42,6 +55,7 @@ const caching = { 'Cache-Control': 'no-cache' }
 /** The document of the API, for programs and for people; open to anybody. */
 export function documentRoutes(describe: () => object) {
   let document: string | undefined
+  const { page, files } = readPage()
 
   return new Hono<ClientEnv>()
     .get(
@@ -74,8 +88,8 @@ export function documentRoutes(describe: () => object) {
         },
       }),
       pageTag(),
-      async (c) =>
-        c.body(await readFile(join(own, 'page.html')), 200, {
+      (c) =>
+        c.body(page, 200, {
           ...caching,
           'Content-Type': 'text/html; charset=utf-8',
           'Content-Security-Policy': pagePolicy,
@@ -96,16 +110,13 @@ export function documentRoutes(describe: () => object) {
         refusals: ['route_not_found'],
       }),
       etag(),
-      async (c) => {
+      (c) => {
         const { file } = c.req.valid('param')
-        const [directory, type] = found(
-          parts.get(file),
+        const { content, type } = found(
+          files.get(file),
           () => new RefusalError('route_not_found', `There is nothing at ${c.req.path}.`),
         )
-        return c.body(await readFile(join(directory, file)), 200, {
-          ...caching,
-          'Content-Type': type,
-        })
+        return c.body(content, 200, { ...caching, 'Content-Type': type })
       },
     )
 }

@@ -1,9 +1,15 @@
-/** `npm run docs`: writes what the documentation takes from the code. `--check` only compares. */
+/**
+ * `npm run docs`: writes what the documentation takes from the code, and looks where its links lead.
+ * `--check` writes nothing and only compares.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { settings } from '../src/settings.ts'
+import { deadLinks } from './dead-links.ts'
 import { replaceBlock } from './written-block.ts'
 
-const path = new URL('../docs/configuration.md', import.meta.url)
+const root = join(import.meta.dirname, '..')
+const path = join(root, 'docs', 'configuration.md')
 
 const rows = settings.map(
   ({ name, otherwise, about }) => `| \`${name}\` | ${otherwise} | ${about} |\n`,
@@ -13,9 +19,12 @@ const content = ['| variable | default | |\n', '|---|---|---|\n', ...rows].join(
 const text = readFileSync(path, 'utf8')
 const wanted = replaceBlock(text, { name: 'settings', by: 'npm run docs', content })
 
-if (text === wanted) process.exit(0)
-if (process.argv.includes('--check')) {
-  process.stderr.write('docs/configuration.md differs from src/settings.ts: run npm run docs\n')
-  process.exit(1)
+const faults: string[] = []
+if (text !== wanted) {
+  if (process.argv.includes('--check'))
+    faults.push('docs/configuration.md differs from src/settings.ts: run npm run docs')
+  else writeFileSync(path, wanted)
 }
-writeFileSync(path, wanted)
+faults.push(...deadLinks(root))
+for (const fault of faults) process.stderr.write(`${fault}\n`)
+if (faults.length > 0) process.exitCode = 1

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { AttemptResult } from '../src/actors/ports.ts'
 import {
   backOffMs,
   judge,
@@ -10,6 +9,7 @@ import {
   rotated,
   type Tried,
 } from '../src/actors/webhook/delivery-rules.ts'
+import type { AttemptResult } from '../src/actors/webhook/webhook-ports.ts'
 import { midnight } from './support/jobs.ts'
 
 const tried = (known: Partial<Tried> = {}): Tried => ({

@@ -1,13 +1,8 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import type {
-  AttemptResult,
-  DueDelivery,
-  NewWebhook,
-  Outcome,
-  StoreOperation,
-} from '../src/actors/ports.ts'
+import type { Outcome, StoreOperation } from '../src/actors/ports.ts'
 import { patienceMs, type Verdict } from '../src/actors/webhook/delivery-rules.ts'
+import type { AttemptResult, DueDelivery, NewWebhook } from '../src/actors/webhook/webhook-ports.ts'
 import type { WebhookEffect, WebhookNews } from '../src/actors/webhook/webhook-protocol.ts'
 import { initialWebhookState, transition } from '../src/actors/webhook/webhook-transition.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/database.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { AttemptResult, DueDelivery } from '../src/actors/ports.ts'
+import type { AttemptResult, DueDelivery } from '../src/actors/webhook/webhook-ports.ts'
 import type {
   WebhookEffect,
   WebhookNews,

@@ -4,7 +4,7 @@ import http from 'node:http'
 import https from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import { Webhook } from 'standardwebhooks'
-import type { AttemptResult, WebhookSender } from '../actors/ports.ts'
+import type { AttemptResult, WebhookSender } from '../actors/webhook/webhook-ports.ts'
 import type { AddressGuard } from '../address-guard.ts'
 
 export type WebhookSenderOptions = Readonly<{

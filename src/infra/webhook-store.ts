@@ -1,5 +1,5 @@
 import { type Insertable, type Kysely, type Selectable, sql } from 'kysely'
-import type { DueDelivery, WebhookStore } from '../actors/ports.ts'
+import type { DueDelivery, WebhookStore } from '../actors/webhook/webhook-ports.ts'
 import type { Scope } from '../client.ts'
 import { DiskFullError } from '../errors.ts'
 import type { JobId, Timestamp } from '../job.ts'

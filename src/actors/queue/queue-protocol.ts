@@ -27,13 +27,13 @@ import type {
   GenerationResult,
   Identity,
   JobFilter,
-  NewWebhook,
   PastAttempt,
   PastSubmission,
   StopReason,
   StoreOperation,
   VideoSelection,
 } from '../ports.ts'
+import type { NewWebhook } from '../webhook/webhook-ports.ts'
 import type { OrderedMap } from './ordered-map.ts'
 import type { RecentSubmissions } from './repeat-rules.ts'
 

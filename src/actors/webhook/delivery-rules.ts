@@ -1,7 +1,7 @@
 /** What becomes of a delivery after an attempt. */
 import type { Timestamp } from '../../job.ts'
 import type { WebhookEvent, WebhookSecret } from '../../webhook.ts'
-import type { AttemptResult } from '../ports.ts'
+import type { AttemptResult } from './webhook-ports.ts'
 
 /** How long a receiver may be down without missing anything. */
 export const patienceMs = 24 * 60 * 60_000

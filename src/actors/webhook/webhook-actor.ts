@@ -12,8 +12,9 @@ import {
   type WebhookEvent,
 } from '../../webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
-import type { DueDelivery, JobStore, NewWebhook, WebhookSender, WebhookStore } from '../ports.ts'
+import type { JobStore } from '../ports.ts'
 import { keysAt, overlapMs, rotated } from './delivery-rules.ts'
+import type { DueDelivery, NewWebhook, WebhookSender, WebhookStore } from './webhook-ports.ts'
 import type {
   WebhookCommand,
   WebhookEffect,

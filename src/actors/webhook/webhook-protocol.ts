@@ -12,7 +12,7 @@ import type {
   DueFilter,
   Outbox,
   Settlement,
-} from '../ports.ts'
+} from './webhook-ports.ts'
 
 /** Orders: each is answered when it is on disk. */
 export type WebhookCommand = Caused &

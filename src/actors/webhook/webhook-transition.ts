@@ -1,6 +1,6 @@
 import type { Timestamp } from '../../job.ts'
-import type { DueDelivery, Settlement } from '../ports.ts'
 import { judge } from './delivery-rules.ts'
+import type { DueDelivery, Settlement } from './webhook-ports.ts'
 import type { WebhookEffect, WebhookNews, WebhookState } from './webhook-protocol.ts'
 
 export type WebhookStep = readonly [WebhookState, readonly WebhookEffect[]]

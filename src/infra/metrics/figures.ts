@@ -1,9 +1,9 @@
 /** What is read when somebody looks: asked of those who own it, and of each only for so long. */
 import { stat } from 'node:fs/promises'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { Outbox } from '../../actors/ports.ts'
 import type { GpuUse, QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView, SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
+import type { Outbox } from '../../actors/webhook/webhook-ports.ts'
 import type { WebhookMessage } from '../../actors/webhook/webhook-protocol.ts'
 import type { GpuId } from '../../job.ts'
 import type { NvidiaReading } from '../nvidia-smi.ts'

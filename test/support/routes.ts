@@ -1,3 +1,5 @@
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import { createPlace } from '../../src/actors/actor.ts'
 import { createApp } from '../../src/http/app.ts'
 import type { Observe } from '../../src/observation.ts'
@@ -11,7 +13,7 @@ export function anApp({
   dashboardDir?: string
 } = {}) {
   const quiet = () => {}
-  return createApp({
+  const app = createApp({
     clients: [],
     trustedProxies: 0,
     corsOrigins: [],
@@ -46,6 +48,16 @@ export function anApp({
     version: '1.2.3',
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })
+  const { request } = app
+  app.request = (input, init, env, context) =>
+    request(input, init, { ...nodesOwn(), ...(env as object) }, context)
+  return app
+}
+
+/** What Node would bring: some headers are put on its answer right away. */
+function nodesOwn() {
+  const incoming = new IncomingMessage(new Socket())
+  return { incoming, outgoing: new ServerResponse(incoming) }
 }
 
 /** Every method and path that the app answers to, sorted. */

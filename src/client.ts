@@ -41,6 +41,10 @@ export const causeOf = ({ requestId }: Caused): Caused =>
 export const scopeOf = (client: Client): Scope =>
   client.isAdmin ? 'everything' : { owner: client.name }
 
+/** One word for each. */
+export const nameOf = (scope: Scope): string =>
+  scope === 'everything' ? '' : 'owner' in scope ? `owner ${scope.owner}` : `job ${scope.jobId}`
+
 /** For those who say "all" and mean everybody's. */
 export const everything = (client: Client): Scope | RefusalError =>
   client.isAdmin

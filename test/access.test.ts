@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
-import { identify } from '../src/http/access.ts'
+import { type ClientEnv, createIdentify } from '../src/http/access.ts'
 import { renderError } from '../src/http/errors.ts'
 
 const quiet = () => {}
@@ -18,10 +18,13 @@ const links = {
 const socket = { remoteAddress: '192.0.2.7', remotePort: 1, remoteFamily: 'IPv4' }
 
 describe('a route that nobody has said anything about', () => {
-  const app = new Hono()
-    .use(
-      identify({ holders: [holder('ada', false), holder('ops', true)], links, trustedProxies: 0 }),
-    )
+  const holders = [holder('ada', false), holder('ops', true)]
+  const identify = createIdentify({ holders, links, trustedProxies: 0 })
+  const app = new Hono<ClientEnv>()
+    .use((c, next) => {
+      identify(c)
+      return next()
+    })
     .get('/new', (c) => c.text('new'))
     .onError(renderError({ debug: quiet, info: quiet, warn: quiet, error: quiet }))
 

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { HttpBindings } from '@hono/node-server'
-import type { Context, MiddlewareHandler } from 'hono'
+import type { Context } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
@@ -87,20 +87,20 @@ export type IdentifyOptions = Readonly<{
 }>
 
 /** Says who asks, and lets nobody pass who may not use the route. */
-export function identify({
-  holders,
-  links,
-  trustedProxies,
-}: IdentifyOptions): MiddlewareHandler<ClientEnv> {
-  return (c, next) => {
+export const createIdentify =
+  ({ holders, links, trustedProxies }: IdentifyOptions) =>
+  (c: Context<ClientEnv>): void => {
     const needed = accessTo(c)
-    if (needed === 'anybody') return next()
+    if (needed === 'anybody') return
     const token = tokenIn(c)
-    const query = c.req.query()
-    if (needed === 'stranger' && token === undefined && holders.length > 0) return next()
-    if (needed === 'link' && token === undefined && 'signature' in query && holders.length > 0) {
-      c.set('scope', { jobId: links.jobOf(query) })
-      return next()
+    const isNobody = token === undefined && holders.length > 0
+    if (isNobody && needed === 'stranger') return
+    if (isNobody && needed === 'link') {
+      const query = c.req.query()
+      if ('signature' in query) {
+        c.set('scope', { jobId: links.jobOf(query) })
+        return
+      }
     }
     const client = clientOf(token, holders, addressOf(c, trustedProxies))
     if (needed === 'admin' && !client.isAdmin) {
@@ -108,9 +108,7 @@ export function identify({
     }
     c.set('client', client)
     c.set('scope', scopeOf(client))
-    return next()
   }
-}
 
 /** The route that a request is for; what stands before all routes is none. */
 export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')

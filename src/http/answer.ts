@@ -10,8 +10,17 @@ export const json = <Body, Status extends ContentfulStatusCode>(
   body: Body,
   status: Status,
   headers: Readonly<Record<string, string>> = {},
+) => jsonText<Body, Status>(JSON.stringify(body), status, headers)
+
+/** A body that is JSON already, and what its answer says beside it. */
+export type Written = Readonly<{ text: string; headers: Record<string, string> }>
+
+export const jsonText = <Body, Status extends ContentfulStatusCode>(
+  text: string,
+  status: Status,
+  headers: Readonly<Record<string, string>>,
 ) =>
-  new Response(JSON.stringify(body), {
+  new Response(text, {
     status,
     headers: { 'Content-Type': 'application/json', ...headers },
   }) as Response & TypedResponse<JSONParsed<Body>, Status, 'json'>

@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
@@ -15,10 +15,10 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { Observe } from '../observation.ts'
 import type { WanTask } from '../wan-tasks.ts'
-import { type ClientEnv, identify } from './access.ts'
+import { type ClientEnv, createIdentify } from './access.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { generateSchema, webhookSchema } from './bodies.ts'
-import { allowOrigins, refuseOtherPages, securityHeaders } from './browsers.ts'
+import { allowOrigins, refuseOtherPages, setSecurityHeaders } from './browsers.ts'
 import { dashboardRoutes } from './dashboard-routes.ts'
 import { createDocument } from './document.ts'
 import { documentRoutes } from './document-routes.ts'
@@ -33,7 +33,7 @@ import { healthRoutes } from './health-routes.ts'
 import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
-import { metricsRoutes, observeRequests } from './metrics-routes.ts'
+import { metricsRoutes, observeAnswer } from './metrics-routes.ts'
 import { modelRoutes } from './openai/model-routes.ts'
 import { openAiSubmissionRoutes } from './openai/submission-routes.ts'
 import { openAiVideoRoutes } from './openai/video-routes.ts'
@@ -95,19 +95,23 @@ export function createApp(options: AppOptions) {
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
-  app.use(hearOut())
-  app.use(nameRequest())
-  app.use(observeRequests(observe))
-  app.use(securityHeaders())
-  app.use((c, next) => {
-    const { url } = c.req
-    // What of a Host is not a name would be taken for the path.
-    if (!URL.canParse(url) || /[/?#@\\]/.test(c.req.header('Host') ?? '')) throw unreadable()
-    return next()
+  const identify = createIdentify({ ...options, holders: clients, links })
+  // Few layers, for each of them costs a request more than most of what is done in it.
+  app.use(async (c, next) => {
+    const begun = performance.now()
+    nameRequest(c)
+    setSecurityHeaders(c)
+    await next()
+    observeAnswer(c, begun, observe)
+    return hearOut(c)
   })
   if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
-  app.use(refuseOtherPages(corsOrigins))
-  app.use(identify({ holders: clients, links, trustedProxies: options.trustedProxies }))
+  app.use((c, next) => {
+    refuseUnreadable(c)
+    refuseOtherPages(c, corsOrigins)
+    identify(c)
+    return next()
+  })
   app.onError(renderError(log))
   app.notFound((c) => {
     const methods = methodsFor(app.routes, c.req.path)
@@ -145,6 +149,12 @@ export function createApp(options: AppOptions) {
 
 /** The API as clients see it. */
 export type App = ReturnType<typeof createApp>
+
+/** What of a Host is not a name would be taken for the path. */
+function refuseUnreadable(c: Context): void {
+  const { url } = c.req
+  if (!URL.canParse(url) || /[/?#@\\]/.test(c.req.header('Host') ?? '')) throw unreadable()
+}
 
 function methodsFor(routes: readonly RouterRoute[], path: string): string[] {
   const matching = routes.filter(

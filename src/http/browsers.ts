@@ -19,9 +19,8 @@ const headersOfData = new Map([
 ])
 
 /** On Node's own answer, under whatever a handler sets: to copy them into each took longer than a poll. */
-export const securityHeaders = (): MiddlewareHandler<ClientEnv> => (c, next) => {
+export const setSecurityHeaders = (c: Context<ClientEnv>): void => {
   c.env.outgoing.setHeaders(headersOfData)
-  return next()
 }
 
 /**
@@ -51,17 +50,15 @@ const safeMethods = ['GET', 'HEAD', 'OPTIONS']
  * Where nobody needs a token, such a page could drain our GPUs. Who is not a browser says nothing of
  * origins, and is let through.
  */
-export const refuseOtherPages =
-  (origins: readonly string[]): MiddlewareHandler =>
-  (c, next) => {
-    if (safeMethods.includes(c.req.method) || isOwnPage(c)) return next()
-    const origin = c.req.header('Origin') ?? 'null'
-    if (origins.includes('*') || origins.includes(origin)) return next()
-    throw new RefusalError(
-      'origin_not_allowed',
-      `Pages of ${origin} may change nothing here; CORS_ORIGINS says which may.`,
-    )
-  }
+export function refuseOtherPages(c: Context, origins: readonly string[]): void {
+  if (safeMethods.includes(c.req.method) || isOwnPage(c)) return
+  const origin = c.req.header('Origin') ?? 'null'
+  if (origins.includes('*') || origins.includes(origin)) return
+  throw new RefusalError(
+    'origin_not_allowed',
+    `Pages of ${origin} may change nothing here; CORS_ORIGINS says which may.`,
+  )
+}
 
 function isOwnPage(c: Context): boolean {
   const site = c.req.header('Sec-Fetch-Site')

@@ -1,12 +1,11 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context } from 'hono'
 import { type BodyReader, readerIn } from './edge.ts'
 
 /**
  * Lets what is left of a refused body come in for a while, once the refusal is on its way. A client
  * that sends on is not cut off before it has read why, and one that listens need not send it all.
  */
-export const hearOut = (): MiddlewareHandler => async (c, next) => {
-  await next()
+export async function hearOut(c: Context): Promise<void> {
   const reader = readerIn(c)
   if (!reader || c.res.status < 400) return
   const answer = new Uint8Array(await c.res.arrayBuffer())

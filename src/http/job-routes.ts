@@ -3,11 +3,11 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../actors/actor.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../actors/queue/queue-protocol.ts'
-import { everything } from '../client.ts'
+import { everything, nameOf } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { type JobId, type JobStatus, jobStatuses } from '../job.ts'
 import type { ClientEnv } from './access.ts'
-import { json } from './answer.ts'
+import { json, jsonText, type Written } from './answer.ts'
 import type { generateSchema } from './bodies.ts'
 import { found, isExpired, isForm, noJob, orThrow, parse, repeatedHeaderSays } from './edge.ts'
 import { exampleRequest } from './examples.ts'
@@ -19,6 +19,7 @@ import { DeleteJobsQuery, IdParam, ListQuery, LookupQuery, StatusQuery } from '.
 import { quotaHeadersSay } from './problem.ts'
 import { route, submissionHeaders, submissionRefusals } from './route.ts'
 import { sendLog } from './send-log.ts'
+import { sharing } from './share.ts'
 import { createSubmit } from './submit.ts'
 import { Uuid } from './words.ts'
 
@@ -83,6 +84,7 @@ export function jobRoutes(options: JobRoutesOptions) {
     const estimates = await render.estimates([view.job])
     return render.job(view, estimates.get(view.job.id))
   }
+  const share = sharing<Written>()
   const pin = async (c: Context<ClientEnv>, jobId: JobId, pinned: boolean) => {
     const { scope, requestId } = c.var
     const view = orThrow(await ask(queue, { type: 'pin', jobId, pinned, scope, requestId }))
@@ -143,18 +145,24 @@ export function jobRoutes(options: JobRoutesOptions) {
         const { id: jobId } = c.req.valid('param')
         const { wait } = c.req.valid('query')
         const scope = c.get('scope')
+        const known = c.req.header('If-None-Match')
         const find = async () =>
           found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
         const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
-        const answer = async (view: JobView) => json(await renderOne(view), 200, standing(view))
+        const write = async (view: JobView) => ({
+          text: JSON.stringify(await renderOne(view)),
+          headers: standing(view),
+        })
+        const answer = ({ text, headers }: Written) => jsonText<JobJson, 200>(text, 200, headers)
+        if (wait === 0 && known === undefined) {
+          return answer(await share(`${jobId} ${nameOf(scope)}`, async () => write(await find())))
+        }
         const view = await find()
-        const known = c.req.header('If-None-Match')
-        if (wait === 0 && known === undefined) return answer(view)
         const { signal } = c.req.raw
         const wanted = { scope, tag: known ?? tagOf(view), waitMs: wait * 1000, signal }
         const changed = await waitForChange(events, view, wanted)
         if (!changed && known) return c.body(null, 304, standing(view))
-        return answer(changed ?? (await find()))
+        return answer(await write(changed ?? (await find())))
       },
     )
 

@@ -1,4 +1,4 @@
-import { Hono, type MiddlewareHandler } from 'hono'
+import { type Context, Hono } from 'hono'
 import type { Observe } from '../observation.ts'
 import { type ClientEnv, routeOf } from './access.ts'
 import { route } from './route.ts'
@@ -19,16 +19,11 @@ export const metricsRoutes = ({ scrape }: Readonly<{ scrape(): Promise<string> }
   )
 
 /** Tells of each answer by its route, never by its path: nobody is to make up labels. */
-export const observeRequests =
-  (observe: Observe): MiddlewareHandler =>
-  async (c, next) => {
-    const begun = performance.now()
-    await next()
-    observe({
-      saw: 'requestAnswered',
-      method: c.req.method,
-      route: routeOf(c)?.path ?? 'none',
-      status: c.res.status,
-      tookMs: performance.now() - begun,
-    })
-  }
+export const observeAnswer = (c: Context, begun: number, observe: Observe): void =>
+  observe({
+    saw: 'requestAnswered',
+    method: c.req.method,
+    route: routeOf(c)?.path ?? 'none',
+    status: c.res.status,
+    tookMs: performance.now() - begun,
+  })

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import type { MiddlewareHandler } from 'hono'
+import type { Context } from 'hono'
 import type { ClientEnv } from './access.ts'
 
 /** What a request is called in logs and in its answer: as the client has it, if that is a plain word. */
-export const nameRequest = (): MiddlewareHandler<ClientEnv> => (c, next) => {
+export function nameRequest(c: Context<ClientEnv>): void {
   const asked = c.req.header('X-Request-Id')
   const requestId = asked !== undefined && /^[\w=-]{1,255}$/.test(asked) ? asked : randomUUID()
   c.set('requestId', requestId)
   c.env.outgoing.setHeader('X-Request-Id', requestId)
-  return next()
 }

@@ -117,12 +117,18 @@ export function route<
 > {
   const { params, query, json, unknown } = description as RouteDescription
   const readBody = json && v.is(json, undefined) ? readJsonIfAny : readJson
+  // Most requests ask for nothing that could be wrong.
+  const noQuery = query && v.safeParse(query, {})
   const check: MiddlewareHandler = async (c, next) => {
     const { req } = c
     if (params) req.addValidatedData('param', parse(params, req.param(), unknown) as object)
-    if (query) req.addValidatedData('query', parse(query, req.query(), unknown) as object)
+    if (query) {
+      const isPlain = noQuery?.success && !req.url.includes('?')
+      const given = isPlain ? noQuery.output : parse(query, req.query(), unknown)
+      req.addValidatedData('query', given as object)
+    }
     if (json) req.addValidatedData('json', parse(json, await readBody(c), unknown) as object)
-    await next()
+    return next()
   }
   descriptions.set(check, description as RouteDescription)
   return check

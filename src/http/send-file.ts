@@ -9,6 +9,9 @@ import type { Context } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
 import { RefusalError } from '../errors.ts'
 
+/** On its way through Node's streams, each piece costs the more than reading it. */
+const readAtOnce = 512 * 1024
+
 /** How a file is asked for. */
 export type Asked = Readonly<{ method: string; headers: Record<string, string> }>
 
@@ -50,7 +53,7 @@ async function open(
   const { statusCode, headers, stream } = await send(
     request as unknown as IncomingMessage,
     encodeURIComponent(filename),
-    { root, dotfiles: 'deny', index: false, cacheControl: false },
+    { root, dotfiles: 'deny', index: false, cacheControl: false, highWaterMark: readAtOnce },
   )
   if (statusCode === 416) throw noSuchRange(c, headers['Content-Range'])
   if (statusCode === 412) {

@@ -100,7 +100,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
         body: createVideo,
         form: true,
       }),
-      async (c) => renderTaken(c, await take(c)),
+      async (c) => renderTaken(await take(c)),
     )
 
     .post('/v1/videos/edits', notSupported('editVideo'), refuse)
@@ -164,7 +164,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       async (c) => {
         const source = videoOf(await find(c, idOf(c)))
         const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
-        return renderTaken(c, await submit(c, remixOf(source, prompt)))
+        return renderTaken(await submit(c, remixOf(source, prompt)))
       },
     )
 
@@ -177,9 +177,9 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
     })
   }
 
-  function renderTaken(c: C, { view, headers, webhook }: Submitted) {
+  function renderTaken({ view, headers, webhook }: Submitted) {
     const Location = addressOf(view.job.id)
-    return render(c, view, { headers: { Location, ...headers }, webhook })
+    return render(view, { headers: { Location, ...headers }, webhook })
   }
 
   async function untilOver(c: C, view: JobView): Promise<JobView> {

@@ -51,7 +51,7 @@ const contentTypes = ['video/mp4', 'image/webp']
 /** The Videos API of OpenAI, as far as this service can do what it promises: what has been submitted. */
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
   const { queue, estimates, task, cancelWithinMs, resultsDir, downloads } = options
-  const { find, render, show } = createVideos(options)
+  const { find, render, show, tell } = createVideos(options)
   const sendPreview = createPreviewSender(options)
 
   return new Hono<ClientEnv>()
@@ -104,7 +104,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         summary: 'How a video stands',
         answers: videoAnswer,
       }),
-      async (c) => render(c, await find(c, idOf(c))),
+      (c) => tell(c, idOf(c)),
     )
 
     .delete(
@@ -154,7 +154,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         )
         const view = await find(c, jobId)
         assertCanceled(answer)
-        return render(c, view)
+        return render(view)
       },
     )
 

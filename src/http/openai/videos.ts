@@ -4,12 +4,15 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { nameOf } from '../../client.ts'
 import { RefusalError } from '../../errors.ts'
 import type { JobId } from '../../job.ts'
 import type { WanTask } from '../../wan-tasks.ts'
 import type { ClientEnv } from '../access.ts'
+import { jsonText, type Written } from '../answer.ts'
 import { found } from '../edge.ts'
 import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
+import { sharing } from '../share.ts'
 import type { Submitted } from '../submit.ts'
 import { WebhookToldJson } from '../webhook-view.ts'
 import { VideoId, videoIdOf } from './schemas.ts'
@@ -62,25 +65,37 @@ export function createVideos({ queue, estimates, task, retentionMs }: VideosOpti
   const show = (view: JobView, estimate: Estimate | undefined) =>
     videoJson(view, { task, estimate, retentionMs })
 
-  return { find, render, show }
+  const share = sharing<Written>()
+
+  return { find, render, show, tell }
 
   async function find(c: C, jobId: JobId): Promise<JobView> {
-    const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
+    const view = await ask(queue, { type: 'find', jobId, scope: c.get('scope') })
     return found(view, () => noVideo(videoIdOf(jobId)))
   }
 
+  /** How the video stands. */
+  async function tell(c: C, jobId: JobId) {
+    const question = `${jobId} ${nameOf(c.get('scope'))}`
+    const { text, headers } = await share(question, async () => write(await find(c, jobId)))
+    return jsonText<VideoJson, 200>(text, 200, headers)
+  }
+
+  /** What has just become of the video. */
   async function render(
-    c: C,
     view: JobView,
     { headers, webhook }: Partial<Omit<Submitted, 'view'>> = {},
   ) {
+    const written = await write(view, webhook)
+    return jsonText<CreatedVideoJson, 200>(written.text, 200, { ...headers, ...written.headers })
+  }
+
+  async function write(view: JobView, webhook: Partial<WebhookToldJson> = {}): Promise<Written> {
     const estimate = (await estimates([view.job])).get(view.job.id)
     const pollAfter = pollAfterMs(view.job, estimate)
     const video: CreatedVideoJson = { ...show(view, estimate), ...webhook }
-    return c.json(video, 200, {
-      ...headers,
-      ...(pollAfter !== undefined && { 'openai-poll-after-ms': String(pollAfter) }),
-    })
+    const headers = pollAfter === undefined ? {} : { 'openai-poll-after-ms': String(pollAfter) }
+    return { text: JSON.stringify(video), headers }
   }
 }
 

@@ -15,6 +15,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   const canceling = new Map<JobId, Timestamp>()
   /** Up to when the time of each GPU with a generation has been counted. */
   const atWork = new Map<GpuId, number>()
+  const requests = new Map<string, RequestSeries>()
   beginAtZero(known, gpus)
 
   return { observe, catchUp: () => countWork(new Set(atWork.keys())) }
@@ -69,10 +70,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
           known.diskFree.set({ place }, freeBytes)
         break
       case 'requestAnswered': {
-        const { route, status, tookMs } = observation
-        const method = methods.has(observation.method) ? observation.method : 'other'
-        known.httpRequests.inc({ method, route, status: `${Math.floor(status / 100)}xx` })
-        known.httpDuration.observe({ method, route }, tookMs / 1000)
+        const { counter, duration } = ofRequest(observation)
+        counter.inc()
+        duration.observe(observation.tookMs / 1000)
         break
       }
       case 'eventStreamOpened':
@@ -84,6 +84,21 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
       default:
         observation satisfies never
     }
+  }
+
+  /** To find a series by its labels takes longer than to count in it. */
+  function ofRequest({ route, status, ...asked }: RequestAnswered) {
+    const statusClass = `${Math.floor(status / 100)}xx`
+    const key = `${asked.method} ${statusClass} ${route}`
+    const found = requests.get(key)
+    if (found) return found
+    const method = methods.has(asked.method) ? asked.method : 'other'
+    const series = {
+      counter: known.httpRequests.labels({ method, route, status: statusClass }),
+      duration: known.httpDuration.labels({ method, route }),
+    }
+    if (method !== 'other') requests.set(key, series)
+    return series
   }
 
   function noteEnd({ jobId, end, submittedAt, at }: Extract<Observation, { saw: 'jobEnded' }>) {
@@ -107,6 +122,10 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
     for (const gpu of working) if (!atWork.has(gpu)) atWork.set(gpu, now)
   }
 }
+
+type RequestAnswered = Extract<Observation, { saw: 'requestAnswered' }>
+
+type RequestSeries = Readonly<{ counter: { inc(): void }; duration: { observe(s: number): void } }>
 
 /** What has not happened yet has happened no times: rates would miss the first otherwise. */
 function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {

@@ -2,6 +2,7 @@ import { type Kysely, type Selectable, sql } from 'kysely'
 import type { AttemptHistory, EstimateLog, PastAttempt } from '../actors/ports.ts'
 import type { GpuId, Trace } from '../job.ts'
 import { type Database, transact } from './database.ts'
+import { insertRow } from './insert.ts'
 
 /** What estimates are made of: how long attempts at one task took, and how true estimates were. */
 export function createEtaStore(
@@ -37,11 +38,7 @@ export function createEtaStore(
       const rows = estimates.map(({ jobId, ...estimate }) => ({ job_id: jobId, ...estimate }))
       await transact(db, async (connection) => {
         for (const row of rows) {
-          await connection
-            .insertInto('estimate')
-            .values(row)
-            .onConflict((conflict) => conflict.doNothing())
-            .execute()
+          await insertRow(connection, 'estimate', row, 'unless it is there')
         }
       })
     },

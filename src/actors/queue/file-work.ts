@@ -1,4 +1,5 @@
 /** What the queue does with files and the store before it decides, or after it has. */
+import { randomInt } from 'node:crypto'
 import { type Client, callerOf, type Scope } from '../../client.ts'
 import { hasExpired, RefusalError } from '../../errors.ts'
 import { fingerprintOf } from '../../fingerprint.ts'
@@ -126,4 +127,4 @@ function webhookOf(
   return { id: newWebhookId(), owner, jobId, url, events, createdAt, secret }
 }
 
-const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
+const randomSeed = (): number => randomInt(2 ** 32)

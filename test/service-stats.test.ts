@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { JobDetailJson } from '../src/http/job-view.ts'
 import {
   aDataDirectory,
@@ -62,7 +62,12 @@ describe('GET /stats', () => {
 describe('GET /eta/outcomes', () => {
   it('holds what was told of a video against what became true', async () => {
     const { submitted_at, ended_at } = await service.status(id)
-    const { outcomes } = await service.json<{ outcomes: Record<string, number>[] }>('/eta/outcomes')
+    // What has been told is written down once a second, and the video may be there sooner.
+    const outcomes = await vi.waitFor(async () => {
+      const found = await service.json<{ outcomes: Record<string, number>[] }>('/eta/outcomes')
+      expect(found.outcomes).not.toEqual([])
+      return found.outcomes
+    })
     expect(outcomes).toEqual([
       {
         job_id: id,

@@ -2,6 +2,10 @@ import type { TypedResponse } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONParsed } from 'hono/utils/types'
 
+/** What typed clients know of it. */
+type JsonAnswer<Body, Status extends ContentfulStatusCode> = Response &
+  TypedResponse<JSONParsed<Body>, Status, 'json'>
+
 /**
  * As `c.json`, with headers that go out as they are: the `Headers` that Hono makes of more than one
  * takes as long as the rest of a short answer.
@@ -10,7 +14,7 @@ export const json = <Body, Status extends ContentfulStatusCode>(
   body: Body,
   status: Status,
   headers: Readonly<Record<string, string>> = {},
-) => jsonText<Body, Status>(JSON.stringify(body), status, headers)
+): JsonAnswer<Body, Status> => jsonText<Body, Status>(JSON.stringify(body), status, headers)
 
 /** A body that is JSON already, and what its answer says beside it. */
 export type Written = Readonly<{ text: string; headers: Record<string, string> }>
@@ -19,8 +23,8 @@ export const jsonText = <Body, Status extends ContentfulStatusCode>(
   text: string,
   status: Status,
   headers: Readonly<Record<string, string>>,
-) =>
+): JsonAnswer<Body, Status> =>
   new Response(text, {
     status,
     headers: { 'Content-Type': 'application/json', ...headers },
-  }) as Response & TypedResponse<JSONParsed<Body>, Status, 'json'>
+  }) as JsonAnswer<Body, Status>

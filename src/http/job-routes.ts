@@ -150,7 +150,7 @@ export function jobRoutes(options: JobRoutesOptions) {
           found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
         const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
         const write = async (view: JobView) => ({
-          text: JSON.stringify(await renderOne(view)),
+          text: render.text(view, (await render.estimates([view.job])).get(view.job.id)),
           headers: standing(view),
         })
         const answer = ({ text, headers }: Written) => jsonText<JobJson, 200>(text, 200, headers)

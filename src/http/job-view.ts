@@ -4,7 +4,7 @@ import { ActorFailedError, type ActorRef, ask } from '../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../actors/janitor/retention-rules.ts'
 import { etaSources } from '../actors/ports.ts'
-import type { JobDetail, JobView } from '../actors/queue/queue-protocol.ts'
+import type { JobDetail } from '../actors/queue/queue-protocol.ts'
 import {
   type Attempt,
   failureCodes,
@@ -13,12 +13,14 @@ import {
   type Job,
   type JobId,
   jobStatuses,
+  type Reading,
   stageSpans,
   stages,
   type Timestamp,
   videoSizes,
 } from '../job.ts'
 import type { FileLinks } from './file-links.ts'
+import { rememberLast } from './remember.ts'
 import { WebhookToldJson } from './webhook-view.ts'
 import { Count, Time, Uuid } from './words.ts'
 
@@ -169,53 +171,9 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       return known.length === 0 ? null : seconds(Math.min(...known))
     },
 
-    job({ job, position, reading }: JobView, estimate: Estimate | undefined): JobJson {
-      const { id, request, state } = job
-      const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
-      const converting = state.status === 'running' && state.phase === 'converting'
-      return {
-        id,
-        status: state.status,
-        stage: converting ? 'converting' : (reading?.stage ?? null),
-        step: reading?.step ?? null,
-        total_steps: steps,
-        progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
-        ...etaJson(isOpen(job) ? estimate : undefined),
-        queue_position: position ?? null,
-        gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
-        filename: 'filename' in state ? state.filename : (asked ?? null),
-        file_url: hasFile(job) ? links.urlOf(job) : null,
-        thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,
-        error: state.status === 'error' ? errorOf(state.failure) : null,
-        attempt: job.attempts,
-        cancel_requested: state.status === 'running' && state.cancelRequested,
-        cancel_requested_at: iso(
-          'cancelRequestedAt' in state ? state.cancelRequestedAt : undefined,
-        ),
-        prompt,
-        size,
-        frames,
-        steps,
-        guidance: guidance ?? null,
-        shift: shift ?? null,
-        seed,
-        image: image ? { type: image.type, width: image.width, height: image.height } : null,
-        metadata: request.metadata ?? null,
-        owner: job.owner,
-        submitted_at: isoTime(job.submittedAt),
-        started_at: iso('startedAt' in state ? state.startedAt : undefined),
-        ended_at: iso('endedAt' in state ? state.endedAt : undefined),
-        file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
-        pinned: job.pinnedAt !== undefined,
-        expires_at: iso(expiryOf(job, retentionMs)),
-        file: hasFile(job) ? fileFacts(job) : null,
-      }
+    job: toJson,
 
-      function fileFacts({ state: { video } }: WithFile) {
-        const { width, height, frames, durationSeconds, bytes } = video
-        return { width, height, frames, duration_seconds: durationSeconds, bytes }
-      }
-    },
+    text: writeSeen(toJson),
 
     attempts: ({ attempts, reading }: JobDetail): AttemptJson[] =>
       attempts.map((attempt) =>
@@ -223,12 +181,77 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
         attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
       ),
   }
+
+  function toJson({ job, position, reading }: SeenJob, estimate: Estimate | undefined): JobJson {
+    const { id, request, state } = job
+    const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
+    const converting = state.status === 'running' && state.phase === 'converting'
+    return {
+      id,
+      status: state.status,
+      stage: converting ? 'converting' : (reading?.stage ?? null),
+      step: reading?.step ?? null,
+      total_steps: steps,
+      progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
+      ...etaJson(isOpen(job) ? estimate : undefined),
+      queue_position: position ?? null,
+      gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
+      filename: 'filename' in state ? state.filename : (asked ?? null),
+      file_url: hasFile(job) ? links.urlOf(job) : null,
+      thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,
+      error: state.status === 'error' ? errorOf(state.failure) : null,
+      attempt: job.attempts,
+      cancel_requested: state.status === 'running' && state.cancelRequested,
+      cancel_requested_at: iso('cancelRequestedAt' in state ? state.cancelRequestedAt : undefined),
+      prompt,
+      size,
+      frames,
+      steps,
+      guidance: guidance ?? null,
+      shift: shift ?? null,
+      seed,
+      image: image ? { type: image.type, width: image.width, height: image.height } : null,
+      metadata: request.metadata ?? null,
+      owner: job.owner,
+      submitted_at: isoTime(job.submittedAt),
+      started_at: iso('startedAt' in state ? state.startedAt : undefined),
+      ended_at: iso('endedAt' in state ? state.endedAt : undefined),
+      file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
+      pinned: job.pinnedAt !== undefined,
+      expires_at: iso(expiryOf(job, retentionMs)),
+      file: hasFile(job) ? fileFacts(job) : null,
+    }
+
+    function fileFacts({ state: { video } }: WithFile) {
+      const { width, height, frames, durationSeconds, bytes } = video
+      return { width, height, frames, duration_seconds: durationSeconds, bytes }
+    }
+  }
 }
 
 export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
 
 export const hasFile = (job: Job): job is WithFile =>
   job.state.status === 'success' && job.state.fileDeletedAt === undefined
+
+/** A job, and what only the queue knows of it. */
+export type SeenJob = Readonly<{
+  job: Job
+  position?: number | undefined
+  reading?: Reading | undefined
+}>
+
+/** As JSON: that of an open job serves as long as nothing in it has changed. */
+export function writeSeen(toJson: (seen: SeenJob, estimate: Estimate | undefined) => object) {
+  const textOfOpen = rememberLast(
+    (job: Job, position?: number, reading?: Reading, estimate?: Estimate) =>
+      JSON.stringify(toJson({ job, position, reading }, estimate)),
+  )
+  return ({ job, position, reading }: SeenJob, estimate: Estimate | undefined): string =>
+    isOpen(job)
+      ? textOfOpen(job, position, reading, estimate)
+      : JSON.stringify(toJson({ job, position, reading }, estimate))
+}
 
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))

@@ -3,10 +3,9 @@ import * as v from 'valibot'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
 import { etaSources } from '../../actors/ports.ts'
-import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../wan-tasks.ts'
-import { etaJson, MetadataJson } from '../job-view.ts'
+import { etaJson, MetadataJson, type SeenJob } from '../job-view.ts'
 import { Count } from '../words.ts'
 import { modelOf, videoIdOf } from './schemas.ts'
 
@@ -45,7 +44,7 @@ export const VideoJson = v.object({
 export type VideoJson = v.InferOutput<typeof VideoJson>
 
 export function videoJson(
-  { job, position, reading }: JobView,
+  { job, position, reading }: SeenJob,
   {
     task,
     estimate,

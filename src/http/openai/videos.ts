@@ -9,9 +9,15 @@ import { RefusalError } from '../../errors.ts'
 import type { JobId } from '../../job.ts'
 import type { WanTask } from '../../wan-tasks.ts'
 import type { ClientEnv } from '../access.ts'
-import { jsonText, type Written } from '../answer.ts'
+import { json, jsonText, type Written } from '../answer.ts'
 import { found } from '../edge.ts'
-import { type createJobRenderer, hasFile, type WithFile } from '../job-view.ts'
+import {
+  type createJobRenderer,
+  hasFile,
+  type SeenJob,
+  type WithFile,
+  writeSeen,
+} from '../job-view.ts'
 import { sharing } from '../share.ts'
 import type { Submitted } from '../submit.ts'
 import { WebhookToldJson } from '../webhook-view.ts'
@@ -62,10 +68,11 @@ export const caching = { 'Cache-Control': 'private, no-cache' }
 
 /** Finds videos, and shows them as OpenAI's clients expect. */
 export function createVideos({ queue, estimates, task, retentionMs }: VideosOptions) {
-  const show = (view: JobView, estimate: Estimate | undefined) =>
+  const show = (view: SeenJob, estimate: Estimate | undefined) =>
     videoJson(view, { task, estimate, retentionMs })
 
   const share = sharing<Written>()
+  const textOf = writeSeen(show)
 
   return { find, render, show, tell }
 
@@ -76,8 +83,11 @@ export function createVideos({ queue, estimates, task, retentionMs }: VideosOpti
 
   /** How the video stands. */
   async function tell(c: C, jobId: JobId) {
-    const question = `${jobId} ${nameOf(c.get('scope'))}`
-    const { text, headers } = await share(question, async () => write(await find(c, jobId)))
+    const { text, headers } = await share(`${jobId} ${nameOf(c.get('scope'))}`, async () => {
+      const view = await find(c, jobId)
+      const estimate = await estimateOf(view)
+      return { text: textOf(view, estimate), headers: pollHeaders(view, estimate) }
+    })
     return jsonText<VideoJson, 200>(text, 200, headers)
   }
 
@@ -86,17 +96,19 @@ export function createVideos({ queue, estimates, task, retentionMs }: VideosOpti
     view: JobView,
     { headers, webhook }: Partial<Omit<Submitted, 'view'>> = {},
   ) {
-    const written = await write(view, webhook)
-    return jsonText<CreatedVideoJson, 200>(written.text, 200, { ...headers, ...written.headers })
+    const estimate = await estimateOf(view)
+    const video: CreatedVideoJson = { ...show(view, estimate), ...webhook }
+    return json(video, 200, { ...headers, ...pollHeaders(view, estimate) })
   }
 
-  async function write(view: JobView, webhook: Partial<WebhookToldJson> = {}): Promise<Written> {
-    const estimate = (await estimates([view.job])).get(view.job.id)
-    const pollAfter = pollAfterMs(view.job, estimate)
-    const video: CreatedVideoJson = { ...show(view, estimate), ...webhook }
-    const headers = pollAfter === undefined ? {} : { 'openai-poll-after-ms': String(pollAfter) }
-    return { text: JSON.stringify(video), headers }
+  async function estimateOf({ job }: JobView): Promise<Estimate | undefined> {
+    return (await estimates([job])).get(job.id)
   }
+}
+
+function pollHeaders({ job }: JobView, estimate: Estimate | undefined): Record<string, string> {
+  const pollAfter = pollAfterMs(job, estimate)
+  return pollAfter === undefined ? {} : { 'openai-poll-after-ms': String(pollAfter) }
 }
 
 export const addressOf = (jobId: JobId): string => `/v1/videos/${videoIdOf(jobId)}`

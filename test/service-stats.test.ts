@@ -67,7 +67,7 @@ describe('GET /eta/outcomes', () => {
       const found = await service.json<{ outcomes: Record<string, number>[] }>('/eta/outcomes')
       expect(found.outcomes).not.toEqual([])
       return found.outcomes
-    })
+    }, 10_000)
     expect(outcomes).toEqual([
       {
         job_id: id,

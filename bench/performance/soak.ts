@@ -21,7 +21,7 @@ type Sample = Readonly<{
   database: number
 }>
 
-type Counts = { submitted: number; canceled: number; success: number; error: number }
+type Counts = { submitted: number; canceled: number }
 
 /** `minutes`: 30 for the long form. */
 export async function soak(say: (line: string) => void, minutes: number): Promise<Report> {
@@ -32,7 +32,7 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
     QUARANTINE_AFTER: '1000',
     MAX_ATTEMPTS: '1',
   })
-  const counts: Counts = { submitted: 0, canceled: 0, success: 0, error: 0 }
+  const counts: Counts = { submitted: 0, canceled: 0 }
   const samples: Sample[] = []
   const url = await service.listening()
   const listeners = spawn(process.execPath, [

@@ -206,8 +206,8 @@ describe.each(generations)('%s', (name, Generation) => {
       const deleted = { id, object: 'video.deleted', deleted: true }
       expect(await client.videos.delete(id)).toEqual(deleted)
       expect(processesOf(jobOf(id))).toEqual([])
-      for (const gone of [client.videos.retrieve(id), client.videos.delete(id)]) {
-        const error = await failureOf(gone)
+      for (const gone of [() => client.videos.retrieve(id), () => client.videos.delete(id)]) {
+        const error = await failureOf(gone())
         expect(error).toBeInstanceOf(Generation.NotFoundError)
         expect(error).toMatchObject({ code: 'video_not_found' })
       }
@@ -305,11 +305,11 @@ describe.each(generations)('%s', (name, Generation) => {
     const before = filesOf(service.dataDir)
     for (const id of ['../x', 'a/b c', '%2e%2e', '../../results']) {
       for (const call of [
-        openai.videos.retrieve(id),
-        openai.videos.downloadContent(id),
-        openai.videos.delete(id),
+        () => openai.videos.retrieve(id),
+        () => openai.videos.downloadContent(id),
+        () => openai.videos.delete(id),
       ]) {
-        const error = await failureOf(call)
+        const error = await failureOf(call())
         expect(error).toBeInstanceOf(Generation.NotFoundError)
         expect(error).toMatchObject({ code: 'video_not_found' })
       }

@@ -2,12 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmodSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { writePast } from '../dashboard/past.ts'
 import { cpuOf } from '../process-cpu.ts'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { median, type Report, times } from './figures.ts'
+import { freePort } from './free-port.ts'
 import { load } from './load.ts'
 import { versionOf } from './machine.ts'
 import { until } from './wait.ts'
@@ -131,12 +131,3 @@ http {
     },
   }
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      const port = typeof address === 'object' && address ? address.port : 0
-      server.close(() => resolve(port))
-    })
-  })

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
+import { submit } from './client.ts'
 import { median, ms, quantile, type Report, times } from './figures.ts'
 import { type NoopRun, noopDir, noopEnvironment, noopRequest, noopRuns, python } from './noop.ts'
 
@@ -56,15 +57,7 @@ async function throughService(size: '1280x720' | '1280x704'): Promise<NoopRun[]>
   })
   const url = await service.listening()
   const ids = await Promise.all(
-    Array.from({ length: jobs }, async (_, n) => {
-      const response = await fetch(`${url}/generate`, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify(noopRequest(size, n)),
-      })
-      if (response.status !== 202) throw new Error(`refused: ${await response.text()}`)
-      return ((await response.json()) as { id: string }).id
-    }),
+    Array.from({ length: jobs }, (_, n) => submit(url, noopRequest(size, n))),
   )
   for (const id of ids) {
     await service.logged(({ msg, jobId, status }) => {

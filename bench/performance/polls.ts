@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
+import { submit } from './client.ts'
 import { median, ms, type Report, times } from './figures.ts'
 import { type Load, load } from './load.ts'
 
@@ -12,6 +13,8 @@ const seconds = 4
 const connections = 16
 const readers = 100
 
+const request = { prompt: 'A poll a second', size: '1280x720' }
+
 export async function polls(say: (line: string) => void): Promise<Report> {
   const directory = aDirectory()
   // So slow that both jobs run as long as this takes.
@@ -19,7 +22,7 @@ export async function polls(say: (line: string) => void): Promise<Report> {
   const others: ChildProcess[] = []
   try {
     const url = await service.listening()
-    const [id = ''] = [await submit(url), await submit(url)]
+    const [id = ''] = [await submit(url, request), await submit(url, request)]
     const answer = await running(url, id)
     const bare = await start(others, ['bare.ts'], { BARE_ANSWER: JSON.stringify(answer) })
     await start(others, ['readers.ts', url, String(readers)])
@@ -64,15 +67,6 @@ function tableOf(found: Readonly<Record<string, readonly Load[]>>) {
     ]
   })
   return { head: ['answers', 'a second', 'p50', 'p99', '÷ bare'], rows }
-}
-
-async function submit(url: string): Promise<string> {
-  const response = await fetch(`${url}/generate`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ prompt: 'A poll a second', size: '1280x720' }),
-  })
-  return ((await response.json()) as { id: string }).id
 }
 
 /** The job as it is told once it is at work, with its estimate. */

@@ -1,7 +1,9 @@
 /** What a long queue costs: the same questions and changes with few and with very many jobs waiting. */
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { writePast } from '../dashboard/past.ts'
 import { aDirectory, type BenchService, launchService, removeDirectory } from '../service.ts'
+import { send, submit } from './client.ts'
 import { median, ms, quantile, type Report, type Table, times } from './figures.ts'
 import { noopDir, noopEnvironment, noopRuns, python } from './noop.ts'
 import { until } from './wait.ts'
@@ -26,18 +28,18 @@ type World = Readonly<{
 /** What is done to a service with a long queue; each answer is checked. */
 const ways: Record<string, (url: string, world: World) => Promise<Response>> = {
   submit: async (url, { ids }) => {
-    const response = await send(url, '/generate', 'POST', {
+    const response = await send(`${url}/generate`, 'POST', {
       prompt: `New ${randomUUID()}`,
       size: '1280x720',
     })
     ids.push(((await response.clone().json()) as { id: string }).id)
     return response
   },
-  status: (url, { ids }) => send(url, `/status/${anyOf(ids)}`),
-  'list of 50': (url) => send(url, '/jobs?status=queued&limit=50'),
+  status: (url, { ids }) => send(`${url}/status/${anyOf(ids)}`),
+  'list of 50': (url) => send(`${url}/jobs?status=queued&limit=50`),
   'lookup by prompt': (url, { length }) =>
-    send(url, `/jobs/lookup?prompt=${encodeURIComponent(promptOf(random(length)))}`),
-  cancel: (url, { ids }) => send(url, `/jobs?ids=${ids.pop()}`, 'DELETE'),
+    send(`${url}/jobs/lookup?prompt=${encodeURIComponent(promptOf(random(length)))}`),
+  cancel: (url, { ids }) => send(`${url}/jobs?ids=${ids.pop()}`, 'DELETE'),
 }
 
 export async function scale(say: (line: string) => void): Promise<Report> {
@@ -54,11 +56,11 @@ export async function scale(say: (line: string) => void): Promise<Report> {
       say(`${length} jobs are waiting`)
     }
     const booted = await boot(worlds, say)
-    const services = await measureAnswers(worlds, say)
+    const memory = await measureAnswers(worlds, say)
     const claims = await measureClaims(worlds, say)
     return {
       how: `${rounds} rounds of ${perRound} of each, in turns, over one connection; ${boots} starts after kill -9; ${claimSeconds} s of generations that do nothing`,
-      tables: [answersTable(worlds), restTable(worlds, { booted, memory: services, claims })],
+      tables: [answersTable(worlds), restTable(worlds, { booted, memory, claims })],
     }
   } finally {
     for (const { directory } of worlds) removeDirectory(directory)
@@ -124,9 +126,9 @@ async function measureClaims(
     const url = await service.listening()
     // Enough for all of the time, also where there were only few.
     for (let n = length; n < 300; n++) {
-      await send(url, '/generate', 'POST', { prompt: `More ${n}`, size: '1280x704', frames: 5 })
+      await submit(url, { prompt: `More ${n}`, size: '1280x704', frames: 5 })
     }
-    await new Promise((resolve) => setTimeout(resolve, claimSeconds * 1_000))
+    await delay(claimSeconds * 1_000)
     const begun = noopRuns(noop).length
     found.push(begun / claimSeconds)
     say(`${begun} generations in ${claimSeconds} s with ${length} waiting`)
@@ -170,9 +172,3 @@ const random = (below: number): number => Math.floor(Math.random() * below)
 const anyOf = <T>(values: readonly T[]): T => values[random(values.length)] as T
 
 const isReady = (url: string) => until(async () => (await fetch(`${url}/ready`)).ok)
-
-const send = (url: string, path: string, method = 'GET', body?: object): Promise<Response> =>
-  fetch(`${url}${path}`, {
-    method,
-    ...(body && { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }),
-  })

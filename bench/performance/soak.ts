@@ -4,6 +4,7 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { aDirectory, type BenchService, launchService, removeDirectory } from '../service.ts'
+import { send, submit } from './client.ts'
 import { median, ms, type Report } from './figures.ts'
 
 const gpus = 2
@@ -71,8 +72,7 @@ async function keepBusy(url: string, counts: Counts, isTime: () => boolean): Pro
       const n = counts.submitted++
       const directive = n % 8 === 7 ? ' [sim:oom]' : ''
       const body = { prompt: `Soak ${n}${directive}`, size: '1280x720', frames: 5, steps: 4 }
-      const { id } = await json<{ id: string }>(`${url}/generate`, 'POST', body)
-      open.push(id)
+      open.push(await submit(url, body))
       if (n % 10 !== 9) continue
       const victim = open[Math.floor(Math.random() * open.length)]
       const answer = await json<{ canceled: object[] }>(`${url}/jobs?ids=${victim}`, 'DELETE')
@@ -140,11 +140,7 @@ const describe = (one: Sample | undefined): string =>
     : ''
 
 async function json<Answer>(url: string, method = 'GET', body?: object): Promise<Answer> {
-  const headers = { 'Content-Type': 'application/json' }
-  const response = await fetch(url, {
-    method,
-    ...(body && { body: JSON.stringify(body), headers }),
-  })
+  const response = await send(url, method, body)
   // A record that was let go meanwhile is no fault.
   if (!response.ok && response.status !== 404 && response.status !== 410) {
     throw new Error(`${method} ${url}: ${response.status} ${await response.text()}`)

@@ -3,11 +3,11 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, chownSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { cpuOfTree } from '../../process-cpu.ts'
 import { aDirectory, removeDirectory } from '../../service.ts'
+import { freePort, loopback } from '../free-port.ts'
 import { versionOf } from '../machine.ts'
 import { NotInstalled } from './contender.ts'
 import { type Connection, importPeer } from './peers.ts'
@@ -140,13 +140,8 @@ export const isInstalled = (program: string): boolean =>
 
 /** A free port, and a password, since others on this machine can reach it too. */
 async function onLoopback(): Promise<Connection> {
-  const host = '127.0.0.1'
-  const probe = createServer().listen(0, host)
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return { host, port, password: randomBytes(16).toString('hex') }
+  const password = randomBytes(16).toString('hex')
+  return { host: loopback, port: await freePort(), password }
 }
 
 async function end(child: ChildProcess, signal: NodeJS.Signals, directory: string) {

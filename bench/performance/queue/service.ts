@@ -1,5 +1,6 @@
 import pLimit from 'p-limit'
 import { type LogLine, launchService } from '../../service.ts'
+import { submit } from '../client.ts'
 import { type Contender, submittedAtOnce } from './contender.ts'
 import { environmentOf, requestOf } from './work.ts'
 
@@ -12,7 +13,7 @@ export const service: Contender = {
       what: 'SQLite with synchronous=FULL',
       async run(jobs) {
         const limit = pLimit(submittedAtOnce)
-        const submitted = jobs.map((n) => limit(() => submit(url, n)))
+        const submitted = jobs.map((n) => limit(() => submit(url, requestOf(n))))
         const open = new Set(await Promise.all(submitted))
         await running.logged((line) => {
           if (hasSucceeded(line)) open.delete(line.jobId ?? '')
@@ -23,16 +24,6 @@ export const service: Contender = {
       close: running.stop,
     }
   },
-}
-
-async function submit(url: string, n: number): Promise<string> {
-  const response = await fetch(`${url}/generate`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(requestOf(n)),
-  })
-  if (response.status !== 202) throw new Error(`refused: ${await response.text()}`)
-  return ((await response.json()) as { id: string }).id
 }
 
 /** Said when it is on disk. */

@@ -43,6 +43,7 @@ import { createDownloads } from './infra/downloads.ts'
 import { hasFilesOfJobs } from './infra/earlier-jobs.ts'
 import { createEtaStore } from './infra/eta-store.ts'
 import { commandOfAttempt } from './infra/generation/command.ts'
+import { createForkServer } from './infra/generation/fork-server.ts'
 import { endFormerLife } from './infra/generation/former-life.ts'
 import { createGenerationRunner } from './infra/generation/runner.ts'
 import { createGpuMeter } from './infra/gpu-meter.ts'
@@ -179,6 +180,7 @@ async function main(): Promise<void> {
   })
   const measured = createGpuMeter(owned)
   const downloads = createDownloads()
+  const forkServer = createForkServer(wan.python)
   const system = startActorSystem()
   const supervisor = startSupervisor(
     system,
@@ -220,7 +222,7 @@ async function main(): Promise<void> {
         }),
       ),
       child(system, conversion, () => {
-        const tools = createVideoTools({ data, fit: config.fit720 })
+        const tools = createVideoTools({ data, fit: config.fit720, start: forkServer.startTool })
         return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
       }),
       child(system, janitor, () => {
@@ -240,7 +242,8 @@ async function main(): Promise<void> {
         })
       }),
       ...owned.map(({ id: gpu, device }) => {
-        const runner = createGenerationRunner({ data, wan, gpu, device, env: process.env, log })
+        const { env } = process
+        const runner = createGenerationRunner({ data, wan, gpu, device, env, forkServer, log })
         return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
           gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
         )
@@ -290,8 +293,8 @@ async function main(): Promise<void> {
     links,
     resultsDir: data.resultsDir,
     previewsDir: data.previewsDir,
-    previews: createPreviews(data),
-    uploads: createUploads(data),
+    previews: createPreviews(data, forkServer.startTool),
+    uploads: createUploads(data, forkServer.startTool),
     downloads,
     retentionMs,
     logPath: (jobId) => logOf(data, jobId),
@@ -311,6 +314,7 @@ async function main(): Promise<void> {
     log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
     // By itself Node writes it at an orderly end only; nothing, where NODE_COMPILE_CACHE is not set.
     setImmediate(flushCompileCache)
+    forkServer.warmUp()
     if (!loopback.test(address) && config.clients.length === 0) {
       log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
     }
@@ -347,6 +351,7 @@ async function main(): Promise<void> {
     setTimeout(() => server.closeAllConnections(), goodbyeMs)
     await closed
     await ask(supervisor, { type: 'shutdown' })
+    await forkServer.close()
     await database.close()
     lock.release()
     process.exit(0)

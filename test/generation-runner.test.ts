@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { GenerationHandle, GenerationResult } from '../src/actors/ports.ts'
+import { createForkServer } from '../src/infra/generation/fork-server.ts'
 import { createGenerationRunner } from '../src/infra/generation/runner.ts'
 import { JobId, type Reading, stages, type Timestamp } from '../src/job.ts'
 import { gpu0 } from './support/jobs.ts'
@@ -30,7 +31,9 @@ function aGpu({ launcher = true } = {}) {
     ...{ python: 'python3', wanDir: sim, ckptDir: '/ckpt', extraArgs: [] },
     ...{ task: 'ti2v-5B' as const, launcher, sdpa: false },
   }
-  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, log })
+  const forkServer = createForkServer(wan.python)
+  onTestFinished(forkServer.close)
+  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, forkServer, log })
   const orderFor = (prompt: string) => ({
     jobId: v.parse(JobId, randomUUID()),
     epoch: 1,

@@ -124,6 +124,22 @@ describe('a shim that does not answer', () => {
   })
 })
 
+describe('a fork server that is killed', () => {
+  it('costs no job anything, neither those that run nor those that come', async () => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const first = await service.submit({ prompt: 'a [sim:step=0.3]' })
+    const second = await service.submit({ prompt: 'b' })
+    await service.until(first, ({ stage }) => stage === 'denoising')
+    const [server = 0] = processesOf(`fork_server.py`).filter(isOf(service))
+    process.kill(server, 'SIGKILL')
+    expect(await service.until(first)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await service.until(second)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(processesOf(`fork_server.py`).filter(isOf(service))).not.toEqual([server])
+    await service.stop()
+    expect(processesOf(service.dataDir)).toEqual([])
+  })
+})
+
 describe('an actor that crashes', () => {
   it.each(['queue', 'gpu-0', 'conversion', 'eta'])('costs no job anything: %s', async (name) => {
     const service = await startService({ env: { FAULT_INJECTION: '1', GPU_IDS: '0' } })
@@ -189,3 +205,7 @@ async function gpu(service: Service, id: number): Promise<GpuJson> {
   if (!found) throw new Error(`there is no GPU ${id}`)
   return found
 }
+
+const isOf = (service: Service) => (pid: number) =>
+  readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1] ===
+  String(service.child.pid)

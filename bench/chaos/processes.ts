@@ -39,6 +39,16 @@ export function castOf(dataDir: string): Cast {
   }
 }
 
+/** What starts the processes of a service, when it has got so far. */
+export function forkServerOf(service: Identity): Identity | undefined {
+  const pid = pids().find(
+    (pid) =>
+      statOf(pid)?.parent === service.pid &&
+      argsOf(pid).some((arg) => basename(arg) === 'fork_server.py'),
+  )
+  return pid === undefined ? undefined : identify(pid)
+}
+
 /** Alive also when stopped; a zombie is dead. */
 export function isAlive({ pid, started }: Identity): boolean {
   const now = statOf(pid)

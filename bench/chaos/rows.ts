@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Cast, type Identity, signal, type Victim, writes } from './processes.ts'
+import { type Cast, forkServerOf, type Identity, signal, type Victim, writes } from './processes.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
 
@@ -39,6 +39,17 @@ export const rows = {
     if (!serviceFirst && shim) world.kill(shim)
     const hit = await killService(world, () => serviceFirst && shim && world.kill(shim))
     return hit && shim !== undefined
+  },
+
+  /** Also while something is just being started by it. */
+  'fork-server': async (world) => {
+    const { random, service } = world
+    if (!(await someone(world, ({ shims, conversions }) => [...shims, ...conversions])))
+      return false
+    await delay(random.between(0, 400))
+    const victim = service.identity()
+    const server = victim && forkServerOf(victim)
+    return server !== undefined && signal(server, 'SIGKILL')
   },
 
   /** As when a container ends. */

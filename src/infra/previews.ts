@@ -5,7 +5,7 @@ import { DiskFullError } from '../errors.ts'
 import type { JobId, VideoFacts } from '../job.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { hasNoRoom } from './free-space.ts'
-import { runTool } from './tool.ts'
+import { runTool, type StartTool } from './tool.ts'
 
 /** A picture made from a finished video: one frame of it, or many in a grid. */
 export const previewKinds = ['thumbnail', 'spritesheet'] as const
@@ -32,7 +32,10 @@ const mostSprites = 16
  * Made on demand and kept: no job waits for pictures that perhaps nobody will ask for, and none fails
  * for want of them. Whoever asks for one that is being made waits for the same one.
  */
-export function createPreviews(data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>): Previews {
+export function createPreviews(
+  data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
+  start: StartTool,
+): Previews {
   const inTurn = pLimit(atOnce)
   const beingMade = new Map<string, Promise<void>>()
 
@@ -64,7 +67,7 @@ export function createPreviews(data: Pick<DataDirectory, 'resultsDir' | 'preview
       `file:${unfinished}`,
     ]
     try {
-      await runTool('ffmpeg', args, { timeoutMs })
+      await runTool('ffmpeg', args, { timeoutMs, start })
       await rename(unfinished, to)
       // Deleted meanwhile: then this came too late to be deleted with it.
       if (!(await isThere(from))) await rm(to, { force: true })

@@ -8,7 +8,7 @@ import { DiskFullError, RefusalError } from '../errors.ts'
 import type { ImageType, UploadedImage } from '../job.ts'
 import { type DataDirectory, uploadOf } from './data-directory.ts'
 import { isDiskFull } from './database.ts'
-import { runTool, ToolError } from './tool.ts'
+import { runTool, type StartTool, ToolError } from './tool.ts'
 
 export const largestImageBytes = 20 * 1024 * 1024
 
@@ -27,7 +27,7 @@ const decodeMs = 20_000
 const decodesAtOnce = 2
 
 /** Images on their way in: looked at while they come, on disk when they are there. */
-export function createUploads(data: Pick<DataDirectory, 'workDir'>) {
+export function createUploads(data: Pick<DataDirectory, 'workDir'>, start: StartTool) {
   const inTurn = pLimit(decodesAtOnce)
 
   return {
@@ -41,7 +41,7 @@ export function createUploads(data: Pick<DataDirectory, 'workDir'>) {
         const file = await open(path, 'wx')
         await pipeline(stream, inspector.pass, file.createWriteStream({ flush: true }))
         const image = inspector.result()
-        await inTurn(() => assertReadable(path, image.type, field))
+        await inTurn(() => assertReadable(path, image.type, field, start))
         return { uploadId, ...image }
       } catch (error) {
         await rm(path, { force: true })
@@ -138,14 +138,19 @@ function assertUsable(field: string, width: number, height: number): void {
 }
 
 /** A cut-off image would fail only when the model is loaded, minutes later. */
-async function assertReadable(path: string, type: ImageType, field: string): Promise<void> {
+async function assertReadable(
+  path: string,
+  type: ImageType,
+  field: string,
+  start: StartTool,
+): Promise<void> {
   const args = [
     ...['-nostdin', '-v', 'error', '-xerror', '-err_detect', 'explode', '-threads', '1'],
     ...['-protocol_whitelist', 'file', '-f', `${type}_pipe`, '-i', `file:${path}`],
     ...['-frames:v', '1', '-f', 'null', '-'],
   ]
   try {
-    await runTool('ffmpeg', args, { timeoutMs: decodeMs })
+    await runTool('ffmpeg', args, { timeoutMs: decodeMs, start })
   } catch (error) {
     if (!(error instanceof ToolError) || error.how !== 'failed') throw error
     throw refusal(field, 'must be a whole image; this one cannot be decoded')

@@ -10,12 +10,13 @@ import { hasNoRoom } from './free-space.ts'
 import { attemptCookie, killStrays } from './generation/strays.ts'
 import { removePreviews } from './previews.ts'
 import { sync } from './sync.ts'
-import { runTool, ToolError } from './tool.ts'
+import { runTool, type StartTool, ToolError } from './tool.ts'
 
 export type VideoToolsOptions = Readonly<{
   data: DataDirectory
   /** How 704 becomes 720: bars of 8 pixels on two sides, or a slightly stretched picture. */
   fit: 'pad' | 'scale'
+  start: StartTool
 }>
 
 /** A clip of some seconds takes some seconds; what takes minutes hangs. */
@@ -23,7 +24,7 @@ const probeMs = 60_000
 const encodeMs = 15 * 60_000
 
 /** ffprobe, ffmpeg and the way into `RESULTS_DIR`. */
-export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
+export function createVideoTools({ data, fit, start }: VideoToolsOptions): VideoTools {
   /** Each run of ffmpeg writes to a name of its own: one that outlived its service may still write. */
   const unfinished = new Map<string, string>()
 
@@ -32,7 +33,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
       const path = videoOf(attemptDirectory(data, attempt))
       if (!(await isFile(path))) return { how: 'missing' }
       try {
-        return { how: 'readable', facts: (await probe(path)).facts }
+        return { how: 'readable', facts: (await probe(path, start)).facts }
       } catch (error) {
         if (!(error instanceof ToolError) || error.how !== 'failed') throw error
         return { how: 'unreadable', why: error.message }
@@ -66,13 +67,14 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
       const env = { ...process.env, ...attemptCookie(conversion) }
-      await runTool('ffmpeg', args, { timeoutMs: encodeMs, signal, env }).catch((error: Error) => {
+      const how = { timeoutMs: encodeMs, signal, env, start }
+      await runTool('ffmpeg', args, how).catch((error: Error) => {
         // ffmpeg does not always say so, or not last.
         if (!hasNoRoom(data.resultsDir)) throw error
         throw new ToolError(`no space left on device in RESULTS_DIR: ${error.message}`)
       })
       await sync(to)
-      return (await probe(to)).facts
+      return (await probe(to, start)).facts
     },
 
     /** Never over a file that is not this job's own, which a crash may have left here just so. */
@@ -85,7 +87,7 @@ export function createVideoTools({ data, fit }: VideoToolsOptions): VideoTools {
         await unlink(from)
       } catch (error) {
         if ((error as { code?: string }).code !== 'EEXIST') throw error
-        const { comment } = await probe(to).catch(() => ({ comment: undefined }))
+        const { comment } = await probe(to, start).catch(() => ({ comment: undefined }))
         if (comment !== signatureOf(conversion)) {
           throw new Error(`${conversion.filename} appeared in RESULTS_DIR and is not this job's.`, {
             cause: error,
@@ -158,11 +160,14 @@ const Probe = v.object({
 })
 
 /** Counts the frames that are there, not the ones that the header promises. */
-async function probe(path: string): Promise<{ facts: VideoFacts; comment: string | undefined }> {
+async function probe(
+  path: string,
+  start: StartTool,
+): Promise<{ facts: VideoFacts; comment: string | undefined }> {
   const entries = 'stream=width,height,nb_read_packets:format=duration,size:format_tags=comment'
   const what = ['-select_streams', 'v:0', '-count_packets', '-show_entries', entries]
   const args = ['-v', 'error', ...what, '-of', 'json', `file:${path}`]
-  const output = await runTool('ffprobe', args, { timeoutMs: probeMs })
+  const output = await runTool('ffprobe', args, { timeoutMs: probeMs, start })
   const result = v.safeParse(Probe, JSON.parse(output))
   if (!result.success) throw new ToolError('ffprobe found no video in it')
   const { streams, format } = result.output

@@ -11,7 +11,7 @@ import { versionOf } from '../machine.ts'
 import { python } from '../noop.ts'
 import { type Contender, gpus, NotInstalled, submittedAtOnce } from './contender.ts'
 import { isInstalled } from './servers.ts'
-import { configOf, environmentOf, requestOf } from './work.ts'
+import { configOf, environmentOf, requestOf, shim } from './work.ts'
 
 const run = promisify(execFile)
 
@@ -62,4 +62,3 @@ export const taskSpooler: Contender = {
 }
 
 const script = join(import.meta.dirname, 'job.sh')
-const shim = join(import.meta.dirname, '../../../src/infra/generation/shim.py')

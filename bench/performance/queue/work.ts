@@ -1,12 +1,19 @@
 /** What each queue has to do for one job: the service's own runner and converter, without the service. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import type { GenerationResult, GenerationRunner } from '../../../src/actors/ports.ts'
 import { readConfig } from '../../../src/config.ts'
 import { createDirectories, createWorkFiles } from '../../../src/infra/data-directory.ts'
+import type { ShimEnd } from '../../../src/infra/generation/fork-server.ts'
 import { createGenerationRunner } from '../../../src/infra/generation/runner.ts'
+import { startChild } from '../../../src/infra/tool.ts'
 import { createVideoTools } from '../../../src/infra/video-tools.ts'
 import type { GpuId, JobId } from '../../../src/job.ts'
 import { noopDir, noopEnvironment, noopRequest, python } from '../noop.ts'
 import { gpus } from './contender.ts'
+
+export const shim = join(import.meta.dirname, '../../../src/infra/generation/shim.py')
 
 /** The conversion copies. */
 const size = '1280x704'
@@ -30,10 +37,14 @@ export function createWork(directory: string): (n: number) => Promise<void> {
   const { data, wan, fit720: fit } = configOf(directory)
   createDirectories(data)
   const env = { ...process.env, ...environmentOf(directory) }
-  const free = gpus.map((gpu) =>
-    createGenerationRunner({ data, wan, gpu: gpu as GpuId, device: `${gpu}`, env, log: silent }),
-  )
-  const tools = createVideoTools({ data, fit })
+  const forkServer = {
+    startShim: (dir: string, env: NodeJS.ProcessEnv) => startShim(wan.python, dir, env),
+  }
+  const free = gpus.map((id) => {
+    const [gpu, device] = [id as GpuId, `${id}`]
+    return createGenerationRunner({ data, wan, gpu, device, env, forkServer, log: silent })
+  })
+  const tools = createVideoTools({ data, fit, start: startChild })
   const workFiles = createWorkFiles(data)
 
   return async (n) => {
@@ -51,6 +62,14 @@ export function createWork(directory: string): (n: number) => Promise<void> {
     await workFiles.discard(jobId)
     free.push(runner)
   }
+}
+
+/** As Node starts a process. The service's fork server is a part of the service. */
+async function startShim(python: string, dir: string, env: NodeJS.ProcessEnv): Promise<ShimEnd> {
+  const args = ['-I', '-S', shim, dir]
+  const child = spawn(python, args, { env, detached: true, stdio: 'ignore' })
+  const [, signal] = await once(child, 'exit')
+  return { how: 'ended', signal }
 }
 
 const generation = (

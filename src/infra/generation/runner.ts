@@ -15,6 +15,7 @@ import { attemptDirectory, type DataDirectory, logOf } from '../data-directory.t
 import { hasNoRoom } from '../free-space.ts'
 import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
 import { classifyExit } from './failure.ts'
+import type { ForkServer, ShimEnd } from './fork-server.ts'
 import { createGenerationReader } from './generation-reader.ts'
 import { followOutput } from './output-follower.ts'
 import {
@@ -24,11 +25,9 @@ import {
   readExit,
   revoke,
   type ShimConnection,
-  type ShimEnd,
   type ShimExit,
   shimEnds,
   shimLife,
-  startShim,
 } from './shim-client.ts'
 import { killStrays } from './strays.ts'
 
@@ -39,6 +38,7 @@ export type RunnerOptions = Readonly<{
   /** What CUDA_VISIBLE_DEVICES gets. */
   device: string
   env: NodeJS.ProcessEnv
+  forkServer: Pick<ForkServer, 'startShim'>
   log: Logger
 }>
 
@@ -56,7 +56,7 @@ const beginningMs = 5_000
 
 /** Runs `generate.py` on one GPU, each generation in a process and a shim of its own that outlive us. */
 export function createGenerationRunner(options: RunnerOptions): GenerationRunner {
-  const { data, wan, device, env } = options
+  const { data, wan, device, env, forkServer } = options
 
   return {
     start(order, observer) {
@@ -67,8 +67,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
         const argv = commandOfAttempt(data, wan, order)
         const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
         writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
-        const shimEnded = startShim(attemptDir, wan.python, environmentFor(env, device))
-        generation.begin(shimEnded)
+        generation.begin(forkServer.startShim(attemptDir, environmentFor(env, device)))
       } catch (error) {
         generation.giveUp(error instanceof Error ? error.message : String(error))
       }
@@ -97,6 +96,8 @@ function observe(
   let stopOrder: { reason: StopReason; graceMs: number } | undefined
   let ending = false
   let over = false
+  /** Whether we are told if it ends without having begun. */
+  let isWatched = false
   let isStarted = false
   let fullAt = Number.NEGATIVE_INFINITY
 
@@ -115,31 +116,38 @@ function observe(
 
   return {
     handle,
-    /** `shimEnded`: only of a shim that is our own child. */
+    /** `shimEnded`: only of a shim that we have had started. */
     begin(shimEnded?: Promise<ShimEnd>): void {
+      isWatched = shimEnded !== undefined
       void shimEnded
-        ?.then(({ cannotStart, signal }) => (cannotStart ? giveUp(cannotStart) : shimGone(signal)))
+        ?.then(hearOfItsEnd)
         .catch((error: unknown) => giveUp(error instanceof Error ? error.message : String(error)))
-      seek(shimEnded === undefined)
+      seek()
     },
     giveUp,
   }
 
-  function seek(adopting: boolean): void {
-    void lookForIt(adopting).catch((error: unknown) => {
+  async function hearOfItsEnd(end: ShimEnd): Promise<void> {
+    if (end.how === 'cannotStart') giveUp(end.why)
+    else if (end.how === 'ended') await shimGone(end.signal)
+    else isWatched = false
+  }
+
+  function seek(): void {
+    void lookForIt().catch((error: unknown) => {
       log.error({ ...fields, err: error }, 'the generation could not be observed')
       void lose()
     })
   }
 
   /** Until there is an exit, a shim that answers, or certainty that there will be neither. */
-  async function lookForIt(adopting: boolean): Promise<void> {
+  async function lookForIt(): Promise<void> {
     const giveUpAt = Date.now() + beginningMs
     while (!over && !ending) {
       const exit = await readExit(attemptDir)
       if (exit) return void (await end(exit))
       if (await connect()) return
-      if (adopting && revoke(attemptDir)) return finish({ how: 'neverBegan' })
+      if (!isWatched && revoke(attemptDir)) return finish({ how: 'neverBegan' })
       const life = await shimLife(attemptDir)
       if (life === 'dead' || (life === 'unknown' && Date.now() > giveUpAt)) return shimGone()
       await new Promise((resolve) => setTimeout(resolve, reconnectMs))
@@ -174,7 +182,10 @@ function observe(
         exit: (exit) => void end(exit),
         closed() {
           connection = undefined
-          if (greeted) seek(true)
+          if (greeted) {
+            isWatched = false
+            seek()
+          }
           resolve(false)
         },
       })

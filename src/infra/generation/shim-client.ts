@@ -1,5 +1,4 @@
-/** Our side of the shim: starting one, talking to it, and finding out what became of it. */
-import { spawn } from 'node:child_process'
+/** Our side of the shim: talking to one, and finding out what became of it. */
 import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import net from 'node:net'
@@ -8,8 +7,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../actors/ports.ts'
 import { JobId } from '../../job.ts'
-
-const shimPath = join(import.meta.dirname, 'shim.py')
 
 /** What the shim leaves in `exit.json`; times are milliseconds since 1970. */
 export const ShimExit = v.object({
@@ -35,31 +32,6 @@ const ShimMessage = v.union([v.object({ hello: Hello }), v.object({ exit: ShimEx
 
 const Identity = v.object({ pid: v.number(), start: v.number() })
 const ShimState = v.object({ shim: Identity, worker: Identity, boot: v.string() })
-
-/** How a shim of our own ended: it could not even start, or was killed, or ended by itself. */
-export type ShimEnd = Readonly<{ cannotStart?: string; signal: NodeJS.Signals | null }>
-
-/** Starts a shim that outlives us. Resolves when it has ended. */
-export function startShim(
-  attemptDir: string,
-  python: string,
-  env: NodeJS.ProcessEnv,
-): Promise<ShimEnd> {
-  return new Promise((resolve) => {
-    const output = openSync(join(attemptDir, 'shim.log'), 'a')
-    const shim = spawn(python, ['-I', '-S', shimPath, attemptDir], {
-      detached: true,
-      stdio: ['ignore', output, output],
-      env,
-    })
-    closeSync(output)
-    shim.unref()
-    shim.on('error', ({ message }) => {
-      resolve({ cannotStart: `${python} could not be started: ${message}`, signal: null })
-    })
-    shim.on('exit', (_, signal) => resolve({ signal }))
-  })
-}
 
 export type ShimConnection = { stop(reason: string, graceMs: number): void; close(): void }
 

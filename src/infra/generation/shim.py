@@ -13,7 +13,7 @@ behind, and leaves the result in DIR for any later service. It writes nowhere el
     stdout.log, stderr.log   the worker's output
     exit.json    how it ended; durable once it is there
 
-Starting is on the hand-over path from one job to the next, hence the few imports.
+The service has us forked by fork_server.py, which spares each of us the start of an interpreter.
 """
 
 import ctypes
@@ -42,8 +42,8 @@ CAUGHT = (signal.SIGCHLD, signal.SIGTERM)
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def main():
-    os.chdir(sys.argv[1])  # names are relative from here on: a socket's holds 107 bytes at most
+def main(directory):
+    os.chdir(directory)  # names are relative from here on: a socket's holds 107 bytes at most
     try:
         os.close(os.open('claim', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
@@ -407,20 +407,43 @@ def fork_worker(spec):
     argv = [argument.encode() for argument in spec['argv']]
     shim = os.getpid()
     verdict, report = os.pipe()
-    # No signal may reach the child while it still has our handlers, which would tell it to us.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            become_worker(shim, report, cookie, cwd, argv)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    pid = fork(lambda: become_worker(shim, report, cookie, cwd, argv))
     os.close(report)
     try:
         os.setpgid(pid, pid)  # here as in the child: whoever is first, the group exists from now on
     except OSError:
         pass  # the child was first, and has even called exec
     return pid, verdict
+
+
+def fork(become):
+    """Returns the pid of a child that runs `become` and ends. No signal may reach it while it still
+    has our handlers, which would tell it to us: it is to call `forget_signals`."""
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            live(become)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return pid
+
+
+def live(life):
+    code = 1
+    try:
+        life()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def forget_signals():
+    for number in (*CAUGHT, *IGNORED):
+        signal.signal(number, signal.SIG_DFL)  # exec would pass on what is ignored
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def become_worker(shim, report, cookie, cwd, argv):
@@ -434,9 +457,7 @@ def become_worker(shim, report, cookie, cwd, argv):
         os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
         os.dup2(os.open('stdout.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
         os.dup2(os.open('stderr.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
-        for number in (*CAUGHT, *IGNORED):
-            signal.signal(number, signal.SIG_DFL)  # exec would pass on what is ignored
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        forget_signals()
         os.environ['WAN_ATTEMPT'] = cookie  # by this its strays are found if the shim is killed
         doing = f'enter {cwd.decode()}'
         os.chdir(cwd)
@@ -534,4 +555,4 @@ def write_json(name, content, durable=False):
 
 
 if __name__ == '__main__':
-    main()
+    main(sys.argv[1])

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createPlace } from '../src/actors/actor.ts'
 import { observationsOf } from '../src/actors/queue/observations.ts'
@@ -27,6 +28,25 @@ import {
 import { anApp } from './support/routes.ts'
 
 describe('the figures of a service', () => {
+  it('say how late timers were since the last look, and nothing of a loop that was never late', async () => {
+    const metrics = someMetrics()
+    const lag = async () => {
+      const series = seriesIn(await metrics.expose(nothingRead))
+      return ['max', 'p99', 'mean'].map((name) =>
+        series.get(`nodejs_eventloop_lag_${name}_seconds`),
+      )
+    }
+    await delay(200)
+    const busyUntil = performance.now() + 2_000
+    while (performance.now() < busyUntil);
+    await delay(200)
+    const [max = 0, p99 = 0, mean = 0] = await lag()
+    expect(max).toBeGreaterThan(1.9)
+    expect(p99).toBeGreaterThan(1.9)
+    expect(mean).toBeLessThan(max)
+    expect(await lag()).toEqual([0, 0, 0])
+  })
+
   it('have as many series after ten thousand jobs as before the first', async () => {
     const metrics = someMetrics()
     const queue = aQueue(metrics.observe)

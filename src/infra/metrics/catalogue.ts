@@ -1,5 +1,6 @@
 /** Every figure that is given out, with its name, its labels and what it means. `docs/metrics.md` lists them. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { measureLoopDelay } from './loop-delay.ts'
 
 export type Catalogue = ReturnType<typeof createCatalogue>
 
@@ -26,8 +27,9 @@ export function createCatalogue() {
     return new Histogram({ name, help, labelNames: labels, buckets: [...buckets], registers })
   }
 
-  collectDefaultMetrics({ register: registry })
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: never })
   for (const name of misnamed) registry.removeSingleMetric(name)
+  measureLoopDelay(registry)
 
   return {
     registry,
@@ -211,6 +213,9 @@ const misnamed = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
 ]
+
+/** As good as: milliseconds between two looks of prom-client at the delay of the event loop, which we measure ourselves. */
+const never = 2 ** 31 - 1
 
 const minute = 60
 const hour = 60 * minute

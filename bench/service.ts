@@ -28,12 +28,13 @@ export function launchService(
   env: NodeJS.ProcessEnv = {},
   onStderr?: (text: string) => void,
 ) {
-  const child: ChildProcess = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+  // Memory and what is compiled as `npm start` has them.
+  const args = ['--max-semi-space-size=8', join(root, 'src', 'main.ts')]
+  const child: ChildProcess = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', onStderr ? 'pipe' : 'inherit'],
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
-      // As `npm start` has them.
       MALLOC_ARENA_MAX: '2',
       NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
       PORT: '0',

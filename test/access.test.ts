@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
-import { type ClientEnv, createIdentify } from '../src/http/access.ts'
+import { type ClientEnv, createIdentify, routeOf } from '../src/http/access.ts'
 import { renderError } from '../src/http/errors.ts'
 
 const quiet = () => {}
@@ -22,7 +22,7 @@ describe('a route that nobody has said anything about', () => {
   const identify = createIdentify({ holders, links, trustedProxies: 0 })
   const app = new Hono<ClientEnv>()
     .use((c, next) => {
-      identify(c)
+      identify(c, routeOf(c))
       return next()
     })
     .get('/new', (c) => c.text('new'))
@@ -30,10 +30,10 @@ describe('a route that nobody has said anything about', () => {
 
   it.each([
     ['nobody', {}, 401],
-    ['a client', { Authorization: 'Bearer ada' }, 403],
-    ['an admin', { Authorization: 'Bearer ops' }, 200],
+    ['a client', { authorization: 'Bearer ada' }, 403],
+    ['an admin', { authorization: 'Bearer ops' }, 200],
   ])('answers %s as a route for admins', async (_, headers, status) => {
-    const response = await app.request('/new', { headers }, { incoming: { socket } })
+    const response = await app.request('/new', { headers }, { incoming: { socket, headers } })
     expect(response.status).toBe(status)
   })
 })

@@ -72,9 +72,9 @@ describe('the figures of a service', () => {
   it('have no more series for whatever paths and methods clients make up', async () => {
     const metrics = someMetrics()
     const app = anApp({ observe: metrics.observe })
-    const env = { incoming: { socket: { remoteAddress: '192.0.2.1' } } }
+    const incoming = { socket: { remoteAddress: '192.0.2.1' }, headers: { host: 'wan' } }
     const ask = (path: string, method = 'GET') =>
-      app.request(`http://wan${path}`, { method, headers: { Host: 'wan' } }, env)
+      app.request(`http://wan${path}`, { method, headers: { Host: 'wan' } }, { incoming })
     for (const method of ['GET', 'POST', 'DELETE', 'PATCH']) await ask('/a', method)
     await ask('/docs/x')
     const before = seriesIn(await metrics.expose(nothingRead)).size

@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import { matchedRoutes } from 'hono/route'
+import type { RouterRoute } from 'hono/types'
 import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts'
 import { RefusalError } from '../errors.ts'
 import { addressOf } from './address.ts'
@@ -89,8 +90,8 @@ export type IdentifyOptions = Readonly<{
 /** Says who asks, and lets nobody pass who may not use the route. */
 export const createIdentify =
   ({ holders, links, trustedProxies }: IdentifyOptions) =>
-  (c: Context<ClientEnv>): void => {
-    const needed = accessTo(c)
+  (c: Context<ClientEnv>, asked: RouterRoute | undefined): void => {
+    const needed = accessTo(asked)
     if (needed === 'anybody') return
     const token = tokenIn(c)
     const isNobody = token === undefined && holders.length > 0
@@ -114,13 +115,12 @@ export const createIdentify =
 export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')
 
 /** What does not exist is nobody's business without a token. */
-function accessTo(c: Context): Access {
-  const route = routeOf(c)
+function accessTo(route: RouterRoute | undefined): Access {
   return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
 }
 
-function tokenIn(c: Context): string | undefined {
-  return /^Bearer +(\S+) *$/i.exec(c.req.header('Authorization') ?? '')?.[1]
+function tokenIn(c: Context<ClientEnv>): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(c.env.incoming.headers.authorization ?? '')?.[1]
 }
 
 function clientOf(

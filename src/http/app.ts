@@ -15,7 +15,7 @@ import type { GpuId, JobId } from '../job.ts'
 import type { Logger } from '../log.ts'
 import type { Observe } from '../observation.ts'
 import type { WanTask } from '../wan-tasks.ts'
-import { type ClientEnv, createIdentify } from './access.ts'
+import { type ClientEnv, createIdentify, routeOf } from './access.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { generateSchema, webhookSchema } from './bodies.ts'
 import { allowOrigins, refuseOtherPages, setSecurityHeaders } from './browsers.ts'
@@ -30,7 +30,7 @@ import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
-import { hearOut } from './hear-out.ts'
+import { hearOut, isUnheard } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { metricsRoutes, observeAnswer } from './metrics-routes.ts'
@@ -95,24 +95,31 @@ export function createApp(options: AppOptions) {
   const request = generateSchema(task, maxFrames, refuseUrl)
 
   const app = new Hono<ClientEnv>()
+  const renderFailure = renderError(log)
   const identify = createIdentify({ ...options, holders: clients, links })
-  // Few layers, for each of them costs a request more than most of what is done in it.
+  const toPages = corsOrigins.length > 0 ? allowOrigins(corsOrigins) : undefined
+  // One layer, for each of them costs a request more than most of what is done in it.
   app.use(async (c, next) => {
     const begun = performance.now()
+    const asked = routeOf(c)
     nameRequest(c)
     setSecurityHeaders(c)
-    await next()
-    observeAnswer(c, begun, observe)
-    return hearOut(c)
+    const admit = () => {
+      refuseUnreadable(c)
+      refuseOtherPages(c, corsOrigins)
+      identify(c, asked)
+      return next()
+    }
+    try {
+      if (toPages) c.res = (await toPages(c, admit)) ?? c.res
+      else await admit()
+    } catch (error) {
+      c.res = await renderFailure(error as Error, c)
+    }
+    observeAnswer(c, asked, begun, observe)
+    if (isUnheard(c)) await hearOut(c)
   })
-  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins))
-  app.use((c, next) => {
-    refuseUnreadable(c)
-    refuseOtherPages(c, corsOrigins)
-    identify(c)
-    return next()
-  })
-  app.onError(renderError(log))
+  app.onError(renderFailure)
   app.notFound((c) => {
     const methods = methodsFor(app.routes, c.req.path)
     if (methods.length === 0) {
@@ -151,9 +158,9 @@ export function createApp(options: AppOptions) {
 export type App = ReturnType<typeof createApp>
 
 /** What of a Host is not a name would be taken for the path. */
-function refuseUnreadable(c: Context): void {
+function refuseUnreadable(c: Context<ClientEnv>): void {
   const { url } = c.req
-  if (!URL.canParse(url) || /[/?#@\\]/.test(c.req.header('Host') ?? '')) throw unreadable()
+  if (!URL.canParse(url) || /[/?#@\\]/.test(c.env.incoming.headers.host ?? '')) throw unreadable()
 }
 
 function methodsFor(routes: readonly RouterRoute[], path: string): string[] {

@@ -145,7 +145,7 @@ export function jobRoutes(options: JobRoutesOptions) {
         const { id: jobId } = c.req.valid('param')
         const { wait } = c.req.valid('query')
         const scope = c.get('scope')
-        const known = c.req.header('If-None-Match')
+        const known = c.env.incoming.headers['if-none-match']
         const find = async () =>
           found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
         const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })

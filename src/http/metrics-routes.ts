@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
+import type { RouterRoute } from 'hono/types'
 import type { Observe } from '../observation.ts'
-import { type ClientEnv, routeOf } from './access.ts'
+import type { ClientEnv } from './access.ts'
 import { route } from './route.ts'
 
 const contentType = 'text/plain; version=0.0.4; charset=utf-8'
@@ -19,11 +20,16 @@ export const metricsRoutes = ({ scrape }: Readonly<{ scrape(): Promise<string> }
   )
 
 /** Tells of each answer by its route, never by its path: nobody is to make up labels. */
-export const observeAnswer = (c: Context, begun: number, observe: Observe): void =>
+export const observeAnswer = (
+  c: Context,
+  asked: RouterRoute | undefined,
+  begun: number,
+  observe: Observe,
+): void =>
   observe({
     saw: 'requestAnswered',
     method: c.req.method,
-    route: routeOf(c)?.path ?? 'none',
+    route: asked?.path ?? 'none',
     status: c.res.status,
     tookMs: performance.now() - begun,
   })

@@ -50,13 +50,14 @@ export function anApp({
   })
   const { request } = app
   app.request = (input, init, env, context) =>
-    request(input, init, { ...nodesOwn(), ...(env as object) }, context)
+    request(input, init, { ...nodesOwn(init), ...(env as object) }, context)
   return app
 }
 
 /** What Node would bring: some headers are put on its answer right away. */
-function nodesOwn() {
+function nodesOwn(init: RequestInit | undefined) {
   const incoming = new IncomingMessage(new Socket())
+  incoming.headers = Object.fromEntries(new Headers(init?.headers))
   return { incoming, outgoing: new ServerResponse(incoming) }
 }
 

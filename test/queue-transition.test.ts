@@ -506,6 +506,21 @@ describe('a generation that has completed', () => {
     expect(queue.running(1)).not.toHaveProperty('reading')
   })
 
+  it('is not followed by another while 64 wait to be converted, until one of them has been', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    const made = Array.from({ length: 64 }, (_, index) => index + 1)
+    for (const n of made) {
+      queue.submits(n)
+      queue.generationEnds(n, completed)
+    }
+    expect(claimsIn(queue.submits(65))).toEqual([])
+    expect(claimsIn(queue.conversionFails(1, 'conversion_failed'))).toEqual([[65, gpu0]])
+    queue.generationEnds(65, completed)
+    expect(claimsIn(queue.submits(66))).toEqual([])
+    expect(claimsIn(queue.converts(2))).toEqual([[66, gpu0]])
+  })
+
   it('is a success once it is converted, and history for the estimates', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu1)

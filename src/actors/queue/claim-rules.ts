@@ -12,11 +12,25 @@ import {
   withRunning,
 } from './queue-state.ts'
 
-/** Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now. */
+/**
+ * How many generations may wait for their conversion before no more are begun. As a rule one takes
+ * minutes and the other seconds; where it is not so, disks would fill with what nobody can have yet.
+ */
+const mostUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64, 4 * gpus.length)
+
+/**
+ * Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now, and what
+ * is made is also converted.
+ */
 export function assign(state: QueueState, at: Timestamp): QueueStep {
   let now = state
   const effects: QueueEffect[] = []
-  while (now.open && now.hasRoom && loading(now) < now.settings.maxConcurrentLoads) {
+  while (
+    now.open &&
+    now.hasRoom &&
+    loading(now) < now.settings.maxConcurrentLoads &&
+    unconverted(now) < mostUnconverted(now.settings)
+  ) {
     const match = nextMatch(now)
     if (!match) break
     const [next, more] = claim(now, match.job, match.gpu, at)
@@ -92,6 +106,9 @@ const loading = ({ running, givenUpGpus }: QueueState): number =>
 /** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
 const isLoading = ({ phase, reading }: RunningJob): boolean =>
   phase === 'generating' && (reading === undefined || reading.stage === 'loading')
+
+const unconverted = ({ running }: QueueState): number =>
+  [...running.values()].filter(({ phase }) => phase === 'converting').length
 
 const averageOf = (seconds: ReadonlyMap<GpuId, number>): number =>
   seconds.size === 0

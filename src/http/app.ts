@@ -30,7 +30,7 @@ import { createFileLinks, type FileLinksOptions } from './file-links.ts'
 import type { Uploads } from './form.ts'
 import { type GpuRoutesOptions, gpuRoutes } from './gpu-routes.ts'
 import { healthRoutes } from './health-routes.ts'
-import { hearOut, isUnheard } from './hear-out.ts'
+import { hearOut } from './hear-out.ts'
 import { jobRoutes } from './job-routes.ts'
 import { createJobRenderer } from './job-view.ts'
 import { metricsRoutes, observeAnswer } from './metrics-routes.ts'
@@ -117,7 +117,7 @@ export function createApp(options: AppOptions) {
       c.res = await renderFailure(error as Error, c)
     }
     observeAnswer(c, asked, begun, observe)
-    if (isUnheard(c)) await hearOut(c)
+    await hearOut(c)
   })
   app.onError(renderFailure)
   app.notFound((c) => {

@@ -1,15 +1,13 @@
 import type { Context } from 'hono'
 import { type BodyReader, readerIn } from './edge.ts'
 
-/** Refused, with a body that somebody had begun to read. */
-export const isUnheard = (c: Context): boolean => c.res.status >= 400 && readerIn(c) !== undefined
-
 /**
  * Lets what is left of a refused body come in for a while, once the refusal is on its way. A client
  * that sends on is not cut off before it has read why, and one that listens need not send it all.
  */
 export async function hearOut(c: Context): Promise<void> {
   const reader = readerIn(c)
+  if (!reader || c.res.status < 400) return
   const answer = new Uint8Array(await c.res.arrayBuffer())
   const headers = new Headers(c.res.headers)
   // With its length known, the answer is whole to the client before it ends here.
@@ -17,7 +15,7 @@ export async function hearOut(c: Context): Promise<void> {
   const body = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(answer),
     pull: async (controller) => {
-      if (reader) await takeTheRest(reader)
+      await takeTheRest(reader)
       controller.close()
     },
   })

@@ -15,8 +15,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   const canceling = new Map<JobId, Timestamp>()
   /** Up to when the time of each GPU with a generation has been counted. */
   const atWork = new Map<GpuId, number>()
-  /** By route, method and class of status. */
-  const requests = new Map<string, Map<string, RequestSeries[]>>()
+  const requests = new Map<string, RequestSeries>()
   beginAtZero(known, gpus)
 
   return { observe, catchUp: () => countWork(new Set(atWork.keys())) }
@@ -89,18 +88,16 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
 
   /** To find a series by its labels takes longer than to count in it. */
   function ofRequest({ route, status, ...asked }: RequestAnswered) {
-    const method = methods.has(asked.method) ? asked.method : 'other'
-    const statusClass = Math.floor(status / 100)
-    const found = requests.get(route)?.get(method)?.[statusClass]
+    const statusClass = `${Math.floor(status / 100)}xx`
+    const key = `${asked.method} ${statusClass} ${route}`
+    const found = requests.get(key)
     if (found) return found
+    const method = methods.has(asked.method) ? asked.method : 'other'
     const series = {
-      counter: known.httpRequests.labels({ method, route, status: `${statusClass}xx` }),
+      counter: known.httpRequests.labels({ method, route, status: statusClass }),
       duration: known.httpDuration.labels({ method, route }),
     }
-    const ofRoute = requests.get(route) ?? new Map<string, RequestSeries[]>()
-    const ofMethod = ofRoute.get(method) ?? []
-    ofMethod[statusClass] = series
-    requests.set(route, ofRoute.set(method, ofMethod))
+    if (method !== 'other') requests.set(key, series)
     return series
   }
 

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { forkServerOf, identify } from '../bench/chaos/processes.ts'
 import { aDataDirectory, processesOf, type Service, startService } from './support/service.ts'
 
 type GpuJson = {
@@ -130,11 +131,12 @@ describe('a fork server that is killed', () => {
     const first = await service.submit({ prompt: 'a [sim:step=0.3]' })
     const second = await service.submit({ prompt: 'b' })
     await service.until(first, ({ stage }) => stage === 'denoising')
-    const [server = 0] = processesOf('fork_server.py').filter(isOf(service))
-    process.kill(server, 'SIGKILL')
+    const forkServer = () => forkServerOf(identify(service.child.pid ?? 0) ?? expect.fail())
+    const killed = forkServer() ?? expect.fail('there is no fork server')
+    process.kill(killed.pid, 'SIGKILL')
     expect(await service.until(first)).toMatchObject({ status: 'success', attempt: 1 })
     expect(await service.until(second)).toMatchObject({ status: 'success', attempt: 1 })
-    expect(processesOf('fork_server.py').filter(isOf(service))).not.toEqual([server])
+    expect(forkServer()).not.toEqual(killed)
     await service.stop()
     expect(processesOf(service.dataDir)).toEqual([])
   })
@@ -204,14 +206,4 @@ async function gpu(service: Service, id: number): Promise<GpuJson> {
   const found = gpus.find((one) => one.id === id)
   if (!found) throw new Error(`there is no GPU ${id}`)
   return found
-}
-
-/** Others of them, of other tests, come and go. */
-const isOf = (service: Service) => (pid: number) => {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.split(') ').at(-1)?.split(' ')[1] === String(service.child.pid)
-  } catch {
-    return false
-  }
 }

@@ -28,6 +28,7 @@ import { readConfig } from './config.ts'
 import { createApp } from './http/app.ts'
 import { createFileLinks } from './http/file-links.ts'
 import { createJobRenderer } from './http/job-view.ts'
+import { Outgoing } from './http/outgoing.ts'
 import { refuseUnreadable } from './http/problem.ts'
 import { createEventBody } from './http/webhook-view.ts'
 import { createBackups } from './infra/backups.ts'
@@ -89,6 +90,7 @@ const serverOptions = {
   // Longer than proxies keep theirs, a minute as a rule: none may send into one that is just closed.
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
+  ServerResponse: Outgoing,
 } as const
 const maxConnections = 2_000
 

@@ -94,6 +94,25 @@ describe('the figures of a service', () => {
     )
   })
 
+  it('count each request once, however many there are and whenever somebody looks', async () => {
+    const metrics = someMetrics()
+    const answer = { saw: 'requestAnswered', method: 'GET', route: '/jobs' } as const
+    const counted = async () => {
+      const series = seriesIn(await metrics.expose(nothingRead))
+      return [
+        ...['2xx', '4xx'].map((status) =>
+          series.get(`wan_http_requests_total{method="GET",route="/jobs",status="${status}"}`),
+        ),
+        series.get('wan_http_request_duration_seconds_count{method="GET",route="/jobs"}'),
+        series.get('wan_http_request_duration_seconds_sum{method="GET",route="/jobs"}'),
+      ]
+    }
+    for (let n = 0; n < 2_500; n++) metrics.observe({ ...answer, status: 200, tookMs: 500 })
+    expect(await counted()).toEqual([2_500, undefined, 2_500, 1_250])
+    for (let n = 0; n < 3; n++) metrics.observe({ ...answer, status: 404, tookMs: 0 })
+    expect(await counted()).toEqual([2_500, 3, 2_503, 1_250])
+  })
+
   it('are absent, not as they were, of a part that does not answer', async () => {
     const metrics = someMetrics()
     const whole: Figures = {

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { HttpBindings } from '@hono/node-server'
+import type { IncomingMessage } from 'node:http'
 import type { Context } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import type { RouterRoute } from 'hono/types'
@@ -7,13 +7,14 @@ import { type Client, type Scope, scopeOf, type TokenHolder } from '../client.ts
 import { RefusalError } from '../errors.ts'
 import { addressOf } from './address.ts'
 import type { FileLinks } from './file-links.ts'
+import type { Outgoing } from './outgoing.ts'
 
 /**
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
  * `scope`, where a link was shown in place of a token, and nothing of a stranger.
  */
 export type ClientEnv = {
-  Bindings: HttpBindings
+  Bindings: { incoming: IncomingMessage; outgoing: Outgoing }
   Variables: { requestId: string; client: Client; scope: Scope }
 }
 

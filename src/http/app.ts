@@ -18,7 +18,7 @@ import type { WanTask } from '../wan-tasks.ts'
 import { type ClientEnv, createIdentify, routeOf } from './access.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { generateSchema, webhookSchema } from './bodies.ts'
-import { allowOrigins, refuseOtherPages, setSecurityHeaders } from './browsers.ts'
+import { allowOrigins, refuseOtherPages } from './browsers.ts'
 import { dashboardRoutes } from './dashboard-routes.ts'
 import { createDocument } from './document.ts'
 import { documentRoutes } from './document-routes.ts'
@@ -38,7 +38,7 @@ import { modelRoutes } from './openai/model-routes.ts'
 import { openAiSubmissionRoutes } from './openai/submission-routes.ts'
 import { openAiVideoRoutes } from './openai/video-routes.ts'
 import { unreadable } from './problem.ts'
-import { nameRequest } from './request-id.ts'
+import { rememberingRouter } from './remembering-router.ts'
 import type { Downloads } from './send-file.ts'
 import type { Previews } from './send-preview.ts'
 import { statsRoutes } from './stats-routes.ts'
@@ -94,16 +94,16 @@ export function createApp(options: AppOptions) {
   const render = createJobRenderer({ eta, links, retentionMs })
   const request = generateSchema(task, maxFrames, refuseUrl)
 
-  const app = new Hono<ClientEnv>()
+  const app = new Hono<ClientEnv>({ router: rememberingRouter() })
   const renderFailure = renderError(log)
   const identify = createIdentify({ ...options, holders: clients, links })
+  const refuseUnreadable = createRefuseUnreadable()
   const toPages = corsOrigins.length > 0 ? allowOrigins(corsOrigins) : undefined
   // One layer, for each of them costs a request more than most of what is done in it.
   app.use(async (c, next) => {
     const begun = performance.now()
     const asked = routeOf(c)
-    nameRequest(c)
-    setSecurityHeaders(c)
+    c.set('requestId', c.env.outgoing.requestId)
     const admit = () => {
       refuseUnreadable(c)
       refuseOtherPages(c, corsOrigins)
@@ -117,7 +117,7 @@ export function createApp(options: AppOptions) {
       c.res = await renderFailure(error as Error, c)
     }
     observeAnswer(c, asked, begun, observe)
-    await hearOut(c)
+    if (c.res.status >= 400) await hearOut(c)
   })
   app.onError(renderFailure)
   app.notFound((c) => {
@@ -158,9 +158,15 @@ export function createApp(options: AppOptions) {
 export type App = ReturnType<typeof createApp>
 
 /** What of a Host is not a name would be taken for the path. */
-function refuseUnreadable(c: Context<ClientEnv>): void {
-  const { url } = c.req
-  if (!URL.canParse(url) || /[/?#@\\]/.test(c.env.incoming.headers.host ?? '')) throw unreadable()
+function createRefuseUnreadable() {
+  // Nearly all requests have the same, and nothing else of an address can be unreadable here.
+  let readable: string | undefined
+  return (c: Context<ClientEnv>): void => {
+    const { host } = c.env.incoming.headers
+    if (host === readable) return
+    if (!URL.canParse(c.req.url) || /[/?#@\\]/.test(host ?? '')) throw unreadable()
+    readable = host
+  }
 }
 
 function methodsFor(routes: readonly RouterRoute[], path: string): string[] {

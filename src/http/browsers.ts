@@ -3,25 +3,6 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { etag, RETAINED_304_HEADERS } from 'hono/etag'
 import { RefusalError } from '../errors.ts'
-import type { ClientEnv } from './access.ts'
-
-/**
- * Right for answers that are data; a handler that serves a page sets its own. HTTPS is the proxy's,
- * and so is `Strict-Transport-Security`, which would bind its whole domain.
- */
-const headersOfData = new Map([
-  ['Content-Security-Policy', "default-src 'none'; frame-ancestors 'none'"],
-  ['Cross-Origin-Opener-Policy', 'same-origin'],
-  ['Cross-Origin-Resource-Policy', 'same-origin'],
-  ['Referrer-Policy', 'no-referrer'],
-  ['X-Content-Type-Options', 'nosniff'],
-  ['X-Frame-Options', 'DENY'],
-])
-
-/** On Node's own answer, under whatever a handler sets: to copy them into each took longer than a poll. */
-export const setSecurityHeaders = (c: Context<ClientEnv>): void => {
-  c.env.outgoing.setHeaders(headersOfData)
-}
 
 /**
  * For pages: a browser takes the headers of a 304 for those of what it has, and so has to be told the

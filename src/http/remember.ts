@@ -11,3 +11,23 @@ export function rememberLast<Key extends object, Rest extends readonly unknown[]
     return made
   }
 }
+
+/** Ids make for many paths, but most that are asked for are asked for again in a moment. */
+const mostPaths = 1_000
+/** Nobody polls a longer one, and it is not worth the room. */
+const longestPath = 128
+
+/** What follows from a path alone, and is not found out again for each request. Refusals are. */
+export function rememberPaths<Found>() {
+  const known = new Map<string, Found>()
+  return (path: string, find: () => Found): Found => {
+    const before = known.get(path)
+    if (before !== undefined) return before
+    const found = find()
+    if (path.length <= longestPath) {
+      if (known.size === mostPaths) known.clear()
+      known.set(path, found)
+    }
+    return found
+  }
+}

@@ -1,10 +1,11 @@
-import type { Handler, MiddlewareHandler } from 'hono'
+import type { Context, Handler, MiddlewareHandler } from 'hono'
 import { findTargetHandler } from 'hono/utils/handler'
 import * as v from 'valibot'
 import type { RefusalCode } from '../errors.ts'
 import type { ClientEnv } from './access.ts'
 import { parse, readJson, readJsonIfAny } from './edge.ts'
 import type { ReceivedImage } from './form.ts'
+import { rememberPaths } from './remember.ts'
 
 /** What a route takes and what it answers: for those who call it, and for the document. */
 export type RouteDescription<
@@ -119,16 +120,23 @@ export function route<
   const readBody = json && v.is(json, undefined) ? readJsonIfAny : readJson
   // Most requests ask for nothing that could be wrong.
   const noQuery = query && v.safeParse(query, {})
-  const check: MiddlewareHandler = async (c, next) => {
+  const paramsOf = rememberPaths<object>()
+  // Not async: each layer that is makes every request wait for the next microtask.
+  const check: MiddlewareHandler = (c, next) => {
     const { req } = c
-    if (params) req.addValidatedData('param', parse(params, req.param(), unknown) as object)
+    if (params) {
+      const found = paramsOf(req.path, () => parse(params, req.param(), unknown) as object)
+      req.addValidatedData('param', found)
+    }
     if (query) {
       const isPlain = noQuery?.success && !req.url.includes('?')
       const given = isPlain ? noQuery.output : parse(query, req.query(), unknown)
       req.addValidatedData('query', given as object)
     }
-    if (json) req.addValidatedData('json', parse(json, await readBody(c), unknown) as object)
-    return next()
+    return json ? checkBody(c, json).then(next) : next()
+  }
+  const checkBody = async (c: Context, body: Schema) => {
+    c.req.addValidatedData('json', parse(body, await readBody(c), unknown) as object)
   }
   descriptions.set(check, description as RouteDescription)
   return check

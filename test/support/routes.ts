@@ -1,7 +1,8 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
+import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { createPlace } from '../../src/actors/actor.ts'
 import { createApp } from '../../src/http/app.ts'
+import { Outgoing } from '../../src/http/outgoing.ts'
 import type { Observe } from '../../src/observation.ts'
 
 /** The app as it is served, in front of nobody. */
@@ -58,7 +59,7 @@ export function anApp({
 function nodesOwn(init: RequestInit | undefined) {
   const incoming = new IncomingMessage(new Socket())
   incoming.headers = Object.fromEntries(new Headers(init?.headers))
-  return { incoming, outgoing: new ServerResponse(incoming) }
+  return { incoming, outgoing: new Outgoing(incoming) }
 }
 
 /** Every method and path that the app answers to, sorted. */

@@ -5,7 +5,7 @@ import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{
   observe: Observe
-  /** Counts what has gone by until now of what is still going on. */
+  /** Counts what has not been counted yet: requests, and what has gone by of what is still going on. */
   catchUp(): void
 }>
 
@@ -15,10 +15,18 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   const canceling = new Map<JobId, Timestamp>()
   /** Up to when the time of each GPU with a generation has been counted. */
   const atWork = new Map<GpuId, number>()
-  const requests = new Map<string, RequestSeries>()
+  const requests = new Map<string, readonly RequestSeries[]>()
   beginAtZero(known, gpus)
 
-  return { observe, catchUp: () => countWork(new Set(atWork.keys())) }
+  return {
+    observe,
+    catchUp() {
+      countWork(new Set(atWork.keys()))
+      for (const [route, all] of requests) {
+        for (const series of all) countRequests(route, series)
+      }
+    },
+  }
 
   function observe(observation: Observation): void {
     switch (observation.saw) {
@@ -69,12 +77,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         for (const { place, freeBytes } of observation.disks)
           known.diskFree.set({ place }, freeBytes)
         break
-      case 'requestAnswered': {
-        const { counter, duration } = ofRequest(observation)
-        counter.inc()
-        duration.observe(observation.tookMs / 1000)
+      case 'requestAnswered':
+        noteRequest(observation)
         break
-      }
       case 'eventStreamOpened':
         known.httpStreams.inc()
         break
@@ -86,19 +91,22 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
     }
   }
 
-  /** To find a series by its labels takes longer than to count in it. */
-  function ofRequest({ route, status, ...asked }: RequestAnswered) {
-    const statusClass = `${Math.floor(status / 100)}xx`
-    const key = `${asked.method} ${statusClass} ${route}`
-    const found = requests.get(key)
-    if (found) return found
-    const method = methods.has(asked.method) ? asked.method : 'other'
-    const series = {
-      counter: known.httpRequests.labels({ method, route, status: statusClass }),
-      duration: known.httpDuration.labels({ method, route }),
-    }
-    if (method !== 'other') requests.set(key, series)
-    return series
+  function noteRequest({ route, status, tookMs, method: asked }: RequestAnswered): void {
+    const method = methods.has(asked) ? asked : 'other'
+    const statusClass = Math.floor(status / 100)
+    const ofRoute = requests.get(route) ?? []
+    const known = ofRoute.find((one) => one.statusClass === statusClass && one.method === method)
+    const series = known ?? { method, statusClass, seconds: [] }
+    if (!known) requests.set(route, [...ofRoute, series])
+    series.seconds.push(tookMs / 1000)
+    if (series.seconds.length === mostUncounted) countRequests(route, series)
+  }
+
+  function countRequests(route: string, { method, statusClass, seconds }: RequestSeries): void {
+    known.httpRequests.inc({ method, route, status: `${statusClass}xx` }, seconds.length)
+    const duration = known.httpDuration.labels({ method, route })
+    for (const one of seconds) duration.observe(one)
+    seconds.length = 0
   }
 
   function noteEnd({ jobId, end, submittedAt, at }: Extract<Observation, { saw: 'jobEnded' }>) {
@@ -125,7 +133,11 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
 
 type RequestAnswered = Extract<Observation, { saw: 'requestAnswered' }>
 
-type RequestSeries = Readonly<{ counter: { inc(): void }; duration: { observe(s: number): void } }>
+/** What has been answered alike, and how long each of it took that is not counted yet. */
+type RequestSeries = Readonly<{ method: string; statusClass: number; seconds: number[] }>
+
+/** Counted one by one, they took a tenth of a poll. */
+const mostUncounted = 1_000
 
 /** What has not happened yet has happened no times: rates would miss the first otherwise. */
 function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {

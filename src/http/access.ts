@@ -117,8 +117,15 @@ export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => met
 
 /** What does not exist is nobody's business without a token. */
 function accessTo(route: RouterRoute | undefined): Access {
-  return route ? (access[`${route.method} ${route.path}`] ?? 'admin') : 'client'
+  if (!route) return 'client'
+  const known = accessOf.get(route)
+  if (known) return known
+  const found = access[`${route.method} ${route.path}`] ?? 'admin'
+  accessOf.set(route, found)
+  return found
 }
+
+const accessOf = new WeakMap<RouterRoute, Access>()
 
 function tokenIn(c: Context<ClientEnv>): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(c.env.incoming.headers.authorization ?? '')?.[1]

@@ -177,7 +177,7 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
 
 # tini reaps what the generations leave behind and hands SIGTERM to the service.
 ENTRYPOINT ["/usr/bin/tini", "--"]
-CMD ["node", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=8", "src/main.ts"]
 
 # Last, because they change with every build.
 ARG VERSION=0.1.0

@@ -29,8 +29,8 @@ export function launchService(
   onStderr?: (text: string) => void,
 ) {
   // Memory and what is compiled as `npm start` has them.
-  const flags = ['--max-semi-space-size=8', '--no-allocation-site-pretenuring']
-  const child: ChildProcess = spawn(process.execPath, [...flags, join(root, 'src', 'main.ts')], {
+  const args = ['--max-semi-space-size=8', join(root, 'src', 'main.ts')]
+  const child: ChildProcess = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', onStderr ? 'pipe' : 'inherit'],
     env: {
       PATH: process.env.PATH,

@@ -1,7 +1,6 @@
 /** The composition root: the only place where the parts meet. */
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { flushCompileCache } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { uptime } from 'node:os'
 import { join } from 'node:path'
@@ -59,6 +58,7 @@ import { createMetrics } from './infra/metrics/metrics.ts'
 import { createPreviews, forgetPreviews } from './infra/previews.ts'
 import { createReserve } from './infra/reserve.ts'
 import { createRetentionStore } from './infra/retention-store.ts'
+import { settleRuntime } from './infra/runtime.ts'
 import { keepChecking } from './infra/standing-checks.ts'
 import { createStdoutLog } from './infra/stdout-log.ts'
 import { createUploads } from './infra/uploads.ts'
@@ -314,8 +314,7 @@ async function main(): Promise<void> {
     const { address, port } = server.address() as AddressInfo
     const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
     log.info({ url, gpus: gpus.map(({ id }) => id), dataDir: config.dataDir }, 'listening')
-    // By itself Node writes it at an orderly end only; nothing, where NODE_COMPILE_CACHE is not set.
-    setImmediate(flushCompileCache)
+    setImmediate(settleRuntime)
     forkServer.warmUp()
     if (!loopback.test(address) && config.clients.length === 0) {
       log.warn({ url }, 'others can reach this address, and nobody is asked for a token')

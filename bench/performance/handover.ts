@@ -6,7 +6,7 @@ import { submit } from './client.ts'
 import { median, ms, quantile, type Report, times } from './figures.ts'
 import { type NoopRun, noopDir, noopEnvironment, noopRequest, noopRuns, python } from './noop.ts'
 
-const rounds = 4
+const rounds = 3
 const jobs = 30
 
 export async function handover(say: (line: string) => void): Promise<Report> {

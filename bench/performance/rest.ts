@@ -4,7 +4,7 @@ import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { median, ms, type Report, type Table } from './figures.ts'
 import { until } from './wait.ts'
 
-const starts = 9
+const starts = 7
 const gpuCounts = [2, 8, 64]
 const idleSeconds = 60
 

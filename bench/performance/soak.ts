@@ -47,7 +47,7 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
   const work = keepBusy(url, counts, () => performance.now() < end)
   try {
     // What is compiled, cached and buffered once is no growth.
-    await delay(Math.min(60_000, minutes * 15_000))
+    await delay(Math.min(60_000, minutes * 20_000))
     await lateness(url)
     while (performance.now() < end) {
       await delay(sampleEveryMs)

@@ -27,6 +27,8 @@ function aForkServer({ python = 'python3', answerMs = 5_000 } = {}) {
 const statOf = (pid: number): string[] =>
   readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
 
+const niceness = (pid: number): number => Number(statOf(pid)[16])
+
 const argsOf = (pid: number): string[] =>
   readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean)
 
@@ -156,6 +158,17 @@ describe('a tool that the fork server runs', () => {
   it('says nothing on its own account, and reads nothing', async () => {
     const { ended } = aForkServer().tool('cat')
     expect(await ended).toMatchObject({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('gives way to the service and its generations', async () => {
+    const server = aForkServer()
+    const { root } = anAttempt()
+    const { kill } = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
+    await until(() => processesOf(root).length > 0, 'the tool to run')
+    const [tool = 0] = processesOf(root)
+    await until(() => niceness(tool) === niceness(process.pid) + 10, 'the tool to be nice')
+    expect(niceness(server.pid(tool))).toBe(niceness(process.pid))
+    kill()
   })
 
   it('is killed when it is told to be', async () => {

@@ -45,6 +45,8 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
   const sampleEveryMs = Math.max(shortestSampleMs, (minutes * 60_000) / mostSamples)
   const end = performance.now() + minutes * 60_000
   const work = keepBusy(url, counts, () => performance.now() < end)
+  // Whoever waits for it hears of it, but not before the next sample.
+  work.catch(() => {})
   try {
     // What is compiled, cached and buffered once is no growth.
     await delay(Math.min(60_000, minutes * 20_000))
@@ -80,8 +82,8 @@ async function keepBusy(url: string, counts: Counts, isTime: () => boolean): Pro
       open.push(await submit(url, body))
       if (n % 10 !== 9) continue
       const victim = open[Math.floor(Math.random() * open.length)]
-      const answer = await json<{ canceled: object[] }>(`${url}/jobs?ids=${victim}`, 'DELETE')
-      counts.canceled += answer.canceled.length
+      const answer = await json<{ canceled?: object[] }>(`${url}/jobs?ids=${victim}`, 'DELETE')
+      counts.canceled += answer.canceled?.length ?? 0
     }
     for (const id of open.splice(0, open.length - queued)) await json(`${url}/status/${id}`)
     if (performance.now() >= purgeAt) {

@@ -32,6 +32,8 @@ import shim
 
 MOST_KEPT = 1024 * 1024  # of what a tool says: the first of its output, the last of its errors
 
+NICER = 10  # than we are: what answers people and what feeds a GPU come before what converts
+
 # Of /proc/PID/stat, counted from the third: where the arguments lie in memory.
 ARG_START, ARG_END = 45, 46
 
@@ -176,6 +178,14 @@ class Tool:
                 os.close(stderr)
         for fd in self.pipes:
             events.add(fd, self.hear)
+        self.give_way()
+
+    def give_way(self):
+        try:
+            ours = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, self.pid, ours + NICER)
+        except PermissionError:
+            pass  # some sandboxes forbid it, and it is not worth a conversion
 
     def hear(self, fd):
         heard = os.read(fd, 64 * 1024)

@@ -10,7 +10,7 @@ import { until } from './wait.ts'
 
 const lengths = [10, 1_000, 100_000] as const
 /** Taken in turns, so that a bad moment of the machine is everybody's. */
-const rounds = 20
+const rounds = 16
 const perRound = 25
 const boots = 3
 const claimSeconds = 10

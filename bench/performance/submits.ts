@@ -9,7 +9,7 @@ import { type Load, load } from './load.ts'
 const run = promisify(execFile)
 
 const rounds = 3
-const seconds = 4
+const seconds = 3
 
 export async function submits(say: (line: string) => void): Promise<Report> {
   const raw: number[] = []

@@ -23,7 +23,7 @@ type Say = (line: string) => void
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    minutes: { type: 'string', default: '1.5' },
+    minutes: { type: 'string', default: '1' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -47,7 +47,7 @@ Let nothing else run meanwhile.
 
   ${Object.keys(benches).join(', ')}
 
-  --minutes N      of the soak (1.5; its long form, of ${longMinutes}, has a table of its own)
+  --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own)
   --dry            write nothing into docs/performance.md
 `
 

@@ -9,7 +9,7 @@ import { median, ms, type Report, times } from './figures.ts'
 import { type Load, load } from './load.ts'
 
 /** Short ones, in turn: what else the machine has to do comes and goes, and meets all of them. */
-const rounds = 12
+const rounds = 10
 const seconds = 1
 const warmUpSeconds = 3
 const connections = 16

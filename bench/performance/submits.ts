@@ -1,10 +1,14 @@
-/** How many durable submits a second, beside bare inserts into the same table, each durable before the next. */
+/** How many durable submits a second, beside bare inserts, each durable before the next, and BullMQ's. */
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
+import { type Adds, bullAdds } from './bull-adds.ts'
 import { median, ms, type Report, times } from './figures.ts'
-import { type Load, load } from './load.ts'
+import { load } from './load.ts'
+import { NotInstalled } from './queue/contender.ts'
+import { installPeers } from './queue/peers.ts'
+import { isInstalled } from './queue/servers.ts'
 
 const run = promisify(execFile)
 
@@ -13,19 +17,27 @@ const seconds = 3
 
 export async function submits(say: (line: string) => void): Promise<Report> {
   const raw: number[] = []
-  const found: Record<string, Load[]> = {}
+  const found: Record<string, Adds[]> = {}
+  const hasRedis = isInstalled('redis-server')
+  if (hasRedis) installPeers()
+  else say(`without BullMQ: ${new NotInstalled('redis-server', 'redis-server').message}`)
   for (let round = 1; round <= rounds; round++) {
     raw.push(await rawInserts())
     say(`round ${round}: bare inserts: ${raw.at(-1)?.toFixed(0)} a second`)
-    for (const connections of [1, 8, 64]) {
-      const one = await submitFor(connections)
-      const way = `POST /generate, ${connections} connection${connections > 1 ? 's' : ''}`
-      found[way] = [...(found[way] ?? []), one]
-      say(`round ${round}: ${way}: ${one.perSecond.toFixed(0)} a second`)
+    for (const atOnce of [1, 8, 64]) {
+      const ways = {
+        [`POST /generate, ${atOnce} at once`]: submitFor,
+        ...(hasRedis && { [`BullMQ's \`add\`, ${atOnce} at once`]: bullAdds }),
+      }
+      for (const [way, measure] of Object.entries(ways)) {
+        const one = await measure(atOnce, seconds)
+        found[way] = [...(found[way] ?? []), one]
+        say(`round ${round}: ${way}: ${one.perSecond.toFixed(0)} a second`)
+      }
     }
   }
   const rows = Object.entries(found).map(([way, loads]) => {
-    const middle = (of: (one: Load) => number) => median(loads.map(of))
+    const middle = (of: (one: Adds) => number) => median(loads.map(of))
     const ratios = loads.map(({ perSecond }, round) => perSecond / (raw[round] ?? 0))
     const figures = [ms(middle(({ p50 }) => p50)), ms(middle(({ p99 }) => p99))]
     return [way, middle(({ perSecond }) => perSecond).toFixed(0), ...figures, times(median(ratios))]
@@ -50,7 +62,7 @@ async function rawInserts(): Promise<number> {
 }
 
 /** Every answer is counted against the jobs that are there. */
-async function submitFor(connections: number): Promise<Load> {
+async function submitFor(connections: number): Promise<Adds> {
   const directory = aDirectory()
   // Both GPUs have something to do for as long as this takes: claims are measured elsewhere.
   const service = launchService(directory, { SIM_SPEED: '0.1', MAX_QUEUE: '1000000' })

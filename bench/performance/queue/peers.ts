@@ -21,6 +21,7 @@ type Peers = {
       options: { connection: Connection },
     ) => {
       add(name: string, data: { n: number }): Promise<unknown>
+      getWaitingCount(): Promise<number>
       close(): Promise<void>
     }
     QueueEvents: new (

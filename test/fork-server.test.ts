@@ -40,6 +40,15 @@ async function aRunningShim(server: ReturnType<typeof aForkServer>) {
   return { attempt, ended, shim: shim.pid, worker: worker.pid, server: server.pid(shim.pid) }
 }
 
+/** It ends when it is killed. */
+async function aRunningTool(server: ReturnType<typeof aForkServer>) {
+  const { root } = anAttempt()
+  const run = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
+  await until(() => processesOf(root).length > 0, 'the tool to run')
+  const [tool = 0] = processesOf(root)
+  return { ...run, tool }
+}
+
 describe('a shim that the fork server has started', () => {
   it('is told of when it has ended, with the result on disk', async () => {
     const { attempt, ended } = await aRunningShim(aForkServer())
@@ -162,10 +171,7 @@ describe('a tool that the fork server runs', () => {
 
   it('gives way to the service and its generations', async () => {
     const server = aForkServer()
-    const { root } = anAttempt()
-    const { kill } = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
-    await until(() => processesOf(root).length > 0, 'the tool to run')
-    const [tool = 0] = processesOf(root)
+    const { tool, kill } = await aRunningTool(server)
     await until(() => niceness(tool) === niceness(process.pid) + 10, 'the tool to be nice')
     expect(niceness(server.pid(tool))).toBe(niceness(process.pid))
     kill()
@@ -179,10 +185,7 @@ describe('a tool that the fork server runs', () => {
 
   it('counts as killed, and is, when the fork server was', async () => {
     const server = aForkServer()
-    const { root } = anAttempt()
-    const { ended } = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
-    await until(() => processesOf(root).length > 0, 'the tool to run')
-    const [tool = 0] = processesOf(root)
+    const { tool, ended } = await aRunningTool(server)
     kill(server.pid(tool))
     expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
     await until(() => !isAlive(tool), 'the tool to end')

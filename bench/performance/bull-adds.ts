@@ -1,11 +1,11 @@
 /** How many jobs a second BullMQ takes, each on disk before it is answered for. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { quantile } from './figures.ts'
+import type { Load } from './load.ts'
 import { importPeer, queueName } from './queue/peers.ts'
 import { startRedis } from './queue/servers.ts'
 
-/** Like those of `load.ts`: adds a second, and milliseconds. */
-export type Adds = Readonly<{ perSecond: number; p50: number; p99: number }>
+export type Adds = Pick<Load, 'perSecond' | 'p50' | 'p99'>
 
 /** By so many that add one job after the other over one client, as its users do; from here. */
 export async function bullAdds(adders: number, seconds: number): Promise<Adds> {

@@ -8,6 +8,7 @@ import { RefusalError } from '../errors.ts'
 import { addressOf } from './address.ts'
 import type { FileLinks } from './file-links.ts'
 import type { Outgoing } from './outgoing.ts'
+import { rememberLast } from './remember.ts'
 
 /**
  * What a handler finds in its context once `identify` has let a request through; no `client`, only a
@@ -116,16 +117,11 @@ export const createIdentify =
 export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')
 
 /** What does not exist is nobody's business without a token. */
-function accessTo(route: RouterRoute | undefined): Access {
-  if (!route) return 'client'
-  const known = accessOf.get(route)
-  if (known) return known
-  const found = access[`${route.method} ${route.path}`] ?? 'admin'
-  accessOf.set(route, found)
-  return found
-}
+const accessTo = (route: RouterRoute | undefined): Access => (route ? accessOf(route) : 'client')
 
-const accessOf = new WeakMap<RouterRoute, Access>()
+const accessOf = rememberLast(
+  ({ method, path }: RouterRoute): Access => access[`${method} ${path}`] ?? 'admin',
+)
 
 function tokenIn(c: Context<ClientEnv>): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(c.env.incoming.headers.authorization ?? '')?.[1]

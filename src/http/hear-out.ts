@@ -7,7 +7,7 @@ import { type BodyReader, readerIn } from './edge.ts'
  */
 export async function hearOut(c: Context): Promise<void> {
   const reader = readerIn(c)
-  if (!reader || c.res.status < 400) return
+  if (!reader) return
   const answer = new Uint8Array(await c.res.arrayBuffer())
   const headers = new Headers(c.res.headers)
   // With its length known, the answer is whole to the client before it ends here.

@@ -95,9 +95,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
     const method = methods.has(asked) ? asked : 'other'
     const statusClass = Math.floor(status / 100)
     const ofRoute = requests.get(route) ?? []
-    const known = ofRoute.find((one) => one.statusClass === statusClass && one.method === method)
-    const series = known ?? { method, statusClass, seconds: [] }
-    if (!known) requests.set(route, [...ofRoute, series])
+    const found = ofRoute.find((one) => one.statusClass === statusClass && one.method === method)
+    const series = found ?? { method, statusClass, seconds: [] }
+    if (!found) requests.set(route, [...ofRoute, series])
     series.seconds.push(tookMs / 1000)
     if (series.seconds.length === mostUncounted) countRequests(route, series)
   }

@@ -20,23 +20,22 @@ RUN --mount=type=cache,target=/root/.npm \
     npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
 
-# --- The dashboard ------------------------------------------------------------------------------
-FROM node AS dashboard
+# --- What is built: the service and the dashboard -------------------------------------------------
+FROM node AS build
 WORKDIR /app
-COPY package.json package-lock.json tsconfig.json ./
+COPY package.json package-lock.json tsconfig.json vite.config.ts ./
 RUN --mount=type=cache,target=/root/.npm \
     npm ci --ignore-scripts --no-audit --no-fund
 COPY src ./src
-RUN npm run dashboard
+RUN npm run bundle && npm run dashboard
 
 
-# --- The service's own files --------------------------------------------------------------------
+# --- What is used as it is --------------------------------------------------------------------------
 FROM node AS code
 WORKDIR /app
 COPY LICENSE package.json ./
 COPY bin ./bin
 COPY sim ./sim
-COPY src ./src
 # COPY keeps the permissions that the checkout has, and with them the umask of whoever made it.
 RUN chmod -R a+rX .
 
@@ -144,7 +143,7 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
 COPY --from=code /app ./
-COPY --from=dashboard /app/dist/dashboard ./dist/dashboard
+COPY --from=build /app/dist ./dist
 RUN ln -s /app/bin/wan.js /usr/local/bin/wan
 
 ENV NODE_ENV=production \
@@ -177,7 +176,7 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
 
 # tini reaps what the generations leave behind and hands SIGTERM to the service.
 ENTRYPOINT ["/usr/bin/tini", "--"]
-CMD ["node", "--max-semi-space-size=8", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=8", "dist/main.js"]
 
 # Last, because they change with every build.
 ARG VERSION=0.1.0

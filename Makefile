@@ -1,17 +1,17 @@
 # Everything a person does with this project. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check dashboard ffmpeg chromium
+.PHONY: help setup demo serve test check bundle dashboard ffmpeg chromium
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: node_modules/.installed ffmpeg dashboard ## install packages (Node 24 among them) and ffmpeg, build the dashboard
+setup: node_modules/.installed ffmpeg bundle dashboard ## install packages (Node 24 among them) and ffmpeg, build service and dashboard
 
 demo: setup ## make a video with two simulated GPUs, from the REST request to the MP4
 	@npm run --silent demo
 
 serve: setup ## run the service on this machine's GPUs; docs/configuration.md has the settings
-	@npm run --silent start
+	@npm start --silent --ignore-scripts
 
 test: setup chromium check ## run every check: types, lint, Python, and all tests
 	@echo '--- tests'
@@ -33,6 +33,13 @@ node_modules/.installed: package.json package-lock.json
 	@echo '--- packages'
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@npm rebuild node --loglevel=error >/dev/null
+	@touch $@
+
+bundle: dist/.built ## build the service, if its sources have changed
+
+dist/.built: $(shell find src -path src/dashboard -prune -o -type f -print) vite.config.ts node_modules/.installed
+	@echo '--- service'
+	@npm run --silent bundle
 	@touch $@
 
 dashboard: dist/dashboard/.built ## build the page at /, if its sources have changed

@@ -13,7 +13,7 @@ if (major < oldest) {
 } else {
   // A checkout runs as it is; a package holds what was built of it, as Node wants it there.
   const source = new URL('../src/cli/main.ts', import.meta.url)
-  const built = new URL('../dist/cli/main.js', import.meta.url)
+  const built = new URL('../dist/cli.js', import.meta.url)
   const { main } = await import((existsSync(source) ? source : built).href)
   await main(process.argv)
 }

@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '..')
 const dataDir = join(root, 'data', 'demo')
 const prompt = process.argv[2] ?? 'A red fox walks through fresh snow at sunrise'
 
-const service = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+const service = spawn(process.execPath, [join(root, 'dist', 'main.js')], {
   stdio: ['ignore', 'pipe', 'inherit'],
   env: {
     ...process.env,

@@ -56,7 +56,7 @@ async function contents({ root }: Image): Promise<void> {
   )
   const strays = development.filter((path) => existsSync(join(root, 'app', path)))
   says('packages for development', strays, [])
-  for (const path of ['app/node_modules', 'app/src', 'app/dist', 'usr/local/bin/node']) {
+  for (const path of ['app/node_modules', 'app/dist', 'usr/local/bin/node']) {
     const [size] = (await $`du -sh ${join(root, path)}`).stdout.split('\t')
     console.log(`  /${path}: ${size}`)
   }

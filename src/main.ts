@@ -67,6 +67,7 @@ import { createWebhookSender } from './infra/webhook-sender.ts'
 import { createWebhookStore } from './infra/webhook-store.ts'
 import type { GpuId, Job, JobId } from './job.ts'
 import type { Logger } from './log.ts'
+import { root } from './root.ts'
 import { version } from './version.ts'
 import { wanTasks } from './wan-tasks.ts'
 
@@ -301,7 +302,7 @@ async function main(): Promise<void> {
     retentionMs,
     logPath: (jobId) => logOf(data, jobId),
     history: createHistoryStore(database.db),
-    dashboardDir: join(import.meta.dirname, '..', 'dist', 'dashboard'),
+    dashboardDir: join(root, 'dist', 'dashboard'),
     version,
     log,
   })

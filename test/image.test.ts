@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Copy, From } from 'dockerfile-ast'
 import { expect, it } from 'vitest'
 import { copyContext, stepsOf, valuesOf } from '../scripts/image/build.ts'
-import { expectToServe } from './support/installed.ts'
+import { bundleInto, expectToServe } from './support/installed.ts'
 import { aDataDirectory } from './support/service.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -17,11 +17,12 @@ it('holds all that the service needs to make a video', { timeout: 120_000 }, asy
     const into = target.endsWith('/') ? join(target, basename(path)) : target
     cpSync(join(directory, 'context', path), join(app, into), { recursive: true })
   }
-  // What the other stages give: the packages for production, and the dashboard.
+  // What the other stages give: the packages for production, and what is built.
   for (const path of productionPackages()) {
     mkdirSync(dirname(join(app, path)), { recursive: true })
     symlinkSync(join(root, path), join(app, path))
   }
+  await bundleInto(join(app, 'dist'))
   cpSync(join(root, 'dist', 'dashboard'), join(app, 'dist', 'dashboard'), { recursive: true })
   await expectToServe(app, directory)
 })
@@ -31,7 +32,7 @@ it('gets what the stages before the last have made', () => {
     expect.arrayContaining([
       ['/app', './'],
       ['/app/node_modules', './node_modules'],
-      ['/app/dist/dashboard', './dist/dashboard'],
+      ['/app/dist', './dist'],
     ]),
   )
 })

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, expect, it } from 'vitest'
@@ -34,11 +34,19 @@ it('holds what it needs to run, and no source that Node would not run there', as
   const own = files.filter((path) => !path.startsWith('node_modules'))
   expect(own.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([])
   expect(own.filter((path) => path.includes('__pycache__'))).toEqual([])
+  const licenses = readFileSync(join(installed(), 'dist', 'licenses.md'), 'utf8')
+  expect(licenses).toContain('## kysely - ')
 })
 
 it('makes a video with the service that it holds', { timeout: 120_000 }, () =>
   expectToServe(installed(), directory),
 )
+
+it('finds out with what it holds what the machine lacks', async () => {
+  const env = { GPU_IDS: '0', WAN_DIR: '/nowhere', DATA_DIR: directory }
+  const { stdout } = await wan([], { command: commandIn(installed(), 'doctor'), env })
+  expect(stdout).toMatch(/ python: python3, 3\.\d+/)
+})
 
 it('says of each command what it is for', async () => {
   const { code, stdout } = await wan([], { command: commandIn(installed(), '--help') })

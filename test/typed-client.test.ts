@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, expect, it } from 'vitest'
+import { bundleInto } from './support/installed.ts'
 import { aDataDirectory, createShared, type Service, startService } from './support/service.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -62,7 +63,8 @@ beforeAll(async () => {
   symlinkSync(join(root, 'node_modules', '@types'), join(modules, '@types'))
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
   writeFileSync(join(directory, 'program.ts'), program)
-  await tsc('-p', join(root, 'tsconfig.build.json'), '--outDir', join(installed, 'dist'))
+  await tsc('-p', join(root, 'tsconfig.build.json'), '--outDir', join(installed, 'dist', 'types'))
+  await bundleInto(join(installed, 'dist'))
   return shared.clearAway
 })
 

@@ -109,7 +109,7 @@ const Packages = v.object({
 })
 
 async function checkPackages({ wan: { python, sdpa } }: Config): Promise<Finding[]> {
-  const script = join(import.meta.dirname, 'generation', 'packages.py')
+  const script = join(import.meta.dirname, 'packages.py')
   const wanted = [...modules, ...flashAttention]
   try {
     const said = await runTool(python, [script, ...wanted], { timeoutMs: 30_000 })

@@ -1,6 +1,7 @@
 /** What lets the service run without a GPU, a model or a checkout: the bundled simulator. */
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { root } from '../root.ts'
 import { checkpointLayouts, modelIndex } from './checkpoint.ts'
 
 const task = 'ti2v-5B'
@@ -9,7 +10,7 @@ const task = 'ti2v-5B'
 const shardBytes = 19_999_150_848
 const shard = 'diffusion_pytorch_model-00001-of-00001.safetensors'
 
-export const simulatorDir = join(import.meta.dirname, '..', '..', 'sim')
+export const simulatorDir = join(root, 'sim')
 
 /** The environment of a service with so many simulated GPUs, beside what else is set. */
 export function simulatedEnvironment(gpus: number, dataDir: string): NodeJS.ProcessEnv {

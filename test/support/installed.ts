@@ -1,8 +1,16 @@
 /** The service where somebody has installed it, far from its checkout. */
+import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { expect } from 'vitest'
 import { beginWan, wan } from './cli.ts'
 import { killLeftovers } from './service.ts'
+
+const root = join(import.meta.dirname, '..', '..')
+
+/** What is built of the sources as they are, in a place of its own. */
+export const bundleInto = (dist: string) =>
+  promisify(execFile)('npm', ['run', 'bundle', '--', '--outDir', dist], { cwd: root })
 
 export const commandIn = (installed: string, ...args: readonly string[]): readonly string[] => [
   process.execPath,

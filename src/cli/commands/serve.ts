@@ -1,6 +1,6 @@
 import { simulatedEnvironment } from '../../infra/simulation.ts'
 
-/** The service itself, in this process and by this environment, as `node src/main.ts` runs it. */
+/** The service itself, in this process and by this environment, as `npm start` runs it. */
 export async function serve({ sim }: Readonly<{ sim?: number }>): Promise<void> {
   if (sim !== undefined) {
     const dataDir = process.env.DATA_DIR || './data/simulated'

@@ -78,6 +78,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       // However little it is, it is not 0, which means something else.
       retentionMs: Math.ceil(env.RETENTION_DAYS * 24 * 60 * 60_000),
       maxResultBytes: Math.ceil(env.MAX_RESULTS_GB * 1024 ** 3),
+      tombstoneMs: Math.ceil(env.TOMBSTONE_DAYS * 24 * 60 * 60_000),
     },
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION,

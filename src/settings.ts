@@ -275,6 +275,10 @@ export const Env = v.object({
     'how many GiB all videos may take together; the oldest go first. For both see [Keeping house](operations.md#keeping-house)',
     '`0` (no limit)',
   ),
+  TOMBSTONE_DAYS: setting(
+    v.optional(amount(36_500), '90'),
+    'how long an expired job answers 410 with the time, and is known by name; then 404',
+  ),
   MIN_FREE_DISK_MB: setting(
     v.optional(wholeNumber(0, 1_000_000_000), '2048'),
     'with less room than that on any of its disks no job is taken or begun; 0: as long as there is any',

@@ -51,7 +51,7 @@ describe('the configuration', () => {
       syncWaitMs: 600_000,
       webhookAllow: [],
       minFreeBytes: 2048 * 1024 ** 2,
-      retention: { retentionMs: 0, maxResultBytes: 0 },
+      retention: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 90 * 86_400_000 },
       defaultJobSeconds: undefined,
       faultInjection: false,
       quarantineAfter: 3,
@@ -97,6 +97,7 @@ describe('the configuration', () => {
       MIN_FREE_DISK_MB: '512',
       RETENTION_DAYS: '0.5',
       MAX_RESULTS_GB: '200',
+      TOMBSTONE_DAYS: '1',
       DEFAULT_JOB_S: '100',
       FAULT_INJECTION: '1',
       QUARANTINE_AFTER: '4',
@@ -152,7 +153,11 @@ describe('the configuration', () => {
       syncWaitMs: 600_000,
       webhookAllow: [{ host: 'hooks.lan' }, { range: [expect.anything(), 8] }],
       minFreeBytes: 512 * 1024 ** 2,
-      retention: { retentionMs: 43_200_000, maxResultBytes: 200 * 1024 ** 3 },
+      retention: {
+        retentionMs: 43_200_000,
+        maxResultBytes: 200 * 1024 ** 3,
+        tombstoneMs: 86_400_000,
+      },
       defaultJobSeconds: 100,
       faultInjection: true,
       quarantineAfter: 4,
@@ -323,6 +328,7 @@ describe('an environment that is not usable', () => {
   it.each([
     ['RETENTION_DAYS', 36_500],
     ['MAX_RESULTS_GB', 1_000_000],
+    ['TOMBSTONE_DAYS', 36_500],
   ])('is one where %s is no amount', (name, most) => {
     for (const value of ['-1', '1e3', 'x', '.5', '1,5', '1.', ' 1']) {
       expect(faultsOf({ [name]: value })).toEqual([`${name} must be a number, like 30 or 0.5`])

@@ -96,7 +96,7 @@ describe('a janitor', () => {
         videoBytes: async () => 0,
         finished: async () => [],
       },
-      limits: { retentionMs: 0, maxResultBytes: 0 },
+      limits: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 },
       minFreeBytes: 100,
       observe: () => {},
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },

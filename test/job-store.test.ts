@@ -506,7 +506,7 @@ describe('a job that is over its time', () => {
     expect((await rows()).map(({ filename }) => filename)).toEqual([null, 'video-2.mp4', null])
     expect(await history.recent(10)).toHaveLength(2)
 
-    await db.updateTable('job').set({ seq: 10_001 }).where('id', '=', jobId(3)).execute()
+    await db.updateTable('job').set({ seq: 1_001 }).where('id', '=', jobId(3)).execute()
     await store.commit([forget(minute(0) + 90 * day)])
     expect((await rows()).map(({ id }) => id)).toEqual([jobId(2), jobId(3)])
     expect(await history.recent(10)).toHaveLength(1)

@@ -80,6 +80,7 @@ type Wish = typeof wish extends fc.Arbitrary<infer T> ? T : never
 const limits = fc.record({
   retentionMs: fc.constantFrom(0, day, 7 * day, 30 * day),
   maxResultBytes: fc.constantFrom(0, 1, 15, 40),
+  tombstoneMs: fc.constantFrom(0, day, 90 * day),
 })
 
 describe('what is over its time', () => {

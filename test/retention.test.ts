@@ -75,16 +75,16 @@ describe('a job that is about to go', () => {
 
 describe('what goes by itself', () => {
   it.each([
-    ['nothing without limits', { retentionMs: 0, maxResultBytes: 0 }, true, []],
+    ['nothing without limits', { retentionMs: 0, maxResultBytes: 0, tombstoneMs: day }, true, []],
     [
       'what is too old, and what there is no room for',
-      { retentionMs: day, maxResultBytes: 7 },
+      { retentionMs: day, maxResultBytes: 7, tombstoneMs: day },
       true,
       [{ endedBefore: midnight - day }, { maxBytes: 7 }],
     ],
     [
       'nothing by age by a clock that is not believed',
-      { retentionMs: day, maxResultBytes: 7 },
+      { retentionMs: day, maxResultBytes: 7, tombstoneMs: day },
       false,
       [{ maxBytes: 7 }],
     ],
@@ -149,7 +149,7 @@ describe('a clock', () => {
 })
 
 describe('a janitor with limits', () => {
-  const limits = { retentionMs: 30 * day, maxResultBytes: 0 }
+  const limits = { retentionMs: 30 * day, maxResultBytes: 0, tombstoneMs: 90 * day }
 
   it('takes a few at a time until there are no more, and then says what has gone', () => {
     const janitor = aJanitor(limits)
@@ -254,11 +254,12 @@ describe('a janitor with limits', () => {
         .hears({ type: 'latestEndRead', latestEnd })
         .filter(({ do: name }) => ['forgetTombstones', 'removeLeftOvers'].includes(name))
     expect(tidied(midnight + day)).toEqual([])
+    const forget = { do: 'forgetTombstones', before: midnight - 90 * day }
     expect(tidied(midnight)).toEqual([
-      { do: 'forgetTombstones', before: midnight - 90 * day },
+      forget,
       { do: 'removeLeftOvers', before: midnight - 30 * day },
     ])
-    expect(tidied(midnight)).toEqual([])
+    expect(tidied(midnight)).toEqual([forget])
     janitor.waits(6 * hour)
     expect(tidied(midnight)).toHaveLength(2)
   })

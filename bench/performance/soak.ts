@@ -15,6 +15,8 @@ const mostSamples = 60
 const shortestSampleMs = 5_000
 /** Of what is over for a quarter of a minute, as a day of it would be. */
 const purgeEveryMs = 5_000
+/** And those tombstones for three times as long, as by default they are beside 30 days. */
+const tombstoneDays = 45 / 86_400
 const parts = 5
 
 type Sample = Readonly<{
@@ -35,6 +37,7 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
     // Failures are meant, and no reason to take a GPU away.
     QUARANTINE_AFTER: '1000',
     MAX_ATTEMPTS: '1',
+    TOMBSTONE_DAYS: tombstoneDays.toFixed(6),
   })
   const counts: Counts = { submitted: 0, canceled: 0 }
   const samples: Sample[] = []

@@ -203,10 +203,10 @@ async function applyToJob(
 }
 
 /** Estimates learn from attempts of the latest jobs, whatever has become of those. */
-const tombstonesKept = 10_000
+const tombstonesKept = 1_000
 
-/** A bounded number of those that are due: what is left over is forgotten the next time. */
-const forgottenAtOnce = 1_000
+/** What is left over goes with the next sweep, seconds later; nothing waits for more than some milliseconds. */
+const forgottenAtOnce = 50
 
 async function forgetTombstones(
   trx: Kysely<Database>,

@@ -61,7 +61,7 @@ export type RetentionState = Readonly<{
   clock: Clock
   /** The first is under way. */
   runs: readonly Run[]
-  /** When what is left of jobs long gone is looked for again. */
+  /** When left-overs are looked for again. */
   tidyAtUptimeMs: number
   /** Something could not be removed, and that has been said. */
   failed: boolean

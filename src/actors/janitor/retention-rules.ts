@@ -7,6 +7,8 @@ export type RetentionLimits = Readonly<{
   retentionMs: number
   /** What all videos may take together; 0: as much as there is room for. */
   maxResultBytes: number
+  /** How long who asks is told that a job has expired. */
+  tombstoneMs: number
 }>
 
 /** Which jobs that are over: those for which all of this is so. */

@@ -36,9 +36,6 @@ const purgeMs = 25_000
 
 const tidyEveryMs = 6 * 60 * 60_000
 
-/** How long who asks is told that a job has expired. */
-const tombstoneMs = 90 * 24 * 60 * 60_000
-
 /** Every rule of how what is over its time goes, with no clock, disk or store in sight. */
 export function retain(
   limits: RetentionLimits,
@@ -98,18 +95,14 @@ function sweep(
     limits.retentionMs > 0 && doubt !== state.clock.doubt
       ? [{ do: 'logClock', doubt, latestEnd }]
       : []
-  const isTidyDue = doubt === undefined && now.uptimeMs >= state.tidyAtUptimeMs
+  const forget: RetentionEffect = { do: 'forgetTombstones', before: now.at - limits.tombstoneMs }
+  const isTidyDue =
+    doubt === undefined && limits.retentionMs > 0 && now.uptimeMs >= state.tidyAtUptimeMs
   const tidyAtUptimeMs = isTidyDue ? now.uptimeMs + tidyEveryMs : state.tidyAtUptimeMs
   const runs = selectionsOf(limits, now.at, doubt === undefined).map(newRun)
   const [next, effects] = add({ ...state, clock, tidyAtUptimeMs }, runs)
-  return [next, [...said, ...(isTidyDue ? tidy(limits, now) : []), ...effects]]
-}
-
-function tidy({ retentionMs }: RetentionLimits, { at }: Moment): RetentionEffect[] {
-  return [
-    { do: 'forgetTombstones', before: at - tombstoneMs },
-    ...(retentionMs > 0 ? [{ do: 'removeLeftOvers', before: at - retentionMs } as const] : []),
-  ]
+  const tidy: RetentionEffect = { do: 'removeLeftOvers', before: now.at - limits.retentionMs }
+  return [next, [...said, ...(doubt ? [] : [forget]), ...(isTidyDue ? [tidy] : []), ...effects]]
 }
 
 const newRun = (selection: Run['selection']): Run => ({

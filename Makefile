@@ -37,7 +37,7 @@ node_modules/.installed: package.json package-lock.json
 
 bundle: dist/.built ## build the service, if its sources have changed
 
-dist/.built: $(shell find src -path src/dashboard -prune -o -type f -print) vite.config.ts node_modules/.installed
+dist/.built: $(shell find src \( -path src/dashboard -o -name __pycache__ \) -prune -o -type f -print) vite.config.ts node_modules/.installed
 	@echo '--- service'
 	@npm run --silent bundle
 	@touch $@

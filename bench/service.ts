@@ -28,18 +28,23 @@ function buildOnce(): void {
   isBuilt = true
 }
 
-/**
- * `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. `onStderr`: is
- * told what would be shown otherwise.
- */
+export type LaunchOptions = Readonly<{
+  /** Is told what would be shown otherwise. */
+  onStderr?: (text: string) => void
+  /** `source` builds nothing: other tests run meanwhile, and one of them builds the package. */
+  from?: 'dist' | 'source'
+}>
+
+/** `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. */
 export function launchService(
   dataDir: string,
   env: NodeJS.ProcessEnv = {},
-  onStderr?: (text: string) => void,
+  { onStderr, from = 'dist' }: LaunchOptions = {},
 ) {
-  buildOnce()
+  if (from === 'dist') buildOnce()
+  const program = from === 'dist' ? join('dist', 'main.js') : join('src', 'main.ts')
   // Memory and what is compiled as `npm start` has them.
-  const args = ['--max-semi-space-size=8', join(root, 'dist', 'main.js')]
+  const args = ['--max-semi-space-size=8', join(root, program)]
   const child: ChildProcess = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', onStderr ? 'pipe' : 'inherit'],
     env: {

@@ -208,14 +208,15 @@ async function start(dataDir: string) {
       API_TOKENS: `ops:${tokens.admin}:admin,ada:${tokens.client}`,
       MAX_QUEUE: '20',
       SYNC_WAIT_S: '2',
-      // As `npm start`, the unit and the image have it.
-      MALLOC_ARENA_MAX: '2',
       GRACE_MS: '500',
       SIM_DIRECTIVES: '1',
       SIM_STATE_DIR: dataDir,
     },
-    (text) => {
-      stderr = (stderr + text).slice(-4_000)
+    {
+      from: 'source',
+      onStderr(text) {
+        stderr = (stderr + text).slice(-4_000)
+      },
     },
   )
   const { child } = service

@@ -7,6 +7,8 @@ import { Env } from './settings.ts'
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
 export const bytesPerLoad = 35 * 1024 ** 3
 
+const dayMs = 24 * 60 * 60_000
+
 export type Config = ReturnType<typeof toConfig>
 
 /** Called once, by main. Names every bad variable at once, before anything has started. */
@@ -76,9 +78,9 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     minFreeBytes: env.MIN_FREE_DISK_MB * 1024 ** 2,
     retention: {
       // However little it is, it is not 0, which means something else.
-      retentionMs: Math.ceil(env.RETENTION_DAYS * 24 * 60 * 60_000),
+      retentionMs: Math.ceil(env.RETENTION_DAYS * dayMs),
       maxResultBytes: Math.ceil(env.MAX_RESULTS_GB * 1024 ** 3),
-      tombstoneMs: Math.ceil(env.TOMBSTONE_DAYS * 24 * 60 * 60_000),
+      tombstoneMs: Math.ceil(env.TOMBSTONE_DAYS * dayMs),
     },
     defaultJobSeconds: env.DEFAULT_JOB_S,
     faultInjection: env.FAULT_INJECTION,

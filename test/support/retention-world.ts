@@ -420,11 +420,11 @@ export async function createWorld(limits: RetentionLimits) {
       noteJumps()
       const [before, due] = [goneNow(), dueNow(isOver)]
       // What somebody needs may be free when the sweep comes to it.
-      const freed = (act: () => Promise<void>) => async () => {
-        await act()
+      const noteFree = () => {
         for (const id of due) if (isFree(known(id))) touched.add(id)
       }
-      await freed(async () => {})()
+      const freed = (act: () => Promise<void>) => () => act().then(noteFree)
+      noteFree()
       filesUntilCrash = filesThen
       afterPage = [freed(early)]
       meanwhile = [freed(late)]

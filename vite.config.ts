@@ -35,7 +35,7 @@ function besideTheCode(): Plugin {
   const scripts = readdirSync(source, { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.py'))
     .map((path) => join(source, path))
-  const page = join(source, 'http', 'docs')
+  const page = join(source, 'http', 'openapi', 'docs')
   return {
     name: 'beside-the-code',
     generateBundle() {

@@ -1,13 +1,24 @@
 import { defineConfig } from 'vitest/config'
 
+/** Tests that start processes, browsers or the whole service. */
+const process = 'test/**/*.process.test.ts'
+/** Short form of the crash matrix of `npm run chaos`. */
+const chaos = 'test/**/*.chaos.test.ts'
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     setupFiles: ['test/support/properties.ts'],
-    // Whole-service tests start real processes: generous limits here, conditions in the tests.
+    // Tests of the whole service start real processes: generous limits here, conditions in the tests.
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 10_000 } },
     maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'fast', include: ['test/**/*.test.ts'], exclude: [process, chaos] },
+      },
+      { extends: true, test: { name: 'process', include: [process, chaos] } },
+    ],
   },
 })

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
-import type { JobJson } from '../src/http/job-view.ts'
+import type { JobJson } from '../src/http/views/job-view.ts'
 import { type PastJob, writePast } from './dashboard/past.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
 

@@ -8,9 +8,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreOperation } from '../src/actors/ports.ts'
-import { migrateToLatest, openDatabase } from '../src/infra/database.ts'
-import { createJobStore } from '../src/infra/job-store.ts'
-import type { GpuId, JobId } from '../src/job.ts'
+import type { GpuId, JobId } from '../src/domain/job.ts'
+import { migrateToLatest, openDatabase } from '../src/infra/store/database.ts'
+import { createJobStore } from '../src/infra/store/job-store.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
 
 const [what] = process.argv.slice(2)

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { simulateCheckpoint } from '../src/infra/simulation.ts'
+import { simulateCheckpoint } from '../src/infra/installation/simulation.ts'
 import { cpuOf } from './process-cpu.ts'
 
 const root = join(import.meta.dirname, '..')

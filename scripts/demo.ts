@@ -5,8 +5,8 @@ import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import type { JobJson } from '../src/http/job-view.ts'
-import { simulatedEnvironment } from '../src/infra/simulation.ts'
+import type { JobJson } from '../src/http/views/job-view.ts'
+import { simulatedEnvironment } from '../src/infra/installation/simulation.ts'
 
 const root = join(import.meta.dirname, '..')
 const dataDir = join(root, 'data', 'demo')

@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { settings } from '../src/settings.ts'
+import { settings } from '../src/config/settings.ts'
 import { deadLinks } from './dead-links.ts'
 import { replaceBlock } from './written-block.ts'
 
@@ -22,7 +22,7 @@ const wanted = replaceBlock(text, { name: 'settings', by: 'npm run docs', conten
 const faults: string[] = []
 if (text !== wanted) {
   if (process.argv.includes('--check'))
-    faults.push('docs/configuration.md differs from src/settings.ts: run npm run docs')
+    faults.push('docs/configuration.md differs from src/config/settings.ts: run npm run docs')
   else writeFileSync(path, wanted)
 }
 faults.push(...deadLinks(root))

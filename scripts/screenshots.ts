@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { type PastJob, writePast } from '../bench/dashboard/past.ts'
 import { launchService } from '../bench/service.ts'
-import type { JobJson } from '../src/http/job-view.ts'
+import type { JobJson } from '../src/http/views/job-view.ts'
 
 const root = join(import.meta.dirname, '..')
 const into = process.argv[2] ?? join(root, 'docs', 'images')

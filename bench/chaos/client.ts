@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { JobJson } from '../../src/http/job-view.ts'
+import type { JobJson } from '../../src/http/views/job-view.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
 

@@ -1,5 +1,5 @@
 /** Judges a row by what is certain: the journal of the generations, the files, the kernel. */
-import type { JobJson } from '../../src/http/job-view.ts'
+import type { JobJson } from '../../src/http/views/job-view.ts'
 import { isOver, type Order } from './client.ts'
 import type { ResultFile } from './results.ts'
 import { pairOf } from './watch.ts'

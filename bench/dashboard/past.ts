@@ -4,10 +4,16 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { StoreOperation, ToldEstimate } from '../../src/actors/ports.ts'
-import { migrateToLatest, openDatabase } from '../../src/infra/database.ts'
-import { createEtaStore } from '../../src/infra/eta-store.ts'
-import { createJobStore } from '../../src/infra/job-store.ts'
-import { type Failure, GpuId, JobId, type Timestamp, type VideoRequest } from '../../src/job.ts'
+import {
+  type Failure,
+  GpuId,
+  JobId,
+  type Timestamp,
+  type VideoRequest,
+} from '../../src/domain/job.ts'
+import { migrateToLatest, openDatabase } from '../../src/infra/store/database.ts'
+import { createEtaStore } from '../../src/infra/store/eta-store.ts'
+import { createJobStore } from '../../src/infra/store/job-store.ts'
 
 export type PastJob = Readonly<{
   prompt: string

@@ -1,7 +1,7 @@
 /** What a poll costs while the queue is short and long, and how long others wait for a turn of the forecast. */
 import { createEstimator } from '../../src/actors/eta/estimator.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
-import type { GpuId, Job, JobId, Reading } from '../../src/job.ts'
+import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
 
 export type Cost = Readonly<{ waiting: number; pollMicros: number; slowTurnMs: number }>
 

@@ -1,7 +1,7 @@
 /** What others do: a mean, and the sampling bar's own word. */
 import type { FinishedAttempt, QueueState } from '../../src/actors/queue/queue-protocol.ts'
 import { positionOf } from '../../src/actors/queue/queue-state.ts'
-import type { GpuId, JobId } from '../../src/job.ts'
+import type { GpuId, JobId } from '../../src/domain/job.ts'
 
 const caution = 1.05
 const beforeAny = 540

@@ -1,6 +1,6 @@
 /** What jobs come when, and how long their stages really take: nothing of it is known to the service. */
 
-import type { GpuId, Shape } from '../../src/job.ts'
+import type { GpuId, Shape } from '../../src/domain/job.ts'
 import type { Random } from '../chaos/random.ts'
 
 /** Seconds of each stage of the usual video on the first GPU. */

@@ -10,7 +10,7 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/queue-transition.ts'
-import type { GpuId, JobId, Reading } from '../../src/job.ts'
+import type { GpuId, JobId, Reading } from '../../src/domain/job.ts'
 import { createRandom, type Random } from '../chaos/random.ts'
 import { createRivals } from './rivals.ts'
 import type { Workload } from './workloads.ts'

@@ -1,5 +1,5 @@
 /** What the actors need from the outside world: infra provides it, tests may script it. */
-import type { Scope } from '../client.ts'
+import type { Scope } from '../domain/client.ts'
 import type {
   Attempt,
   Epoch,
@@ -17,7 +17,7 @@ import type {
   Trace,
   VideoFacts,
   VideoRequest,
-} from '../job.ts'
+} from '../domain/job.ts'
 import type { NewWebhook } from './webhook/webhook-ports.ts'
 
 /** One change to the record of one job; what carries an old epoch is refused by the store too. */

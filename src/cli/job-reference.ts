@@ -1,7 +1,7 @@
 /** Jobs as people name them: by id, by the first characters of one, or as the latest. */
 import * as v from 'valibot'
+import { JobId } from '../domain/job.ts'
 import { type Client, type Job, parseResponse } from '../http/typed-client.ts'
-import { JobId } from '../job.ts'
 import { CommandError, exitCodes } from './failure.ts'
 import { answerOf } from './service.ts'
 import { plain } from './text.ts'

@@ -1,7 +1,7 @@
 /** `wan`: what can be typed, with which words, and what of it is done where. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { jobStatuses, videoSizes } from '../job.ts'
-import { version } from '../version.ts'
+import { version } from '../config/version.ts'
+import { jobStatuses, videoSizes } from '../domain/job.ts'
 import { generate, wait } from './commands/generate.ts'
 import { drain, gpus, restart, resume } from './commands/gpus.ts'
 import { cancel, list } from './commands/jobs.ts'

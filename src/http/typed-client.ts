@@ -1,7 +1,7 @@
 /** For programs in TypeScript that use the API; given out as `wan-supervisor/client`. */
 import { type ApplyGlobalResponse, type ClientRequestOptions, hc } from 'hono/client'
 import type { App } from './app.ts'
-import type { ProblemJson, problems } from './problem.ts'
+import type { ProblemJson, problems } from './response/problem.ts'
 
 export {
   DetailedError,
@@ -9,9 +9,9 @@ export {
   type InferResponseType,
   parseResponse,
 } from 'hono/client'
-export type { GpuJson as Gpu } from './gpu-view.ts'
-export type { AttemptJson as Attempt, JobJson as Job } from './job-view.ts'
-export type { ProblemJson as Problem } from './problem.ts'
+export type { ProblemJson as Problem } from './response/problem.ts'
+export type { GpuJson as Gpu } from './views/gpu-view.ts'
+export type { AttemptJson as Attempt, JobJson as Job } from './views/job-view.ts'
 
 type ProblemStatus = (typeof problems)[keyof typeof problems]['status']
 

@@ -3,9 +3,10 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { onTestFinished, vi } from 'vitest'
+import { root } from '../../src/config/root.ts'
 import type { AtEnd } from './service.ts'
 
-export const wanPath = join(import.meta.dirname, '..', '..', 'bin', 'wan.js')
+export const wanPath = join(root, 'bin', 'wan.js')
 const terminal = join(import.meta.dirname, 'terminal.py')
 
 export type WanOptions = Readonly<{

@@ -1,7 +1,7 @@
 /** Reads a stream of server-sent events as it comes, and keeps what it has read. */
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { onTestFinished, vi } from 'vitest'
-import type { JobJson } from '../../src/http/job-view.ts'
+import type { JobJson } from '../../src/http/views/job-view.ts'
 
 export type ReadEvent = Readonly<{ event: string; id?: string | undefined; job: JobJson }>
 

@@ -1,5 +1,5 @@
 import type { AttemptKey, VideoTools } from '../../src/actors/ports.ts'
-import type { VideoFacts } from '../../src/job.ts'
+import type { VideoFacts } from '../../src/domain/job.ts'
 
 type Step = 'inspect' | 'encode' | 'publish' | 'withdraw' | 'discard'
 

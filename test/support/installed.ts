@@ -3,10 +3,9 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect } from 'vitest'
+import { root } from '../../src/config/root.ts'
 import { beginWan, wan } from './cli.ts'
 import { killLeftovers } from './service.ts'
-
-const root = join(import.meta.dirname, '..', '..')
 
 /** What is built of the sources as they are, in a place of its own. */
 export const bundleInto = (dist: string) =>

@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
 import type { QueueSettings, Submission } from '../../src/actors/queue/queue-protocol.ts'
-import type { Client } from '../../src/client.ts'
+import type { Client } from '../../src/domain/client.ts'
 import {
   type Failure,
   type FailureCode,
@@ -12,7 +12,7 @@ import {
   type JobState,
   type VideoFacts,
   type VideoRequest,
-} from '../../src/job.ts'
+} from '../../src/domain/job.ts'
 
 /** Midnight, when a test does not care about the time. */
 export const midnight = Date.UTC(2026, 0, 1)

@@ -2,7 +2,7 @@
 import OpenAI from 'openai'
 import OpenAI6 from 'openai-6'
 import { expect, vi } from 'vitest'
-import type { VideoJson } from '../../src/http/openai/video-view.ts'
+import type { VideoJson } from '../../src/http/v1/video-view.ts'
 
 export const generations = [
   ['openai 7', OpenAI],

@@ -17,7 +17,7 @@ import type {
   RunningPhase,
   Timestamp,
   VideoRequest,
-} from '../../src/job.ts'
+} from '../../src/domain/job.ts'
 
 export type StoredJob = Readonly<{
   jobId: JobId

@@ -22,7 +22,7 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { transition } from '../../src/actors/queue/queue-transition.ts'
-import { RefusalError } from '../../src/errors.ts'
+import { RefusalError } from '../../src/domain/errors.ts'
 import {
   type FailureCode,
   type GpuId,
@@ -30,7 +30,7 @@ import {
   type Reading,
   shapeOf,
   stages,
-} from '../../src/job.ts'
+} from '../../src/domain/job.ts'
 import { aFailure, anybody, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
 import { createPlainStore, type StoredJob } from './plain-store.ts'
 

@@ -23,12 +23,12 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/queue-transition.ts'
-import { RefusalError } from '../../src/errors.ts'
-import { migrateToLatest, openDatabase } from '../../src/infra/database.ts'
-import { createJobStore } from '../../src/infra/job-store.ts'
-import { createRetentionStore } from '../../src/infra/retention-store.ts'
-import type { JobId, JobStatus } from '../../src/job.ts'
-import { newSecret, newWebhookId } from '../../src/webhook.ts'
+import { RefusalError } from '../../src/domain/errors.ts'
+import type { JobId, JobStatus } from '../../src/domain/job.ts'
+import { newSecret, newWebhookId } from '../../src/domain/webhook.ts'
+import { migrateToLatest, openDatabase } from '../../src/infra/store/database.ts'
+import { createJobStore } from '../../src/infra/store/job-store.ts'
+import { createRetentionStore } from '../../src/infra/store/retention-store.ts'
 import { aFailure, aRequest, aVideo, gpuId, jobId, midnight, queueSettings } from './jobs.ts'
 
 /** What the world knows of a job by itself, whatever the store says. */

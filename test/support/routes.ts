@@ -1,9 +1,9 @@
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { createPlace } from '../../src/actors/actor.ts'
+import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
-import { Outgoing } from '../../src/http/outgoing.ts'
-import type { Observe } from '../../src/observation.ts'
+import { Outgoing } from '../../src/http/fast/outgoing.ts'
 
 /** The app as it is served, in front of nobody. */
 export function anApp({

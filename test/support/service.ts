@@ -6,10 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished, vi } from 'vitest'
-import type { JobJson } from '../../src/http/job-view.ts'
-import { simulateCheckpoint } from '../../src/infra/simulation.ts'
-
-const root = join(import.meta.dirname, '..', '..')
+import { root } from '../../src/config/root.ts'
+import type { JobJson } from '../../src/http/views/job-view.ts'
+import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
 
 export type LogLine = Readonly<{ msg: string; time: number } & Record<string, unknown>>
 

@@ -8,9 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
 
-export const shimPath = fileURLToPath(
-  new URL('../../src/infra/generation/shim.py', import.meta.url),
-)
+export const shimPath = fileURLToPath(new URL('../../src/infra/processes/shim.py', import.meta.url))
 
 export type Spec = Readonly<{
   job: string

@@ -1,4 +1,4 @@
-import type { WanTask } from '../../wan-tasks.ts'
+import type { WanTask } from '../../domain/wan-tasks.ts'
 import { type ActorRef, type Behaviour, tell } from '../actor.ts'
 import type { AttemptKey, VideoTools } from '../ports.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'

@@ -1,4 +1,4 @@
-import type { Failure, VideoFacts } from '../../job.ts'
+import type { Failure, VideoFacts } from '../../domain/job.ts'
 import type { AttemptKey, Conversion, SourceVideo } from '../ports.ts'
 
 export type ConversionCommand = Readonly<

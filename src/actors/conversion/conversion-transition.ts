@@ -1,6 +1,6 @@
-import { saysDiskFull } from '../../failures.ts'
-import type { Failure, VideoFacts, VideoRequest } from '../../job.ts'
-import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../wan-tasks.ts'
+import { saysDiskFull } from '../../domain/failures.ts'
+import type { Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
+import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
 import type { AttemptKey, SourceVideo } from '../ports.ts'
 import type {
   ActiveConversion,

@@ -1,5 +1,5 @@
 /** Told times are held against what became true, and the interval is corrected by what that shows. */
-import type { IntervalVerdict } from '../../observation.ts'
+import type { IntervalVerdict } from '../../domain/observation.ts'
 import { type Checkpoint, checkpoints, type EstimateOutcome } from '../ports.ts'
 import type { CheckpointReview, EstimateReview } from './eta-protocol.ts'
 

@@ -1,5 +1,5 @@
 /** From a view of the queue and the past to what is told: no actor, no clock, no store. */
-import type { GpuId, JobId, Timestamp } from '../../job.ts'
+import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import type { EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
 import { get, size } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'

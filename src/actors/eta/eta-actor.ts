@@ -1,6 +1,6 @@
-import type { JobId, Timestamp } from '../../job.ts'
-import type { Logger } from '../../log.ts'
-import type { Observation, Observe } from '../../observation.ts'
+import type { JobId, Timestamp } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import type { Observation, Observe } from '../../domain/observation.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type {
   AttemptHistory,

@@ -1,4 +1,4 @@
-import type { GpuId, JobId, Timestamp } from '../../job.ts'
+import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import type { Asks } from '../actor.ts'
 import type { Checkpoint, EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
 import type { FinishedAttempt, QueueSnapshot } from '../queue/queue-protocol.ts'

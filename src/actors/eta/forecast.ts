@@ -1,5 +1,5 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
-import type { GpuId, Shape, Timestamp } from '../../job.ts'
+import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { valuesFrom } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, WaitingJob } from '../queue/queue-protocol.ts'
 import { healthOf } from '../queue/queue-state.ts'

@@ -1,6 +1,6 @@
 /** What is assumed of a stage before any attempt has taught better. */
-import { type Shape, type Stage, stages } from '../../job.ts'
-import type { WanTask } from '../../wan-tasks.ts'
+import { type Shape, type Stage, stages } from '../../domain/job.ts'
+import type { WanTask } from '../../domain/wan-tasks.ts'
 import type { Duration } from './duration.ts'
 
 /** How long each stage of an attempt is expected to take. */

@@ -1,6 +1,6 @@
-import { covers, type Scope } from '../../client.ts'
-import { RefusalError } from '../../errors.ts'
-import { isOpen, type Job, type JobId } from '../../job.ts'
+import { covers, type Scope } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import { isOpen, type Job, type JobId } from '../../domain/job.ts'
 import type {
   EventEffect,
   EventMessage,

@@ -1,4 +1,4 @@
-import type { GpuId } from '../../job.ts'
+import type { GpuId } from '../../domain/job.ts'
 import { type ActorRef, type Behaviour, tell } from '../actor.ts'
 import type {
   AttemptOrder,

@@ -1,4 +1,4 @@
-import type { Reading, Timestamp } from '../../job.ts'
+import type { Reading, Timestamp } from '../../domain/job.ts'
 import type { AttemptKey, AttemptOrder, GenerationResult, StopReason } from '../ports.ts'
 
 /** Orders, in the imperative: the actor may still decline them. */

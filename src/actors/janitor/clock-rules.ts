@@ -1,5 +1,5 @@
 /** Whether the clock can be believed: a wrong one must not make everything look old. */
-import type { Timestamp } from '../../job.ts'
+import type { Timestamp } from '../../domain/job.ts'
 
 /** The time by the clock, which may be set, and by a counter that nobody can set. */
 export type Moment = Readonly<{ at: Timestamp; uptimeMs: number }>

@@ -1,4 +1,4 @@
-import type { Timestamp } from '../../job.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import type { Disk } from '../ports.ts'
 
 /** How what it has begun went, and that it is time to look again. */

@@ -1,4 +1,4 @@
-import type { Timestamp } from '../../job.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import type { Disk } from '../ports.ts'
 import type { DiskEffect, DiskNews, DiskState } from './disk-protocol.ts'
 

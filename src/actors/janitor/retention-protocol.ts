@@ -1,5 +1,5 @@
-import type { Caused } from '../../client.ts'
-import type { JobId, Timestamp } from '../../job.ts'
+import type { Caused } from '../../domain/client.ts'
+import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { ActorRef, Asks } from '../actor.ts'
 import type { FinishedFilter, FinishedJob, FinishedStatus } from '../ports.ts'
 import type { ExpireAnswer } from '../queue/queue-protocol.ts'

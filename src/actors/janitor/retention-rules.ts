@@ -1,5 +1,5 @@
 /** Which jobs have been kept for long enough. */
-import type { Job, Timestamp } from '../../job.ts'
+import type { Job, Timestamp } from '../../domain/job.ts'
 import type { FinishedJob, FinishedStatus } from '../ports.ts'
 
 export type RetentionLimits = Readonly<{

@@ -1,5 +1,5 @@
-import { causeOf } from '../../client.ts'
-import type { Timestamp } from '../../job.ts'
+import { causeOf } from '../../domain/client.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import type { FinishedJob } from '../ports.ts'
 import { lookAtClock, type Moment } from './clock-rules.ts'
 import type {

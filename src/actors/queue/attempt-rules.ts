@@ -1,6 +1,6 @@
 /** What becomes of a job when its attempt is heard of. */
-import { isRetryable } from '../../failures.ts'
-import { type Failure, stages, type Timestamp, type Trace } from '../../job.ts'
+import { isRetryable } from '../../domain/failures.ts'
+import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
 import type { AttemptKey, GenerationResult, Outcome } from '../ports.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'

@@ -1,4 +1,4 @@
-import type { JobId } from '../../job.ts'
+import type { JobId } from '../../domain/job.ts'
 import type { StoreOperation } from '../ports.ts'
 import type { JobChange, QueueState } from './queue-protocol.ts'
 

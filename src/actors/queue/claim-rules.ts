@@ -1,6 +1,6 @@
 /** Which waiting job gets which GPU, and when. */
-import { defaultFilename } from '../../filename.ts'
-import type { GpuId, Timestamp } from '../../job.ts'
+import { defaultFilename } from '../../domain/filename.ts'
+import type { GpuId, Timestamp } from '../../domain/job.ts'
 import { values } from './ordered-map.ts'
 import type { QueueEffect, QueueState, RunningJob, WaitingJob } from './queue-protocol.ts'
 import {

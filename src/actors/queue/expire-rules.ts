@@ -1,7 +1,7 @@
 /** How jobs expire, and how they are kept from it. */
-import { causeOf } from '../../client.ts'
-import { hasExpired } from '../../errors.ts'
-import { isOpen, type Job, type Timestamp } from '../../job.ts'
+import { causeOf } from '../../domain/client.ts'
+import { hasExpired } from '../../domain/errors.ts'
+import { isOpen, type Job, type Timestamp } from '../../domain/job.ts'
 import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored, waitingJob } from './queue-state.ts'
 

@@ -1,8 +1,8 @@
 /** Which GPUs are there, and which of them may be given work. */
-import { type Caused, causeOf } from '../../client.ts'
-import { RefusalError } from '../../errors.ts'
-import { blamesGpu } from '../../failures.ts'
-import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../job.ts'
+import { type Caused, causeOf } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import { blamesGpu } from '../../domain/failures.ts'
+import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../domain/job.ts'
 import type { ActorRef } from '../actor.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import type {

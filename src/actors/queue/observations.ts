@@ -1,5 +1,5 @@
-import { stageSpans } from '../../job.ts'
-import type { Observation } from '../../observation.ts'
+import { stageSpans } from '../../domain/job.ts'
+import type { Observation } from '../../domain/observation.ts'
 import type { StoreOperation } from '../ports.ts'
 import type { QueueEffect, QueueState } from './queue-protocol.ts'
 import { healthOf, waitingJob } from './queue-state.ts'

@@ -1,6 +1,6 @@
 /** Questions to the queue: answered from the record and the state that is on disk. */
-import type { Scope } from '../../client.ts'
-import type { GpuId, Job, JobId } from '../../job.ts'
+import type { Scope } from '../../domain/client.ts'
+import type { GpuId, Job, JobId } from '../../domain/job.ts'
 import { tell, tellAskerItFailed } from '../actor.ts'
 import type { JobStore } from '../ports.ts'
 import { size, values } from './ordered-map.ts'

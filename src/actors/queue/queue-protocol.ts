@@ -1,5 +1,5 @@
-import type { Caused, Client, Quota, Scoped } from '../../client.ts'
-import type { RefusalError } from '../../errors.ts'
+import type { Caused, Client, Quota, Scoped } from '../../domain/client.ts'
+import type { RefusalError } from '../../domain/errors.ts'
 import type {
   Attempt,
   Epoch,
@@ -18,7 +18,7 @@ import type {
   VideoDraft,
   VideoFacts,
   VideoRequest,
-} from '../../job.ts'
+} from '../../domain/job.ts'
 import type { ActorRef, Asks } from '../actor.ts'
 import type {
   AttemptKey,

@@ -1,5 +1,5 @@
-import { causeOf } from '../../client.ts'
-import type { Timestamp } from '../../job.ts'
+import { causeOf } from '../../domain/client.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'

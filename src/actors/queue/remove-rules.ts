@@ -1,7 +1,7 @@
 /** Which jobs may be deleted, and in which order that is done. */
-import { causeOf, covers } from '../../client.ts'
-import { RefusalError } from '../../errors.ts'
-import type { JobId, Timestamp } from '../../job.ts'
+import { causeOf, covers } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored, waitingJob } from './queue-state.ts'
 

@@ -4,8 +4,8 @@
  * The store knows them all, for as long as a key is good. Those of the last minute or two are here
  * as well, for a submission that was looked up there may have been overtaken by another since.
  */
-import { RefusalError } from '../../errors.ts'
-import type { JobId, Timestamp } from '../../job.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { Earlier, Identity } from '../ports.ts'
 import { get, type OrderedMap, set } from './ordered-map.ts'
 import type { QueueEffect, Repetition, Submission } from './queue-protocol.ts'

@@ -1,7 +1,7 @@
 /** Which jobs are taken. */
-import { type Client, causeOf } from '../../client.ts'
-import { RefusalError } from '../../errors.ts'
-import { type Job, shapeOf, type Timestamp } from '../../job.ts'
+import { type Client, causeOf } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import { type Job, shapeOf, type Timestamp } from '../../domain/job.ts'
 import { thenAssign } from './claim-rules.ts'
 import { get, set, size } from './ordered-map.ts'
 import type {

@@ -2,7 +2,7 @@
  * What an operator may ask for. A request concerns one child: those who depend on it run on, as in
  * OTP. Unlike OTP's, a restart is not refused to a child that runs or waits for its restart.
  */
-import { causeOf } from '../../client.ts'
+import { causeOf } from '../../domain/client.ts'
 import { advance, tellToStop, thenAdvance, toStop } from './order-rules.ts'
 import type {
   ChildState,

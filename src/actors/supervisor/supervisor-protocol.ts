@@ -1,4 +1,4 @@
-import type { Caused } from '../../client.ts'
+import type { Caused } from '../../domain/client.ts'
 import type { ActorRef, Asks, Ending } from '../actor.ts'
 
 /** How one child is kept alive. The words and their meaning are OTP's. */

@@ -1,6 +1,6 @@
 /** What becomes of a delivery after an attempt. */
-import type { Timestamp } from '../../job.ts'
-import type { WebhookEvent, WebhookSecret } from '../../webhook.ts'
+import type { Timestamp } from '../../domain/job.ts'
+import type { WebhookEvent, WebhookSecret } from '../../domain/webhook.ts'
 import type { AttemptResult } from './webhook-ports.ts'
 
 /** How long a receiver may be down without missing anything. */

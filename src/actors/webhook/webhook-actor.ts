@@ -1,8 +1,8 @@
-import { causeOf, scopeOf } from '../../client.ts'
-import { RefusalError } from '../../errors.ts'
-import type { Job } from '../../job.ts'
-import type { Logger } from '../../log.ts'
-import type { Observe } from '../../observation.ts'
+import { causeOf, scopeOf } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { Job } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import type { Observe } from '../../domain/observation.ts'
 import {
   type Delivery,
   newDeliveryId,
@@ -10,7 +10,7 @@ import {
   newWebhookId,
   type Webhook,
   type WebhookEvent,
-} from '../../webhook.ts'
+} from '../../domain/webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { JobStore } from '../ports.ts'
 import { keysAt, overlapMs, rotated } from './delivery-rules.ts'

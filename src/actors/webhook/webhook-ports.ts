@@ -1,6 +1,6 @@
 /** What the WebhookActor needs from the outside world. */
-import type { Scope } from '../../client.ts'
-import type { JobId, Timestamp } from '../../job.ts'
+import type { Scope } from '../../domain/client.ts'
+import type { JobId, Timestamp } from '../../domain/job.ts'
 import type {
   Delivery,
   DeliveryId,
@@ -8,7 +8,7 @@ import type {
   WebhookEvent,
   WebhookId,
   WebhookSecret,
-} from '../../webhook.ts'
+} from '../../domain/webhook.ts'
 import type { Verdict } from './delivery-rules.ts'
 
 /** Webhooks and deliveries at rest. What ends a job writes its deliveries too, in one commit. */

@@ -1,7 +1,7 @@
-import type { Caused, Client, Scoped } from '../../client.ts'
-import type { RefusalError } from '../../errors.ts'
-import type { Timestamp } from '../../job.ts'
-import type { Delivery, DeliveryId, JobEvent, Webhook, WebhookId } from '../../webhook.ts'
+import type { Caused, Client, Scoped } from '../../domain/client.ts'
+import type { RefusalError } from '../../domain/errors.ts'
+import type { Timestamp } from '../../domain/job.ts'
+import type { Delivery, DeliveryId, JobEvent, Webhook, WebhookId } from '../../domain/webhook.ts'
 import type { Asks } from '../actor.ts'
 import type {
   AttemptResult,

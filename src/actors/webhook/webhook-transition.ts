@@ -1,4 +1,4 @@
-import type { Timestamp } from '../../job.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import { judge } from './delivery-rules.ts'
 import type { DueDelivery, Settlement } from './webhook-ports.ts'
 import type { WebhookEffect, WebhookNews, WebhookState } from './webhook-protocol.ts'

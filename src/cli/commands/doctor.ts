@@ -1,4 +1,4 @@
-import { diagnose, type Finding } from '../../infra/diagnosis.ts'
+import { diagnose, type Finding } from '../../infra/installation/diagnosis.ts'
 import { exitCodes } from '../failure.ts'
 import { type OutputOptions, show } from '../output.ts'
 import { colored, plain } from '../text.ts'

@@ -1,6 +1,6 @@
 /** `wan logs`: once, or until nothing more can come. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { createLogReader, type LogPiece } from '../../http/log-reader.ts'
+import { createLogReader, type LogPiece } from '../../http/response/log-reader.ts'
 import { type Client, parseResponse } from '../../http/typed-client.ts'
 import { isOver } from '../follow.ts'
 import { listenForInterruption, unlessInterrupted } from '../interruption.ts'

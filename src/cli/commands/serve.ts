@@ -1,4 +1,4 @@
-import { simulatedEnvironment } from '../../infra/simulation.ts'
+import { simulatedEnvironment } from '../../infra/installation/simulation.ts'
 
 /** The service itself, in this process and by this environment, as `npm start` runs it. */
 export async function serve({ sim }: Readonly<{ sim?: number }>): Promise<void> {

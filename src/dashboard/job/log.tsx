@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { createLogReader } from '../../http/log-reader.ts'
+import { createLogReader } from '../../http/response/log-reader.ts'
 import { answerTo, api } from '../api.ts'
 import { Empty, Section } from '../parts.tsx'
 import { createRefresher } from '../refresher.ts'

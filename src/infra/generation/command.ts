@@ -1,15 +1,15 @@
 /** How `generate.py` is called: its arguments and its environment. */
 import { join } from 'node:path'
 import type { AttemptOrder } from '../../actors/ports.ts'
-import type { VideoRequest } from '../../job.ts'
-import { nativeSize, type WanTask } from '../../wan-tasks.ts'
+import type { VideoRequest } from '../../domain/job.ts'
+import { nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
 import {
   attemptDirectory,
   type DataDirectory,
   eventsOf,
   imageOf,
   videoOf,
-} from '../data-directory.ts'
+} from '../disk/data-directory.ts'
 
 const launcherPath = join(import.meta.dirname, 'launcher.py')
 

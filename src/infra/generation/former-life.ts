@@ -2,11 +2,11 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../actors/ports.ts'
-import { JobId } from '../../job.ts'
-import type { Logger } from '../../log.ts'
-import { attemptDirectory, type DataDirectory } from '../data-directory.ts'
-import { killShim } from './shim-client.ts'
-import { killStrays } from './strays.ts'
+import { JobId } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
+import { killShim } from '../processes/shim-client.ts'
+import { killStrays } from '../processes/strays.ts'
 
 /** How many directories that belong to no job are kept for whoever wonders about them. */
 const keptInArchive = 20

@@ -9,15 +9,11 @@ import type {
   GenerationRunner,
   StopReason,
 } from '../../actors/ports.ts'
-import type { GpuId, Reading, Timestamp } from '../../job.ts'
-import type { Logger } from '../../log.ts'
-import { attemptDirectory, type DataDirectory, logOf } from '../data-directory.ts'
-import { hasNoRoom } from '../free-space.ts'
-import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
-import { classifyExit } from './failure.ts'
-import type { ForkServer, ShimEnd } from './fork-server.ts'
-import { createGenerationReader } from './generation-reader.ts'
-import { followOutput } from './output-follower.ts'
+import type { GpuId, Reading, Timestamp } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import { attemptDirectory, type DataDirectory, logOf } from '../disk/data-directory.ts'
+import { hasNoRoom } from '../disk/free-space.ts'
+import type { ForkServer, ShimEnd } from '../processes/fork-server.ts'
 import {
   connectToShim,
   killShim,
@@ -28,8 +24,12 @@ import {
   type ShimExit,
   shimEnds,
   shimLife,
-} from './shim-client.ts'
-import { killStrays } from './strays.ts'
+} from '../processes/shim-client.ts'
+import { killStrays } from '../processes/strays.ts'
+import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
+import { classifyExit } from './progress/failure.ts'
+import { createGenerationReader } from './progress/generation-reader.ts'
+import { followOutput } from './progress/output-follower.ts'
 
 export type RunnerOptions = Readonly<{
   data: DataDirectory

@@ -5,8 +5,8 @@ import type { GpuUse, QueueMessage, QueueSummary } from '../../actors/queue/queu
 import type { ChildView, SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Outbox } from '../../actors/webhook/webhook-ports.ts'
 import type { WebhookMessage } from '../../actors/webhook/webhook-protocol.ts'
-import type { GpuId } from '../../job.ts'
-import type { NvidiaReading } from '../nvidia-smi.ts'
+import type { GpuId } from '../../domain/job.ts'
+import type { NvidiaReading } from '../machine/nvidia-smi.ts'
 
 /** A part that did not answer is absent. */
 export type Figures = Readonly<{

@@ -1,6 +1,6 @@
 import type { Gauge } from 'prom-client'
 import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
-import type { GpuId, Timestamp } from '../../job.ts'
+import type { GpuId, Timestamp } from '../../domain/job.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Figures } from './figures.ts'
 

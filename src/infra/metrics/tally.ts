@@ -1,6 +1,6 @@
 import { checkpoints } from '../../actors/ports.ts'
-import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../job.ts'
-import type { Observation, Observe } from '../../observation.ts'
+import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
+import type { Observation, Observe } from '../../domain/observation.ts'
 import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{

@@ -1,0 +1,37 @@
+/** What those who look on are told of: it has happened for good, and nobody waits for their answer. */
+import type { Checkpoint, Disk } from '../actors/ports.ts'
+import type { FailureCode, GpuId, JobId, Quarantine, Stage, Timestamp } from './job.ts'
+
+export type Observation = Readonly<
+  | { saw: 'jobSubmitted' }
+  /** For the first time. */
+  | { saw: 'jobClaimed'; waitedMs: number }
+  /** Back in the queue; without a code it was given back, and its attempt does not count. */
+  | { saw: 'jobRequeued'; code?: FailureCode }
+  | { saw: 'stagePassed'; stage: Stage; tookMs: number }
+  /** While it ran. */
+  | { saw: 'cancelRequested'; jobId: JobId; at: Timestamp }
+  | { saw: 'jobEnded'; jobId: JobId; end: JobEnd; submittedAt: Timestamp; at: Timestamp }
+  /** Those that have a generation now; all others have none. */
+  | { saw: 'gpusAtWork'; gpus: ReadonlySet<GpuId> }
+  | { saw: 'gpuQuarantined'; gpu: GpuId; reason: Quarantine['reason'] }
+  /** Its actor was told to go on with what a former life had begun. */
+  | { saw: 'generationAdopted'; gpu: GpuId }
+  | { saw: 'committed'; operations: number; tookMs: number }
+  | { saw: 'commitFailed' }
+  /** `offBy`: the share of the time that was left then; below 0, it was over sooner than told. */
+  | { saw: 'estimateJudged'; checkpoint: Checkpoint; offBy: number; interval: IntervalVerdict }
+  | { saw: 'deliveryAttempted'; became: 'delivered' | 'pending' | 'failed' }
+  | { saw: 'disksMeasured'; disks: readonly Disk[] }
+  | { saw: 'requestAnswered'; method: string; route: string; status: number; tookMs: number }
+  | { saw: 'eventStreamOpened' | 'eventStreamClosed' }
+>
+
+export type JobEnd = Readonly<
+  { status: 'success' | 'canceled' } | { status: 'error'; code: FailureCode }
+>
+
+/** Where the outcome was: before what was told as p10, after p90, or between the two. */
+export type IntervalVerdict = 'early' | 'within' | 'late'
+
+export type Observe = (observation: Observation) => void

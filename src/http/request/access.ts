@@ -1,0 +1,144 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Context } from 'hono'
+import { matchedRoutes } from 'hono/route'
+import type { RouterRoute } from 'hono/types'
+import { type Client, type Scope, scopeOf, type TokenHolder } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { Outgoing } from '../fast/outgoing.ts'
+import { rememberLast } from '../fast/remember.ts'
+import type { FileLinks } from '../views/file-links.ts'
+import { addressOf } from './address.ts'
+
+/**
+ * What a handler finds in its context once `identify` has let a request through; no `client`, only a
+ * `scope`, where a link was shown in place of a token, and nothing of a stranger.
+ */
+export type ClientEnv = {
+  Bindings: { incoming: IncomingMessage; outgoing: Outgoing }
+  Variables: { requestId: string; client: Client; scope: Scope }
+}
+
+/** `link`: a client, or whoever has a link to it. `stranger`: a client, or whoever shows no token. */
+export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'
+
+/** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
+export const access: Readonly<Record<string, Access>> = {
+  'GET /': 'anybody',
+  'GET /assets/:file': 'anybody',
+  'GET /health': 'anybody',
+  'GET /ready': 'anybody',
+  'GET /openapi.json': 'anybody',
+  'GET /docs': 'anybody',
+  'GET /docs/:file': 'anybody',
+  'GET /whoami': 'stranger',
+  'POST /generate': 'client',
+  'GET /status/:id': 'client',
+  'GET /jobs': 'client',
+  'GET /jobs/lookup': 'client',
+  'GET /jobs/:id': 'client',
+  'POST /jobs/:id/pin': 'client',
+  'POST /jobs/:id/unpin': 'client',
+  'GET /jobs/:id/log': 'client',
+  'GET /jobs/:id/thumbnail': 'link',
+  'GET /jobs/:id/events': 'client',
+  'GET /events': 'client',
+  'DELETE /jobs': 'client',
+  'POST /webhook': 'client',
+  'GET /webhook': 'client',
+  'GET /webhook/:id': 'client',
+  'DELETE /webhook/:id': 'client',
+  'POST /webhook/:id/rotate': 'client',
+  'POST /webhook/:id/enable': 'client',
+  'POST /webhook/:id/test': 'client',
+  'GET /webhook/:id/deliveries': 'client',
+  'POST /webhook/deliveries/:id/replay': 'client',
+  'GET /videos': 'client',
+  'DELETE /videos': 'client',
+  'GET /files/:filename': 'link',
+  'HEAD /files/:filename': 'link',
+  'POST /v1/videos': 'client',
+  'GET /v1/videos': 'client',
+  'POST /v1/videos/edits': 'client',
+  'POST /v1/videos/extensions': 'client',
+  'POST /v1/videos/characters': 'client',
+  'POST /v1/videos/sync': 'client',
+  'GET /v1/videos/:id': 'client',
+  'DELETE /v1/videos/:id': 'client',
+  'POST /v1/videos/:id/cancel': 'client',
+  'POST /v1/videos/:id/remix': 'client',
+  'GET /v1/videos/:id/content': 'client',
+  'GET /v1/models': 'client',
+  'GET /v1/models/:model': 'client',
+  'GET /eta/outcomes': 'client',
+  'GET /metrics': 'admin',
+  'POST /admin/purge': 'admin',
+  'GET /eta/accuracy': 'admin',
+  'GET /stats': 'admin',
+  'GET /gpus': 'admin',
+  'POST /gpus/:id/drain': 'admin',
+  'POST /gpus/:id/resume': 'admin',
+  'POST /gpus/:id/restart': 'admin',
+}
+
+export type IdentifyOptions = Readonly<{
+  /** Whose tokens are taken; none: everybody may do everything. */
+  holders: readonly TokenHolder[]
+  links: Pick<FileLinks, 'jobOf'>
+  /** How many proxies of ours a request comes through. */
+  trustedProxies: number
+}>
+
+/** Says who asks, and lets nobody pass who may not use the route. */
+export const createIdentify =
+  ({ holders, links, trustedProxies }: IdentifyOptions) =>
+  (c: Context<ClientEnv>, asked: RouterRoute | undefined): void => {
+    const needed = accessTo(asked)
+    if (needed === 'anybody') return
+    const token = tokenIn(c)
+    const isNobody = token === undefined && holders.length > 0
+    if (isNobody && needed === 'stranger') return
+    if (isNobody && needed === 'link') {
+      const query = c.req.query()
+      if ('signature' in query) {
+        c.set('scope', { jobId: links.jobOf(query) })
+        return
+      }
+    }
+    const client = clientOf(token, holders, addressOf(c, trustedProxies))
+    if (needed === 'admin' && !client.isAdmin) {
+      throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
+    }
+    c.set('client', client)
+    c.set('scope', scopeOf(client))
+  }
+
+/** The route that a request is for; what stands before all routes is none. */
+export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => method !== 'ALL')
+
+/** What does not exist is nobody's business without a token. */
+const accessTo = (route: RouterRoute | undefined): Access => (route ? accessOf(route) : 'client')
+
+const accessOf = rememberLast(
+  ({ method, path }: RouterRoute): Access => access[`${method} ${path}`] ?? 'admin',
+)
+
+function tokenIn(c: Context<ClientEnv>): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(c.env.incoming.headers.authorization ?? '')?.[1]
+}
+
+function clientOf(
+  token: string | undefined,
+  holders: readonly TokenHolder[],
+  address: string,
+): Client {
+  if (holders.length === 0) return { name: null, isAdmin: true, address }
+  if (token === undefined) {
+    throw new RefusalError('unauthorized', 'Send a token: "Authorization: Bearer <token>".')
+  }
+  const digest = createHash('sha256').update(token).digest()
+  // Each is compared, and in constant time: how long it takes tells nothing of any token.
+  const [holder] = holders.filter(({ tokenDigest }) => timingSafeEqual(tokenDigest, digest))
+  if (!holder) throw new RefusalError('unauthorized', 'This token is not known.')
+  return { name: holder.name, isAdmin: holder.isAdmin, address }
+}

@@ -1,0 +1,40 @@
+import type { Context } from 'hono'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { VideoDraft } from '../../domain/job.ts'
+import { quotaHeaders } from '../response/problem.ts'
+import type { createJobRenderer } from '../views/job-view.ts'
+import type { WebhookToldJson } from '../views/webhook-view.ts'
+import type { ClientEnv } from './access.ts'
+import { orThrow, repeatedHeader, repetitionOf } from './edge.ts'
+
+export type Submitted = Readonly<{
+  view: JobView
+  /** What the answer says beside the job, whichever shape that has. */
+  headers: Record<string, string>
+  webhook: Partial<WebhookToldJson>
+}>
+
+/** How both APIs hand a job in. */
+export const createSubmit =
+  (
+    queue: ActorRef<QueueMessage>,
+    { secondsUntilNext }: Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'>,
+  ) =>
+  async (c: Context<ClientEnv>, draft: VideoDraft): Promise<Submitted> => {
+    const { client, requestId } = c.var
+    const repetition = repetitionOf(c)
+    const answer = await ask(queue, { type: 'submit', draft, client, repetition, requestId })
+    if (answer instanceof RefusalError && answer.awaits) {
+      const etaSeconds = await secondsUntilNext(answer.awaits)
+      throw new RefusalError(answer.code, answer.message, { etaSeconds })
+    }
+    const view = orThrow(answer)
+    const { webhook } = view
+    return {
+      view,
+      headers: { ...quotaHeaders(view.quota), ...repeatedHeader(view) },
+      webhook: webhook ? { webhook_id: webhook.id, webhook_secret: webhook.secret } : {},
+    }
+  }

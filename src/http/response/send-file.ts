@@ -1,0 +1,127 @@
+import { once } from 'node:events'
+import type { ReadStream } from 'node:fs'
+import { lstat } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import send from '@fastify/send'
+import type { Context } from 'hono'
+import type { StatusCode } from 'hono/utils/http-status'
+import { RefusalError } from '../../domain/errors.ts'
+
+/** On its way through Node's streams, each piece costs the more than reading it. */
+const readAtOnce = 512 * 1024
+
+/** How a file is asked for. */
+export type Asked = Readonly<{ method: string; headers: Record<string, string> }>
+
+/** Told that a file is being read; gives back whom to tell that this is over. */
+export type Downloads = { begin(filename: string): () => void }
+
+export type SentFile = Readonly<{
+  root: string
+  filename: string
+  caching: Readonly<Record<string, string>>
+  /** Absent: nobody minds. */
+  downloads?: Downloads
+  /** Absent: as it is asked for by the request. */
+  asked?: Asked
+}>
+
+/** Once its sending has begun, a file is sent to its end, whatever becomes of its name. */
+export async function sendFile(c: Context, file: SentFile): Promise<Response> {
+  const end = file.downloads?.begin(file.filename) ?? (() => {})
+  try {
+    const { response, stream } = await open(c, file)
+    if (stream) stream.once('close', end)
+    else end()
+    return response
+  } catch (error) {
+    end()
+    throw error
+  }
+}
+
+/** Ranges, validators and HEAD are the library's. */
+async function open(
+  c: Context,
+  { root, filename, caching, asked = { method: c.req.method, headers: c.req.header() } }: SentFile,
+): Promise<{ response: Response; stream?: Readable }> {
+  const bytes = await sizeOf(join(root, filename), filename)
+  const request = { ...asked, headers: withRangeIn(bytes, withWeakIfRange(asked.headers)) }
+  // What it looks at is method and headers, of which a request of Node is only one that has them.
+  const { statusCode, headers, stream } = await send(
+    request as unknown as IncomingMessage,
+    encodeURIComponent(filename),
+    { root, dotfiles: 'deny', index: false, cacheControl: false, highWaterMark: readAtOnce },
+  )
+  if (statusCode === 416) throw noSuchRange(c, headers['Content-Range'])
+  if (statusCode === 412) {
+    throw new RefusalError('precondition_failed', 'The file is not the one the request is about.')
+  }
+  if (statusCode >= 400) throw noVideo(filename)
+
+  const { ETag, ...rest } = headers
+  const isEmpty = asked.method === 'HEAD' || statusCode === 304
+  // Gone since it was looked at: that can still be said in an answer of its own.
+  if (!isEmpty)
+    await opened(stream as ReadStream).catch(() => {
+      throw noVideo(filename)
+    })
+  const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
+  const response = c.newResponse(body, {
+    status: statusCode as StatusCode,
+    headers: {
+      ...rest,
+      ...(ETag && { ETag: ETag.replace(/^W\//, '') }),
+      ...caching,
+      // Pages may show a video that they have a link to, and so may the browser by itself.
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      'Content-Security-Policy':
+        "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'",
+      'Content-Disposition': `inline; filename*=UTF-8''${encodeURIComponent(filename)}`,
+    },
+  })
+  return isEmpty ? { response } : { response, stream }
+}
+
+/** An open file can be read to its end though it is removed. */
+const opened = async (stream: ReadStream): Promise<void> => {
+  if (stream.pending) await once(stream, 'open')
+}
+
+/** What was put there in the place of ours, a link out of the directory above all, is not served. */
+async function sizeOf(path: string, filename: string): Promise<number> {
+  const found = await lstat(path).catch(() => undefined)
+  if (!found?.isFile()) throw noVideo(filename)
+  return found.size
+}
+
+/**
+ * The library's validator is a weak one, but a published file never changes: we give it out as a
+ * strong one, so that clients may resume downloads with it, and turn it back for the library.
+ */
+function withWeakIfRange(headers: Record<string, string>): Record<string, string> {
+  const ifRange = headers['if-range']
+  if (!ifRange?.includes('"')) return headers
+  return { ...headers, 'if-range': ifRange.startsWith('W/') ? '"weak"' : `W/${ifRange}` }
+}
+
+/** An end that is longer than the whole is the whole (RFC 9110, 14.1.2); the library refuses it. */
+export function withRangeIn(
+  bytes: number,
+  headers: Record<string, string>,
+): Record<string, string> {
+  const end = /^ *bytes= *- *(\d+) *$/i.exec(headers.range ?? '')?.[1]
+  return Number(end) > bytes ? { ...headers, range: 'bytes=0-' } : headers
+}
+
+export function noSuchRange(c: Context, contentRange: string | undefined): RefusalError {
+  c.header('Content-Range', contentRange)
+  return new RefusalError('range_not_satisfiable', 'The range begins behind the end of the file.')
+}
+
+export const noVideo = (filename: string) =>
+  new RefusalError('video_not_found', `There is no video named "${filename}".`, {
+    field: 'filename',
+  })

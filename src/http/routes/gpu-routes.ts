@@ -1,0 +1,128 @@
+import { Hono } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { GpuId } from '../../domain/job.ts'
+import type { ClientEnv } from '../request/access.ts'
+import { RestartBody } from '../request/bodies.ts'
+import { found, orThrow } from '../request/edge.ts'
+import { GpuParam } from '../request/parameters.ts'
+import { route } from '../route.ts'
+import { GpuJson, type GpuReading, type GpuSight, gpuJson } from '../views/gpu-view.ts'
+
+export type GpuRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  supervisor: ActorRef<SupervisorMessage>
+  gpus: readonly GpuSight['gpu'][]
+  /** The supervisor's name for the actor of a GPU. */
+  childOf(gpu: GpuId): string
+  /** The latest reading of each GPU's own instruments; empty when nvidia-smi does not answer. */
+  measured(): ReadonlyMap<GpuId, GpuReading>
+}>
+
+const GpusJson = v.object({ gpus: v.array(GpuJson) })
+
+const ofOneGpu = { tag: 'gpus', params: v.object({ id: GpuParam }) } as const
+
+/** Each GPU as it is now; and an operator's word about one. */
+export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRoutesOptions) {
+  const view = async (): Promise<GpuJson[]> => {
+    const [uses, children] = await Promise.all([
+      ask(queue, { type: 'describeGpus' }),
+      ask(supervisor, { type: 'whichChildren' }),
+    ])
+    const readings = measured()
+    return gpus.map((gpu) =>
+      gpuJson({
+        gpu,
+        use: uses.find((use) => use.gpu === gpu.id),
+        actor: children.find((child) => child.id === childOf(gpu.id)),
+        reading: readings.get(gpu.id),
+      }),
+    )
+  }
+  const viewOf = async (gpu: GpuId): Promise<GpuJson> =>
+    found(
+      (await view()).find(({ id }) => id === gpu),
+      () => noGpu(gpu),
+    )
+
+  return new Hono<ClientEnv>()
+    .get(
+      '/gpus',
+      route({
+        id: 'listGpus',
+        tag: 'gpus',
+        summary: 'Every GPU with what it does and how it is',
+        answers: { 200: { means: 'All GPUs', json: GpusJson } },
+      }),
+      async (c) => c.json({ gpus: await view() }, 200),
+    )
+
+    .post(
+      '/gpus/:id/drain',
+      route({
+        ...ofOneGpu,
+        id: 'drainGpu',
+        summary: 'Let a GPU end what it runs and take nothing new',
+        details: 'Holds over a restart of the service. Repeating it is harmless.',
+        answers: { 200: { means: 'The GPU as it is now', json: GpuJson } },
+        refusals: ['gpu_not_found'],
+      }),
+      async (c) => {
+        const { id: gpu } = c.req.valid('param')
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'drainGpu', gpu, requestId }))
+        return c.json(await viewOf(gpu), 200)
+      },
+    )
+
+    .post(
+      '/gpus/:id/resume',
+      route({
+        ...ofOneGpu,
+        id: 'resumeGpu',
+        summary: 'Let a GPU take jobs again, drained or in quarantine',
+        answers: { 200: { means: 'The GPU as it is now', json: GpuJson } },
+        refusals: ['gpu_not_found'],
+      }),
+      async (c) => {
+        const { id: gpu } = c.req.valid('param')
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'resumeGpu', gpu, requestId }))
+        return c.json(await viewOf(gpu), 200)
+      },
+    )
+
+    .post(
+      '/gpus/:id/restart',
+      route({
+        ...ofOneGpu,
+        id: 'restartGpu',
+        summary: 'Restart the actor of a GPU',
+        json: v.optional(RestartBody, {}),
+        answers: { 202: { means: 'The GPU as it is now', json: GpuJson } },
+        refusals: ['gpu_not_found', 'shutting_down'],
+      }),
+      async (c) => {
+        const { id: gpu } = c.req.valid('param')
+        const { job } = c.req.valid('json')
+        if (job !== 'adopt') {
+          const fate = job === 'requeue' ? 'giveBack' : 'fail'
+          orThrow(await ask(queue, { type: 'disown', gpu, fate }))
+        }
+        const { requestId } = c.var
+        const answer = await ask(supervisor, { type: 'restartChild', id: childOf(gpu), requestId })
+        if (answer === 'no_such_child') throw noGpu(gpu)
+        if (answer === 'shutting_down') {
+          throw new RefusalError('shutting_down', 'The service is stopping.')
+        }
+        return c.json(await viewOf(gpu), 202)
+      },
+    )
+}
+
+const noGpu = (gpu: GpuId) =>
+  new RefusalError('gpu_not_found', `This service has no GPU ${gpu}; GET /gpus lists them.`)

@@ -1,0 +1,122 @@
+import { Hono } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Check, StandingCheck } from '../../actors/ports.ts'
+import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
+import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
+import type { ClientEnv } from '../request/access.ts'
+import { route } from '../route.ts'
+import { Count } from '../views/words.ts'
+
+export type HealthRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  supervisor: ActorRef<SupervisorMessage>
+  version: string
+  /** Whether the tools and files are there that a job needs, as far as it is known. */
+  checks(): readonly StandingCheck[]
+}>
+
+const HealthJson = v.object({
+  status: v.picklist(['ok', 'degraded']),
+  version: v.string(),
+  uptime_seconds: Count,
+  given_up: v.pipe(
+    v.array(v.object({ id: v.string(), error: v.nullable(v.string()) })),
+    v.description('parts of the service that crashed too often'),
+  ),
+})
+type HealthJson = v.InferOutput<typeof HealthJson>
+
+const ReadinessJson = v.object({
+  ready: v.boolean(),
+  checks: v.array(
+    v.object({
+      name: v.string(),
+      ok: v.boolean(),
+      detail: v.pipe(v.string(), v.description('what to do if it is not so')),
+      age_seconds: v.pipe(v.number(), v.description('of the verdict; nobody waits for a new one')),
+    }),
+  ),
+})
+type ReadinessJson = v.InferOutput<typeof ReadinessJson>
+
+/** Health: the service lives. Readiness: a job that came now would get somewhere. */
+export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoutesOptions) =>
+  new Hono<ClientEnv>()
+    .get(
+      '/health',
+      route({
+        id: 'checkHealth',
+        tag: 'service',
+        summary: 'Whether the service lives',
+        answers: { 200: { means: 'It does', json: HealthJson } },
+      }),
+      async (c) => {
+        const children = await ask(supervisor, { type: 'whichChildren' })
+        const givenUp = children.filter(({ phase }) => phase === 'given_up')
+        const health: HealthJson = {
+          status: givenUp.length > 0 ? 'degraded' : 'ok',
+          version,
+          uptime_seconds: Math.floor(process.uptime()),
+          given_up: givenUp.map(({ id, error }) => ({ id, error: error ?? null })),
+        }
+        return c.json(health, 200)
+      },
+    )
+
+    .get(
+      '/ready',
+      route({
+        id: 'checkReadiness',
+        tag: 'service',
+        summary: 'Whether a job that came now would get somewhere',
+        answers: {
+          200: { means: 'It would', json: ReadinessJson },
+          503: { means: 'It would not: `checks` says why, and what to do', json: ReadinessJson },
+        },
+      }),
+      async (c) => {
+        const queueNow = await ask(queue, { type: 'describeQueue' }, patienceMs).catch(
+          () => undefined,
+        )
+        const found = [...queueChecks(queueNow).map(justNow), ...checks()]
+        const ready = found.every(({ ok }) => ok)
+        const readiness: ReadinessJson = { ready, checks: found.map(checkJson) }
+        return c.json(readiness, ready ? 200 : 503)
+      },
+    )
+
+/** A part that is being restarted is soon back; who polls comes again. */
+const patienceMs = 1_000
+
+function queueChecks(queue: QueueSummary | undefined): Check[] {
+  if (!queue) {
+    return [
+      { name: 'queue', ok: false, detail: 'It does not answer just now; ask again in a moment.' },
+    ]
+  }
+  const { open, hasRoom, usableGpus } = queue
+  return [
+    { name: 'queue', ok: open, detail: open ? 'open' : 'The service is stopping.' },
+    {
+      name: 'disk',
+      ok: hasRoom,
+      detail: hasRoom ? 'has room' : 'There is less room than MIN_FREE_DISK_MB: make some.',
+    },
+    {
+      name: 'gpus',
+      ok: usableGpus.length > 0,
+      detail:
+        usableGpus.length > 0
+          ? `usable: ${usableGpus.join(', ')}`
+          : 'Every GPU is down, drained or in quarantine; jobs wait. GET /gpus says why, POST /gpus/{id}/resume lifts it.',
+    },
+  ]
+}
+
+const justNow = (check: Check): StandingCheck => ({ ...check, ageMs: 0 })
+
+const checkJson = ({ ageMs, ...check }: StandingCheck) => ({
+  ...check,
+  age_seconds: Math.round(ageMs / 100) / 10,
+})

@@ -1,0 +1,231 @@
+import { Hono } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { EventMessage } from '../../actors/event/event-protocol.ts'
+import type { JobView } from '../../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { VideoDraft } from '../../domain/job.ts'
+import type { ClientEnv } from '../request/access.ts'
+import { parse, readJson, repeatedHeaderSays } from '../request/edge.ts'
+import { fromJsonText, type RefuseUrl } from '../request/fields.ts'
+import { type Fields, largestForm, ReceivedImage, type Uploads, withBody } from '../request/form.ts'
+import { createSubmit, type Submitted } from '../request/submit.ts'
+import { waitForEnd } from '../response/long-poll.ts'
+import { quotaHeadersSay } from '../response/problem.ts'
+import { type Downloads, sendFile } from '../response/send-file.ts'
+import { route, submissionHeaders, submissionRefusals } from '../route.ts'
+import type { createJobRenderer, WithFile } from '../views/job-view.ts'
+import { createVideoSchema, ImageReference, modelOf, RemixBody } from './schemas.ts'
+import {
+  addressOf,
+  type C,
+  CreatedVideoJson,
+  caching,
+  createVideos,
+  described,
+  idOf,
+  noFile,
+  VideoParams,
+  type VideosOptions,
+  videoAnswer,
+  videoOf,
+} from './videos.ts'
+
+export type SubmissionRoutesOptions = VideosOptions &
+  Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'> &
+  Readonly<{
+    events: ActorRef<EventMessage>
+    refuseUrl: RefuseUrl
+    maxFrames: number
+    cancelWithinMs: number
+    /** How long whoever wants the video itself is kept waiting for it. */
+    syncWaitMs: number
+    uploads: Uploads
+    resultsDir: string
+    downloads: Downloads
+  }>
+
+const submission = {
+  ...described,
+  headers: submissionHeaders,
+  answers: {
+    200: {
+      ...videoAnswer[200],
+      json: CreatedVideoJson,
+      headers: {
+        ...videoAnswer[200].headers,
+        Location: 'the video',
+        ...quotaHeadersSay,
+        ...repeatedHeaderSays,
+      },
+    },
+  },
+  refusals: [...submissionRefusals, 'idempotency_key_reuse'],
+} as const
+
+const inferenceHeadersSay = {
+  'X-Model': 'what has made it',
+  'X-Inference-Time-S': 'how long that took, in seconds',
+}
+
+/** What would start from a video rather than from text or an image. */
+const notSupported = (id: string) =>
+  route({
+    tag: 'openai',
+    id,
+    summary: 'Not supported: the model cannot do that',
+    answers: {},
+    refusals: ['not_supported'],
+  })
+
+const refuse = (c: C): never => {
+  throw new RefusalError('not_supported', `${c.req.path}: the model cannot do that.`)
+}
+
+/** How videos are asked for in the Videos API of OpenAI. */
+export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
+  const { queue, task, maxFrames, cancelWithinMs, uploads, refuseUrl, secondsUntilNext } = options
+  const { events, syncWaitMs, resultsDir, downloads } = options
+  const { find, render } = createVideos(options)
+  const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
+  const submit = createSubmit(queue, { secondsUntilNext })
+
+  return new Hono<ClientEnv>()
+    .post(
+      '/v1/videos',
+      route({
+        ...submission,
+        id: 'createVideo',
+        summary: 'Submit a prompt, and perhaps an image to begin with',
+        body: createVideo,
+        form: true,
+      }),
+      async (c) => renderTaken(await take(c)),
+    )
+
+    .post('/v1/videos/edits', notSupported('editVideo'), refuse)
+    .post('/v1/videos/extensions', notSupported('extendVideo'), refuse)
+    .post('/v1/videos/characters', notSupported('createCharacter'), refuse)
+
+    .post(
+      '/v1/videos/sync',
+      route({
+        ...submission,
+        id: 'createVideoAndWait',
+        summary: 'Submit, and be given the video itself when it is there',
+        details: 'Whoever hangs up before cancels it.',
+        body: createVideo,
+        form: true,
+        answers: {
+          200: {
+            means: 'The whole file',
+            mediaTypes: ['video/mp4'],
+            headers: { ...submission.answers[200].headers, ...inferenceHeadersSay },
+          },
+        },
+        refusals: [
+          ...submission.refusals,
+          ...noFile,
+          'video_not_found',
+          'video_not_in_time',
+          'too_many_watchers',
+        ],
+      }),
+      async (c) => {
+        const taken = await take(c)
+        const { id: jobId } = taken.view.job
+        const headers = { Location: addressOf(jobId), ...taken.headers }
+        for (const [name, value] of Object.entries(headers)) c.header(name, value)
+        const ended = await untilOver(c, taken.view)
+        const { state } = videoOf(ended)
+        c.header('X-Model', modelOf(task))
+        c.header('X-Inference-Time-S', ((state.endedAt - state.startedAt) / 1_000).toFixed(1))
+        const asked = { method: 'GET', headers: {} }
+        return sendFile(c, {
+          root: resultsDir,
+          filename: state.filename,
+          caching,
+          downloads,
+          asked,
+        })
+      },
+    )
+
+    .post(
+      '/v1/videos/:id/remix',
+      route({
+        ...submission,
+        id: 'remixVideo',
+        summary: 'Submit another prompt with everything else as it was',
+        params: VideoParams,
+        body: RemixBody,
+        refusals: [...submission.refusals, ...noFile],
+      }),
+      async (c) => {
+        const source = videoOf(await find(c, idOf(c)))
+        const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
+        return renderTaken(await submit(c, remixOf(source, prompt)))
+      },
+    )
+
+  /** The body of a submission, handed in. */
+  function take(c: C): Promise<Submitted> {
+    const options = { uploads, imageField: 'input_reference', largestJson: largestForm }
+    return withBody(c, options, async (fields, receive) => {
+      const body = await withImage(fields, receive)
+      return submit(c, parse(createVideo, body, 'unsupported_parameter'))
+    })
+  }
+
+  function renderTaken({ view, headers, webhook }: Submitted) {
+    const Location = addressOf(view.job.id)
+    return render(view, { headers: { Location, ...headers }, webhook })
+  }
+
+  async function untilOver(c: C, view: JobView): Promise<JobView> {
+    const { scope } = c.var
+    const { id: jobId } = view.job
+    const { signal } = c.req.raw
+    const waiting = { scope, signal, waitMs: syncWaitMs, find: () => find(c, jobId) }
+    const ended = await waitForEnd(events, view, waiting)
+    if (ended) return ended
+    if (signal.aborted)
+      await ask(
+        queue,
+        { type: 'cancel', selection: { ids: [jobId] }, scope, requestId: c.var.requestId },
+        cancelWithinMs,
+      )
+    throw new RefusalError(
+      'video_not_in_time',
+      `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${addressOf(jobId)}.`,
+    )
+  }
+}
+
+/** The same in everything but the words: seed, size and length. */
+function remixOf({ id, request }: WithFile, prompt: string): VideoDraft {
+  const { image, filename: _, metadata: __, ...same } = request
+  if (!image) return { ...same, prompt, remixOf: id }
+  throw new RefusalError(
+    'invalid_request',
+    'id: this video was made from an image, which is not kept; create a new one with it',
+    { field: 'id' },
+  )
+}
+
+/** An image may also come within the text: as a data URL, in an object that in a form may be JSON. */
+async function withImage(
+  fields: Fields,
+  receive: (bytes: Buffer) => Promise<ReceivedImage>,
+): Promise<Fields> {
+  const { input_reference: given } = fields
+  if (given === undefined || given instanceof ReceivedImage) return fields
+  const reference = {
+    input_reference: fromJsonText(given),
+  }
+  const { image_url } = parse(Reference, reference, 'unsupported_parameter').input_reference
+  const bytes = Buffer.from(image_url.slice(image_url.indexOf(',') + 1), 'base64')
+  return { ...fields, input_reference: await receive(bytes) }
+}
+
+const Reference = v.object({ input_reference: ImageReference })

@@ -1,0 +1,308 @@
+/** How a job looks from outside: snake_case, ISO times, `null` for what is not known. */
+import * as v from 'valibot'
+import { ActorFailedError, type ActorRef, ask } from '../../actors/actor.ts'
+import type { Estimate, EtaMessage } from '../../actors/eta/eta-protocol.ts'
+import { expiryOf } from '../../actors/janitor/retention-rules.ts'
+import { etaSources } from '../../actors/ports.ts'
+import type { JobDetail } from '../../actors/queue/queue-protocol.ts'
+import {
+  type Attempt,
+  failureCodes,
+  imageTypes,
+  isOpen,
+  type Job,
+  type JobId,
+  jobStatuses,
+  type Reading,
+  stageSpans,
+  stages,
+  type Timestamp,
+  videoSizes,
+} from '../../domain/job.ts'
+import { rememberLast } from '../fast/remember.ts'
+import type { FileLinks } from './file-links.ts'
+import { WebhookToldJson } from './webhook-view.ts'
+import { Count, Time, Uuid } from './words.ts'
+
+const FailureJson = v.object({
+  code: v.picklist(failureCodes),
+  message: v.string(),
+  exit_code: v.nullable(v.number()),
+  signal: v.nullable(v.string()),
+})
+
+const FileJson = v.object({
+  width: Count,
+  height: Count,
+  frames: Count,
+  duration_seconds: v.number(),
+  bytes: Count,
+})
+
+export const MetadataJson = v.pipe(
+  v.record(v.string(), v.string()),
+  v.description('the client’s own notes on it'),
+)
+
+/** The middle of what is expected, and an interval that holds four of five outcomes. */
+const EtaJson = v.object({
+  eta_seconds: v.nullable(v.pipe(Count, v.description('the middle of what is expected'))),
+  eta_p10_seconds: v.nullable(v.pipe(Count, v.description('one in ten is there before'))),
+  eta_p90_seconds: v.nullable(v.pipe(Count, v.description('nine in ten are there by then'))),
+  eta_at: v.nullable(Time),
+  eta_source: v.nullable(
+    v.pipe(v.picklist(etaSources), v.description('what the estimate rests on')),
+  ),
+})
+
+export const JobJson = v.object({
+  id: Uuid,
+  status: v.picklist(jobStatuses),
+  stage: v.nullable(v.picklist(stages)),
+  step: v.nullable(Count),
+  total_steps: Count,
+  progress: v.pipe(
+    v.number(),
+    v.minValue(0),
+    v.maxValue(1),
+    v.description('never goes back within an attempt; 1 when the video is there'),
+  ),
+  ...EtaJson.entries,
+  queue_position: v.nullable(v.pipe(Count, v.description('of the next job: 1'))),
+  gpu_id: v.nullable(Count),
+  filename: v.nullable(v.string()),
+  file_url: v.nullable(
+    v.pipe(
+      v.string(),
+      v.description('where there are tokens, a link that does without one for a while'),
+    ),
+  ),
+  thumbnail_url: v.nullable(v.pipe(v.string(), v.description('a picture of it, by such a link'))),
+  error: v.nullable(FailureJson),
+  attempt: Count,
+  cancel_requested: v.boolean(),
+  cancel_requested_at: v.nullable(Time),
+  prompt: v.string(),
+  size: v.picklist(videoSizes),
+  frames: Count,
+  steps: Count,
+  guidance: v.nullable(v.number()),
+  shift: v.nullable(v.number()),
+  seed: Count,
+  image: v.nullable(v.object({ type: v.picklist(imageTypes), width: Count, height: Count })),
+  metadata: v.nullable(MetadataJson),
+  owner: v.nullable(v.pipe(v.string(), v.description('the client whose job it is'))),
+  submitted_at: Time,
+  started_at: v.nullable(Time),
+  ended_at: v.nullable(Time),
+  file_deleted_at: v.nullable(Time),
+  pinned: v.pipe(v.boolean(), v.description('it does not expire, however old it gets')),
+  expires_at: v.nullable(
+    v.pipe(Time, v.description('with `RETENTION_DAYS`: when record, video and log go')),
+  ),
+  file: v.nullable(FileJson),
+})
+export type JobJson = v.InferOutput<typeof JobJson>
+
+/** What is told of a job that has just been taken. */
+export const AcceptedJson = v.object({
+  id: Uuid,
+  status: v.picklist(jobStatuses),
+  queue_position: v.nullable(v.pipe(Count, v.description('of the next job: 1'))),
+  ...EtaJson.entries,
+  gpu_assigned: v.pipe(v.null(), v.description('known when the job is claimed: see its status')),
+  seed: Count,
+  ...v.partial(WebhookToldJson).entries,
+})
+export type AcceptedJson = v.InferOutput<typeof AcceptedJson>
+
+export const AttemptJson = v.object({
+  attempt: Count,
+  epoch: Count,
+  gpu_id: Count,
+  outcome: v.nullable(v.picklist(['success', 'error', 'canceled', 'released'])),
+  error: v.nullable(FailureJson),
+  claimed_at: Time,
+  started_at: v.nullable(Time),
+  generated_at: v.nullable(Time),
+  ended_at: v.nullable(Time),
+  stages: v.array(
+    v.object({ stage: v.picklist(stages), began_at: Time, seconds: v.nullable(v.number()) }),
+  ),
+  seconds_per_step: v.nullable(v.number()),
+  peak_vram_bytes: v.nullable(v.number()),
+  command: v.nullable(
+    v.pipe(
+      v.array(v.string()),
+      v.description('how `generate.py` was called for it, an item per argument'),
+    ),
+  ),
+})
+export type AttemptJson = v.InferOutput<typeof AttemptJson>
+
+export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(AttemptJson) })
+export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
+
+type FileUrls = Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
+
+export type JobRendererOptions = Readonly<{
+  eta: ActorRef<EtaMessage>
+  links: FileUrls
+  /** How long what is over is kept; 0: for good. */
+  retentionMs: number
+}>
+
+export function createJobRenderer({ eta, links, retentionMs }: JobRendererOptions) {
+  /** Without an estimate, while its actor is being restarted, a job is still a job. */
+  const estimatesOf = async (jobIds: readonly JobId[]): Promise<ReadonlyMap<JobId, Estimate>> => {
+    if (jobIds.length === 0) return new Map()
+    return ask(eta, { type: 'estimate', jobIds }).catch((error: unknown) => {
+      if (error instanceof ActorFailedError) return new Map<JobId, Estimate>()
+      throw error
+    })
+  }
+
+  return {
+    estimates: (jobs: readonly Job[]) => estimatesOf(jobs.filter(isOpen).map(({ id }) => id)),
+
+    /** When the first of these running jobs is expected to be over; `null`: nobody knows. */
+    async secondsUntilNext(jobIds: readonly JobId[]): Promise<number | null> {
+      const known = [...(await estimatesOf(jobIds)).values()].map(({ p50 }) => p50)
+      return known.length === 0 ? null : seconds(Math.min(...known))
+    },
+
+    job: toJson,
+
+    text: writeSeen(toJson),
+
+    attempts: ({ attempts, reading }: JobDetail): AttemptJson[] =>
+      attempts.map((attempt) =>
+        // What it is heard to do is written down when it ends.
+        attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
+      ),
+  }
+
+  function toJson({ job, position, reading }: SeenJob, estimate: Estimate | undefined): JobJson {
+    const { id, request, state } = job
+    const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
+    const converting = state.status === 'running' && state.phase === 'converting'
+    return {
+      id,
+      status: state.status,
+      stage: converting ? 'converting' : (reading?.stage ?? null),
+      step: reading?.step ?? null,
+      total_steps: steps,
+      progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
+      ...etaJson(isOpen(job) ? estimate : undefined),
+      queue_position: position ?? null,
+      gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
+      filename: 'filename' in state ? state.filename : (asked ?? null),
+      file_url: hasFile(job) ? links.urlOf(job) : null,
+      thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,
+      error: state.status === 'error' ? errorOf(state.failure) : null,
+      attempt: job.attempts,
+      cancel_requested: state.status === 'running' && state.cancelRequested,
+      cancel_requested_at: iso('cancelRequestedAt' in state ? state.cancelRequestedAt : undefined),
+      prompt,
+      size,
+      frames,
+      steps,
+      guidance: guidance ?? null,
+      shift: shift ?? null,
+      seed,
+      image: image ? { type: image.type, width: image.width, height: image.height } : null,
+      metadata: request.metadata ?? null,
+      owner: job.owner,
+      submitted_at: isoTime(job.submittedAt),
+      started_at: iso('startedAt' in state ? state.startedAt : undefined),
+      ended_at: iso('endedAt' in state ? state.endedAt : undefined),
+      file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
+      pinned: job.pinnedAt !== undefined,
+      expires_at: iso(expiryOf(job, retentionMs)),
+      file: hasFile(job) ? fileFacts(job) : null,
+    }
+
+    function fileFacts({ state: { video } }: WithFile) {
+      const { width, height, frames, durationSeconds, bytes } = video
+      return { width, height, frames, duration_seconds: durationSeconds, bytes }
+    }
+  }
+}
+
+export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
+
+export const hasFile = (job: Job): job is WithFile =>
+  job.state.status === 'success' && job.state.fileDeletedAt === undefined
+
+/** A job, and what only the queue knows of it. */
+export type SeenJob = Readonly<{
+  job: Job
+  position?: number | undefined
+  reading?: Reading | undefined
+}>
+
+/** As JSON: that of an open job serves as long as nothing in it has changed. */
+export function writeSeen(toJson: (seen: SeenJob, estimate: Estimate | undefined) => object) {
+  const textOfOpen = rememberLast(
+    (job: Job, position?: number, reading?: Reading, estimate?: Estimate) =>
+      JSON.stringify(toJson({ job, position, reading }, estimate)),
+  )
+  return ({ job, position, reading }: SeenJob, estimate: Estimate | undefined): string =>
+    isOpen(job)
+      ? textOfOpen(job, position, reading, estimate)
+      : JSON.stringify(toJson({ job, position, reading }, estimate))
+}
+
+/** Whole seconds, and at least one: what is not there is not there in no time. */
+const seconds = (exact: number): number => Math.max(1, Math.round(exact))
+
+export const etaJson = (estimate: Estimate | undefined) => ({
+  eta_seconds: estimate ? seconds(estimate.p50) : null,
+  eta_p10_seconds: estimate ? seconds(estimate.p10) : null,
+  eta_p90_seconds: estimate ? seconds(estimate.p90) : null,
+  eta_at: iso(estimate?.etaAt),
+  eta_source: estimate?.source ?? null,
+})
+
+const attemptJson = ({
+  number,
+  epoch,
+  gpu,
+  outcome,
+  failure,
+  trace,
+  command,
+  ...times
+}: Attempt): AttemptJson => ({
+  attempt: number,
+  epoch,
+  gpu_id: gpu,
+  outcome: outcome ?? null,
+  error: failure ? errorOf(failure) : null,
+  claimed_at: isoTime(times.claimedAt),
+  started_at: iso(times.startedAt),
+  generated_at: iso(times.generatedAt),
+  ended_at: iso(times.endedAt),
+  stages: stagesJson({ trace, ...times }),
+  seconds_per_step: trace?.secondsPerStep ?? null,
+  peak_vram_bytes: trace?.peakVramBytes ?? null,
+  command: command ? [...command] : null,
+})
+
+const stagesJson = (times: Parameters<typeof stageSpans>[0]) =>
+  stageSpans(times).map(({ stage, at, until }) => ({
+    stage,
+    began_at: isoTime(at),
+    seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
+  }))
+
+const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failure']>) => ({
+  code,
+  message,
+  exit_code: exitCode ?? null,
+  signal: signal ?? null,
+})
+
+const iso = (at: Timestamp | undefined): string | null => (at === undefined ? null : isoTime(at))
+
+const isoTime = (at: Timestamp): string => new Date(at).toISOString()

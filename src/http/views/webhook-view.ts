@@ -1,0 +1,121 @@
+/** How webhooks, their deliveries and what they are told look from outside. */
+import * as v from 'valibot'
+import type { ToldEvent } from '../../actors/webhook/webhook-actor.ts'
+import type { Registered, Rotated } from '../../actors/webhook/webhook-protocol.ts'
+import { type Delivery, jobEvents, type Webhook } from '../../domain/webhook.ts'
+import { videoIdOf } from '../v1/schemas.ts'
+import type { createJobRenderer } from './job-view.ts'
+import { Count, Time, Uuid } from './words.ts'
+
+export const WebhookJson = v.object({
+  id: Uuid,
+  url: v.string(),
+  events: v.array(v.picklist(jobEvents)),
+  job_id: v.nullable(v.pipe(Uuid, v.description('it is for the end of this job alone'))),
+  created_at: Time,
+  disabled_at: v.nullable(v.pipe(Time, v.description('when its receiver said that it is gone'))),
+})
+export type WebhookJson = v.InferOutput<typeof WebhookJson>
+
+export const RegisteredJson = v.object({
+  ...WebhookJson.entries,
+  secret: v.pipe(v.string(), v.description('what deliveries are signed with; shown this once')),
+})
+export type RegisteredJson = v.InferOutput<typeof RegisteredJson>
+
+/** Of the webhook for one job, in the answer to its submission. */
+export const WebhookToldJson = v.object({
+  webhook_id: v.pipe(Uuid, v.description('with `webhook_url`')),
+  webhook_secret: v.pipe(
+    v.string(),
+    v.description('with `webhook_url`: what its deliveries are signed with; told this once'),
+  ),
+})
+export type WebhookToldJson = v.InferOutput<typeof WebhookToldJson>
+
+export const RotatedJson = v.object({
+  id: Uuid,
+  secret: v.string(),
+  previous_secret_until: v.nullable(
+    v.pipe(Time, v.description('deliveries are signed with both until then')),
+  ),
+})
+export type RotatedJson = v.InferOutput<typeof RotatedJson>
+
+export const DeliveryJson = v.object({
+  id: v.string(),
+  webhook_id: Uuid,
+  event: v.picklist([...jobEvents, 'webhook.test']),
+  job_id: v.nullable(Uuid),
+  status: v.picklist(['pending', 'delivered', 'failed']),
+  attempts: Count,
+  created_at: Time,
+  next_attempt_at: v.nullable(Time),
+  last_attempt_at: v.nullable(Time),
+  last_status: v.nullable(v.pipe(Count, v.description('what the receiver answered'))),
+  last_error: v.nullable(v.pipe(v.string(), v.description('why there was no answer'))),
+})
+export type DeliveryJson = v.InferOutput<typeof DeliveryJson>
+
+/** Without secrets: those are shown once, by what makes them. */
+export const webhookJson = ({
+  id,
+  url,
+  events,
+  createdAt,
+  disabledAt,
+  jobId,
+}: Webhook): WebhookJson => ({
+  id,
+  url,
+  events: [...events],
+  job_id: jobId ?? null,
+  created_at: isoTime(createdAt),
+  disabled_at: iso(disabledAt),
+})
+
+export const registeredJson = ({ webhook, secret }: Registered): RegisteredJson => ({
+  ...webhookJson(webhook),
+  secret,
+})
+
+export const rotatedJson = ({ webhook, secret, previousUntil }: Rotated): RotatedJson => ({
+  id: webhook.id,
+  secret,
+  previous_secret_until: iso(previousUntil),
+})
+
+export const deliveryJson = (delivery: Delivery): DeliveryJson => ({
+  id: delivery.id,
+  webhook_id: delivery.webhookId,
+  event: delivery.event,
+  job_id: delivery.jobId ?? null,
+  status: delivery.status,
+  attempts: delivery.attempts,
+  created_at: isoTime(delivery.createdAt),
+  next_attempt_at: iso(delivery.nextAt),
+  last_attempt_at: iso(delivery.lastAt),
+  last_status: delivery.lastStatus ?? null,
+  last_error: delivery.lastError ?? null,
+})
+
+/** The body of a delivery: the envelope of OpenAI's events, which Standard Webhooks' verifiers read too. */
+export const createEventBody =
+  (render: Pick<ReturnType<typeof createJobRenderer>, 'job'>) =>
+  ({ id, event, createdAt, job, webhookId }: ToldEvent): string =>
+    JSON.stringify({
+      id,
+      object: 'event',
+      type: event,
+      created_at: Math.floor(createdAt / 1000),
+      timestamp: iso(createdAt),
+      data: !job
+        ? { webhook_id: webhookId }
+        : event.startsWith('video.')
+          ? { id: videoIdOf(job.id) }
+          : render.job({ job }, undefined),
+    })
+
+const iso = (at: number | undefined): string | null => (at === undefined ? null : isoTime(at))
+
+const isoTime = (at: number): string => new Date(at).toISOString()

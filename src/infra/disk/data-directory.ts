@@ -1,0 +1,137 @@
+/** Where everything lies, and the lock that keeps two services from sharing it. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import SQLite from 'better-sqlite3'
+import type { WorkFiles } from '../../actors/ports.ts'
+import type { Epoch, JobId } from '../../domain/job.ts'
+import { sync } from './sync.ts'
+
+export type DataDirectory = Readonly<{
+  /** What attempts work with; gone when their job is over. */
+  workDir: string
+  /** Finished videos. */
+  resultsDir: string
+  /** One log per job. */
+  logsDir: string
+  /** Pictures made from finished videos: a cache, emptied at each start. */
+  previewsDir: string
+  stateDb: string
+}>
+
+export const jobDirectory = ({ workDir }: Pick<DataDirectory, 'workDir'>, jobId: JobId): string =>
+  join(workDir, jobId)
+
+export const attemptDirectory = (
+  data: Pick<DataDirectory, 'workDir'>,
+  { jobId, epoch }: { jobId: JobId; epoch: Epoch },
+): string => join(jobDirectory(data, jobId), String(epoch))
+
+/** What was uploaded with the job; which kind of image it is tells its content. */
+export const imageOf = (data: Pick<DataDirectory, 'workDir'>, jobId: JobId): string =>
+  join(jobDirectory(data, jobId), 'image')
+
+const uploadPrefix = '.upload.'
+
+/** An image that belongs to no job yet; removed at each start. */
+export const uploadOf = ({ workDir }: Pick<DataDirectory, 'workDir'>, uploadId: string): string =>
+  join(workDir, `${uploadPrefix}${uploadId}`)
+
+/** What a generation writes: a file only its own attempt knows. */
+export const videoOf = (attemptDir: string): string => join(attemptDir, 'video.mp4')
+
+/** What its launcher tells of it. */
+export const eventsOf = (attemptDir: string): string => join(attemptDir, 'events.jsonl')
+
+export const logOf = ({ logsDir }: Pick<DataDirectory, 'logsDir'>, jobId: JobId): string =>
+  join(logsDir, `${jobId}.log`)
+
+/** Removes what the attempts of a job worked with, when the job is over. */
+export function createWorkFiles(data: Pick<DataDirectory, 'workDir' | 'logsDir'>): WorkFiles {
+  // A shim that has told its end may still be tidying up in there.
+  const discard = (jobId: JobId) =>
+    rm(jobDirectory(data, jobId), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  return {
+    discard,
+    async forget(jobId) {
+      await discard(jobId)
+      await rm(logOf(data, jobId), { force: true })
+    },
+    async keepImage(jobId, uploadId) {
+      const directory = jobDirectory(data, jobId)
+      await mkdir(directory)
+      try {
+        await rename(uploadOf(data, uploadId), imageOf(data, jobId))
+        await sync(directory)
+        await sync(data.workDir)
+      } catch (error) {
+        await discard(jobId)
+        throw error
+      }
+    },
+  }
+}
+
+/** Removes images that were coming in when a former life ended. */
+export async function removeUploads({ workDir }: Pick<DataDirectory, 'workDir'>): Promise<void> {
+  const left = (await readdir(workDir)).filter((name) => name.startsWith(uploadPrefix))
+  for (const name of left) await rm(join(workDir, name), { force: true })
+}
+
+export function createDirectories(data: DataDirectory): void {
+  const { workDir, resultsDir, logsDir, previewsDir, stateDb } = data
+  for (const directory of [workDir, resultsDir, logsDir, previewsDir, dirname(stateDb)]) {
+    mkdirSync(directory, { recursive: true })
+  }
+}
+
+/**
+ * Held until the process ends, however it ends: the kernel lets go of a file lock with its process,
+ * which neither a pid file nor a heartbeat can promise. Node has no flock; SQLite has.
+ */
+export function lockDirectory(directory: string): { release(): void } {
+  mkdirSync(directory, { recursive: true })
+  const pidFile = join(directory, 'service.pid')
+  const lock = new SQLite(join(directory, 'service.lock'), { timeout: 0 })
+  try {
+    lock.pragma('journal_mode = MEMORY')
+    lock.pragma('locking_mode = EXCLUSIVE')
+    lock.exec('BEGIN EXCLUSIVE')
+  } catch (error) {
+    lock.close()
+    if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error
+    throw new Error(
+      `${directory} is in use by another wan-supervisor (pid ${readPid(pidFile)}). ` +
+        'Stop that one first, or give this one its own DATA_DIR.',
+      { cause: error },
+    )
+  }
+  notePid(pidFile)
+  held.add(lock)
+  return {
+    release() {
+      held.delete(lock)
+      lock.close()
+    },
+  }
+}
+
+/** Out of reach of the garbage collector, which would let go of a lock that nobody refers to. */
+const held = new Set<SQLite.Database>()
+
+/** For a message only: a full disk keeps nobody from starting. */
+function notePid(pidFile: string): void {
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`)
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ENOSPC') throw error
+  }
+}
+
+function readPid(pidFile: string): string {
+  try {
+    return readFileSync(pidFile, 'utf8').trim()
+  } catch {
+    return 'unknown'
+  }
+}

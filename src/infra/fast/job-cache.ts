@@ -1,0 +1,31 @@
+import type { Job, JobId } from '../../domain/job.ts'
+
+/** Enough for those that somebody looks at, and little beside the rest even if their prompts are long. */
+const mostJobs = 1_000
+
+/** Jobs that were asked for lately, as the database has them: a poll is asked again and again. */
+export function createJobCache() {
+  const jobs = new Map<JobId, Job>()
+  let changes = 0
+
+  return {
+    async find(jobId: JobId, read: () => Promise<Job | undefined>): Promise<Job | undefined> {
+      const known = jobs.get(jobId)
+      if (known) return known
+      const before = changes
+      const job = await read()
+      // What was written while this was read may be newer than this.
+      if (!job || changes !== before) return job
+      const [oldest] = jobs.keys()
+      if (oldest !== undefined && jobs.size >= mostJobs) jobs.delete(oldest)
+      jobs.set(jobId, job)
+      return job
+    },
+
+    /** They may have changed: to be told before anybody is told of the change. */
+    forget(jobIds: Iterable<JobId>): void {
+      changes++
+      for (const jobId of jobIds) jobs.delete(jobId)
+    },
+  }
+}

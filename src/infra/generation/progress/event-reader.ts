@@ -1,0 +1,108 @@
+/** Reads the events that the launcher writes down beside a generation (`launcher.py` lists them). */
+import * as v from 'valibot'
+import {
+  type GenerationStage,
+  type Reading,
+  type StageBegins,
+  stages,
+  type Timestamp,
+} from '../../../domain/job.ts'
+import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
+import { createSplitter } from './records.ts'
+
+export type EventReader = {
+  /** Takes bytes in chunks of any size. No event in them can be later than now. */
+  feed(bytes: Uint8Array, now: Timestamp): void
+  /** The latest reading; undefined before the first event. */
+  readonly reading: Reading | undefined
+}
+
+/** Far more than an event takes; what is longer is none. */
+export const longestEventBytes = 4096
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const at = v.pipe(v.number(), v.finite())
+
+/** Those that say how far it is. Others say when parts of that were done, for people. */
+const Event = v.variant('event', [
+  v.object({ event: v.picklist(['started', 'imported', 'pipeline_ready', 'saving']), at }),
+  v.object({ event: v.literal('sampling'), at, total: count }),
+  v.object({ event: v.literal('step'), at, step: count, total: count }),
+  v.object({ event: v.literal('memory'), at, reserved: count }),
+])
+type Event = v.InferOutput<typeof Event>
+
+export function createEventReader({
+  totalSteps,
+  startedAt,
+}: {
+  totalSteps: number
+  startedAt: Timestamp
+}): EventReader {
+  let alive = false
+  let stage: GenerationStage = 'loading'
+  let began: StageBegins = { loading: startedAt }
+  let pace: Pace = []
+  let peakVramBytes: number | undefined
+  let latest = startedAt
+  let readAt = startedAt
+  const splitter = createSplitter(longestEventBytes, (line) => {
+    const event = v.safeParse(Event, safeJson(line))
+    if (event.success) read(event.output)
+  })
+
+  return {
+    feed(bytes, now) {
+      readAt = now
+      splitter.push(bytes)
+    },
+    get reading(): Reading | undefined {
+      if (!alive) return undefined
+      const step = pace.at(-1)?.step
+      return {
+        stage,
+        ...(stage === 'denoising' && step !== undefined && { step, totalSteps }),
+        source: 'events',
+        began: beganUpTo(stage, began, latest),
+        ...timing(pace),
+        ...(peakVramBytes !== undefined && { peakVramBytes }),
+      }
+    },
+  }
+
+  function read(event: Event): void {
+    alive = true
+    latest = Math.max(latest, Math.min(event.at * 1000, readAt))
+    if (event.event === 'pipeline_ready') reach('encoding')
+    else if (event.event === 'sampling') stepTo(0, event.total)
+    else if (event.event === 'step') stepTo(event.step, event.total)
+    else if (event.event === 'saving') reach('saving')
+    else if (event.event === 'memory') {
+      peakVramBytes = Math.max(peakVramBytes ?? 0, event.reserved)
+    }
+  }
+
+  /** As with the output, a bar of another length is not the one that was asked for. */
+  function stepTo(step: number, total: number): void {
+    if (total !== totalSteps || step > total || stages.indexOf(stage) > sampling) return
+    reach('denoising')
+    pace = withStep(pace, step, latest)
+    if (step === total) reach('decoding')
+  }
+
+  function reach(next: GenerationStage): void {
+    if (stages.indexOf(next) <= stages.indexOf(stage)) return
+    stage = next
+    began = { ...began, [next]: latest }
+  }
+}
+
+const sampling = stages.indexOf('denoising')
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,160 @@
+/** Tells what went wrong with a generation, from how its process ended and what it said last. */
+import { saysDiskFull } from '../../../domain/failures.ts'
+import type { Failure, FailureCode } from '../../../domain/job.ts'
+
+export type GenerationExit = Readonly<{
+  code: number | null
+  signal: string | null
+  /** Why the process could not be started. */
+  error: string | null
+  /** Why we stopped it, if we did. */
+  reason: string | null
+}>
+
+/** What the output of a generation tells about its end. */
+export type Evidence = Readonly<{
+  /** Why the video could not be saved, which the exit code does not tell. May be empty. */
+  saveError?: string
+  /** The error that ended the run, or else the last thing it said. */
+  lastLine?: string
+  /** `Finished.` was logged, as it is even after a failed save. */
+  finished: boolean
+  /** A line of stderr that explains a failure even if others came after it. */
+  errorLine?: string
+  /** There was no room left when it ended. Then what it tried to say about that may be lost too. */
+  diskFull?: boolean
+}>
+
+/** What went wrong, or undefined when the exit itself is clean (the file must still be checked). */
+export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure | undefined {
+  const { code, signal, error, reason } = exit
+  const { saveError, lastLine, errorLine, diskFull } = evidence
+
+  if (error !== null && saysDiskFull(error)) return failure('disk_full', roomRanOut, error)
+  if (error !== null) return failure('environment_broken', notStarted, error)
+  if (reason === 'timeout') return failure('timeout', tookTooLong, lastLine)
+  if (code === 0) {
+    if (saveError === undefined) return undefined
+    if (outOfMemory.test(saveError)) return failure('out_of_memory', memoryRanOut, saveError)
+    if (diskFull || saysDiskFull(saveError)) {
+      return failure('disk_full', roomRanOut, saveError || undefined)
+    }
+    return failure('no_output', notSaved, saveError || undefined)
+  }
+  if (reason !== null) return failure('killed', `The generation was stopped (${reason})`, lastLine)
+  // 2 is the exit of argparse, but also of a Python that finds no script.
+  if (code === 2 && !(lastLine && scriptMissing.test(lastLine))) {
+    return failure('invalid_arguments', argumentsRefused, lastLine)
+  }
+  if (lastLine && saysDiskFull(lastLine)) return failure('disk_full', roomRanOut, lastLine)
+  for (const sign of signs) {
+    for (const line of [lastLine, errorLine, saveError]) {
+      if (line && sign.pattern.test(line)) return failure(sign.code, sign.meaning, line)
+    }
+  }
+  if (signal === 'SIGKILL' || code === 137) return failure('killed', killed, lastLine)
+  if (signal !== null) {
+    return failure('killed', `The generation was ended by ${signal}`, lastLine)
+  }
+  if (code === null) return failure('lost', 'Nobody saw how the generation ended', lastLine)
+  if (diskFull) return failure('disk_full', roomRanOut, lastLine)
+  return failure('generation_failed', `generate.py failed with exit code ${code}`, lastLine)
+
+  function failure(failureCode: FailureCode, meaning: string, line: string | undefined): Failure {
+    return {
+      code: failureCode,
+      message: line ? `${meaning}: ${line}` : `${meaning}.`,
+      ...(code !== null && { exitCode: code }),
+      ...(signal !== null && { signal }),
+    }
+  }
+}
+
+/**
+ * How much a line of stderr tells about a failure whatever comes after it: after these, ranks,
+ * destructors and torchrun go on to complain about what follows from them.
+ */
+export function weightOf(line: string): 0 | 1 | 2 {
+  if (outOfMemory.test(line)) return 2
+  return gpuFault.test(line) || flashAttentionMissing.test(line) ? 1 : 0
+}
+
+// The texts of Python and torch, each as its author words it.
+
+/** `torch.OutOfMemoryError: CUDA out of memory. Tried …` and `RuntimeError: CUDA error: out of memory`. */
+const outOfMemory = /CUDA (?:error: )?out of memory/
+
+/** A bare `AssertionError` follows it, so it is the source line of the traceback that tells. */
+const flashAttentionMissing = /assert FLASH_ATTN_\d_AVAILABLE/
+
+/** A dependency that is absent, or a shared library of one. */
+const moduleMissing = /\b(?:ModuleNotFoundError|ImportError): /
+
+/** `Found no NVIDIA driver on your system`, or one that is too old; or a torch for the CPU only. */
+const driverMissing = /NVIDIA driver on your system|cudaGetDeviceCount|not compiled with CUDA/
+
+/** Python's own words, with exit 2. */
+const scriptMissing = /can't open file '.*\.py'/
+
+/**
+ * A file of the checkpoint that is absent; the tokenizer's folder, whose path transformers then takes
+ * for a name on the hub; or a file that is cut short or a git-lfs pointer.
+ */
+const checkpointBroken =
+  /No such file or directory: '.*\.(?:pth|safetensors|json)'|no file named diffusion_pytorch_model|Error: .*umt5-xxl|UnpicklingError|SafetensorError|PytorchStreamReader failed/
+
+/** Only as errors: libraries also name cuDNN and NCCL in harmless warnings. */
+const gpuFault =
+  /CUDA error|device-side assert|(?:cuDNN|cuBLAS|NCCL) error|(?:CUDNN|CUBLAS)_STATUS_|\bnccl[A-Z]\w*Error|\bXid\b|No CUDA GPUs are available/
+
+const memoryRanOut =
+  'The GPU ran out of memory; put --offload_model True --convert_model_dtype --t5_cpu into ' +
+  'WAN_EXTRA_ARGS, or ask for fewer frames'
+const roomRanOut = 'A disk was full; make room where DATA_DIR and RESULTS_DIR are'
+const notStarted = 'The generation could not be started; check WAN_PYTHON and WAN_DIR'
+const tookTooLong =
+  'The generation was stopped because it took too long; raise JOB_TIMEOUT_S, or ask for fewer ' +
+  'frames or steps'
+const notSaved =
+  'The video was generated but could not be saved; check the free space and the permissions of ' +
+  'DATA_DIR'
+const argumentsRefused = 'generate.py refused its arguments; check WAN_TASK and WAN_EXTRA_ARGS'
+const killed =
+  'The generation was ended by SIGKILL, as when the host runs out of memory; check its kernel ' +
+  'log, and lower MAX_CONCURRENT_LOADS'
+
+/** In the order in which they win. */
+const signs: readonly Readonly<{ code: FailureCode; pattern: RegExp; meaning: string }>[] = [
+  { code: 'out_of_memory', pattern: outOfMemory, meaning: memoryRanOut },
+  {
+    code: 'environment_broken',
+    pattern: flashAttentionMissing,
+    meaning:
+      'flash-attn is not installed, which Wan2.2 cannot do without; install it, or set WAN_SDPA=1',
+  },
+  {
+    code: 'environment_broken',
+    pattern: moduleMissing,
+    meaning: 'The Python environment lacks a package; install it for WAN_PYTHON',
+  },
+  {
+    code: 'environment_broken',
+    pattern: driverMissing,
+    meaning: 'torch cannot use a GPU here; check the NVIDIA driver and the torch build',
+  },
+  {
+    code: 'environment_broken',
+    pattern: scriptMissing,
+    meaning: 'There is no generate.py to run; check WAN_DIR',
+  },
+  {
+    code: 'checkpoint_missing',
+    pattern: checkpointBroken,
+    meaning: 'The checkpoint is incomplete or damaged; download it again into WAN_CKPT_DIR',
+  },
+  {
+    code: 'gpu_error',
+    pattern: gpuFault,
+    meaning: 'The GPU failed; if it happens again, look for Xid in the kernel log and restart it',
+  },
+]

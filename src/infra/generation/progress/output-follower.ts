@@ -1,0 +1,170 @@
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import type { Timestamp } from '../../../domain/job.ts'
+import { eventsOf } from '../../disk/data-directory.ts'
+import type { Evidence } from './failure.ts'
+import type { GenerationReader, GenerationStream } from './generation-reader.ts'
+
+/** How often a growing output is looked at. */
+const pollMs = 200
+
+/** How much is read before others get their turn. */
+const chunkBytes = 256 * 1024
+
+/** A log is for people: past this only the end of an attempt's output is worth having. */
+const longestLogBytes = 16 * 1024 * 1024
+
+export type OutputFollower = {
+  /** Once nothing more will be written: reads the rest and tells what the whole says. */
+  finish(): Promise<Evidence>
+  stop(): void
+}
+
+/** In this order, so that what the launcher tells is never older than what the script writes. */
+const streams = ['stdout', 'stderr', 'events'] as const
+
+/**
+ * Follows the output files of an attempt: into the reader, and as plain lines into the job's log.
+ *
+ * Where this attempt begins in the log is kept beside the output. Whoever takes the attempt up later
+ * cuts the log there and reads all over again, so that nothing is missing and nothing stands twice.
+ */
+export function followOutput(options: {
+  attemptDir: string
+  logPath: string
+  /** First line of this attempt in the log. */
+  title: string
+  reader: GenerationReader
+  onRead(): void
+  onError(error: unknown): void
+}): OutputFollower {
+  const { attemptDir, logPath, title, reader, onRead, onError } = options
+  const log = continueLog(attemptDir, logPath, onError)
+  log.append([title])
+  const files = {
+    stdout: createGrowingFile(join(attemptDir, 'stdout.log')),
+    stderr: createGrowingFile(join(attemptDir, 'stderr.log')),
+    events: createGrowingFile(eventsOf(attemptDir)),
+  }
+  let stopped = false
+  let timer: NodeJS.Timeout | undefined
+  let reading = poll()
+
+  return {
+    async finish() {
+      clearTimeout(timer)
+      await reading
+      clearTimeout(timer)
+      await readAll()
+      log.append(reader.end())
+      onRead()
+      close()
+      return reader.evidence
+    },
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+      void reading.then(close)
+    },
+  }
+
+  async function poll(): Promise<void> {
+    await readAll()
+    if (stopped) return
+    onRead()
+    timer = setTimeout(() => {
+      reading = poll()
+    }, pollMs)
+  }
+
+  /** An output that cannot be read makes a job without progress, not a job without an end. */
+  async function readAll(): Promise<void> {
+    try {
+      for (const stream of streams) await readStream(stream)
+    } catch (error) {
+      onError(error)
+    }
+  }
+
+  async function readStream(stream: GenerationStream): Promise<void> {
+    while (!stopped) {
+      const chunk = files[stream].read()
+      if (!chunk) return
+      log.append(reader.feed(stream, chunk.bytes, chunk.writtenAt, chunk.more))
+      // Much output is many turns, not one long one.
+      await new Promise(setImmediate)
+    }
+  }
+
+  function close(): void {
+    for (const stream of streams) files[stream].close()
+  }
+}
+
+function createGrowingFile(path: string) {
+  let buffer: Buffer | undefined
+  let fd: number | undefined
+  let position = 0
+  return {
+    /**
+     * What is new, at most a chunk of it; nothing if there is none. Good until the next call. The
+     * length and the time are asked for first: what is written meanwhile is for the next call.
+     */
+    read(): { bytes: Uint8Array; writtenAt: Timestamp; more: boolean } | undefined {
+      if (fd === undefined && !existsSync(path)) return undefined
+      fd ??= openSync(path, 'r')
+      const { size, mtimeMs } = fstatSync(fd)
+      if (size <= position) return undefined
+      buffer ??= Buffer.allocUnsafe(chunkBytes)
+      const length = readSync(fd, buffer, 0, Math.min(chunkBytes, size - position), position)
+      position += length
+      if (length === 0) return undefined
+      const writtenAt = Math.min(Math.round(mtimeMs), Date.now())
+      return { bytes: buffer.subarray(0, length), writtenAt, more: position < size }
+    },
+    close(): void {
+      if (fd !== undefined) closeSync(fd)
+      fd = undefined
+    },
+  }
+}
+
+/** A log that cannot be written is reported and left; the job goes on. */
+function continueLog(attemptDir: string, path: string, onError: (error: unknown) => void) {
+  const beginFile = join(attemptDir, 'log-begin')
+  let room = longestLogBytes
+  attempt(() => {
+    const size = existsSync(path) ? statSync(path).size : 0
+    if (!existsSync(beginFile)) writeFileSync(beginFile, String(size))
+    else truncateSync(path, Math.min(size, Number(readFileSync(beginFile, 'utf8'))))
+  })
+
+  return {
+    append(lines: readonly string[]): void {
+      if (lines.length === 0 || room <= 0) return
+      const text = `${lines.join('\n')}\n`
+      room -= text.length
+      attempt(() => appendFileSync(path, room > 0 ? text : '[the rest is too long for this log]\n'))
+    },
+  }
+
+  function attempt(write: () => void): void {
+    try {
+      write()
+    } catch (error) {
+      room = 0
+      onError(error)
+    }
+  }
+}

@@ -1,0 +1,180 @@
+/** Our side of the shim: talking to one, and finding out what became of it. */
+import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import net from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import type { AttemptKey } from '../../actors/ports.ts'
+import { JobId } from '../../domain/job.ts'
+
+/** What the shim leaves in `exit.json`; times are milliseconds since 1970. */
+export const ShimExit = v.object({
+  code: v.nullable(v.number()),
+  signal: v.nullable(v.string()),
+  reason: v.nullable(v.string()),
+  strays: v.number(),
+  unreaped: v.number(),
+  startedAt: v.number(),
+  endedAt: v.number(),
+  maxRssKiB: v.number(),
+  error: v.nullable(v.string()),
+})
+export type ShimExit = v.InferOutput<typeof ShimExit>
+
+const Hello = v.object({
+  job: JobId,
+  epoch: v.number(),
+  worker: v.nullable(v.number()),
+  startedAt: v.nullable(v.number()),
+})
+const ShimMessage = v.union([v.object({ hello: Hello }), v.object({ exit: ShimExit })])
+
+const Identity = v.object({ pid: v.number(), start: v.number() })
+const ShimState = v.object({ shim: Identity, worker: Identity, boot: v.string() })
+
+export type ShimConnection = { stop(reason: string, graceMs: number): void; close(): void }
+
+/**
+ * Connects to the shim of an attempt. A socket that answers for another attempt is as good as none.
+ * `onClosed` is called once, also when there is nobody to connect to.
+ */
+export function connectToShim(
+  attemptDir: string,
+  attempt: AttemptKey,
+  on: {
+    hello(startedAt: number | null): void
+    exit(exit: ShimExit): void
+    closed(): void
+  },
+): ShimConnection {
+  const { socket, done } = connectIn(attemptDir, 'ctl.sock')
+  let unread = ''
+  socket.setEncoding('utf8')
+  socket.on('data', (text: string) => {
+    const lines = (unread + text).split('\n')
+    unread = lines.pop() ?? ''
+    for (const line of lines) receive(line)
+  })
+  socket.on('error', () => {}) // 'close' follows, and that is all there is to know
+  socket.on('close', () => {
+    done()
+    on.closed()
+  })
+
+  return {
+    stop: (reason, graceMs) => socket.write(`${JSON.stringify({ op: 'stop', reason, graceMs })}\n`),
+    close() {
+      socket.removeAllListeners('close').on('close', done)
+      socket.destroy()
+    },
+  }
+
+  function receive(line: string): void {
+    const parsed = v.safeParse(ShimMessage, safeJson(line))
+    if (!parsed.success) return
+    const message = parsed.output
+    if ('exit' in message) {
+      on.exit(message.exit)
+      return
+    }
+    const { job, epoch, startedAt } = message.hello
+    if (job === attempt.jobId && epoch === attempt.epoch) on.hello(startedAt)
+    else socket.destroy()
+  }
+}
+
+/**
+ * A socket's path holds 107 bytes and Node cuts a longer one without a word, so that it may reach
+ * somebody else's socket. Through the directory's descriptor every path is short.
+ */
+function connectIn(directory: string, name: string) {
+  let fd: number | undefined
+  try {
+    fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY)
+  } catch {
+    // No directory, no socket: the connection below fails and says so.
+  }
+  const socket = net.connect(`/proc/self/fd/${fd ?? 'none'}/${name}`)
+  const done = () => {
+    if (fd !== undefined) closeSync(fd)
+    fd = undefined
+  }
+  return { socket, done }
+}
+
+export async function readExit(attemptDir: string): Promise<ShimExit | undefined> {
+  const parsed = v.safeParse(ShimExit, await readJson(join(attemptDir, 'exit.json')))
+  return parsed.success ? parsed.output : undefined
+}
+
+/** Takes the attempt for ourselves, if no shim has: then none ever will begin it. */
+export function revoke(attemptDir: string): boolean {
+  try {
+    closeSync(openSync(join(attemptDir, 'claim'), 'wx'))
+    return true
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (code === 'EEXIST') return false
+    // Without a directory nothing was ever started.
+    if (code === 'ENOENT') return true
+    throw error
+  }
+}
+
+/** What the shim itself said, which is something only if it is broken or its Python is. */
+export async function lastWordsOfShim(attemptDir: string): Promise<string> {
+  const text = await readFile(join(attemptDir, 'shim.log'), 'utf8').catch(() => '')
+  return text.trim().split('\n').at(-1) || 'it said nothing'
+}
+
+/** `unknown`: the shim has not got so far as to say who it is. */
+export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | 'unknown'> {
+  const parsed = v.safeParse(ShimState, await readJson(join(attemptDir, 'state.json')))
+  if (!parsed.success) return 'unknown'
+  const { boot, shim } = parsed.output
+  return boot === bootId() && startOf(shim.pid) === shim.start ? 'alive' : 'dead'
+}
+
+/** Only the shim itself, and no later process with its number. */
+export async function killShim(attemptDir: string): Promise<void> {
+  const parsed = v.safeParse(ShimState, await readJson(join(attemptDir, 'state.json')))
+  if (!parsed.success || (await shimLife(attemptDir)) !== 'alive') return
+  process.kill(parsed.output.shim.pid, 'SIGKILL')
+}
+
+/** A shim that has told its end needs some milliseconds to go; resolves when it has, or soon after. */
+export async function shimEnds(attemptDir: string): Promise<void> {
+  for (let tries = 0; tries < 200 && (await shimLife(attemptDir)) === 'alive'; tries++) {
+    await delay(5)
+  }
+}
+
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+
+/** Field 22 of /proc/PID/stat: with it a pid names one process and no later one. A zombie is dead. */
+function startOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' || state === 'X' ? undefined : Number(fields[18])
+  } catch {
+    return undefined
+  }
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return safeJson(await readFile(path, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

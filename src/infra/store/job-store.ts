@@ -1,0 +1,230 @@
+import type { Kysely, NotNull } from 'kysely'
+import type { JobStore, StoredWaiting, StoreOperation } from '../../actors/ports.ts'
+import { covers, type Scope } from '../../domain/client.ts'
+import { DiskFullError } from '../../domain/errors.ts'
+import type { GpuHealth } from '../../domain/job.ts'
+import type { Reserve } from '../disk/reserve.ts'
+import { createJobCache } from '../fast/job-cache.ts'
+import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
+import { digest, toAttempt, toJob } from './job-rows.ts'
+import { apply, forgetSubmissions, type Setting } from './store-operations.ts'
+
+/** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */
+export function createJobStore(
+  db: Kysely<Database>,
+  {
+    reserve,
+    setting = { task: 'ti2v-5B', gpuModels: new Map(), commandOf: () => [] },
+  }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
+): JobStore {
+  const cache = createJobCache()
+  const owned = (scope: Scope) => {
+    const all = db.selectFrom('job')
+    if (scope === 'everything') return all
+    return 'owner' in scope
+      ? all.where('owner', '=', scope.owner)
+      : all.where('id', '=', scope.jobId)
+  }
+  const jobs = (scope: Scope) => owned(scope).selectAll().where('deleted_at', 'is', null)
+  /** SQLite does not always find the right word for it. */
+  const lacksRoom = (error: unknown) =>
+    isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
+
+  return {
+    async load(submittedSince) {
+      const [waiting, running, gpus, submitted, last] = await Promise.all([
+        loadWaiting(db),
+        jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
+        db.selectFrom('gpu').selectAll().execute(),
+        db
+          .selectFrom('job')
+          .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'submitted_at as at'])
+          .where('submitted_at', '>', submittedSince)
+          // Neither is known of most jobs where nobody is counted.
+          .where(({ fn }) => fn.coalesce('owner', 'address'), 'is not', null)
+          .$narrowType<{ by: NotNull }>()
+          .orderBy('seq')
+          .execute(),
+        db
+          .selectFrom('job')
+          .select(({ fn }) => fn.max('seq').as('seq'))
+          .executeTakeFirst(),
+      ])
+      return {
+        nextSeq: (last?.seq ?? 0) + 1,
+        waiting,
+        running: running.map(toJob),
+        gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
+        submissions: submitted,
+      }
+    },
+
+    async commit(operations) {
+      const changed = operations.flatMap((one) => ('jobId' in one ? [one.jobId] : []))
+      const write = () =>
+        transact(db, async (connection) => {
+          await forgetSubmissions(connection, operations)
+          for (const operation of operations) await apply(connection, operation, setting)
+        })
+      try {
+        await write().catch((error: unknown) => {
+          if (!lacksRoom(error) || operations.every(canWait) || !reserve?.release()) throw error
+          return write()
+        })
+      } catch (error) {
+        if (!lacksRoom(error)) throw error
+        throw new DiskFullError('the database has no room to write', { cause: error })
+      } finally {
+        cache.forget(changed)
+      }
+    },
+
+    async find(jobId, scope) {
+      const job = await cache.find(jobId, async () => {
+        const row = await jobs('everything').where('id', '=', jobId).executeTakeFirst()
+        return row && toJob(row)
+      })
+      return job && covers(scope, { jobId, owner: job.owner }) ? job : undefined
+    },
+
+    async findMany(jobIds, scope) {
+      const rows = await jobs(scope).where('id', 'in', jobIds).execute()
+      return rows.map(toJob)
+    },
+
+    async attempts(jobId) {
+      const rows = await db
+        .selectFrom('attempt')
+        .selectAll()
+        .where('job_id', '=', jobId)
+        .orderBy('epoch')
+        .execute()
+      return rows.map(toAttempt)
+    },
+
+    async findExpired(which, scope) {
+      const expired = owned(scope)
+        .select(['id as jobId', 'expired_at as expiredAt'])
+        .where('expired_at', 'is not', null)
+        .$narrowType<{ expiredAt: NotNull }>()
+        .orderBy('expired_at', 'desc')
+      return 'jobId' in which
+        ? expired.where('id', '=', which.jobId).executeTakeFirst()
+        : expired.where('filename', '=', which.filename).executeTakeFirst()
+    },
+
+    async isAwaited(jobId) {
+      const pending = await db
+        .selectFrom('delivery')
+        .select('id')
+        .where('job_id', '=', jobId)
+        .where('status', '=', 'pending')
+        .executeTakeFirst()
+      return pending !== undefined
+    },
+
+    async list(filter, scope) {
+      const { status, order, limit, after, prompt, promptContains } = filter
+      const { submittedAfter, submittedBefore } = filter
+      let query = jobs(scope)
+        .orderBy('seq', order)
+        .limit(limit + 1)
+      if (status) query = query.where('status', 'in', status)
+      if (filter.withVideo)
+        query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+      if (filter.pinned !== undefined)
+        query = query.where('pinned_at', filter.pinned ? 'is not' : 'is', null)
+      if (prompt !== undefined) {
+        query = query.where('prompt_digest', '=', digest(prompt)).where('prompt', '=', prompt)
+      }
+      if (promptContains !== undefined) {
+        query = query.where(({ fn, val }) => fn('instr', ['prompt', val(promptContains)]), '>', 0)
+      }
+      if (submittedAfter !== undefined) query = query.where('submitted_at', '>', submittedAfter)
+      if (submittedBefore !== undefined) query = query.where('submitted_at', '<', submittedBefore)
+      if (after) {
+        // It may be deleted by now, and its place is still known.
+        const seqOfAfter = owned(scope).select('seq').where('id', '=', after)
+        query = query.where('seq', order === 'asc' ? '>' : '<', seqOfAfter)
+      }
+      const rows = await query.execute()
+      return { jobs: rows.slice(0, limit).map(toJob), hasMore: rows.length > limit }
+    },
+
+    async findSubmission({ caller, key, fingerprint }, since) {
+      const own = db
+        .selectFrom('submission')
+        .select(['job_id as jobId', 'fingerprint'])
+        .where('caller', '=', caller)
+        .where('at', '>', since)
+        .orderBy('at', 'desc')
+      return key === undefined
+        ? own.where('fingerprint', '=', fingerprint).executeTakeFirst()
+        : own.where('key', '=', key).executeTakeFirst()
+    },
+
+    async lookup(prompt, limit, scope) {
+      const rows = await jobs(scope)
+        .where('prompt_digest', '=', digest(prompt))
+        .where('prompt', '=', prompt)
+        .orderBy('seq', 'desc')
+        .limit(limit)
+        .execute()
+      return rows.map(toJob)
+    },
+
+    async videos(selection, scope) {
+      const present = jobs(scope)
+        .where('status', '=', 'success')
+        .where('file_deleted_at', 'is', null)
+        .orderBy('seq')
+      const rows = await ('ids' in selection
+        ? present.where('id', 'in', selection.ids)
+        : 'filenames' in selection
+          ? present.where('filename', 'in', selection.filenames)
+          : present.where('status', 'in', selection.status)
+      ).execute()
+      return rows.map(toJob)
+    },
+
+    async isNamePromised(filename) {
+      const row = await db
+        .selectFrom('job')
+        .select('id')
+        .where('filename', '=', filename)
+        .where('file_deleted_at', 'is', null)
+        .where('status', 'in', ['queued', 'running', 'success'])
+        .executeTakeFirst()
+      return row !== undefined
+    },
+  }
+}
+
+const waitingAtOnce = 5_000
+
+/** A part at a time: the memory that all rows take at once would be the process's for good. */
+async function loadWaiting(db: Kysely<Database>): Promise<StoredWaiting[]> {
+  const waiting: StoredWaiting[] = []
+  for (;;) {
+    const rows = await db
+      .selectFrom('job')
+      .select(['id', 'seq', 'owner', 'submitted_at', 'epoch', 'attempts'])
+      .select(['size', 'frames', 'steps', 'requested_filename'])
+      .where('status', '=', 'queued')
+      .where('deleted_at', 'is', null)
+      .where('seq', '>', waiting.at(-1)?.seq ?? 0)
+      .orderBy('seq')
+      .limit(waitingAtOnce)
+      .execute()
+    for (const { submitted_at: submittedAt, size, frames, steps, ...row } of rows) {
+      const { id, seq, owner, epoch, attempts, requested_filename: filename } = row
+      const request = { size, frames, steps, ...(filename !== null && { filename }) }
+      waiting.push({ id, seq, owner, submittedAt, epoch, attempts, request })
+    }
+    if (rows.length < waitingAtOnce) return waiting
+  }
+}
+
+/** What nobody has been promised yet and nothing has begun on: it is not worth the reserve. */
+const canWait = ({ op }: StoreOperation): boolean =>
+  op === 'submit' || op === 'remember' || op === 'claim' || op === 'pin'

@@ -1,0 +1,63 @@
+import { type Kysely, sql } from 'kysely'
+import type { FinishedStatus, RetentionStore } from '../../actors/ports.ts'
+import type { Database } from './database.ts'
+
+/** Jobs that are over, in the order in which they go; each answer takes a bounded time. */
+export function createRetentionStore(db: Kysely<Database>): RetentionStore {
+  const finished = db
+    .selectFrom('job')
+    .where('ended_at', 'is not', null)
+    .where('deleted_at', 'is', null)
+    .where('pinned_at', 'is', null)
+
+  return {
+    async latestEnd() {
+      const latest = await finished
+        .select(({ fn }) => fn.max('ended_at').as('at'))
+        .executeTakeFirst()
+      return latest?.at ?? undefined
+    },
+
+    async videoBytes() {
+      const { bytes } = await db
+        .selectFrom('job')
+        .select(({ fn }) => fn.sum<number | null>('file_bytes').as('bytes'))
+        .where('file_bytes', 'is not', null)
+        .executeTakeFirstOrThrow()
+      return bytes ?? 0
+    },
+
+    async finished({ limit, after, endedBefore, status, withVideo }) {
+      let query = finished
+        .select(['id', 'seq', 'ended_at', 'file_bytes'])
+        .select(({ exists, selectFrom }) =>
+          exists(
+            selectFrom('delivery')
+              .select('delivery.seq')
+              .whereRef('delivery.job_id', '=', 'job.id')
+              .where('delivery.status', '=', 'pending'),
+          ).as('is_awaited'),
+        )
+        .orderBy('ended_at')
+        .orderBy('seq')
+        .limit(limit)
+      if (after) {
+        query = query.where(({ eb, refTuple, tuple }) =>
+          eb(refTuple('ended_at', 'seq'), '>', tuple(after.endedAt, after.seq)),
+        )
+      }
+      if (endedBefore !== undefined) query = query.where('ended_at', '<', endedBefore)
+      // With the plus, SQLite does not go by the index of statuses, and sort all that it finds.
+      if (status) query = query.where(sql<FinishedStatus>`+status`, 'in', status)
+      if (withVideo) query = query.where('file_bytes', 'is not', null)
+      const rows = await query.execute()
+      return rows.map(({ id, seq, ended_at, file_bytes, is_awaited }) => ({
+        jobId: id,
+        seq,
+        endedAt: ended_at ?? 0,
+        bytes: file_bytes ?? 0,
+        isAwaited: Boolean(is_awaited),
+      }))
+    },
+  }
+}

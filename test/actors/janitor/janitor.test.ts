@@ -1,0 +1,155 @@
+import { describe, expect, it } from 'vitest'
+import type { DiskEffect, DiskNews, DiskState } from '../../../src/actors/janitor/disk-protocol.ts'
+import { initialDiskState, transition } from '../../../src/actors/janitor/disk-transition.ts'
+import { janitorBehaviour } from '../../../src/actors/janitor/janitor-actor.ts'
+import type { Disk } from '../../../src/actors/ports.ts'
+import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
+import { anActor, midnight } from '../../support/jobs.ts'
+import { createProbe } from '../../support/probe.ts'
+
+const minute = 60_000
+const hour = 60 * minute
+const disk = (freeBytes: number, path = '/data'): Disk => ({ place: 'work', path, freeBytes })
+
+describe('a janitor', () => {
+  it('looks, tells the queue what it found, and looks again later', () => {
+    const janitor = aJanitor({ minFreeBytes: 100 })
+    expect(janitor.hears({ type: 'checkDue' })).toEqual([{ do: 'measure' }])
+    for (const hasRoom of [true, true, false, false, true]) {
+      const effects = janitor.finds(disk(hasRoom ? 100 : 99))
+      expect(effects).toContainEqual({ do: 'tellQueue', hasRoom })
+      expect(effects.at(-1)).toEqual({ do: 'checkLater' })
+    }
+  })
+
+  it('sees no room when any of the disks has too little', () => {
+    const janitor = aJanitor({ minFreeBytes: 100 })
+    const effects = janitor.finds(disk(500), disk(20, '/results'))
+    expect(effects).toContainEqual({ do: 'tellQueue', hasRoom: false })
+    expect(effects).toContainEqual({ do: 'logNoRoom', disks: [disk(20, '/results')] })
+  })
+
+  it('says once that room has run out, and once that it is back', () => {
+    const janitor = aJanitor({ minFreeBytes: 100 })
+    const said = [500, 50, 40, 500, 500, 50].map((free) =>
+      janitor
+        .finds(disk(free))
+        .map((effect) => effect.do)
+        .filter((name) => name.startsWith('log')),
+    )
+    expect(said).toEqual([[], ['logNoRoom'], [], ['logRoomAgain'], [], ['logNoRoom']])
+  })
+
+  it('is content with nothing when nothing is asked for', () => {
+    const effects = aJanitor({ minFreeBytes: 0 }).finds(disk(0))
+    expect(effects).toContainEqual({ do: 'tellQueue', hasRoom: true })
+  })
+
+  it('backs up once a day', () => {
+    const janitor = aJanitor()
+    expect(janitor.finds(disk(500))).toContainEqual({ do: 'backUp', day: '2026-01-01' })
+    expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
+    janitor.hears({ type: 'backedUp', day: '2026-01-01' })
+    expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
+    janitor.waits(24 * hour)
+    expect(janitor.finds(disk(500))).toContainEqual({ do: 'backUp', day: '2026-01-02' })
+  })
+
+  it('backs up later what there is no room for now', () => {
+    const janitor = aJanitor({ minFreeBytes: 100 })
+    expect(backUpsIn(janitor.finds(disk(50)))).toEqual([])
+    expect(backUpsIn(janitor.finds(disk(500)))).toHaveLength(1)
+  })
+
+  it('tries a backup that failed again, but not at once', () => {
+    const janitor = aJanitor()
+    janitor.finds(disk(500))
+    const error = new Error('no')
+    expect(janitor.hears({ type: 'backupFailed', error })).toEqual([
+      { do: 'logTrouble', trouble: 'backup', error },
+    ])
+    janitor.waits(hour - 1)
+    expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
+    janitor.waits(1)
+    expect(backUpsIn(janitor.finds(disk(500)))).toHaveLength(1)
+  })
+
+  it('keeps its opinion while a disk cannot be asked, and says so once', () => {
+    const janitor = aJanitor()
+    const failed = { type: 'measuringFailed', error: new Error('gone') } as const
+    janitor.finds(disk(500))
+    const said = [failed, failed].map((news) => janitor.hears(news).map((effect) => effect.do))
+    expect(said).toEqual([['logTrouble', 'checkLater'], ['checkLater']])
+    janitor.finds(disk(500))
+    expect(janitor.hears(failed)).toHaveLength(2)
+  })
+
+  it('does as it says, again and again', async () => {
+    const done: string[] = []
+    const queue = createProbe<QueueMessage>('queue')
+    let looks = 0
+    const quiet = (_: object, phrase: string) => void done.push(phrase)
+    const behaviour = janitorBehaviour({
+      queue: queue.ref,
+      retention: {
+        latestEnd: async () => undefined,
+        videoBytes: async () => 0,
+        finished: async () => [],
+      },
+      limits: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 },
+      minFreeBytes: 100,
+      observe: () => {},
+      log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+      everyMs: 1,
+      housekeeping: {
+        async measure() {
+          looks += 1
+          if (looks === 2) throw new Error('gone')
+          return [disk(looks === 3 ? 50 : 500)]
+        },
+        backUp: async (day) => void done.push(`backup of ${day.length} letters`),
+        removeLeftOvers: async () => {},
+        async restoreReserve() {
+          if (looks === 1) throw new Error('no')
+        },
+      },
+    })
+    anActor('janitor', behaviour)
+    await expect.poll(() => looks).toBeGreaterThan(5)
+    const heard = queue.told.filter(({ type }) => type === 'roomChecked')
+    expect(heard.slice(0, 3)).toEqual([
+      { type: 'roomChecked', hasRoom: true },
+      { type: 'roomChecked', hasRoom: false },
+      { type: 'roomChecked', hasRoom: true },
+    ])
+    expect(done.toSorted()).toEqual(
+      [
+        'a disk is short of room; no job is taken or begun until there is more',
+        'backup of 10 letters',
+        'the free space could not be found out',
+        'the reserve for a full disk could not be made',
+        'there is room on every disk again',
+      ].toSorted(),
+    )
+  })
+})
+
+const backUpsIn = (effects: readonly DiskEffect[]) =>
+  effects.filter((effect) => effect.do === 'backUp')
+
+function aJanitor({ minFreeBytes = 0 } = {}) {
+  let state: DiskState = initialDiskState
+  let now = midnight
+  function hears(message: DiskNews): readonly DiskEffect[] {
+    const [next, effects] = transition(minFreeBytes, state, message, now)
+    state = next
+    return effects
+  }
+  return {
+    hears,
+    finds: (...disks: Disk[]) => hears({ type: 'measured', disks }),
+    waits(ms: number): void {
+      now += ms
+    },
+  }
+}

@@ -1,0 +1,343 @@
+import { describe, expect, it } from 'vitest'
+import { createPlace } from '../../../src/actors/actor.ts'
+import {
+  type Clock,
+  holdMs,
+  lookAtClock,
+  type Moment,
+} from '../../../src/actors/janitor/clock-rules.ts'
+import type {
+  PurgeAnswer,
+  RetentionMessage,
+  RetentionState,
+} from '../../../src/actors/janitor/retention-protocol.ts'
+import { choose, expiryOf, selectionsOf } from '../../../src/actors/janitor/retention-rules.ts'
+import { initialRetentionState, retain } from '../../../src/actors/janitor/retention-transition.ts'
+import type { FinishedJob } from '../../../src/actors/ports.ts'
+import { mayExpire } from '../../../src/actors/queue/expire-rules.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { transition } from '../../../src/actors/queue/queue-transition.ts'
+import { createDownloads } from '../../../src/infra/media/downloads.ts'
+import { aQueuedJob, aRunningJob, jobId, midnight, queueSettings } from '../../support/jobs.ts'
+
+const hour = 60 * 60_000
+const day = 24 * hour
+
+describe('the time of a job', () => {
+  const over = { ...aQueuedJob(1), state: { status: 'canceled', endedAt: midnight } } as const
+
+  it('is over so long after its end', () => {
+    expect(expiryOf(over, day)).toBe(midnight + day)
+  })
+
+  it.each([
+    ['is open', aQueuedJob(1), day],
+    ['is pinned', { ...over, pinnedAt: midnight }, day],
+    ['is kept for good', over, 0],
+  ])('is never over while it %s', (_, job, retentionMs) => {
+    expect(expiryOf(job, retentionMs)).toBeUndefined()
+  })
+})
+
+describe('a job that is about to go', () => {
+  const over = { ...aQueuedJob(1), state: { status: 'canceled', endedAt: midnight } } as const
+
+  it.each([
+    ['stays while it waits', aQueuedJob(1), false, false],
+    ['stays while it runs', aRunningJob(1), false, false],
+    ['stays while it is pinned', { ...over, pinnedAt: midnight }, false, false],
+    ['stays until all have been told', over, true, false],
+    ['goes when nothing of this is so', over, false, true],
+  ])('%s', (_, job, isAwaited, goes) => {
+    expect(mayExpire(job, isAwaited)).toBe(goes)
+  })
+
+  it('can no longer be pinned once its files are being removed', () => {
+    const replyTo = createPlace<unknown>('somebody')
+    const ask = {
+      type: 'setPin',
+      jobId: jobId(1),
+      pinned: true,
+      scope: 'everything',
+      replyTo,
+    } as const
+    const rest = { nextSeq: 2, waiting: [], running: [], gpus: new Map(), submissions: [] }
+    const free = restoreQueue(queueSettings, rest)
+    const [expiring] = transition(free, { type: 'expire', jobIds: [jobId(1)], replyTo }, midnight)
+    const [, refused] = transition(expiring, ask, midnight)
+    expect(refused).toMatchObject([{ do: 'answerPin', answer: { code: 'job_expired' } }])
+    const answer = { gone: [] }
+    const news = { type: 'jobsExpired', jobIds: [jobId(1)], answer, replyTo } as const
+    const [kept] = transition(expiring, news, midnight)
+    const [, effects] = transition(kept, ask, midnight)
+    expect(effects).toMatchObject([
+      { do: 'store', operation: { op: 'pin' } },
+      { do: 'logChange', change: 'pinned' },
+      { do: 'answerPinned' },
+    ])
+  })
+})
+
+describe('what goes by itself', () => {
+  it.each([
+    ['nothing without limits', { retentionMs: 0, maxResultBytes: 0, tombstoneMs: day }, true, []],
+    [
+      'what is too old, and what there is no room for',
+      { retentionMs: day, maxResultBytes: 7, tombstoneMs: day },
+      true,
+      [{ endedBefore: midnight - day }, { maxBytes: 7 }],
+    ],
+    [
+      'nothing by age by a clock that is not believed',
+      { retentionMs: day, maxResultBytes: 7, tombstoneMs: day },
+      false,
+      [{ maxBytes: 7 }],
+    ],
+  ])('is %s', (_, limits, isClockRight, selections) => {
+    expect(selectionsOf(limits, midnight, isClockRight)).toEqual(selections)
+  })
+
+  it('is the oldest until there is room, but not what somebody is still to be told of', () => {
+    const [first, second, third] = [aJob(1), aJob(2, { isAwaited: true }), aJob(3)]
+    const page = [first, second, third, aJob(4)]
+    expect(choose(page, 11)).toEqual({ chosen: [first, third], kept: 1, last: third })
+    expect(choose(page, 10)).toEqual({ chosen: [first], kept: 0, last: first })
+    expect(choose(page, 0)).toEqual({ chosen: [], kept: 0, last: undefined })
+    expect(choose(page)).toMatchObject({ kept: 1, last: { jobId: jobId(4) } })
+  })
+})
+
+describe('a clock', () => {
+  it('is believed as long as it goes on as it should', () => {
+    const clock = aClock()
+    expect(clock.shows(0, midnight - hour)).toBeUndefined()
+    clock.waits(40 * day)
+    expect(clock.shows(0, midnight - hour)).toBeUndefined()
+    expect(clock.shows(hour, midnight - hour)).toBeUndefined()
+  })
+
+  it.each([[2 * hour], [-2 * hour], [3_650 * day]])(
+    'that is set by %d ms is not believed for a day',
+    (by) => {
+      const clock = aClock()
+      clock.shows(0)
+      expect(clock.shows(by)).toBe('jumped')
+      clock.waits(holdMs - 1)
+      expect(clock.shows(0)).toBe('jumped')
+      clock.waits(1)
+      expect(clock.shows(0)).toBeUndefined()
+    },
+  )
+
+  it('by which all is over its time when the service begins is not believed for a day', () => {
+    const clock = aClock()
+    expect(clock.shows(0, midnight - 31 * day)).toBe('all_due')
+    clock.waits(holdMs)
+    expect(clock.shows(0, midnight - 31 * day)).toBeUndefined()
+  })
+
+  it('may find that all is over its time while the service runs', () => {
+    const clock = aClock()
+    expect(clock.shows(0, midnight)).toBeUndefined()
+    clock.waits(31 * day)
+    expect(clock.shows(0, midnight)).toBeUndefined()
+  })
+
+  it('behind the end of a job is not believed as long as it is', () => {
+    const clock = aClock()
+    expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
+    clock.waits(39 * day)
+    expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
+    clock.waits(day)
+    expect(clock.shows(0, midnight + 40 * day)).toBeUndefined()
+  })
+})
+
+describe('a janitor with limits', () => {
+  const limits = { retentionMs: 30 * day, maxResultBytes: 0, tombstoneMs: 90 * day }
+
+  it('takes a few at a time until there are no more, and then says what has gone', () => {
+    const janitor = aJanitor(limits)
+    expect(janitor.hears({ type: 'sweepDue' })).toEqual([
+      { do: 'readLatestEnd' },
+      { do: 'sweepLater' },
+    ])
+    const endedBefore = midnight - 30 * day
+    expect(janitor.hears({ type: 'latestEndRead', latestEnd: midnight })).toContainEqual({
+      do: 'readPage',
+      filter: { endedBefore, limit: 20, withVideo: false },
+    })
+    const jobs = [aJob(1), aJob(2)]
+    expect(janitor.hears({ type: 'pageRead', jobs })).toEqual([
+      { do: 'expire', jobIds: [jobId(1), jobId(2)] },
+    ])
+    expect(janitor.hears({ type: 'expired', gone: [jobId(1)] })).toEqual([
+      { do: 'readPage', filter: { endedBefore, limit: 20, withVideo: false, after: aJob(2) } },
+    ])
+    expect(janitor.hears({ type: 'pageRead', jobs: [] })).toMatchObject([
+      { do: 'logGone', run: { tally: { jobs: 1, bytes: 10, kept: 1 } } },
+    ])
+  })
+
+  it('does not begin another sweep while one goes on', () => {
+    const janitor = aJanitor(limits)
+    janitor.hears({ type: 'latestEndRead', latestEnd: midnight })
+    expect(janitor.hears({ type: 'sweepDue' })).toEqual([{ do: 'sweepLater' }])
+  })
+
+  it('turns to whoever waits for an answer between two steps, and then goes on', () => {
+    const janitor = aJanitor(limits)
+    janitor.hears({ type: 'latestEndRead', latestEnd: midnight })
+    expect(janitor.hears(aPurge({ dryRun: true }))).toEqual([])
+    janitor.hears({ type: 'pageRead', jobs: [aJob(1)] })
+    expect(janitor.hears({ type: 'expired', gone: [jobId(1)] })).toMatchObject([
+      { do: 'readPage', filter: { limit: 500 } },
+    ])
+    expect(janitor.hears({ type: 'pageRead', jobs: [] })).toMatchObject([
+      { do: 'answerPurge', answer: { jobs: 0, complete: true } },
+      { do: 'readPage', filter: { limit: 20, after: aJob(1) } },
+    ])
+  })
+
+  it('answers in time, however much is left', () => {
+    const janitor = aJanitor(limits)
+    janitor.hears(aPurge({ dryRun: false }))
+    janitor.hears({ type: 'pageRead', jobs: [aJob(1)] })
+    janitor.waits(25_001)
+    expect(janitor.hears({ type: 'expired', gone: [jobId(1)] })).toMatchObject([
+      { do: 'logGone' },
+      { do: 'answerPurge', answer: { jobs: 1, complete: false } },
+    ])
+  })
+
+  it('says once that something cannot be removed, and tells who waits for it', () => {
+    const janitor = aJanitor(limits)
+    const error = new Error('no')
+    const said = [1, 2].map(() => {
+      janitor.hears({ type: 'latestEndRead', latestEnd: midnight })
+      return janitor.hears({ type: 'stepFailed', error })
+    })
+    expect(said).toEqual([[{ do: 'logSweepFailed', error }], []])
+    janitor.hears(aPurge({ dryRun: false }))
+    expect(janitor.hears({ type: 'stepFailed', error })).toMatchObject([
+      { do: 'answerPurgeFailed', error },
+    ])
+  })
+
+  it('goes on behind what cannot be removed, and says so once until all goes well', () => {
+    const janitor = aJanitor(limits)
+    const error = new Error('no')
+    const sweep = (failed: object) => {
+      janitor.hears({ type: 'latestEndRead', latestEnd: midnight })
+      janitor.hears({ type: 'pageRead', jobs: [aJob(1), aJob(2)] })
+      const effects = janitor.hears({ type: 'expired', gone: [jobId(2)], ...failed })
+      expect(effects.at(-1)).toMatchObject({ do: 'readPage', filter: { after: aJob(2) } })
+      janitor.hears({ type: 'pageRead', jobs: [] })
+      return effects.slice(0, -1)
+    }
+    const said = [{ error }, { error }, {}, { error }].map(sweep)
+    const once = [{ do: 'logSweepFailed', error }]
+    expect(said).toEqual([once, [], [], once])
+  })
+
+  it('says what it thinks of the clock when that changes', () => {
+    const janitor = aJanitor(limits)
+    const look = () =>
+      janitor
+        .hears({ type: 'latestEndRead', latestEnd: midnight + day })
+        .filter((effect) => effect.do === 'logClock')
+    expect(look()).toMatchObject([{ doubt: 'behind' }])
+    expect(look()).toEqual([])
+    janitor.waits(day)
+    expect(look()).toMatchObject([{ doubt: undefined }])
+  })
+
+  it('tidies up after the long gone now and then, if the clock is believed', () => {
+    const janitor = aJanitor(limits)
+    const tidied = (latestEnd: number) =>
+      janitor
+        .hears({ type: 'latestEndRead', latestEnd })
+        .filter(({ do: name }) => ['forgetTombstones', 'removeLeftOvers'].includes(name))
+    expect(tidied(midnight + day)).toEqual([])
+    const forget = { do: 'forgetTombstones', before: midnight - 90 * day }
+    expect(tidied(midnight)).toEqual([
+      forget,
+      { do: 'removeLeftOvers', before: midnight - 30 * day },
+    ])
+    expect(tidied(midnight)).toEqual([forget])
+    janitor.waits(6 * hour)
+    expect(tidied(midnight)).toHaveLength(2)
+  })
+})
+
+describe('a file', () => {
+  it('is in use while it is read, and for a minute after, as players pause', () => {
+    let now = 5
+    const { begin, isInUse } = createDownloads(() => now)
+    expect(isInUse('a.mp4')).toBe(false)
+    const [first, second] = [begin('a.mp4'), begin('a.mp4')]
+    now += 60 * hour
+    first()
+    now += hour
+    expect(isInUse('a.mp4')).toBe(true)
+    expect(isInUse('b.mp4')).toBe(false)
+    second()
+    now += 59_999
+    begin('b.mp4')()
+    expect(isInUse('a.mp4')).toBe(true)
+    now += 1
+    begin('c.mp4')()
+    expect(['a.mp4', 'b.mp4', 'c.mp4'].map(isInUse)).toEqual([false, true, true])
+  })
+})
+
+function aClock() {
+  let clock: Clock = {}
+  let now: Moment = { at: midnight, uptimeMs: 1_000 }
+  const move = (at: number, uptimeMs: number) => {
+    now = { at: now.at + at, uptimeMs: now.uptimeMs + uptimeMs }
+  }
+  return {
+    waits: (ms: number) => move(ms, ms),
+    /** What is thought of it when it has been set by so much since. */
+    shows(setBy: number, latestEnd?: number) {
+      move(setBy, 0)
+      clock = lookAtClock(clock, now, latestEnd, 30 * day)
+      return clock.doubt
+    },
+  }
+}
+
+function aJanitor(limits: Parameters<typeof retain>[0]) {
+  let state: RetentionState = initialRetentionState
+  const now = { at: midnight, uptimeMs: 1_000 }
+  return {
+    hears(message: RetentionMessage) {
+      const [next, effects] = retain(limits, state, message, { ...now })
+      state = next
+      return effects
+    },
+    waits(ms: number) {
+      now.at += ms
+      now.uptimeMs += ms
+    },
+  }
+}
+
+const aPurge = ({ dryRun }: { dryRun: boolean }) =>
+  ({
+    type: 'purge',
+    wish: {},
+    dryRun,
+    by: 'ops',
+    replyTo: createPlace<PurgeAnswer>('ops'),
+  }) as const
+
+const aJob = (n: number, known: Partial<FinishedJob> = {}): FinishedJob => ({
+  jobId: jobId(n),
+  seq: n,
+  endedAt: midnight + n,
+  bytes: 10,
+  isAwaited: false,
+  ...known,
+})

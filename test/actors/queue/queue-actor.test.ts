@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest'
+import { tell } from '../../../src/actors/actor.ts'
+import type { ConversionMessage } from '../../../src/actors/conversion/conversion-protocol.ts'
+import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
+import type { EventMessage } from '../../../src/actors/event/event-protocol.ts'
+import type { GpuMessage } from '../../../src/actors/gpu/gpu-protocol.ts'
+import type { StoreOperation } from '../../../src/actors/ports.ts'
+import { queueBehaviour } from '../../../src/actors/queue/queue-actor.ts'
+import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
+import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
+import { DiskFullError } from '../../../src/domain/errors.ts'
+import type { Observation, Observe } from '../../../src/domain/observation.ts'
+import { migrateToLatest, openDatabase } from '../../../src/infra/store/database.ts'
+import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import {
+  aFailure,
+  anActor,
+  aRequest,
+  fromAnybody,
+  gpu0,
+  jobId,
+  midnight,
+  queueSettings,
+} from '../../support/jobs.ts'
+import { createProbe } from '../../support/probe.ts'
+
+describe('the actor of the queue', () => {
+  it('has a conversion begun before it has it aborted, however soon it is canceled', async () => {
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    const { actor, gpu, conversion } = await aQueueActorWith([
+      { op: 'submit', jobId: jobId(1), seq: 1, request: aRequest(), ...fromAnybody, at: midnight },
+      { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
+    ])
+    expect([await gpu.next(), await conversion.next()]).toEqual([
+      { type: 'announce' },
+      { type: 'announce' },
+    ])
+    const { ref: replyTo } = createProbe<CancelAnswer>('canceler')
+    tell(actor.ref, { type: 'generationEnded', result: { how: 'completed' }, ...attempt })
+    tell(actor.ref, {
+      type: 'cancel',
+      selection: { ids: [jobId(1)] },
+      scope: 'everything',
+      replyTo,
+    })
+    expect([await conversion.next(), await conversion.next()]).toEqual([
+      { type: 'convert', ...attempt, filename: 'fox.mp4', request: aRequest() },
+      { type: 'abort', ...attempt },
+    ])
+  })
+
+  it('is seen to do what is on disk, once, however often that had to be tried', async () => {
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    const seen: Observation[] = []
+    let failures = 2
+    const { actor, gpu } = await aQueueActorWith(
+      [
+        {
+          op: 'submit',
+          ...{ jobId: jobId(1), seq: 1, request: aRequest(), ...fromAnybody, at: midnight },
+        },
+        { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
+      ],
+      {
+        observe: (observation) => seen.push(observation),
+        beforeCommit() {
+          if (failures-- > 0) throw new DiskFullError('the disk is full')
+        },
+      },
+    )
+    await gpu.next()
+    const result = { how: 'failed', failure: aFailure('checkpoint_missing') } as const
+    tell(actor.ref, { type: 'generationEnded', result, ...attempt })
+    const ends = () => seen.filter(({ saw }) => saw === 'jobEnded')
+    await expect.poll(() => seen.filter(({ saw }) => saw === 'commitFailed')).toHaveLength(2)
+    expect(ends()).toEqual([])
+    await expect.poll(ends).toMatchObject([{ end: { code: 'checkpoint_missing' } }])
+    expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
+  })
+})
+
+async function aQueueActorWith(
+  operations: readonly StoreOperation[],
+  {
+    observe = () => {},
+    beforeCommit = () => {},
+  }: { observe?: Observe; beforeCommit?(): void } = {},
+) {
+  const { db } = openDatabase(':memory:')
+  await migrateToLatest(db)
+  const store = createJobStore(db)
+  await store.commit(operations)
+  const gpu = createProbe<GpuMessage>('gpu')
+  const conversion = createProbe<ConversionMessage>('conversion')
+  const quiet = () => {}
+  const actor = anActor(
+    'queue',
+    queueBehaviour({
+      settings: queueSettings,
+      store: {
+        ...store,
+        async commit(changes) {
+          beforeCommit()
+          await store.commit(changes)
+        },
+      },
+      videoFiles: { exists: async () => false, isInUse: () => false, remove: async () => {} },
+      workFiles: { discard: async () => {}, forget: async () => {}, keepImage: async () => {} },
+      gpus: new Map([[gpu0, gpu.ref]]),
+      conversion: conversion.ref,
+      eta: createProbe<EtaMessage>('eta').ref,
+      events: createProbe<EventMessage>('events').ref,
+      webhooks: createProbe<WebhookMessage>('webhooks').ref,
+      observe,
+      log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    }),
+  )
+  return { actor, gpu, conversion }
+}

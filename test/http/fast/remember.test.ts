@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest'
+import { rememberLast, rememberPaths } from '../../../src/http/fast/remember.ts'
+
+describe('what is remembered of the last time', () => {
+  it('serves as long as all it was made of is the same, and for nothing else', () => {
+    let made = 0
+    const make = rememberLast((key: { name: string }, ...rest: (number | undefined)[]) => {
+      made++
+      return [key.name, ...rest].join()
+    })
+    const a = { name: 'a' }
+    expect([make(a, 1, undefined), make(a, 1, undefined)]).toEqual(['a,1,', 'a,1,'])
+    expect(made).toBe(1)
+    expect([make(a, 2, undefined), make(a, 1, undefined)]).toEqual(['a,2,', 'a,1,'])
+    expect(make({ name: 'b' }, 1, undefined)).toBe('b,1,')
+    expect(made).toBe(4)
+  })
+})
+
+describe('what is remembered of paths', () => {
+  it('is found once for each, and refused each time', () => {
+    const found: string[] = []
+    const get = rememberPaths<string>()
+    const find = (path: string) => () => {
+      found.push(path)
+      if (path === '/no') throw new Error('there is nothing')
+      return `at ${path}`
+    }
+    expect(['/a', '/b', '/a'].map((path) => get(path, find(path)))).toEqual([
+      'at /a',
+      'at /b',
+      'at /a',
+    ])
+    for (let n = 0; n < 2; n++) expect(() => get('/no', find('/no'))).toThrow('there is nothing')
+    expect(found).toEqual(['/a', '/b', '/no', '/no'])
+  })
+
+  it('is not what somebody makes up without end: neither very long ones nor very many', () => {
+    let found = 0
+    const get = rememberPaths<string>()
+    const ask = (path: string) =>
+      get(path, () => {
+        found++
+        return path
+      })
+    for (let n = 0; n < 10_000; n++) expect(ask(`/${n}`)).toBe(`/${n}`)
+    ask('/0')
+    expect(found).toBe(10_001)
+    const long = `/${'x'.repeat(200)}`
+    for (let n = 0; n < 3; n++) expect(ask(long)).toBe(long)
+    expect(found).toBe(10_004)
+  })
+})

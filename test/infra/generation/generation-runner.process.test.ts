@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { GenerationHandle, GenerationResult } from '../../../src/actors/ports.ts'
+import { root } from '../../../src/config/root.ts'
+import { JobId, type Reading, stages, type Timestamp } from '../../../src/domain/job.ts'
+import { createGenerationRunner } from '../../../src/infra/generation/runner.ts'
+import { createForkServer } from '../../../src/infra/processes/fork-server.ts'
+import { gpu0 } from '../../support/jobs.ts'
+import { aDataDirectory, killLeftovers, quick } from '../../support/service.ts'
+
+const sim = join(root, 'sim')
+const patience = { timeout: 30_000, interval: 20 }
+
+/** A GPU of the service without the service: the simulator, run as the real script would be. */
+function aGpu({ launcher = true } = {}) {
+  const dir = aDataDirectory()
+  onTestFinished(() => killLeftovers(dir))
+  const data = {
+    workDir: join(dir, 'work'),
+    resultsDir: join(dir, 'results'),
+    logsDir: join(dir, 'logs'),
+    previewsDir: join(dir, 'previews'),
+    stateDb: join(dir, 'state.db'),
+  }
+  mkdirSync(data.logsDir, { recursive: true })
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const env = { PATH: process.env.PATH, SIM_SPEED: '1000', SIM_DIRECTIVES: '1' }
+  const wan = {
+    ...{ python: 'python3', wanDir: sim, ckptDir: '/ckpt', extraArgs: [] },
+    ...{ task: 'ti2v-5B' as const, launcher, sdpa: false },
+  }
+  const forkServer = createForkServer(wan.python)
+  onTestFinished(forkServer.close)
+  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, forkServer, log })
+  const orderFor = (prompt: string) => ({
+    jobId: v.parse(JobId, randomUUID()),
+    epoch: 1,
+    request: { ...quick, prompt, seed: 1, steps: 6 },
+  })
+
+  return {
+    orderFor,
+    start: (order: ReturnType<typeof orderFor>) =>
+      observed((observer) => runner.start(order, observer)),
+    adopt: (order: ReturnType<typeof orderFor>) =>
+      observed((observer) => runner.adopt(order, observer)),
+    eventsOf: (order: ReturnType<typeof orderFor>) =>
+      readFileSync(join(data.workDir, order.jobId, '1', 'events.jsonl'), 'utf8'),
+  }
+}
+
+type Observer = Parameters<ReturnType<typeof createGenerationRunner>['start']>[1]
+
+function observed(begin: (observer: Observer) => GenerationHandle) {
+  const readings: Reading[] = []
+  let startedAt: Timestamp | undefined
+  let result: GenerationResult | undefined
+  const handle = begin({
+    started: (at) => (startedAt = at),
+    reported: (reading) => readings.push(reading),
+    ended: (how) => (result = how),
+  })
+  onTestFinished(() => handle.detach())
+  return {
+    handle,
+    readings,
+    startedAt: () => startedAt as Timestamp,
+    result: () => result,
+    latest: () => readings.at(-1),
+    until: (isSo: (reading: Reading) => boolean) =>
+      expect.poll(() => readings.some(isSo), patience).toBe(true),
+    end: () => expect.poll(() => result, patience).toBeDefined(),
+  }
+}
+
+const position = ({ stage, step = 0 }: Reading) => stages.indexOf(stage) + step / 1000
+
+function expectSane(readings: readonly Reading[], startedAt: Timestamp): void {
+  const positions = readings.map(position)
+  expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+  for (const { began = {}, steppedAt, secondsPerStep } of readings) {
+    const times = [...Object.values(began), ...(steppedAt ? [steppedAt] : [])]
+    expect(Math.min(...times)).toBe(startedAt)
+    expect(Math.max(...times)).toBeLessThanOrEqual(Date.now())
+    expect(Object.values(began)).toEqual(Object.values(began).toSorted((a, b) => a - b))
+    expect(secondsPerStep ?? 1).toBeGreaterThan(0)
+  }
+}
+
+/** What it takes to say when the job will be done, and hardly changes while it is read again. */
+const slow = 'a fox [sim:step=0.4]'
+
+describe('the readings of a generation', () => {
+  it('are told by events, with all their times and the memory of the GPU', async () => {
+    const gpu = aGpu()
+    const order = gpu.orderFor(slow)
+    const run = gpu.start(order)
+    await run.end()
+
+    expect(run.result()).toEqual({ how: 'completed' })
+    expectSane(run.readings, run.startedAt())
+    const sampling = run.readings.filter(({ step = 0 }) => step > 0)
+    expect(new Set(sampling.map(({ source }) => source))).toEqual(new Set(['events']))
+    expect(sampling.at(-1)?.secondsPerStep).toBeCloseTo(0.4, 1)
+    expect(run.latest()).toMatchObject({ stage: 'saving', peakVramBytes: expect.any(Number) })
+    expect(Object.keys(run.latest()?.began ?? {})).toEqual(stages.slice(0, 5))
+    expect(gpu.eventsOf(order)).not.toContain('fallback')
+  })
+
+  it.each([
+    ['a checkout is another than the launcher knows', true, `${slow}[sim:other-checkout]`],
+    ['there is no launcher', false, slow],
+  ])('are told by the output where %s', async (_case, launcher, prompt) => {
+    const run = aGpu({ launcher }).start(aGpu().orderFor(prompt))
+    await run.end()
+
+    expect(run.result()).toEqual({ how: 'completed' })
+    expectSane(run.readings, run.startedAt())
+    const sampling = run.readings.filter(({ step = 0 }) => step > 0)
+    expect(new Set(sampling.map(({ source }) => source))).toEqual(new Set(['log']))
+    expect(sampling.at(-1)?.secondsPerStep).toBeCloseTo(0.4, 1)
+    expect(run.latest()).toMatchObject({ stage: 'saving', source: 'log' })
+    expect(Object.keys(run.latest()?.began ?? {})).toEqual(stages.slice(0, 5))
+  })
+
+  it('have their steps from events where no bar is drawn', async () => {
+    const gpu = aGpu()
+    const run = gpu.start(gpu.orderFor(`${slow}[sim:no-bar]`))
+    await run.until(({ source, stage }) => source === 'events' && stage === 'denoising')
+    await run.end()
+    expect(run.result()).toEqual({ how: 'completed' })
+  })
+
+  it.each([
+    ['events', true, 2],
+    ['log', false, 700],
+  ])('are as they were for whoever adopts it: %s', async (source, launcher, withinMs) => {
+    const gpu = aGpu({ launcher })
+    const order = gpu.orderFor('a fox [sim:step=0.4][sim:hang-step]')
+    const first = gpu.start(order)
+    await first.until(({ step }) => step === 3)
+    first.handle.detach()
+    const before = first.latest() as Reading
+
+    const second = gpu.adopt(order)
+    await second.until(({ step }) => step === 3)
+    const after = second.latest() as Reading
+    expectSane(second.readings, first.startedAt())
+    expect(second.startedAt()).toBe(first.startedAt())
+    expect(after).toMatchObject({ source, stage: 'denoising', step: 3, totalSteps: 6 })
+    expect(after.began?.encoding).toBe(before.began?.encoding)
+    for (const [then = 0, now = 0] of [
+      [before.began?.denoising, after.began?.denoising],
+      [before.steppedAt, after.steppedAt],
+    ]) {
+      expect(Math.abs(now - then)).toBeLessThan(withinMs)
+    }
+    expect(after.secondsPerStep).toBeCloseTo(before.secondsPerStep ?? 0, 1)
+    second.handle.stop('canceled', 0)
+    await second.end()
+  })
+})

@@ -1,0 +1,240 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
+import { createForkServer } from '../../../src/infra/processes/fork-server.ts'
+import { runTool, type ToolError } from '../../../src/infra/processes/tool.ts'
+import {
+  anAttempt,
+  cleanUp,
+  isAlive,
+  kill,
+  processesOf,
+  until,
+} from '../../support/shim-attempt.ts'
+
+const { env } = process
+
+/** Works until it is told to go, and then ends with 7. */
+const untilGo = 'touch started; while [ ! -e go ]; do sleep 0.01; done; exit 7'
+
+afterEach(cleanUp)
+
+function aForkServer({ python = 'python3', answerMs = 5_000 } = {}) {
+  const server = createForkServer(python, { answerMs })
+  onTestFinished(server.close)
+  return {
+    ...server,
+    tool: (...argv: [string, ...string[]]) => server.startTool(argv, env),
+    /** Of a shim or a tool, which it is the parent of. */
+    pid: (child: number) => Number(statOf(child)[1]),
+  }
+}
+
+/** From the third field on. */
+const statOf = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+
+const niceness = (pid: number): number => Number(statOf(pid)[16])
+
+const argsOf = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean)
+
+async function aRunningShim(server: ReturnType<typeof aForkServer>) {
+  const attempt = anAttempt({ script: untilGo })
+  const ended = server.startShim(attempt.dir, { ...env, COLOUR: 'green' })
+  await attempt.worker('started')
+  const { shim, worker } = await attempt.state()
+  return { attempt, ended, shim: shim.pid, worker: worker.pid, server: server.pid(shim.pid) }
+}
+
+/** It ends when it is killed. */
+async function aRunningTool(server: ReturnType<typeof aForkServer>) {
+  const { root } = anAttempt()
+  const run = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
+  await until(() => processesOf(root).length > 0, 'the tool to run')
+  const [tool = 0] = processesOf(root)
+  return { ...run, tool }
+}
+
+describe('a shim that the fork server has started', () => {
+  it('is told of when it has ended, with the result on disk', async () => {
+    const { attempt, ended } = await aRunningShim(aForkServer())
+    attempt.tellWorker('go')
+    expect(await ended).toMatchObject({ how: 'ended', signal: null })
+    expect(await attempt.exit()).toMatchObject({ code: 7, error: null })
+  })
+
+  it('is told of when it was killed, and by what', async () => {
+    const { ended, shim } = await aRunningShim(aForkServer())
+    kill(shim)
+    expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
+  })
+
+  it('looks like one that was started by itself, with an environment and a session of its own', async () => {
+    const { attempt, shim, worker, server } = await aRunningShim(aForkServer())
+    const [python, ...args] = argsOf(shim)
+    expect(python).toMatch(/python3/)
+    expect(args).toEqual(['-I', '-S', expect.stringMatching(/\/shim\.py$/), attempt.dir])
+    const environment = readFileSync(`/proc/${worker}/environ`, 'utf8').split('\0')
+    expect(environment).toContain('COLOUR=green')
+    expect(statOf(shim)[3]).toBe(String(shim))
+    expect(statOf(server)[3]).toBe(String(server))
+  })
+
+  it('has nothing open that belongs to the fork server', async () => {
+    const server = aForkServer()
+    const sleeping = server.tool('sleep', '60')
+    const { shim } = await aRunningShim(server)
+    const open = readdirSync(`/proc/${shim}/fd`).length
+    sleeping.kill()
+    await sleeping.ended
+    const { shim: other } = await aRunningShim(server)
+    expect(readdirSync(`/proc/${other}/fd`)).toHaveLength(open)
+  })
+
+  it('goes on when the fork server is killed, and the next is started by another', async () => {
+    const server = aForkServer()
+    const first = await aRunningShim(server)
+    kill(first.server)
+    expect(await first.ended).toMatchObject({ how: 'unwatched' })
+    const second = await aRunningShim(server)
+    expect(second.server).not.toBe(first.server)
+
+    first.attempt.tellWorker('go')
+    expect(await first.attempt.exit()).toMatchObject({ code: 7 })
+    second.attempt.tellWorker('go')
+    expect(await second.ended).toMatchObject({ how: 'ended' })
+  })
+
+  it('goes on when the fork server ends with its service', async () => {
+    const server = aForkServer()
+    const { attempt, shim, server: pid } = await aRunningShim(server)
+    await server.close()
+    expect(isAlive(pid)).toBe(false)
+    expect(isAlive(shim)).toBe(true)
+    attempt.tellWorker('go')
+    expect(await attempt.exit()).toMatchObject({ code: 7 })
+  })
+
+  it('is not waited for when the fork server stands still', async () => {
+    const server = aForkServer({ answerMs: 2_000 })
+    const { server: pid } = await aRunningShim(server)
+    process.kill(pid, 'SIGSTOP')
+    const late = anAttempt()
+    expect(await server.startShim(late.dir, env)).toMatchObject({ how: 'unwatched' })
+    const { server: next } = await aRunningShim(server)
+    expect(next).not.toBe(pid)
+    process.kill(next, 'SIGSTOP')
+    await server.close()
+  })
+
+  it('cannot be started where there is no directory for it', async () => {
+    expect(await aForkServer().startShim('/no/such/directory', env)).toEqual({
+      how: 'cannotStart',
+      error: 'ENOENT',
+      why: 'No such file or directory',
+    })
+  })
+
+  it('is tried again when Python is killed while it starts, but not for ever', async () => {
+    const python = join(anAttempt().root, 'python')
+    writeFileSync(python, '#!/bin/sh\nkill -SEGV $$\n', { mode: 0o755 })
+    const server = aForkServer({ python })
+    for (const how of [...Array(4).fill('unwatched'), 'cannotStart']) {
+      expect(await server.startShim(anAttempt().dir, env)).toMatchObject({ how })
+    }
+    expect(await server.tool('true').ended).toMatchObject({
+      why: 'the fork server failed (SIGSEGV): it said nothing',
+    })
+  })
+
+  it.each([
+    ['no-such-python', /^no-such-python could not be started: .*ENOENT/],
+    ['false', /^the fork server failed \(exit code 1\): it said nothing$/],
+    ['cat', /^the fork server failed \(exit code 1\): Try 'cat --help'/],
+    ['echo', /^the fork server failed \(exit code 0\): -I -S .*fork_server\.py/],
+  ])('cannot be started by %s', async (python, why) => {
+    const server = aForkServer({ python })
+    for (const _ of [1, 2]) {
+      const end = await server.startShim(anAttempt().dir, env)
+      expect(end).toMatchObject({ how: 'cannotStart', why: expect.stringMatching(why) })
+    }
+  })
+})
+
+describe('a tool that the fork server runs', () => {
+  it('tells what it has said and how it ended', async () => {
+    const { ended } = aForkServer().tool('sh', '-c', 'echo füchse; echo wölfe >&2; exit 3')
+    expect(await ended).toMatchObject({
+      ...{ how: 'ended', code: 3, signal: null },
+      ...{ stdout: 'füchse\n', stderr: 'wölfe\n' },
+    })
+  })
+
+  it('says nothing on its own account, and reads nothing', async () => {
+    const { ended } = aForkServer().tool('cat')
+    expect(await ended).toMatchObject({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('gives way to the service and its generations', async () => {
+    const server = aForkServer()
+    const { tool, kill } = await aRunningTool(server)
+    await until(() => niceness(tool) === niceness(process.pid) + 10, 'the tool to be nice')
+    expect(niceness(server.pid(tool))).toBe(niceness(process.pid))
+    kill()
+  })
+
+  it('is killed when it is told to be', async () => {
+    const { ended, kill } = aForkServer().tool('sleep', '60')
+    kill()
+    expect(await ended).toMatchObject({ code: null, signal: 'SIGKILL' })
+  })
+
+  it('counts as killed, and is, when the fork server was', async () => {
+    const server = aForkServer()
+    const { tool, ended } = await aRunningTool(server)
+    kill(server.pid(tool))
+    expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
+    await until(() => !isAlive(tool), 'the tool to end')
+  })
+
+  it('has but the begin of its output and the end of its errors kept', async () => {
+    const script = 'yes out | head -c 3000000; yes err | head -c 3000000 >&2; echo end >&2'
+    const end = await aForkServer().tool('sh', '-c', script).ended
+    if (end.how !== 'ended') expect.fail('it did not start')
+    expect(end.stdout.length).toBeLessThan(1_200_000)
+    expect(end.stderr).toHaveLength(1024 * 1024)
+    expect(end.stderr.endsWith('err\nend\n')).toBe(true)
+  })
+
+  it('runs beside many others, and leaves nothing open behind', async () => {
+    const server = aForkServer()
+    const { server: pid } = await aRunningShim(server)
+    const open = () => readdirSync(`/proc/${pid}/fd`).length
+    const before = open()
+    const numbers = Array.from({ length: 100 }, (_, index) => String(index))
+    const ends = await Promise.all(numbers.map((number) => server.tool('echo', number).ended))
+    expect(ends.map((end) => end.how === 'ended' && end.stdout.trim())).toEqual(numbers)
+    await Promise.all(numbers.map(() => server.tool('no-such-tool').ended))
+    expect(open()).toBeLessThanOrEqual(before)
+  })
+
+  it.each([
+    [['no-such-tool'], 'prevented', /^no-such-tool is not installed$/],
+    [['/etc/passwd'], 'prevented', /^\/etc\/passwd cannot be started: Permission denied$/],
+    [['sh', '-c', 'echo no >&2; exit 1'], 'failed', /^sh failed \(exit code 1\): no$/],
+    [['sh', '-c', 'kill -9 $$'], 'killed', /^sh failed \(SIGKILL\)$/],
+    [['sleep', '60'], 'prevented', /^sleep took longer than 0.1 s$/],
+  ] as const)('ends as it would without: %j is %s', async ([command, ...args], how, message) => {
+    const timeoutMs = command === 'sleep' ? 100 : 10_000
+    for (const start of [aForkServer().startTool, undefined]) {
+      const failure = await runTool(command, args, { timeoutMs, ...(start && { start }) }).then(
+        () => expect.fail('it went well'),
+        (error: ToolError) => error,
+      )
+      expect(failure).toMatchObject({ name: 'ToolError', how })
+      // Node's own words for what cannot be started are others.
+      if (start) expect(failure.message).toMatch(message)
+    }
+  })
+})

@@ -1,0 +1,79 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import { aDataDirectory, type Service, startService } from '../support/service.ts'
+
+type Readiness = {
+  ready: boolean
+  checks: { name: string; ok: boolean; detail: string; age_seconds: number }[]
+}
+
+describe('GET /ready', () => {
+  it('says of each thing whether it is so, how old that verdict is, and what to do', async () => {
+    const dataDir = aDataDirectory()
+    const wanDir = join(dataDir, 'wan')
+    mkdirSync(wanDir)
+    const service = await startService({ dataDir, env: { WAN_DIR: wanDir } })
+    const { status, checks } = await settled(service)
+    expect(status).toBe(503)
+    expect(checks.map(({ name }) => name)).toEqual([
+      ...['queue', 'disk', 'gpus', 'database', 'generate.py', 'checkpoint', 'ffmpeg', 'ffprobe'],
+    ])
+    for (const { age_seconds } of checks) expect(age_seconds).toBeGreaterThanOrEqual(0)
+    const check = (name: string) => checks.find((one) => one.name === name)
+    for (const name of ['queue', 'disk', 'gpus', 'database', 'ffmpeg', 'ffprobe'])
+      expect(check(name)).toMatchObject({ ok: true })
+    expect(check('generate.py')).toMatchObject({
+      ok: false,
+      detail: `${wanDir}/generate.py is not there. Set WAN_DIR to a checkout of Wan2.2.`,
+    })
+  })
+
+  it('waits for no tool that hangs, and says which one does', async () => {
+    const dataDir = aDataDirectory()
+    const bin = join(dataDir, 'bin')
+    mkdirSync(bin)
+    writeFileSync(join(bin, 'ffprobe'), '#!/bin/sh\nexec sleep 1000\n')
+    chmodSync(join(bin, 'ffprobe'), 0o755)
+    const service = await startService({ dataDir, env: { PATH: `${bin}:${process.env.PATH}` } })
+    const isTold = async () => {
+      const begun = performance.now()
+      const { checks } = await ready(service)
+      expect(performance.now() - begun).toBeLessThan(3_000)
+      return checks.some(({ name, detail }) => name === 'ffprobe' && detail.includes('took longer'))
+    }
+    await vi.waitUntil(isTold, { timeout: 20_000, interval: 100 })
+  })
+
+  it('answers while the queue is being started again, and says so', async () => {
+    const service = await startService({ env: { FAULT_INJECTION: '1' } })
+    writeFileSync(join(service.dataDir, 'crash'), 'queue')
+    service.child.kill('SIGUSR2')
+    const isTold = async () => {
+      const { status, checks } = await ready(service)
+      return status === 503 && checks.some(({ name, ok }) => name === 'queue' && !ok)
+    }
+    await vi.waitUntil(isTold, { timeout: 10_000, interval: 10 })
+    expect((await service.request('/health')).status).toBe(200)
+    await vi.waitUntil(
+      async () => (await ready(service)).checks.some(({ name, ok }) => name === 'queue' && ok),
+      { timeout: 10_000 },
+    )
+  })
+})
+
+async function ready(service: Service): Promise<Readiness & { status: number }> {
+  const response = await service.request('/ready')
+  return { status: response.status, ...((await response.json()) as Readiness) }
+}
+
+/** Once each thing has been looked at. */
+async function settled(service: Service) {
+  let now = await ready(service)
+  const isSettled = async () => {
+    now = await ready(service)
+    return now.checks.every(({ detail }) => detail !== 'Not looked at yet.')
+  }
+  await vi.waitUntil(isSettled, { timeout: 10_000 })
+  return now
+}

@@ -1,6 +1,6 @@
 /**
  * How many random cases each property is tried with: `PROPERTY_RUNS` of them, to look longer than
- * `make test` does. The queue's stories (queue-model.test.ts) have a number of their own.
+ * `make test` does. The queue's stories (queue-model.property.test.ts) have a number of their own.
  */
 import fc from 'fast-check'
 

@@ -1,6 +1,6 @@
 /** `npm run bench:eta`: how true estimates are, in simulated time, beside what others tell. */
 import { parseArgs } from 'node:util'
-import { checkpoints } from '../src/actors/ports.ts'
+import { checkpoints } from '../src/domain/estimate.ts'
 import { costOf } from './eta/cost.ts'
 import { workloads } from './eta/workloads.ts'
 import { type Answer, type Played, play } from './eta/world.ts'

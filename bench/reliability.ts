@@ -7,7 +7,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { StoreOperation } from '../src/actors/ports.ts'
+import type { StoreOperation } from '../src/actors/queue/queue-ports.ts'
 import type { GpuId, JobId } from '../src/domain/job.ts'
 import { migrateToLatest, openDatabase } from '../src/infra/store/database.ts'
 import { createJobStore } from '../src/infra/store/job-store.ts'

@@ -32,9 +32,9 @@ import { wanTasks } from './domain/wan-tasks.ts'
 import { createApp } from './http/app.ts'
 import { Outgoing } from './http/fast/outgoing.ts'
 import { refuseUnreadable } from './http/response/problem.ts'
+import { createEventBody } from './http/views/event-body.ts'
 import { createFileLinks } from './http/views/file-links.ts'
 import { createJobRenderer } from './http/views/job-view.ts'
-import { createEventBody } from './http/views/webhook-view.ts'
 import {
   createDirectories,
   createWorkFiles,

@@ -1,19 +1,8 @@
 /** Judges a row by what is certain: the journal of the generations, the files, the kernel. */
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { isOver, type Order } from './client.ts'
-import type { ResultFile } from './results.ts'
+import type { ResultFile, Run } from './results.ts'
 import { pairOf } from './watch.ts'
-
-/** What one attempt's generation wrote about itself. Times are milliseconds since 1970. */
-export type Run = Readonly<{
-  jobId: string
-  /** `{job}/{epoch}` */
-  attempt: string
-  gpu: string
-  start: number
-  /** Everything was done, though the process had yet to end. */
-  end?: number
-}>
 
 export type Evidence = Readonly<{
   gpus: number

@@ -3,7 +3,17 @@ import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Run } from './oracle.ts'
+
+/** What one attempt's generation wrote about itself. Times are milliseconds since 1970. */
+export type Run = Readonly<{
+  jobId: string
+  /** `{job}/{epoch}` */
+  attempt: string
+  gpu: string
+  start: number
+  /** Everything was done, though the process had yet to end. */
+  end?: number
+}>
 
 export type ResultFile = Readonly<{
   name: string

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { StoreOperation, ToldEstimate } from '../../src/actors/ports.ts'
+import type { StoreOperation } from '../../src/actors/queue/queue-ports.ts'
+import type { ToldEstimate } from '../../src/domain/estimate.ts'
 import {
   type Failure,
   GpuId,

@@ -1,7 +1,7 @@
 /** Real rules of the queue and of the estimates, simulated GPUs and time. */
 import { createPlace } from '../../src/actors/actor.ts'
 import { createEstimator } from '../../src/actors/eta/estimator.ts'
-import type { Checkpoint, EstimateOutcome, PastAttempt } from '../../src/actors/ports.ts'
+import type { EstimateOutcome, PastAttempt } from '../../src/actors/eta/eta-ports.ts'
 import type {
   QueueCommand,
   QueueEffect,
@@ -10,6 +10,7 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/queue-transition.ts'
+import type { Checkpoint } from '../../src/domain/estimate.ts'
 import type { GpuId, JobId, Reading } from '../../src/domain/job.ts'
 import { createRandom, type Random } from '../chaos/random.ts'
 import { createRivals } from './rivals.ts'

@@ -6,14 +6,6 @@ import type { JobId } from './job.ts'
 export type Client = Readonly<{ address: string }> &
   Readonly<{ name: string; isAdmin: boolean } | { name: null; isAdmin: true }>
 
-/** How much a client may still submit. */
-export type Quota = Readonly<{
-  limit: number
-  remaining: number
-  /** Seconds until there is more; absent: there is all of it. */
-  moreInS?: number
-}>
-
 /** A client as the configuration knows it. */
 export type TokenHolder = Readonly<{
   name: string

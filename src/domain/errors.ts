@@ -1,5 +1,5 @@
-import type { Quota } from './client.ts'
 import type { Expired, JobId, Timestamp } from './job.ts'
+import type { Quota } from './quota.ts'
 
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
 export type RefusalCode =

@@ -69,6 +69,8 @@ export type InputImage = Readonly<{
 /** One that has come in and belongs to no job yet. */
 export type UploadedImage = InputImage & Readonly<{ uploadId: string }>
 
+export type AttemptKey = Readonly<{ jobId: JobId; epoch: Epoch }>
+
 /** Everything `generate.py` has to be told, with nothing left to its defaults or to chance. */
 export type VideoRequest = Readonly<{
   prompt: string
@@ -223,6 +225,13 @@ export type Expired = Readonly<{ jobId: JobId; expiredAt: Timestamp }>
 /** Something may still become of it. */
 export const isOpen = ({ state: { status } }: Job): boolean =>
   status === 'queued' || status === 'running'
+
+/** A successful job. */
+export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
+
+/** The video of a successful job has not been deleted. */
+export const hasFile = (job: Job): job is WithFile =>
+  job.state.status === 'success' && job.state.fileDeletedAt === undefined
 
 /** One try at a job on one GPU, as it is kept. */
 export type Attempt = Readonly<{

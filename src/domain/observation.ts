@@ -1,5 +1,7 @@
 /** What those who look on are told of: it has happened for good, and nobody waits for their answer. */
-import type { Checkpoint, Disk } from '../actors/ports.ts'
+
+import type { Disk } from './disk.ts'
+import type { Checkpoint } from './estimate.ts'
 import type { FailureCode, GpuId, JobId, Quarantine, Stage, Timestamp } from './job.ts'
 
 export type Observation = Readonly<

@@ -85,3 +85,6 @@ export const newSecret = (): string =>
 
 /** Receivers are told apart by where they listen: what one of them does is no reason to spare another. */
 export const receiverOf = (url: string): string => new URL(url).origin
+
+/** A webhook to be registered, with the secret that signs its deliveries. */
+export type NewWebhook = Omit<Webhook, 'disabledAt'> & Readonly<{ secret: string }>

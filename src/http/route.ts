@@ -3,7 +3,7 @@ import { findTargetHandler } from 'hono/utils/handler'
 import * as v from 'valibot'
 import type { RefusalCode } from '../domain/errors.ts'
 import { rememberPaths } from './fast/remember.ts'
-import type { ClientEnv } from './request/access.ts'
+import type { ClientEnv } from './request/client-env.ts'
 import { parse, readJson, readJsonIfAny } from './request/edge.ts'
 import type { ReceivedImage } from './request/form.ts'
 

@@ -4,7 +4,7 @@ import type {
   GenerationObserver,
   GenerationRunner,
   StopReason,
-} from '../../src/actors/ports.ts'
+} from '../../src/actors/gpu/gpu-ports.ts'
 
 /** What a GPU's actor made of its runner, and the test's way to say what the generation does. */
 export type FakeGeneration = Readonly<{

@@ -1,5 +1,5 @@
-import type { AttemptKey, VideoTools } from '../../src/actors/ports.ts'
-import type { VideoFacts } from '../../src/domain/job.ts'
+import type { VideoTools } from '../../src/actors/conversion/conversion-ports.ts'
+import type { AttemptKey, VideoFacts } from '../../src/domain/job.ts'
 
 type Step = 'inspect' | 'encode' | 'publish' | 'withdraw' | 'discard'
 

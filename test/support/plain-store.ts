@@ -6,7 +6,7 @@ import type {
   JobOperation,
   StoredQueue,
   StoreOperation,
-} from '../../src/actors/ports.ts'
+} from '../../src/actors/queue/queue-ports.ts'
 import type {
   Epoch,
   GpuHealth,

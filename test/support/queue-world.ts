@@ -4,13 +4,9 @@
  */
 import { strict as assert } from 'node:assert'
 import { createPlace } from '../../src/actors/actor.ts'
-import type {
-  AttemptKey,
-  GenerationResult,
-  StopReason,
-  StoreOperation,
-} from '../../src/actors/ports.ts'
+import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
 import { get, size, values } from '../../src/actors/queue/ordered-map.ts'
+import type { StoreOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   CancelSelection,
@@ -23,6 +19,7 @@ import type {
 import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
+import type { AttemptKey } from '../../src/domain/job.ts'
 import {
   type FailureCode,
   type GpuId,

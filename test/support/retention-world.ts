@@ -5,6 +5,7 @@
  */
 import { strict as assert } from 'node:assert'
 import { createPlace } from '../../src/actors/actor.ts'
+import type { FinishedStatus } from '../../src/actors/janitor/janitor-ports.ts'
 import type {
   PurgeAnswer,
   PurgeWish,
@@ -13,8 +14,8 @@ import type {
 } from '../../src/actors/janitor/retention-protocol.ts'
 import type { RetentionLimits } from '../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../src/actors/janitor/retention-transition.ts'
-import type { FinishedStatus, Outcome, StoreOperation } from '../../src/actors/ports.ts'
 import { createFileWork } from '../../src/actors/queue/file-work.ts'
+import type { Outcome, StoreOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
   ExpireAnswer,
   PinAnswer,

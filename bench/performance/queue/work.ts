@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import type { GenerationResult, GenerationRunner } from '../../../src/actors/ports.ts'
+import type { GenerationResult, GenerationRunner } from '../../../src/actors/gpu/gpu-ports.ts'
 import { readConfig } from '../../../src/config/config.ts'
 import type { GpuId, JobId } from '../../../src/domain/job.ts'
 import { createDirectories, createWorkFiles } from '../../../src/infra/disk/data-directory.ts'

@@ -1,7 +1,8 @@
+import type { AttemptKey } from '../../domain/job.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
 import { type ActorRef, type Behaviour, tell } from '../actor.ts'
-import type { AttemptKey, VideoTools } from '../ports.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
+import type { VideoTools } from './conversion-ports.ts'
 import type {
   ConversionEffect,
   ConversionMessage,

@@ -1,5 +1,5 @@
-import type { Failure, VideoFacts } from '../../domain/job.ts'
-import type { AttemptKey, Conversion, SourceVideo } from '../ports.ts'
+import type { AttemptKey, Failure, VideoFacts } from '../../domain/job.ts'
+import type { Conversion, SourceVideo } from './conversion-ports.ts'
 
 export type ConversionCommand = Readonly<
   ({ type: 'convert' } & Conversion) | ({ type: 'abort' } & AttemptKey) | { type: 'announce' }

@@ -1,7 +1,7 @@
 import { saysDiskFull } from '../../domain/failures.ts'
-import type { Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
+import type { AttemptKey, Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
 import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
-import type { AttemptKey, SourceVideo } from '../ports.ts'
+import type { SourceVideo } from './conversion-ports.ts'
 import type {
   ActiveConversion,
   ConversionCommand,

@@ -1,6 +1,8 @@
 /** Told times are held against what became true, and the interval is corrected by what that shows. */
+
+import { type Checkpoint, checkpoints } from '../../domain/estimate.ts'
 import type { IntervalVerdict } from '../../domain/observation.ts'
-import { type Checkpoint, checkpoints, type EstimateOutcome } from '../ports.ts'
+import type { EstimateOutcome } from './eta-ports.ts'
 import type { CheckpointReview, EstimateReview } from './eta-protocol.ts'
 
 /**

@@ -1,10 +1,12 @@
 /** From a view of the queue and the past to what is told: no actor, no clock, no store. */
+
+import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
-import type { EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
 import { get, size } from '../queue/ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
 import { type Calibrations, calibrate, nearestCheckpoint } from './calibration.ts'
 import { type Outlook, relativeSpread } from './duration.ts'
+import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 import type { Estimate } from './eta-protocol.ts'
 import { createForecast, type Forecast } from './forecast.ts'
 import type { Plan } from './published-speeds.ts'

@@ -1,18 +1,13 @@
+import type { Checkpoint, ToldEstimate } from '../../domain/estimate.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observation, Observe } from '../../domain/observation.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
-import type {
-  AttemptHistory,
-  Checkpoint,
-  EstimateLog,
-  EstimateOutcome,
-  ToldEstimate,
-} from '../ports.ts'
 import { get, valuesFrom } from '../queue/ordered-map.ts'
 import type { FinishedAttempt, QueueMessage, QueueSnapshot } from '../queue/queue-protocol.ts'
 import { intervalVerdict, offByPercent, review } from './calibration.ts'
 import { createEstimator } from './estimator.ts'
+import type { AttemptHistory, EstimateLog, EstimateOutcome } from './eta-ports.ts'
 import type { EtaMessage } from './eta-protocol.ts'
 import { attemptsKept, type SpeedModelOptions } from './speed-model.ts'
 

@@ -1,7 +1,8 @@
+import type { Checkpoint, EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import type { Asks } from '../actor.ts'
-import type { Checkpoint, EstimateOutcome, EtaSource, PastAttempt } from '../ports.ts'
 import type { FinishedAttempt, QueueSnapshot } from '../queue/queue-protocol.ts'
+import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 
 export type EtaNews = Readonly<
   | { type: 'historyLoaded'; past: readonly PastAttempt[]; outcomes: readonly EstimateOutcome[] }

@@ -1,7 +1,7 @@
 /** What past attempts teach about the next one, stage by stage. */
 import { type GpuId, type Shape, type Stage, stages, type Timestamp } from '../../domain/job.ts'
-import type { PastAttempt } from '../ports.ts'
 import { type Outlook, plus, whole } from './duration.ts'
+import type { PastAttempt } from './eta-ports.ts'
 import { type Defaults, defaultPlan, type Plan, planOf, unitsOf } from './published-speeds.ts'
 
 /** How many past attempts of a GPU are looked at. */

@@ -3,7 +3,7 @@ import type { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { Estimate, EtaMessage } from '../eta/eta-protocol.ts'
-import type { JobFilter } from '../ports.ts'
+import type { JobFilter } from '../queue/queue-ports.ts'
 import type { JobView, QueueMessage } from '../queue/queue-protocol.ts'
 import type {
   EventEffect,

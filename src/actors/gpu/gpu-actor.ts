@@ -1,12 +1,12 @@
 import type { GpuId } from '../../domain/job.ts'
 import { type ActorRef, type Behaviour, tell } from '../actor.ts'
+import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type {
   AttemptOrder,
   GenerationHandle,
   GenerationObserver,
   GenerationRunner,
-} from '../ports.ts'
-import type { QueueMessage } from '../queue/queue-protocol.ts'
+} from './gpu-ports.ts'
 import type { GpuEffect, GpuMessage, GpuState } from './gpu-protocol.ts'
 import { idle, transition } from './gpu-transition.ts'
 

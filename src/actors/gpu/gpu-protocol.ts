@@ -1,5 +1,5 @@
-import type { Reading, Timestamp } from '../../domain/job.ts'
-import type { AttemptKey, AttemptOrder, GenerationResult, StopReason } from '../ports.ts'
+import type { AttemptKey, Reading, Timestamp } from '../../domain/job.ts'
+import type { AttemptOrder, GenerationResult, StopReason } from './gpu-ports.ts'
 
 /** Orders, in the imperative: the actor may still decline them. */
 export type GpuCommand = Readonly<

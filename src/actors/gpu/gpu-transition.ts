@@ -1,4 +1,5 @@
-import type { AttemptKey, StopReason } from '../ports.ts'
+import type { AttemptKey } from '../../domain/job.ts'
+import type { StopReason } from './gpu-ports.ts'
 import type { GpuCommand, GpuEffect, GpuNews, GpuReport, GpuState, Held } from './gpu-protocol.ts'
 
 export type GpuStep = readonly [GpuState, readonly GpuEffect[]]

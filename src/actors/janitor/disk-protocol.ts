@@ -1,5 +1,5 @@
+import type { Disk } from '../../domain/disk.ts'
 import type { Timestamp } from '../../domain/job.ts'
-import type { Disk } from '../ports.ts'
 
 /** How what it has begun went, and that it is time to look again. */
 export type DiskNews = Readonly<

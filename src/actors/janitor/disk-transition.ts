@@ -1,5 +1,5 @@
+import type { Disk } from '../../domain/disk.ts'
 import type { Timestamp } from '../../domain/job.ts'
-import type { Disk } from '../ports.ts'
 import type { DiskEffect, DiskNews, DiskState } from './disk-protocol.ts'
 
 export type DiskStep = readonly [DiskState, readonly DiskEffect[]]

@@ -1,9 +1,9 @@
 import type { Caused } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { ActorRef, Asks } from '../actor.ts'
-import type { FinishedFilter, FinishedJob, FinishedStatus } from '../ports.ts'
 import type { ExpireAnswer } from '../queue/queue-protocol.ts'
 import type { Clock, Doubt } from './clock-rules.ts'
+import type { FinishedFilter, FinishedJob, FinishedStatus } from './janitor-ports.ts'
 import type { Selection, Tally } from './retention-rules.ts'
 
 /** An admin's: what of it nobody needs goes, or is only counted. */

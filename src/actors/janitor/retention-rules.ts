@@ -1,6 +1,6 @@
 /** Which jobs have been kept for long enough. */
 import type { Job, Timestamp } from '../../domain/job.ts'
-import type { FinishedJob, FinishedStatus } from '../ports.ts'
+import type { FinishedJob, FinishedStatus } from './janitor-ports.ts'
 
 export type RetentionLimits = Readonly<{
   /** How long what is over is kept; 0: for good. */

@@ -1,7 +1,7 @@
 import { causeOf } from '../../domain/client.ts'
 import type { Timestamp } from '../../domain/job.ts'
-import type { FinishedJob } from '../ports.ts'
 import { lookAtClock, type Moment } from './clock-rules.ts'
+import type { FinishedJob } from './janitor-ports.ts'
 import type {
   PurgeCommand,
   RetentionEffect,

@@ -1,10 +1,12 @@
 /** What becomes of a job when its attempt is heard of. */
 import { isRetryable } from '../../domain/failures.ts'
+import type { AttemptKey } from '../../domain/job.ts'
 import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
-import type { AttemptKey, GenerationResult, Outcome } from '../ports.ts'
+import type { GenerationResult } from '../gpu/gpu-ports.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable } from './gpu-rules.ts'
+import type { Outcome } from './queue-ports.ts'
 import type { QueueEffect, QueueNews, QueueState, RunningJob } from './queue-protocol.ts'
 import {
   enqueue,

@@ -1,5 +1,5 @@
 import type { JobId } from '../../domain/job.ts'
-import type { StoreOperation } from '../ports.ts'
+import type { StoreOperation } from './queue-ports.ts'
 import type { JobChange, QueueState } from './queue-protocol.ts'
 
 /** What others may want to know of a commit: each job once, with the most that became of it. */

@@ -1,6 +1,6 @@
 import { stageSpans } from '../../domain/job.ts'
 import type { Observation } from '../../domain/observation.ts'
-import type { StoreOperation } from '../ports.ts'
+import type { StoreOperation } from './queue-ports.ts'
 import type { QueueEffect, QueueState } from './queue-protocol.ts'
 import { healthOf, waitingJob } from './queue-state.ts'
 

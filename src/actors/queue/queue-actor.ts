@@ -8,12 +8,12 @@ import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
-import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from '../ports.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
 import { changesBetween } from './changes.ts'
 import { createFileWork } from './file-work.ts'
 import { observationsOf } from './observations.ts'
 import { createAnswers, view } from './queue-answers.ts'
+import type { JobStore, StoredQueue, StoreOperation, VideoFiles, WorkFiles } from './queue-ports.ts'
 import type {
   JobView,
   QueueCommand,

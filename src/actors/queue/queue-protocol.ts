@@ -1,7 +1,8 @@
-import type { Caused, Client, Quota, Scoped } from '../../domain/client.ts'
+import type { Caused, Client, Scoped } from '../../domain/client.ts'
 import type { RefusalError } from '../../domain/errors.ts'
 import type {
   Attempt,
+  AttemptKey,
   Epoch,
   Expired,
   Failure,
@@ -19,23 +20,21 @@ import type {
   VideoFacts,
   VideoRequest,
 } from '../../domain/job.ts'
+import type { Quota } from '../../domain/quota.ts'
+import type { NewWebhook } from '../../domain/webhook.ts'
 import type { ActorRef, Asks } from '../actor.ts'
+import type { Conversion } from '../conversion/conversion-ports.ts'
+import type { PastAttempt } from '../eta/eta-ports.ts'
+import type { GenerationResult, StopReason } from '../gpu/gpu-ports.ts'
+import type { OrderedMap } from './ordered-map.ts'
 import type {
-  AttemptKey,
-  Conversion,
   Earlier,
-  GenerationResult,
   Identity,
   JobFilter,
-  PastAttempt,
   PastSubmission,
-  StopReason,
   StoreOperation,
   VideoSelection,
-} from '../ports.ts'
-import type { NewWebhook } from '../webhook/webhook-ports.ts'
-import type { OrderedMap } from './ordered-map.ts'
-import type { RecentSubmissions } from './repeat-rules.ts'
+} from './queue-ports.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
@@ -363,3 +362,13 @@ export type JobChange = 'status' | 'stage' | 'step'
 export type FinishedAttempt = AttemptKey &
   Readonly<{ attempts: number }> &
   Omit<PastAttempt, 'gpuModel'>
+
+/** Two generations, of which the older is forgotten as a whole. */
+export type RecentSubmissions = Readonly<{
+  young: OrderedMap<string, Recent>
+  old: OrderedMap<string, Recent>
+  /** When the younger one was begun. */
+  since: Timestamp
+}>
+
+type Recent = Earlier & Readonly<{ at: Timestamp }>

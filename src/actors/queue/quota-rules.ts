@@ -1,7 +1,8 @@
 /** How many jobs a client may submit. */
-import type { Client, Quota } from '../../domain/client.ts'
+import type { Client } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { Timestamp } from '../../domain/job.ts'
+import type { Quota } from '../../domain/quota.ts'
 import type { QueueState } from './queue-protocol.ts'
 
 /** What was submitted longer ago counts no more. */

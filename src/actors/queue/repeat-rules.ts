@@ -4,27 +4,18 @@
  * The store knows them all, for as long as a key is good. Those of the last minute or two are here
  * as well, for a submission that was looked up there may have been overtaken by another since.
  */
+
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
-import type { Earlier, Identity } from '../ports.ts'
-import { get, type OrderedMap, set } from './ordered-map.ts'
-import type { QueueEffect, Repetition, Submission } from './queue-protocol.ts'
+import { get, set } from './ordered-map.ts'
+import type { Earlier, Identity } from './queue-ports.ts'
+import type { QueueEffect, RecentSubmissions, Repetition, Submission } from './queue-protocol.ts'
 
 /** How long a key stands for the job that it was first sent with. */
 export const keyLifeMs = 24 * 60 * 60 * 1000
 
 /** How long a client that says that it tries again is believed to mean what it sent before. */
 export const retryWindowMs = 60 * 1000
-
-/** Two generations, of which the older is forgotten as a whole. */
-export type RecentSubmissions = Readonly<{
-  young: OrderedMap<string, Recent>
-  old: OrderedMap<string, Recent>
-  /** When the younger one was begun. */
-  since: Timestamp
-}>
-
-type Recent = Earlier & Readonly<{ at: Timestamp }>
 
 export const noneRecent: RecentSubmissions = { young: undefined, old: undefined, since: 0 }
 

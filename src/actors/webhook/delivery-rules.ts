@@ -1,7 +1,7 @@
 /** What becomes of a delivery after an attempt. */
 import type { Timestamp } from '../../domain/job.ts'
 import type { WebhookEvent, WebhookSecret } from '../../domain/webhook.ts'
-import type { AttemptResult } from './webhook-ports.ts'
+import type { AttemptResult, Verdict } from './webhook-ports.ts'
 
 /** How long a receiver may be down without missing anything. */
 export const patienceMs = 24 * 60 * 60_000
@@ -19,13 +19,6 @@ export type Tried = Readonly<{
   /** This one included. */
   attempts: number
 }>
-
-export type Verdict = Readonly<
-  | { become: 'delivered' }
-  | { become: 'pending'; nextAt: Timestamp }
-  /** `gone`: its webhook gets nothing more at all. */
-  | { become: 'failed'; gone: boolean }
->
 
 /** `random` is from 0 to below 1: what failed together is not to come again together. */
 export function judge(

@@ -3,6 +3,7 @@ import { RefusalError } from '../../domain/errors.ts'
 import type { Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
+import type { NewWebhook } from '../../domain/webhook.ts'
 import {
   type Delivery,
   newDeliveryId,
@@ -12,9 +13,9 @@ import {
   type WebhookEvent,
 } from '../../domain/webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
-import type { JobStore } from '../ports.ts'
+import type { JobStore } from '../queue/queue-ports.ts'
 import { keysAt, overlapMs, rotated } from './delivery-rules.ts'
-import type { DueDelivery, NewWebhook, WebhookSender, WebhookStore } from './webhook-ports.ts'
+import type { DueDelivery, WebhookSender, WebhookStore } from './webhook-ports.ts'
 import type {
   WebhookCommand,
   WebhookEffect,

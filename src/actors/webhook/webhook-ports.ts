@@ -1,15 +1,16 @@
 /** What the WebhookActor needs from the outside world. */
+
 import type { Scope } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type {
   Delivery,
   DeliveryId,
+  NewWebhook,
   Webhook,
   WebhookEvent,
   WebhookId,
   WebhookSecret,
 } from '../../domain/webhook.ts'
-import type { Verdict } from './delivery-rules.ts'
 
 /** Webhooks and deliveries at rest. What ends a job writes its deliveries too, in one commit. */
 export type WebhookStore = {
@@ -36,8 +37,6 @@ export type WebhookStore = {
   /** Forgets what was settled before, and webhooks of single jobs that have nothing left to tell. */
   tidy(before: Timestamp): Promise<void>
 }
-
-export type NewWebhook = Omit<Webhook, 'disabledAt'> & Readonly<{ secret: string }>
 
 export type DeliveryFilter = Readonly<{ limit: number; after?: DeliveryId }>
 
@@ -72,6 +71,14 @@ export type DueDelivery = Readonly<{
   receiver: string
   secrets: readonly WebhookSecret[]
 }>
+
+/** What becomes of a delivery after an attempt. */
+export type Verdict = Readonly<
+  | { become: 'delivered' }
+  | { become: 'pending'; nextAt: Timestamp }
+  /** `gone`: its webhook gets nothing more at all. */
+  | { become: 'failed'; gone: boolean }
+>
 
 export type Settlement = Readonly<{ at: Timestamp; attempts: number; result: AttemptResult }> &
   Verdict

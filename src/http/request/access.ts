@@ -1,23 +1,13 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import type { Context } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import type { RouterRoute } from 'hono/types'
-import { type Client, type Scope, scopeOf, type TokenHolder } from '../../domain/client.ts'
+import { type Client, scopeOf, type TokenHolder } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
-import type { Outgoing } from '../fast/outgoing.ts'
 import { rememberLast } from '../fast/remember.ts'
 import type { FileLinks } from '../views/file-links.ts'
 import { addressOf } from './address.ts'
-
-/**
- * What a handler finds in its context once `identify` has let a request through; no `client`, only a
- * `scope`, where a link was shown in place of a token, and nothing of a stranger.
- */
-export type ClientEnv = {
-  Bindings: { incoming: IncomingMessage; outgoing: Outgoing }
-  Variables: { requestId: string; client: Client; scope: Scope }
-}
+import type { ClientEnv } from './client-env.ts'
 
 /** `link`: a client, or whoever has a link to it. `stranger`: a client, or whoever shows no token. */
 export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'

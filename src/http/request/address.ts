@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import ipaddr from 'ipaddr.js'
-import type { ClientEnv } from './access.ts'
+import type { ClientEnv } from './client-env.ts'
 
 /**
  * Where a request comes from. Each proxy adds whom it heard from at the end of `X-Forwarded-For`; of

@@ -1,6 +1,6 @@
 /** What the bodies of requests may hold. */
 import * as v from 'valibot'
-import type { FinishedStatus } from '../../actors/ports.ts'
+import type { FinishedStatus } from '../../actors/janitor/janitor-ports.ts'
 import { Filename } from '../../domain/filename.ts'
 import type { VideoDraft } from '../../domain/job.ts'
 import { type WanTask, wanTasks } from '../../domain/wan-tasks.ts'

@@ -6,7 +6,7 @@ import type { VideoDraft } from '../../domain/job.ts'
 import { quotaHeaders } from '../response/problem.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 import type { WebhookToldJson } from '../views/webhook-view.ts'
-import type { ClientEnv } from './access.ts'
+import type { ClientEnv } from './client-env.ts'
 import { orThrow, repeatedHeader, repetitionOf } from './edge.ts'
 
 export type Submitted = Readonly<{

@@ -1,8 +1,8 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as v from 'valibot'
-import type { Quota } from '../../domain/client.ts'
 import { type RefusalCode, RefusalError } from '../../domain/errors.ts'
+import type { Quota } from '../../domain/quota.ts'
 import { Count, Time } from '../views/words.ts'
 
 /** Only this table knows both vocabularies. A code without a line in it does not compile. */

@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
-import type { JobId, VideoFacts } from '../../domain/job.ts'
-import type { WithFile } from '../views/job-view.ts'
+import type { JobId, VideoFacts, WithFile } from '../../domain/job.ts'
 import { type SentFile, sendFile } from './send-file.ts'
 
 export type Previews = {

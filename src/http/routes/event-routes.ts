@@ -6,7 +6,7 @@ import type { EventMessage, LiveEvent, Opening, Sight } from '../../actors/event
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { isOpen, type JobId } from '../../domain/job.ts'
 import type { Observe } from '../../domain/observation.ts'
-import type { ClientEnv } from '../request/access.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import { found, noJob, orThrow } from '../request/edge.ts'
 import { IdParam } from '../request/parameters.ts'
 import {

@@ -1,10 +1,10 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { Check, StandingCheck } from '../../actors/ports.ts'
 import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
-import type { ClientEnv } from '../request/access.ts'
+import type { Check, StandingCheck } from '../../domain/check.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../route.ts'
 import { Count } from '../views/words.ts'
 

@@ -9,8 +9,8 @@ import { type JobId, type JobStatus, jobStatuses } from '../../domain/job.ts'
 import { json, jsonText, type Written } from '../fast/answer.ts'
 import { sharing } from '../fast/share.ts'
 import { exampleRequest } from '../openapi/examples.ts'
-import type { ClientEnv } from '../request/access.ts'
 import type { generateSchema } from '../request/bodies.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import {
   found,
   isExpired,

@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import type { History } from '../../domain/history.ts'
-import type { ClientEnv } from '../request/access.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import { StatsQuery } from '../request/parameters.ts'
 import { route } from '../route.ts'
 import { Count, Time } from '../views/words.ts'

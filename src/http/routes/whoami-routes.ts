@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import type { Client } from '../../domain/client.ts'
-import type { ClientEnv } from '../request/access.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../route.ts'
 
 const WhoamiJson = v.object({

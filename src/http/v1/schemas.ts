@@ -21,9 +21,6 @@ import {
 
 export const modelOf = (task: WanTask): string => `wan2.2-${task.toLowerCase()}`
 
-/** A video is a job; what says so is this prefix. */
-export const videoIdOf = (jobId: JobId): string => `video_${jobId}`
-
 export const VideoId = v.pipe(
   v.string(),
   v.regex(/^video_[\da-f-]{36}$/, 'must be the id of a video'),

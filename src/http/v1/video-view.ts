@@ -2,12 +2,13 @@
 import * as v from 'valibot'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
-import { etaSources } from '../../actors/ports.ts'
+import { etaSources } from '../../domain/estimate.ts'
 import { isOpen, type Job, type JobState, stages, type Timestamp } from '../../domain/job.ts'
 import { nativeSize, type WanTask, wanTasks } from '../../domain/wan-tasks.ts'
 import { etaJson, MetadataJson, type SeenJob } from '../views/job-view.ts'
+import { videoIdOf } from '../views/video-id.ts'
 import { Count } from '../views/words.ts'
-import { modelOf, videoIdOf } from './schemas.ts'
+import { modelOf } from './schemas.ts'
 
 export const VideoJson = v.object({
   id: v.pipe(v.string(), v.description('`video_` and the id of the job')),

@@ -7,21 +7,17 @@ import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts
 import { nameOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId } from '../../domain/job.ts'
+import { hasFile, type WithFile } from '../../domain/job.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
 import { json, jsonText, type Written } from '../fast/answer.ts'
 import { sharing } from '../fast/share.ts'
-import type { ClientEnv } from '../request/access.ts'
+import type { ClientEnv } from '../request/client-env.ts'
 import { found } from '../request/edge.ts'
 import type { Submitted } from '../request/submit.ts'
-import {
-  type createJobRenderer,
-  hasFile,
-  type SeenJob,
-  type WithFile,
-  writeSeen,
-} from '../views/job-view.ts'
+import { type createJobRenderer, type SeenJob, writeSeen } from '../views/job-view.ts'
+import { videoIdOf } from '../views/video-id.ts'
 import { WebhookToldJson } from '../views/webhook-view.ts'
-import { VideoId, videoIdOf } from './schemas.ts'
+import { VideoId } from './schemas.ts'
 import { pollAfterMs, VideoJson, videoJson } from './video-view.ts'
 
 export type C = Context<ClientEnv>

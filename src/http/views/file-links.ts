@@ -1,7 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { RefusalError } from '../../domain/errors.ts'
-import type { JobId } from '../../domain/job.ts'
-import type { WithFile } from './job-view.ts'
+import type { JobId, WithFile } from '../../domain/job.ts'
 
 export type FileLinks = {
   urlOf(job: WithFile): string

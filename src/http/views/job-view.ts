@@ -3,11 +3,12 @@ import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
-import { etaSources } from '../../actors/ports.ts'
 import type { JobDetail } from '../../actors/queue/queue-protocol.ts'
+import { etaSources } from '../../domain/estimate.ts'
 import {
   type Attempt,
   failureCodes,
+  hasFile,
   imageTypes,
   isOpen,
   type Job,
@@ -18,6 +19,7 @@ import {
   stages,
   type Timestamp,
   videoSizes,
+  type WithFile,
 } from '../../domain/job.ts'
 import { rememberLast } from '../fast/remember.ts'
 import type { FileLinks } from './file-links.ts'
@@ -228,11 +230,6 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
     }
   }
 }
-
-export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
-
-export const hasFile = (job: Job): job is WithFile =>
-  job.state.status === 'success' && job.state.fileDeletedAt === undefined
 
 /** A job, and what only the queue knows of it. */
 export type SeenJob = Readonly<{

@@ -1,10 +1,7 @@
 /** How webhooks, their deliveries and what they are told look from outside. */
 import * as v from 'valibot'
-import type { ToldEvent } from '../../actors/webhook/webhook-actor.ts'
 import type { Registered, Rotated } from '../../actors/webhook/webhook-protocol.ts'
 import { type Delivery, jobEvents, type Webhook } from '../../domain/webhook.ts'
-import { videoIdOf } from '../v1/schemas.ts'
-import type { createJobRenderer } from './job-view.ts'
 import { Count, Time, Uuid } from './words.ts'
 
 export const WebhookJson = v.object({
@@ -98,23 +95,6 @@ export const deliveryJson = (delivery: Delivery): DeliveryJson => ({
   last_status: delivery.lastStatus ?? null,
   last_error: delivery.lastError ?? null,
 })
-
-/** The body of a delivery: the envelope of OpenAI's events, which Standard Webhooks' verifiers read too. */
-export const createEventBody =
-  (render: Pick<ReturnType<typeof createJobRenderer>, 'job'>) =>
-  ({ id, event, createdAt, job, webhookId }: ToldEvent): string =>
-    JSON.stringify({
-      id,
-      object: 'event',
-      type: event,
-      created_at: Math.floor(createdAt / 1000),
-      timestamp: iso(createdAt),
-      data: !job
-        ? { webhook_id: webhookId }
-        : event.startsWith('video.')
-          ? { id: videoIdOf(job.id) }
-          : render.job({ job }, undefined),
-    })
 
 const iso = (at: number | undefined): string | null => (at === undefined ? null : isoTime(at))
 

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SQLite from 'better-sqlite3'
-import type { WorkFiles } from '../../actors/ports.ts'
+import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
 import type { Epoch, JobId } from '../../domain/job.ts'
 import { sync } from './sync.ts'
 

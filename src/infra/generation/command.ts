@@ -1,6 +1,6 @@
 /** How `generate.py` is called: its arguments and its environment. */
 import { join } from 'node:path'
-import type { AttemptOrder } from '../../actors/ports.ts'
+import type { AttemptOrder } from '../../actors/gpu/gpu-ports.ts'
 import type { VideoRequest } from '../../domain/job.ts'
 import { nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
 import {

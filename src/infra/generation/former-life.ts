@@ -1,7 +1,7 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { AttemptKey } from '../../actors/ports.ts'
+import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'

@@ -8,7 +8,7 @@ import type {
   GenerationResult,
   GenerationRunner,
   StopReason,
-} from '../../actors/ports.ts'
+} from '../../actors/gpu/gpu-ports.ts'
 import type { GpuId, Reading, Timestamp } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { attemptDirectory, type DataDirectory, logOf } from '../disk/data-directory.ts'

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Check } from '../../actors/ports.ts'
+import type { Check } from '../../domain/check.ts'
 import type { WanSetup } from '../generation/command.ts'
 import { runTool } from '../processes/tool.ts'
 import { findCheckpointFaults, howToDownload } from './checkpoint.ts'

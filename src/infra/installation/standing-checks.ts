@@ -1,4 +1,4 @@
-import type { Check, StandingCheck } from '../../actors/ports.ts'
+import type { Check, StandingCheck } from '../../domain/check.ts'
 
 /** How to find out about each thing, by its name. It may take long, fail, or hang for ever. */
 export type Looks = Readonly<Record<string, () => Promise<Check>>>

@@ -1,4 +1,4 @@
-import { checkpoints } from '../../actors/ports.ts'
+import { checkpoints } from '../../domain/estimate.ts'
 import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
 import type { Observation, Observe } from '../../domain/observation.ts'
 import type { Catalogue } from './catalogue.ts'

@@ -5,7 +5,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
-import type { AttemptKey } from '../../actors/ports.ts'
+import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 
 /** What the shim leaves in `exit.json`; times are milliseconds since 1970. */

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { AttemptKey } from '../../actors/ports.ts'
+import type { AttemptKey } from '../../domain/job.ts'
 
 /**
  * Kills every process that carries the cookie of an attempt in its environment. The shim leaves no

@@ -12,7 +12,8 @@ import {
   sql,
 } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import type { Check, ToldEstimate } from '../../actors/ports.ts'
+import type { Check } from '../../domain/check.ts'
+import type { ToldEstimate } from '../../domain/estimate.ts'
 import type {
   Epoch,
   GpuId,

@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
-import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/ports.ts'
+import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/eta/eta-ports.ts'
 import type { GpuId, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
 import { type Database, transact } from './database.ts'

@@ -1,7 +1,7 @@
 /** Jobs and attempts as rows, and back. */
 import { createHash } from 'node:crypto'
 import type { Insertable, Selectable } from 'kysely'
-import type { JobOperation } from '../../actors/ports.ts'
+import type { JobOperation } from '../../actors/queue/queue-ports.ts'
 import type {
   Attempt,
   Failure,

@@ -1,5 +1,5 @@
 import type { Kysely, NotNull } from 'kysely'
-import type { JobStore, StoredWaiting, StoreOperation } from '../../actors/ports.ts'
+import type { JobStore, StoredWaiting, StoreOperation } from '../../actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../domain/client.ts'
 import { DiskFullError } from '../../domain/errors.ts'
 import type { GpuHealth } from '../../domain/job.ts'

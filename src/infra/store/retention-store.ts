@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import type { FinishedStatus, RetentionStore } from '../../actors/ports.ts'
+import type { FinishedStatus, RetentionStore } from '../../actors/janitor/janitor-ports.ts'
 import type { Database } from './database.ts'
 
 /** Jobs that are over, in the order in which they go; each answer takes a bounded time. */

@@ -1,6 +1,7 @@
 /** What each operation on the store changes in the database. */
 import type { Kysely, Updateable } from 'kysely'
-import type { AttemptOrder, JobOperation, StoreOperation } from '../../actors/ports.ts'
+import type { AttemptOrder } from '../../actors/gpu/gpu-ports.ts'
+import type { JobOperation, StoreOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
 import type { Database } from './database.ts'

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { tell } from '../../../src/actors/actor.ts'
 import { conversionBehaviour } from '../../../src/actors/conversion/conversion-actor.ts'
+import type { Conversion, SourceVideo } from '../../../src/actors/conversion/conversion-ports.ts'
 import type {
   ConversionCommand,
   ConversionEffect,
@@ -9,7 +10,6 @@ import type {
   ConversionState,
 } from '../../../src/actors/conversion/conversion-protocol.ts'
 import { judgeSource, transition } from '../../../src/actors/conversion/conversion-transition.ts'
-import type { Conversion, SourceVideo } from '../../../src/actors/ports.ts'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { Failure, VideoFacts } from '../../../src/domain/job.ts'
 import { createFakeVideoTools, type FakeStep } from '../../support/fake-video-tools.ts'

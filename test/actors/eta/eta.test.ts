@@ -5,10 +5,10 @@ import { calibrate, review } from '../../../src/actors/eta/calibration.ts'
 import { type Duration, remaining, whole } from '../../../src/actors/eta/duration.ts'
 import { createEstimator } from '../../../src/actors/eta/estimator.ts'
 import { etaBehaviour } from '../../../src/actors/eta/eta-actor.ts'
+import type { EstimateOutcome, PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import { publishedSeconds } from '../../../src/actors/eta/published-speeds.ts'
 import { outlookOf, progressOf, type RunningAttempt } from '../../../src/actors/eta/running.ts'
 import { learn, onGpu, type SpeedModelOptions } from '../../../src/actors/eta/speed-model.ts'
-import type { EstimateOutcome, PastAttempt, ToldEstimate } from '../../../src/actors/ports.ts'
 import { get, values } from '../../../src/actors/queue/ordered-map.ts'
 import type {
   FinishedAttempt,
@@ -18,6 +18,7 @@ import type {
 } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
+import type { ToldEstimate } from '../../../src/domain/estimate.ts'
 import {
   type GpuHealth,
   type GpuId,

@@ -6,6 +6,7 @@ import {
   lookAtClock,
   type Moment,
 } from '../../../src/actors/janitor/clock-rules.ts'
+import type { FinishedJob } from '../../../src/actors/janitor/janitor-ports.ts'
 import type {
   PurgeAnswer,
   RetentionMessage,
@@ -13,7 +14,6 @@ import type {
 } from '../../../src/actors/janitor/retention-protocol.ts'
 import { choose, expiryOf, selectionsOf } from '../../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../../src/actors/janitor/retention-transition.ts'
-import type { FinishedJob } from '../../../src/actors/ports.ts'
 import { mayExpire } from '../../../src/actors/queue/expire-rules.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
-import type { StoredQueue } from '../../../src/actors/ports.ts'
+import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   QueueCommand,
   QueueEffect,

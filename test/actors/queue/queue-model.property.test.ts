@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/ports.ts'
+import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   QueueEffect,
   QueueNews,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
-import type { AttemptKey, GenerationResult, StoredQueue } from '../../../src/actors/ports.ts'
+import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { first, values } from '../../../src/actors/queue/ordered-map.ts'
+import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   CancelSelection,
@@ -16,6 +17,7 @@ import { positionOf, restoreQueue } from '../../../src/actors/queue/queue-state.
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../../../src/domain/client.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
+import type { AttemptKey } from '../../../src/domain/job.ts'
 import {
   failureCodes,
   type GpuId,

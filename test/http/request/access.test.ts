@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
-import { type ClientEnv, createIdentify, routeOf } from '../../../src/http/request/access.ts'
+import { createIdentify, routeOf } from '../../../src/http/request/access.ts'
+import type { ClientEnv } from '../../../src/http/request/client-env.ts'
 import { renderError } from '../../../src/http/response/errors.ts'
 
 const quiet = () => {}

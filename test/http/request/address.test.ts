@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
-import type { ClientEnv } from '../../../src/http/request/access.ts'
 import { addressOf } from '../../../src/http/request/address.ts'
+import type { ClientEnv } from '../../../src/http/request/client-env.ts'
 
 /** What a request of this peer is taken for. */
 async function seen(peer: string, proxies = 0, forwarded?: string): Promise<string> {

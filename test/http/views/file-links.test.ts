@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { RefusalError } from '../../../src/domain/errors.ts'
+import type { WithFile } from '../../../src/domain/job.ts'
 import { createFileLinks } from '../../../src/http/views/file-links.ts'
-import type { WithFile } from '../../../src/http/views/job-view.ts'
 import { aQueuedJob, aVideo, gpu0, jobId, midnight } from '../../support/jobs.ts'
 
 const job: WithFile = {

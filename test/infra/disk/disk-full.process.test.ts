@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { Check } from '../../../src/actors/ports.ts'
 import { root } from '../../../src/config/root.ts'
+import type { Check } from '../../../src/domain/check.ts'
 import type { JobJson } from '../../../src/http/views/job-view.ts'
 import {
   aDataDirectory,

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import type { Check } from '../../../src/actors/ports.ts'
+import type { Check } from '../../../src/domain/check.ts'
 import { keepChecking } from '../../../src/infra/installation/standing-checks.ts'
 
 const well: Check = { name: 'tool', ok: true, detail: 'it runs' }

@@ -18,7 +18,7 @@ import SQLite from 'better-sqlite3'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/ports.ts'
+import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { root } from '../../../src/config/root.ts'
 import {
   migrateToLatest,

@@ -5,17 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type {
-  AttemptOrder,
-  Checkpoint,
-  FinishedFilter,
-  Outcome,
-  PastAttempt,
-  StoreOperation,
-  ToldEstimate,
-} from '../../../src/actors/ports.ts'
+import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
+import type { AttemptOrder } from '../../../src/actors/gpu/gpu-ports.ts'
+import type { FinishedFilter } from '../../../src/actors/janitor/janitor-ports.ts'
+import type { Outcome, StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { root } from '../../../src/config/root.ts'
 import type { Scope } from '../../../src/domain/client.ts'
+import type { Checkpoint, ToldEstimate } from '../../../src/domain/estimate.ts'
 import type { GpuId, Job, JobId, VideoRequest } from '../../../src/domain/job.ts'
 import {
   createDirectories,

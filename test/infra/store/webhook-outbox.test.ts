@@ -1,14 +1,15 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Outcome, StoreOperation } from '../../../src/actors/ports.ts'
-import { patienceMs, type Verdict } from '../../../src/actors/webhook/delivery-rules.ts'
+import type { Outcome, StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
+import { patienceMs } from '../../../src/actors/webhook/delivery-rules.ts'
 import type {
   AttemptResult,
   DueDelivery,
-  NewWebhook,
+  Verdict,
 } from '../../../src/actors/webhook/webhook-ports.ts'
 import type { WebhookEffect, WebhookNews } from '../../../src/actors/webhook/webhook-protocol.ts'
 import { initialWebhookState, transition } from '../../../src/actors/webhook/webhook-transition.ts'
+import type { NewWebhook } from '../../../src/domain/webhook.ts'
 import { jobEvents, newSecret, newWebhookId, ownEvents } from '../../../src/domain/webhook.ts'
 import { migrateToLatest, openDatabase } from '../../../src/infra/store/database.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'

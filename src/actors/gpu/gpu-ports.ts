@@ -1,0 +1,38 @@
+import type { Epoch, Failure, JobId, Reading, Timestamp, VideoRequest } from '../../domain/job.ts'
+/** One try at a job on one GPU: which, and what `generate.py` is to be told. */
+export type AttemptOrder = Readonly<{ jobId: JobId; epoch: Epoch; request: VideoRequest }>
+
+/** How one generation is run: today a shim and a process each; a resident worker could come in its place. */
+export type GenerationRunner = {
+  /** Begins a generation that outlives us. */
+  start(order: AttemptOrder, observer: GenerationObserver): GenerationHandle
+  /** Takes up one that a former owner began, or finds out what became of it. */
+  adopt(order: AttemptOrder, observer: GenerationObserver): GenerationHandle
+}
+
+/** Told in this order: started, any number of readings, ended; or only ended. */
+export type GenerationObserver = {
+  started(at: Timestamp): void
+  reported(reading: Reading): void
+  ended(result: GenerationResult): void
+}
+
+export type GenerationHandle = {
+  /** Asks it to stop, forces it after `graceMs`; its end is told to the observer. */
+  stop(reason: StopReason, graceMs: number): void
+  /** Stops observing; the generation goes on. */
+  detach(): void
+}
+
+export type StopReason = 'canceled' | 'timeout' | 'orphaned'
+
+export type GenerationResult = Readonly<
+  | { how: 'completed' }
+  | { how: 'failed'; failure: Failure }
+  /** It had not begun, and now never will. */
+  | { how: 'neverBegan' }
+  /** It began, and its end was seen by nobody. */
+  | { how: 'lost' }
+  /** A process of it has survived SIGKILL and may still hold the GPU. */
+  | { how: 'unkillable' }
+>

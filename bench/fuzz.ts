@@ -9,7 +9,7 @@ const help = `npm run fuzz -- [options]
 `
 
 /** The most that memory may have grown by, all requests together. */
-const mostGrowthMb = 50
+const maxGrowthMb = 50
 
 const { values } = parseArgs({
   options: {
@@ -31,7 +31,7 @@ if (values.help || !Number.isInteger(requests) || !Number.isInteger(seed)) {
   const growth = result.rssAfterMb - result.rssBeforeMb
   say(`${result.findings.length} findings`)
   say(`${result.rssBeforeMb.toFixed(0)} MB before, ${result.rssAfterMb.toFixed(0)} MB after`)
-  if (result.findings.length > 0 || growth > mostGrowthMb) process.exitCode = 1
+  if (result.findings.length > 0 || growth > maxGrowthMb) process.exitCode = 1
 }
 
 function table({ answers }: FuzzResult): string {

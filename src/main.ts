@@ -78,7 +78,7 @@ const afterGraceMs = 10_000
 const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
 
 /** As long as a timer of Node's can be: somebody waits as long as it takes. */
-const longestTimerMs = 2 ** 31 - 1
+const maxTimerMs = 2 ** 31 - 1
 
 /** How long open requests may take to end before the service leaves without them. */
 const goodbyeMs = 1_000
@@ -345,7 +345,7 @@ async function main(): Promise<void> {
     log.info({ signal, shutdown: config.shutdown }, 'stopping')
     for (const again of ['SIGTERM', 'SIGINT'] as const) process.once(again, () => process.exit(1))
     // Until this is answered, requests are: only new jobs are refused.
-    await ask(queue, { type: 'close', mode: config.shutdown }, longestTimerMs).catch(() => {})
+    await ask(queue, { type: 'close', mode: config.shutdown }, maxTimerMs).catch(() => {})
     tell(events, { type: 'close' })
     const closed = new Promise((resolve) => server.close(resolve))
     // A connection that was busy just now is an idle one in a moment.

@@ -5,7 +5,7 @@ import type { KeptService } from './service.ts'
 
 const pollMs = 60
 const patienceMs = 5_000
-const mostOpen = 16
+const maxOpen = 16
 
 /** What was asked for, and what was answered. Without an id there was no 202: it may exist or not. */
 export type Order = {
@@ -73,7 +73,7 @@ export function createClient(
         const unfinished = latest.filter(({ status }) => !isOver(status))
         // Conversions that are killed again and again pile up, while the GPUs want work.
         const forGpus = unfinished.filter(({ stage }) => stage !== 'converting')
-        if (forGpus.length < waiting && unfinished.length < mostOpen) await submit()
+        if (forGpus.length < waiting && unfinished.length < maxOpen) await submit()
         else await delay(pollMs)
       } catch {
         // Down, or killed under our hands.

@@ -11,8 +11,8 @@ const gpus = 2
 /** Waiting at any time. */
 const queued = 50
 const readers = 20
-const mostSamples = 60
-const shortestSampleMs = 5_000
+const maxSamples = 60
+const minSampleMs = 5_000
 /** Of what is over for a quarter of a minute, as a day of it would be. */
 const purgeEveryMs = 5_000
 /** And those tombstones for three times as long, as by default they are beside 30 days. */
@@ -45,7 +45,7 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
   const listeners = spawn(process.execPath, [
     ...[join(import.meta.dirname, 'readers.ts'), url, String(readers)],
   ])
-  const sampleEveryMs = Math.max(shortestSampleMs, (minutes * 60_000) / mostSamples)
+  const sampleEveryMs = Math.max(minSampleMs, (minutes * 60_000) / maxSamples)
   const end = performance.now() + minutes * 60_000
   const work = keepBusy(url, counts, () => performance.now() < end)
   // Whoever waits for it hears of it, but not before the next sample.

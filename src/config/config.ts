@@ -1,13 +1,13 @@
 /** Configuration: one value, read once, by main. */
+
 import { totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
+import { dayMs } from '../domain/time.ts'
 import { Env } from './settings.ts'
 
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
 export const bytesPerLoad = 35 * 1024 ** 3
-
-const dayMs = 24 * 60 * 60_000
 
 export type Config = ReturnType<typeof toConfig>
 

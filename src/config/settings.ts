@@ -71,7 +71,7 @@ const origins = v.pipe(
   ),
 )
 
-const shortestToken = 16
+const minTokenLength = 16
 
 /** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
 const tokenHolders = v.pipe(
@@ -97,8 +97,8 @@ function tokenFaults(
       'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter',
     ],
     [
-      token === '' || token.length >= shortestToken,
-      `must have a token of at least ${shortestToken} characters`,
+      token === '' || token.length >= minTokenLength,
+      `must have a token of at least ${minTokenLength} characters`,
     ],
     [
       token === '' || /^[\w.~+/-]+=*$/.test(token),

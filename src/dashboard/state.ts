@@ -14,7 +14,7 @@ setInterval(() => {
 }, 1_000)
 
 /** More than that run nowhere; jobs that are over are dropped. */
-const mostRunning = 200
+const maxRunning = 200
 
 /** Running jobs by their ids, in the order of their beginning. */
 export const running = signal<ReadonlyMap<string, Job>>(new Map())
@@ -155,7 +155,7 @@ export function keepUp(): () => void {
 }
 
 function onSnapshot(openJobs: readonly Job[]): void {
-  const present = openJobs.filter(({ status }) => status === 'running').slice(0, mostRunning)
+  const present = openJobs.filter(({ status }) => status === 'running').slice(0, maxRunning)
   running.value = new Map(present.map((job) => [job.id, job]))
   refreshAll()
 }
@@ -164,7 +164,7 @@ function onJob(kind: JobEvent['kind'], job: Job): void {
   const before = running.value
   const was = before.get(job.id)
   if (job.status === 'running') {
-    if (was || before.size < mostRunning) running.value = new Map(before).set(job.id, job)
+    if (was || before.size < maxRunning) running.value = new Map(before).set(job.id, job)
   } else if (was) {
     const after = new Map(before)
     after.delete(job.id)

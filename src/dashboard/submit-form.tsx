@@ -9,7 +9,7 @@ import { type Draft, newKey, submit, wanted } from './submission.ts'
 import { duration, isPortrait } from './words.ts'
 
 /** As the service has it. */
-const longestPrompt = 32_000
+const maxPromptLength = 32_000
 
 const sizes = [
   { size: '1280x720', name: 'Landscape' },
@@ -100,7 +100,7 @@ export function SubmitForm() {
           required
           rows={4}
           dir="auto"
-          maxLength={longestPrompt}
+          maxLength={maxPromptLength}
           placeholder="A red fox walks through fresh snow at sunrise, slow camera pan"
           value={typed.prompt}
           // A line break means a space to the model, and is refused by the service.

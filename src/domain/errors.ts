@@ -93,3 +93,6 @@ export const hasExpired = (
 export class DiskFullError extends Error {
   override readonly name = 'DiskFullError'
 }
+
+export const jobNotFound = (...ids: JobId[]): RefusalError =>
+  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

@@ -222,6 +222,9 @@ export type Job = Readonly<{
 /** A job whose time was over: its record and files are gone, and this is all that is told of it. */
 export type Expired = Readonly<{ jobId: JobId; expiredAt: Timestamp }>
 
+export const isExpired = (thing: unknown): thing is Expired =>
+  typeof thing === 'object' && thing !== null && 'expiredAt' in thing
+
 /** Something may still become of it. */
 export const isOpen = ({ state: { status } }: Job): boolean =>
   status === 'queued' || status === 'running'

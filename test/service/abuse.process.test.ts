@@ -81,7 +81,7 @@ describe('a service that is abused', () => {
   it.each([
     ['whose length is told, before any of it is read', ...lengthTold, 0],
     ['in chunks, as soon as there are too many of them', ...inChunks, 256 * 1024],
-  ])('refuses 100 MB %s', async (_, header, wrap, mostRead) => {
+  ])('refuses 100 MB %s', async (_, header, wrap, maxRead) => {
     const before = memoryMb()
     const { socket, answer } = connect()
     socket.write(`${post}${header}`)
@@ -90,7 +90,7 @@ describe('a service that is abused', () => {
     expect(answer()).toMatch(/^connection: close\r$/im)
     expect(answer()).toContain('"code":"body_too_large"')
     console.log(sent, heldByKernel)
-    expect(sent).toBeLessThan(mostRead + heldByKernel)
+    expect(sent).toBeLessThan(maxRead + heldByKernel)
     socket.destroy()
     expect(memoryMb() - before).toBeLessThan(50)
     expect((await service.request('/health')).status).toBe(200)

@@ -15,7 +15,7 @@ describe('jobs on two GPUs', () => {
     const starts = journal.filter(({ event }) => event === 'start').map(({ prompt }) => prompt)
     expect(starts.slice(0, 2).sort()).toEqual(['first', 'second'])
     expect(starts.slice(2).sort()).toEqual(['fourth', 'third'])
-    expect(mostAtOnce(journal)).toBe(2)
+    expect(maxAtOnce(journal)).toBe(2)
     const claims = service.log('job status').filter(({ status }) => status === 'running')
     expect(claims.map(({ jobId }) => jobId)).toEqual(ids)
   })
@@ -27,7 +27,7 @@ describe('jobs on two GPUs', () => {
     const journal = service.journal()
     expect(new Set(journal.map(({ gpu }) => gpu))).toEqual(new Set(['3', '5']))
     for (const gpu of ['3', '5'])
-      expect(mostAtOnce(journal.filter((line) => line.gpu === gpu))).toBe(1)
+      expect(maxAtOnce(journal.filter((line) => line.gpu === gpu))).toBe(1)
     for (const { prompt, gpu_id, filename } of jobs) {
       expect(journal.find((line) => line.prompt === prompt)?.gpu).toBe(String(gpu_id))
       expect(filename).toMatch(
@@ -339,7 +339,7 @@ function isAlive(pid: number): boolean {
 }
 
 /** How many generations ran at the same time at most. */
-function mostAtOnce(journal: readonly { event: string; at: number }[]): number {
+function maxAtOnce(journal: readonly { event: string; at: number }[]): number {
   let now = 0
   let most = 0
   // An end and a start in the same instant are a handover, not an overlap.

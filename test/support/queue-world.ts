@@ -5,7 +5,7 @@
 import { strict as assert } from 'node:assert'
 import { createPlace } from '../../src/actors/actor.ts'
 import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
-import { get, size, values } from '../../src/actors/queue/ordered-map.ts'
+import { get, size, values } from '../../src/actors/ordered-map.ts'
 import type { StoreOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,

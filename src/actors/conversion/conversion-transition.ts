@@ -12,7 +12,7 @@ import type {
 } from './conversion-protocol.ts'
 
 /** A conversion that is killed is made anew, for its generation has cost minutes; but not for ever. */
-const mostKills = 100
+const maxKills = 100
 
 export type ConversionStep = readonly [ConversionState, readonly ConversionEffect[]]
 
@@ -68,7 +68,7 @@ export function transition(
         ? end(state, found, { type: 'converted', jobId, epoch, video: found.video })
         : [state, []]
     case 'stepFailed':
-      if (message.killed && found.kills < mostKills) {
+      if (message.killed && found.kills < maxKills) {
         const again: ActiveConversion = { ...found, step: 'inspecting', kills: found.kills + 1 }
         return [withStep(state, again), [{ do: 'inspect', conversion }]]
       }

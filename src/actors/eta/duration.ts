@@ -65,7 +65,7 @@ const ninth = 1.2816
 /** Share of the outcomes that follow no pattern, and what is assumed of them. */
 const odd = { share: 0.05, factor: 1.3, spread: 0.6 }
 
-const leastSpread = 0.02
+const minSpread = 0.02
 
 /** By when this share of those is over that are not over after `elapsed`. */
 function quantile(duration: Duration, elapsed: number, share: number): number {
@@ -84,7 +84,7 @@ function quantile(duration: Duration, elapsed: number, share: number): number {
 
 function survival({ median, spread }: Duration, seconds: number): number {
   const z = (by: number, from: number) => Math.log(seconds / from) / by
-  const usual = upperTail(z(Math.max(leastSpread, spread), median))
+  const usual = upperTail(z(Math.max(minSpread, spread), median))
   return (1 - odd.share) * usual + odd.share * upperTail(z(odd.spread, median * odd.factor))
 }
 

@@ -2,7 +2,7 @@
 
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
-import { get, size } from '../queue/ordered-map.ts'
+import { get, size } from '../ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
 import { type Calibrations, calibrate, nearestCheckpoint } from './calibration.ts'
 import { type Outlook, relativeSpread } from './duration.ts'
@@ -223,7 +223,7 @@ function toTold(
   now: Timestamp,
 ): Told {
   const spread = relativeSpread(outlook)
-  const p50 = Math.max(leastSeconds, outlook.median)
+  const p50 = Math.max(minSeconds, outlook.median)
   const factor = Math.exp(Math.min(widest, width * spread))
   return {
     p10: p50 / factor,
@@ -237,7 +237,7 @@ function toTold(
 }
 
 /** A video that is not there is not there in no time. */
-const leastSeconds = 0.1
+const minSeconds = 0.1
 
 /** Who is less sure than that, a factor of twelve, should not make it sound like a prediction. */
 const widest = 2.5

@@ -1,6 +1,6 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
-import { valuesFrom } from '../queue/ordered-map.ts'
+import { valuesFrom } from '../ordered-map.ts'
 import type { QueueSnapshot, WaitingJob } from '../queue/queue-protocol.ts'
 import { healthOf } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
@@ -66,7 +66,7 @@ export function createForecast(
   function next({ shape, failedOn }: WaitingJob): Outlook | undefined {
     if (!queue.hasRoom) return undefined
     const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
-    const slot = leastOf(slots)
+    const slot = minOf(slots)
     const soonest = Math.max(lastClaim, slots[slot] ?? 0, soonestFree(avoided))
     const courses = coursesOf(shape, soonest < warmFrom)
     let best: Lane | undefined
@@ -113,7 +113,7 @@ export function createForecast(
 const seconds = (courses: ReadonlyMap<GpuId, Course>, { gpu }: Lane): number =>
   courses.get(gpu)?.gpu.median ?? 0
 
-function leastOf(values: readonly number[]): number {
+function minOf(values: readonly number[]): number {
   let least = 0
   for (let index = 1; index < values.length; index++) {
     if ((values[index] ?? 0) < (values[least] ?? 0)) least = index

@@ -65,7 +65,7 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
         samples.map(({ seconds, ...sample }) => ({
           ...sample,
           cell: cellOf(stage, sample.shape, sample.cold),
-          value: Math.log(Math.max(leastSeconds, seconds[stage]) / unitsOf(stage, sample.shape)),
+          value: Math.log(Math.max(minSeconds, seconds[stage]) / unitsOf(stage, sample.shape)),
         })),
       ),
     ]),
@@ -100,7 +100,7 @@ export const onGpu = (plan: Plan): Outlook =>
     .map((stage) => whole(plan[stage]))
     .reduce(plus)
 
-const leastSeconds = 0.001
+const minSeconds = 0.001
 
 /** When the model was in memory, and so its files too; where nobody saw it, when it had to be. */
 const loadedAt = ({ began, generatedAt }: PastAttempt): Timestamp =>
@@ -200,7 +200,7 @@ function fitStage(stage: Stage, samples: readonly Sample[]) {
         value: Math.abs(sample.value - paceOf(sample) - extraOf(sample.cell)),
       }))
       if (round > 0)
-        tolerance = Math.max(leastTolerance, 2 * weightedMedian(off, ({ value }) => value))
+        tolerance = Math.max(minTolerance, 2 * weightedMedian(off, ({ value }) => value))
     }
     all = paceIn(samples, tolerance)
     for (const [gpu, among] of byGpu) pace.set(gpu, paceIn(among, tolerance))
@@ -244,7 +244,7 @@ function fitStage(stage: Stage, samples: readonly Sample[]) {
 
 const rounds = 16
 const settledRounds = 6
-const leastTolerance = 0.02
+const minTolerance = 0.02
 
 /** Huber's: what is further off than tolerated pulls no more than what is just tolerated. */
 function robustMean<T extends { weight: number }>(

@@ -1,5 +1,7 @@
 /** Whether the clock can be believed: a wrong one must not make everything look old. */
+
 import type { Timestamp } from '../../domain/job.ts'
+import { dayMs } from '../../domain/time.ts'
 
 /** The time by the clock, which may be set, and by a counter that nobody can set. */
 export type Moment = Readonly<{ at: Timestamp; uptimeMs: number }>
@@ -17,11 +19,11 @@ export type Clock = Readonly<{
 }>
 
 /** Small corrections are everyday, and a job expires a little early or late by them. */
-const mostCorrectionMs = 60 * 60_000
-const mostLagMs = 60_000
+const maxCorrectionMs = 60 * 60_000
+const maxLagMs = 60_000
 
 /** How long an operator has for a look at what the log says. */
-export const holdMs = 24 * 60 * 60_000
+export const holdMs = dayMs
 
 /** `latestEnd`: when the last of all jobs ended that are there. */
 export function lookAtClock(
@@ -33,11 +35,11 @@ export function lookAtClock(
   const moved = seen ? now.at - seen.at - (now.uptimeMs - seen.uptimeMs) : 0
   const isAllDue =
     !seen && retentionMs > 0 && latestEnd !== undefined && latestEnd < now.at - retentionMs
-  const because = Math.abs(moved) > mostCorrectionMs ? 'jumped' : isAllDue ? 'all_due' : undefined
+  const because = Math.abs(moved) > maxCorrectionMs ? 'jumped' : isAllDue ? 'all_due' : undefined
   const untilUptimeMs = now.uptimeMs + holdMs
   const holding = because ? ({ because, untilUptimeMs } as const) : held
   const isHeld = holding && now.uptimeMs < holding.untilUptimeMs
-  const isBehind = latestEnd !== undefined && now.at < latestEnd - mostLagMs
+  const isBehind = latestEnd !== undefined && now.at < latestEnd - maxLagMs
   const doubt = isBehind ? 'behind' : isHeld ? holding.because : undefined
   return { seen: now, ...(isHeld && { held: holding }), ...(doubt && { doubt }) }
 }

@@ -1,7 +1,7 @@
 /** How jobs are canceled, and who is told when they are. */
 import { type Caused, causeOf, covers, type Scope } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
-import { values } from './ordered-map.ts'
+import { values } from '../ordered-map.ts'
 import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
 import {
   dequeue,

@@ -1,7 +1,7 @@
 /** Which waiting job gets which GPU, and when. */
 import { defaultFilename } from '../../domain/filename.ts'
 import type { GpuId, Timestamp } from '../../domain/job.ts'
-import { values } from './ordered-map.ts'
+import { values } from '../ordered-map.ts'
 import type { QueueEffect, QueueState, RunningJob, WaitingJob } from './queue-protocol.ts'
 import {
   dequeue,
@@ -16,7 +16,7 @@ import {
  * How many generations may wait for their conversion before no more are begun. As a rule one takes
  * minutes and the other seconds; where it is not so, disks would fill with what nobody can have yet.
  */
-const mostUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64, 4 * gpus.length)
+const maxUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64, 4 * gpus.length)
 
 /**
  * Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now, and what
@@ -29,7 +29,7 @@ export function assign(state: QueueState, at: Timestamp): QueueStep {
     now.open &&
     now.hasRoom &&
     loading(now) < now.settings.maxConcurrentLoads &&
-    unconverted(now) < mostUnconverted(now.settings)
+    unconverted(now) < maxUnconverted(now.settings)
   ) {
     const match = nextMatch(now)
     if (!match) break

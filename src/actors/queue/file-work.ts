@@ -1,7 +1,7 @@
 /** What the queue does with files and the store before it decides, or after it has. */
 import { randomInt } from 'node:crypto'
 import { type Client, callerOf, type Scope } from '../../domain/client.ts'
-import { hasExpired, RefusalError } from '../../domain/errors.ts'
+import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
 import { fingerprintOf } from '../../domain/fingerprint.ts'
 import type { Job, JobId, VideoDraft } from '../../domain/job.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
@@ -9,7 +9,6 @@ import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../domain/w
 import { mayExpire } from './expire-rules.ts'
 import type { JobStore, VideoFiles, WorkFiles } from './queue-ports.ts'
 import type { DeletedVideo, ExpireAnswer, QueueEffect } from './queue-protocol.ts'
-import { noJob } from './remove-rules.ts'
 import { lookBackMs, mayBeRepeated } from './repeat-rules.ts'
 
 export type FileWorkOptions = Readonly<{
@@ -109,7 +108,7 @@ export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions
     const job = await store.find(jobId, scope)
     if (job) return job
     const expired = await store.findExpired({ jobId }, scope)
-    return expired ? hasExpired(expired) : noJob(jobId)
+    return expired ? hasExpired(expired) : jobNotFound(jobId)
   }
 }
 

@@ -104,7 +104,7 @@ export function noteFailure(
   const isSick = failures.length >= state.settings.quarantineAfter || health.quarantine?.probing
   if (!isSick) return withHealth(state, gpu, { ...health, failures })
   const strikes = (health.quarantine?.strikes ?? 0) + 1
-  const until = at + Math.min(longestQuarantineMs, state.settings.quarantineMs * 2 ** (strikes - 1))
+  const until = at + Math.min(maxQuarantineMs, state.settings.quarantineMs * 2 ** (strikes - 1))
   const quarantine: Quarantine = { reason: 'failures', since: at, until, strikes, probing: false }
   const [next, effects] = withHealth(state, gpu, { ...health, failures, quarantine })
   return [next, [...effects, ...expectProbe(gpu, quarantine, at)]]
@@ -139,7 +139,7 @@ export function startProbe(
   return thenAssign(withHealth(state, gpu, probing), at)
 }
 
-const longestQuarantineMs = 60 * 60 * 1000
+const maxQuarantineMs = 60 * 60 * 1000
 
 function expectProbe(gpu: GpuId, quarantine: Quarantine, at: Timestamp): QueueEffect[] {
   const { since, until, probing } = quarantine

@@ -2,7 +2,7 @@
 import type { Scope } from '../../domain/client.ts'
 import type { GpuId, Job, JobId } from '../../domain/job.ts'
 import { tell, tellAskerItFailed } from '../actor.ts'
-import { size, values } from './ordered-map.ts'
+import { size, values } from '../ordered-map.ts'
 import type { JobStore } from './queue-ports.ts'
 import type { JobView, QueueQuestion, QueueState } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf } from './queue-state.ts'

@@ -26,7 +26,7 @@ import type { ActorRef, Asks } from '../actor.ts'
 import type { Conversion } from '../conversion/conversion-ports.ts'
 import type { PastAttempt } from '../eta/eta-ports.ts'
 import type { GenerationResult, StopReason } from '../gpu/gpu-ports.ts'
-import type { OrderedMap } from './ordered-map.ts'
+import type { OrderedMap } from '../ordered-map.ts'
 import type {
   Earlier,
   Identity,

@@ -1,6 +1,6 @@
 /** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
 import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../../domain/job.ts'
-import { fromSorted, get, rank, remove, set } from './ordered-map.ts'
+import { fromSorted, get, rank, remove, set } from '../ordered-map.ts'
 import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
 import type {
   GpuUse,

@@ -3,10 +3,11 @@ import type { Client } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { Timestamp } from '../../domain/job.ts'
 import type { Quota } from '../../domain/quota.ts'
+import { hourMs } from '../../domain/time.ts'
 import type { QueueState } from './queue-protocol.ts'
 
 /** What was submitted longer ago counts no more. */
-export const quotaPeriodMs = 60 * 60 * 1000
+export const quotaPeriodMs = hourMs
 
 /**
  * A client is counted by its name, and who has none by where it comes from. An admin with a name is

@@ -1,7 +1,8 @@
 /** Which jobs may be deleted, and in which order that is done. */
+
 import { causeOf, covers } from '../../domain/client.ts'
-import { RefusalError } from '../../domain/errors.ts'
-import type { JobId, Timestamp } from '../../domain/job.ts'
+import { jobNotFound, RefusalError } from '../../domain/errors.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import type { QueueCommand, QueueNews, QueueState } from './queue-protocol.ts'
 import { type QueueStep, stored, waitingJob } from './queue-state.ts'
 
@@ -15,7 +16,7 @@ export function remove(
   if (!active) return [state, [{ do: 'removeJob', ...asked }]]
   const answer = covers(scope, active)
     ? new RefusalError('job_stopping', 'The job is not over yet; try again in a moment.')
-    : noJob(jobId)
+    : jobNotFound(jobId)
   return [state, [{ do: 'answerRemove', to: replyTo, answer }]]
 }
 
@@ -34,6 +35,3 @@ export function keepRemoved(
     ],
   ]
 }
-
-export const noJob = (jobId: JobId): RefusalError =>
-  new RefusalError('job_not_found', `No job has the id ${jobId}.`, { field: 'id' })

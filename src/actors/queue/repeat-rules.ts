@@ -7,12 +7,13 @@
 
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
-import { get, set } from './ordered-map.ts'
+import { dayMs } from '../../domain/time.ts'
+import { get, set } from '../ordered-map.ts'
 import type { Earlier, Identity } from './queue-ports.ts'
 import type { QueueEffect, RecentSubmissions, Repetition, Submission } from './queue-protocol.ts'
 
 /** How long a key stands for the job that it was first sent with. */
-export const keyLifeMs = 24 * 60 * 60 * 1000
+export const keyLifeMs = dayMs
 
 /** How long a client that says that it tries again is believed to mean what it sent before. */
 export const retryWindowMs = 60 * 1000

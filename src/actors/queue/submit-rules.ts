@@ -2,8 +2,8 @@
 import { type Client, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { type Job, shapeOf, type Timestamp } from '../../domain/job.ts'
+import { get, set, size } from '../ordered-map.ts'
 import { thenAssign } from './claim-rules.ts'
-import { get, set, size } from './ordered-map.ts'
 import type {
   QueueCommand,
   QueueEffect,

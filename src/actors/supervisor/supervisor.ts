@@ -22,7 +22,7 @@ import { countChildren, initialSupervisorState } from './supervisor-state.ts'
 import { transition } from './supervisor-transition.ts'
 
 /** A longer timer than this would go off at once. */
-const longestTimerMs = 2 ** 31 - 1
+const maxTimerMs = 2 ** 31 - 1
 
 /** A child as `main` describes it: how it is kept alive, where it sits, and how one life of it starts. */
 export type Child = Readonly<{
@@ -164,5 +164,5 @@ export function startSupervisor(
 }
 
 function later(ms: number, then: () => void): void {
-  setTimeout(then, Math.min(ms, longestTimerMs)).unref()
+  setTimeout(then, Math.min(ms, maxTimerMs)).unref()
 }

@@ -1,16 +1,18 @@
 /** What becomes of a delivery after an attempt. */
+
 import type { Timestamp } from '../../domain/job.ts'
+import { dayMs } from '../../domain/time.ts'
 import type { WebhookEvent, WebhookSecret } from '../../domain/webhook.ts'
 import type { AttemptResult, Verdict } from './webhook-ports.ts'
 
 /** How long a receiver may be down without missing anything. */
-export const patienceMs = 24 * 60 * 60_000
+export const patienceMs = dayMs
 
 /** How long an old secret signs beside its successor. */
-export const overlapMs = 24 * 60 * 60_000
+export const overlapMs = dayMs
 
 const firstDelayMs = 2_000
-const longestDelayMs = 60 * 60_000
+const maxDelayMs = 60 * 60_000
 
 export type Tried = Readonly<{
   event: WebhookEvent
@@ -42,7 +44,7 @@ export function judge(
 
 /** Twice as long each time, up to an hour, and up to half of it less. */
 export function backOffMs(attempts: number, random: number): number {
-  const delayMs = Math.min(firstDelayMs * 2 ** (attempts - 1), longestDelayMs)
+  const delayMs = Math.min(firstDelayMs * 2 ** (attempts - 1), maxDelayMs)
   return Math.round(delayMs * (1 - random / 2))
 }
 

@@ -46,7 +46,7 @@ export type ToldEvent = Readonly<{
 }>
 
 /** More are a mistake, and each costs a message per job. */
-const mostWebhooks = 100
+const maxWebhooks = 100
 
 const tidyEveryMs = 6 * 60 * 60_000
 const settleAgainMs = 1_000
@@ -223,10 +223,10 @@ export function webhookBehaviour({
     const { wish, client } = command
     const scope = scopeOf(client)
     const owner = typeof scope === 'object' && 'owner' in scope ? scope.owner : null
-    if ((await store.count(owner)) >= mostWebhooks) {
+    if ((await store.count(owner)) >= maxWebhooks) {
       return new RefusalError(
         'too_many_webhooks',
-        `There are ${mostWebhooks} webhooks already; delete one first.`,
+        `There are ${maxWebhooks} webhooks already; delete one first.`,
       )
     }
     const { secret = newSecret(), url, events } = wish

@@ -1,4 +1,5 @@
 import type { Timestamp } from '../../domain/job.ts'
+import { dayMs } from '../../domain/time.ts'
 import { judge } from './delivery-rules.ts'
 import type { DueDelivery, Settlement } from './webhook-ports.ts'
 import type { WebhookEffect, WebhookNews, WebhookState } from './webhook-protocol.ts'
@@ -12,15 +13,15 @@ export const initialWebhookState: WebhookState = {
   suspects: new Map(),
 }
 
-const mostAtOnce = 64
+const maxAtOnce = 64
 const perReceiver = 4
 /** However many receivers are dead, most of the connections are for the others. */
-const mostForSuspects = 16
+const maxForSuspects = 16
 /** A dead receiver is tried no more often than its messages' back-off says, and found alive again this soon. */
-const longestPauseMs = 30_000
+const maxPauseMs = 30_000
 
 const lookAtLeastEveryMs = 60_000
-const keepMs = 30 * 24 * 60 * 60_000
+const keepMs = 30 * dayMs
 
 /** Every rule of sending, with no connection, store or clock in sight. */
 export function transition(state: WebhookState, message: WebhookNews, at: Timestamp): WebhookStep {
@@ -107,14 +108,14 @@ function hasRoomFor(
   at: Timestamp,
 ): boolean {
   const receivers = [...inFlight.values()]
-  if (receivers.length >= mostAtOnce) return false
+  if (receivers.length >= maxAtOnce) return false
   const its = receivers.filter((other) => other === receiver).length
   const until = suspects.get(receiver)
   if (until === undefined) return its < perReceiver
   return (
     until <= at &&
     its === 0 &&
-    receivers.filter((other) => suspects.has(other)).length < mostForSuspects
+    receivers.filter((other) => suspects.has(other)).length < maxForSuspects
   )
 }
 
@@ -132,7 +133,7 @@ function attempted(
   const verdict = judge({ event, since, attempts }, result, at, random)
   const suspects = new Map(state.suspects)
   if (verdict.become === 'pending')
-    suspects.set(receiver, Math.min(verdict.nextAt, at + longestPauseMs))
+    suspects.set(receiver, Math.min(verdict.nextAt, at + maxPauseMs))
   else suspects.delete(receiver)
   const settlement: Settlement = { ...verdict, at, attempts, result }
   return [

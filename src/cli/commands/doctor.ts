@@ -18,11 +18,11 @@ export async function doctor(options: OutputOptions): Promise<void> {
   if (!ok) process.exitCode = exitCodes.failed
 }
 
-const longestMark = Math.max(...Object.values(marks).map(([, word]) => word.length))
+const maxMarkLength = Math.max(...Object.values(marks).map(([, word]) => word.length))
 
 function lineOf({ name, verdict, detail }: Finding): string {
   const [color, word] = marks[verdict]
-  return `${colored(color, word.padEnd(longestMark))}  ${name}: ${plain(detail)}`
+  return `${colored(color, word.padEnd(maxMarkLength))}  ${name}: ${plain(detail)}`
 }
 
 function summaryOf(checks: readonly Finding[]): string {

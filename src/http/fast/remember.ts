@@ -13,9 +13,9 @@ export function rememberLast<Key extends object, Rest extends readonly unknown[]
 }
 
 /** Ids make for many paths, but most that are asked for are asked for again in a moment. */
-const mostPaths = 1_000
+const maxPaths = 1_000
 /** Nobody polls a longer one, and it is not worth the room. */
-const longestPath = 128
+const maxPathLength = 128
 
 /** What follows from a path alone, and is not found out again for each request. Refusals are. */
 export function rememberPaths<Found>() {
@@ -24,8 +24,8 @@ export function rememberPaths<Found>() {
     const before = known.get(path)
     if (before !== undefined) return before
     const found = find()
-    if (path.length <= longestPath) {
-      if (known.size === mostPaths) known.clear()
+    if (path.length <= maxPathLength) {
+      if (known.size === maxPaths) known.clear()
       known.set(path, found)
     }
     return found

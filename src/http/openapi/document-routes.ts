@@ -7,8 +7,8 @@ import * as v from 'valibot'
 import { RefusalError } from '../../domain/errors.ts'
 import { pageTag } from '../request/browsers.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { found } from '../request/edge.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
+import { found } from '../response/outcome.ts'
 
 /** Only what this service sends itself: nothing inline, and nothing from elsewhere. */
 const pagePolicy = [

@@ -16,12 +16,12 @@ export function addressOf(c: Context<ClientEnv>, proxies: number): string {
 
 /** Of addresses that were asked from lately: requests come from few, and one after the other. */
 const networks = new Map<string, string>()
-const mostNetworks = 1_000
+const maxNetworks = 1_000
 
 function networkOf(address: string): string {
   const known = networks.get(address)
   if (known !== undefined) return known
-  if (networks.size >= mostNetworks) networks.clear()
+  if (networks.size >= maxNetworks) networks.clear()
   const network = toNetwork(address)
   networks.set(address, network)
   return network

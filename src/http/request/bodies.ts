@@ -1,8 +1,10 @@
 /** What the bodies of requests may hold. */
+
 import * as v from 'valibot'
 import type { FinishedStatus } from '../../actors/janitor/janitor-ports.ts'
 import { Filename } from '../../domain/filename.ts'
 import type { VideoDraft } from '../../domain/job.ts'
+import { dayMs } from '../../domain/time.ts'
 import { type WanTask, wanTasks } from '../../domain/wan-tasks.ts'
 import { jobEvents, ownEvents } from '../../domain/webhook.ts'
 import {
@@ -105,7 +107,6 @@ export const RotateBody = v.strictObject({ secret: v.optional(Secret) }, issueMe
 const finishedStatuses = ['success', 'error', 'canceled'] as const satisfies FinishedStatus[]
 
 const daysRule = 'must be a number from 0 to 36500'
-const dayMs = 24 * 60 * 60 * 1000
 
 /** What is to be purged; without a word about it, nothing but a count of everything. */
 export const PurgeBody = v.pipe(

@@ -2,8 +2,7 @@
 import type { Context } from 'hono'
 import * as v from 'valibot'
 import type { Repetition } from '../../actors/queue/queue-protocol.ts'
-import { hasExpired, type RefusalCode, RefusalError } from '../../domain/errors.ts'
-import type { Expired, JobId } from '../../domain/job.ts'
+import { type RefusalCode, RefusalError } from '../../domain/errors.ts'
 
 /**
  * Names the first field that is wrong and every rule that is broken. `unknown` is the refusal of a
@@ -24,7 +23,7 @@ export function parse<Schema extends v.GenericSchema>(
 }
 
 /** The longest prompt, every character of it escaped, and room for the rest. */
-const largestText = 256 * 1024
+const maxTextBytes = 256 * 1024
 
 export type BodyReader = ReadableStreamDefaultReader<Uint8Array> | undefined
 
@@ -33,7 +32,7 @@ const readers = new WeakMap<Request, BodyReader>()
 /** Who reads the body, if anybody has begun to. */
 export const readerIn = (c: Context): BodyReader => readers.get(c.req.raw)
 
-export async function readJson(c: Context, largest = largestText): Promise<unknown> {
+export async function readJson(c: Context, largest = maxTextBytes): Promise<unknown> {
   const type = c.req.header('Content-Type') ?? ''
   if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
     throw new RefusalError('unsupported_media_type', `Send the body as ${accepted(largest)}.`)
@@ -48,7 +47,7 @@ export async function readJson(c: Context, largest = largestText): Promise<unkno
 }
 
 const accepted = (largest: number): string =>
-  largest === largestText ? 'application/json' : 'multipart/form-data or application/json'
+  largest === maxTextBytes ? 'application/json' : 'multipart/form-data or application/json'
 
 export const isForm = (c: Context): boolean =>
   /^multipart\/form-data\b/i.test(c.req.header('Content-Type') ?? '')
@@ -56,14 +55,14 @@ export const isForm = (c: Context): boolean =>
 async function readBytes(c: Context, largest: number): Promise<ArrayBuffer | Buffer> {
   // Nearly every body is small and says so: Node reads no more than that, and faster in one piece.
   const length = Number(c.req.header('Content-Length'))
-  if (length <= Math.min(largest, largestText)) return c.req.arrayBuffer()
+  if (length <= Math.min(largest, maxTextBytes)) return c.req.arrayBuffer()
   const chunks: Buffer[] = []
   for await (const chunk of bodyOf(c, largest)) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
 /** How much of large bodies may be on its way in at once: a hundred of them are more than we hold. */
-const mostAtOnce = 256 * 1024 * 1024
+const maxAtOnce = 256 * 1024 * 1024
 let atOnce = 0
 
 /** Never more of it than is allowed, and nothing of one that says itself that it is more. */
@@ -85,8 +84,8 @@ export async function* bodyOf(
       bytes += chunk.length
       if (bytes > largest) throw tooLarge()
       // What fits into any request is always read: nobody is kept out by what others send.
-      const more = Math.max(0, bytes - largestText) - counted
-      if (atOnce + more > mostAtOnce) {
+      const more = Math.max(0, bytes - maxTextBytes) - counted
+      if (atOnce + more > maxAtOnce) {
         throw new RefusalError(
           'service_busy',
           'Too much is being sent at once. Try again in a moment.',
@@ -126,24 +125,3 @@ export const repeatedHeader = ({ repeated }: { repeated?: boolean }): Record<str
 /** Of a request whose body may be left out. */
 export const readJsonIfAny = async (c: Context): Promise<unknown> =>
   c.req.header('Content-Type') === undefined ? {} : readJson(c)
-
-export function orThrow<Answer>(answer: Answer | RefusalError): Exclude<Answer, RefusalError> {
-  if (answer instanceof RefusalError) throw answer
-  return answer as Exclude<Answer, RefusalError>
-}
-
-/** What is told of a thing that was there once is that, and not that it never was. */
-export function found<Thing>(
-  thing: Thing,
-  refusal: () => RefusalError,
-): Exclude<Thing, Expired | undefined> {
-  if (thing === undefined) throw refusal()
-  if (isExpired(thing)) throw hasExpired(thing)
-  return thing as Exclude<Thing, Expired | undefined>
-}
-
-export const isExpired = (thing: unknown): thing is Expired =>
-  typeof thing === 'object' && thing !== null && 'expiredAt' in thing
-
-export const noJob = (...ids: JobId[]) =>
-  new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })

@@ -9,13 +9,13 @@ export const stands = <Input>(meaning: Readonly<Record<string, unknown>>) =>
   v.metadata<Input, typeof meaning>(meaning)
 
 /** As OpenAI's API has it; well under what fits into one argument of a process. */
-const longestPrompt = 32_000
+const maxPromptLength = 32_000
 
 export const Prompt = v.pipe(
   v.string('must be text'),
   v.description('One line, not beginning with `--`. Wan2.2 reads no more than 512 tokens of it.'),
   v.check((text) => text.isWellFormed(), 'must be valid Unicode (it has a lone surrogate)'),
-  v.maxLength(longestPrompt, `must be at most ${longestPrompt} characters long`),
+  v.maxLength(maxPromptLength, `must be at most ${maxPromptLength} characters long`),
   v.check(
     (text) => !/[\p{Cc}\u2028\u2029]/u.test(text),
     'must be one line without line breaks, tabs or control characters',
@@ -115,10 +115,10 @@ export const webhookIn = (
   url === undefined ? {} : { webhook: { url, words, ...(secret && { secret }) } }
 
 type Notes = Readonly<Record<string, string>>
-const notes = { most: 16, longestName: 64, longestText: 512 } as const
+const notes = { most: 16, maxNameLength: 64, maxTextLength: 512 } as const
 const notesRule =
-  `must be an object of at most ${notes.most} texts, each of at most ${notes.longestText} characters ` +
-  `under a name of 1 to ${notes.longestName}`
+  `must be an object of at most ${notes.most} texts, each of at most ${notes.maxTextLength} characters ` +
+  `under a name of 1 to ${notes.maxNameLength}`
 
 /** What clients note on a job for themselves; in a form it may be JSON. */
 export const Metadata = v.pipe(
@@ -128,8 +128,8 @@ export const Metadata = v.pipe(
   stands({
     type: 'object',
     maxProperties: notes.most,
-    propertyNames: { minLength: 1, maxLength: notes.longestName },
-    additionalProperties: { type: 'string', maxLength: notes.longestText },
+    propertyNames: { minLength: 1, maxLength: notes.maxNameLength },
+    additionalProperties: { type: 'string', maxLength: notes.maxTextLength },
     description: 'Notes of the client’s own, which mean nothing to the service.',
   }),
 )
@@ -142,9 +142,9 @@ function areNotes(given: unknown): boolean {
     entries.every(
       ([name, text]) =>
         name !== '' &&
-        name.length <= notes.longestName &&
+        name.length <= notes.maxNameLength &&
         typeof text === 'string' &&
-        text.length <= notes.longestText,
+        text.length <= notes.maxTextLength,
     )
   )
 }

@@ -23,14 +23,14 @@ export class ReceivedImage {
 }
 
 /** An image of 20 MiB and all the text around it; the same image in Base64 has to be a smaller one. */
-export const largestForm = 21 * 1024 * 1024
+export const maxFormBytes = 21 * 1024 * 1024
 
 export type BodyOptions = Readonly<{
   uploads: Uploads
   /** Which field may hold a file. */
   imageField: string
   /** Left out: large enough for text. */
-  largestJson?: number
+  maxJsonBytes?: number
 }>
 
 /** A body's fields by name; in the place of a file stands the image. */
@@ -42,7 +42,7 @@ export type Fields = Readonly<Record<string, unknown>>
  */
 export async function withBody<T>(
   c: Context,
-  { uploads, imageField, largestJson }: BodyOptions,
+  { uploads, imageField, maxJsonBytes }: BodyOptions,
   use: (fields: Fields, receive: (bytes: Buffer) => Promise<ReceivedImage>) => Promise<T>,
 ): Promise<T> {
   const received: ReceivedImage[] = []
@@ -54,7 +54,7 @@ export async function withBody<T>(
   try {
     const fields = isForm(c)
       ? await readForm(c, { imageField, receive })
-      : asFields(await readJson(c, largestJson))
+      : asFields(await readJson(c, maxJsonBytes))
     return await use(fields, (bytes) => receive(Readable.from([bytes])))
   } finally {
     for (const { image } of received) await uploads.discard(image.uploadId)
@@ -68,7 +68,7 @@ function asFields(json: unknown): Fields {
 
 const limits = {
   fieldNameSize: 100,
-  fieldSize: largestForm,
+  fieldSize: maxFormBytes,
   fields: 50,
   files: 1,
   parts: 51,
@@ -116,7 +116,7 @@ async function readForm(
 
   try {
     const { signal } = stop
-    await pipeline(bodyOf(c, largestForm), parser, { signal })
+    await pipeline(bodyOf(c, maxFormBytes), parser, { signal })
     await Promise.all(files.map(({ stored }) => stored))
     signal.throwIfAborted()
   } catch (error) {

@@ -22,7 +22,7 @@ export async function hearOut(c: Context): Promise<void> {
   c.res = new Response(body, { status: c.res.status, headers })
 }
 
-const mostRest = 16 * 1024 * 1024
+const maxRest = 16 * 1024 * 1024
 const restMs = 5_000
 
 async function takeTheRest(reader: NonNullable<BodyReader>): Promise<void> {
@@ -33,7 +33,7 @@ async function takeTheRest(reader: NonNullable<BodyReader>): Promise<void> {
     const next = await Promise.race([reader.read(), tooLate]).catch(() => undefined)
     if (next === undefined || next === 'too late' || next.done) return false
     bytes += next.value.length
-    return bytes < mostRest
+    return bytes < maxRest
   }
   while (await isMore());
   clearTimeout(timer)

@@ -89,17 +89,17 @@ export const DeleteVideosQuery = v.pipe(
 )
 
 /** Well under the idle time after which a proxy gives up on a silent connection. */
-const longestWait = 'must be a whole number of seconds from 0 to 60'
+const maxWait = 'must be a whole number of seconds from 0 to 60'
 
 export const StatusQuery = v.strictObject(
   {
     wait: v.optional(
       v.pipe(
         v.string(),
-        v.regex(/^\d{1,9}$/, longestWait),
+        v.regex(/^\d{1,9}$/, maxWait),
         stands({ type: 'integer', minimum: 0, maximum: 60, pattern: undefined }),
         v.toNumber(),
-        v.maxValue(60, longestWait),
+        v.maxValue(60, maxWait),
       ),
       '0',
     ),

@@ -3,11 +3,12 @@ import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { VideoDraft } from '../../domain/job.ts'
+import { orThrow } from '../response/outcome.ts'
 import { quotaHeaders } from '../response/problem.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 import type { WebhookToldJson } from '../views/webhook-view.ts'
 import type { ClientEnv } from './client-env.ts'
-import { orThrow, repeatedHeader, repetitionOf } from './edge.ts'
+import { repeatedHeader, repetitionOf } from './edge.ts'
 
 export type Submitted = Readonly<{
   view: JobView

@@ -28,7 +28,7 @@ export function renderEnvelope(c: Context, refusal: RefusalError): Response {
     code: codeOf(refusal),
     ...(etaSeconds !== undefined && { eta_seconds: etaSeconds }),
   }
-  const isTooLong = quota?.moreInS !== undefined && quota.moreInS > longestWaitS
+  const isTooLong = quota?.moreInS !== undefined && quota.moreInS > maxWaitS
   return c.json({ error }, status, {
     ...refusalHeaders(refusal),
     ...(isTooLong ? notAgain : retryHeaders(code)),
@@ -47,7 +47,7 @@ export function renderEnvelopeOfOurFault(c: Context): Response {
 const notAgain = { 'x-should-retry': 'false' }
 
 /** Some clients sleep as long as they are told, deaf to everything, and ask again whatever comes of it. */
-const longestWaitS = 30
+const maxWaitS = 30
 
 /** A job is a video here, and each field has a code of its own. */
 function codeOf({ code, field }: RefusalError): string {

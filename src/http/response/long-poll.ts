@@ -4,7 +4,7 @@ import type { EventMessage, LiveMessage } from '../../actors/event/event-protoco
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import type { Scoped } from '../../domain/client.ts'
 import { isOpen } from '../../domain/job.ts'
-import { orThrow } from '../request/edge.ts'
+import { orThrow } from './outcome.ts'
 
 /** The same as long as status, stage and step are: what a poll waits for the end of. */
 export const tagOf = ({ job: { epoch, state }, reading }: JobView): string => {

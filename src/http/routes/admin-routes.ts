@@ -4,7 +4,7 @@ import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { JanitorMessage } from '../../actors/janitor/janitor-protocol.ts'
 import { PurgeBody } from '../request/bodies.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 import { Count, Time } from '../views/words.ts'
 
 export type AdminRoutesOptions = Readonly<{ janitor: ActorRef<JanitorMessage> }>

@@ -6,7 +6,7 @@ import { type Checkpoint, checkpoints } from '../../domain/estimate.ts'
 import type { History } from '../../domain/history.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { OutcomesQuery } from '../request/parameters.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 import { Count, Time, Uuid } from '../views/words.ts'
 
 const ReviewJson = v.object({

@@ -4,11 +4,12 @@ import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask, tell } from '../../actors/actor.ts'
 import type { EventMessage, LiveEvent, Opening, Sight } from '../../actors/event/event-protocol.ts'
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { jobNotFound } from '../../domain/errors.ts'
 import { isOpen, type JobId } from '../../domain/job.ts'
 import type { Observe } from '../../domain/observation.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { found, noJob, orThrow } from '../request/edge.ts'
 import { IdParam } from '../request/parameters.ts'
+import { route } from '../request/route.ts'
 import {
   createReader,
   eventStreamHeaders,
@@ -17,7 +18,7 @@ import {
   retryHint,
   streamOf,
 } from '../response/event-stream.ts'
-import { route } from '../route.ts'
+import { found, orThrow } from '../response/outcome.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 
 export type EventRoutesOptions = Readonly<{
@@ -81,7 +82,7 @@ export function eventRoutes(options: EventRoutesOptions) {
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         const asked = ask(queue, { type: 'find', jobId, scope: c.var.scope })
-        const view = found(await orLater(asked), () => noJob(jobId))
+        const view = found(await orLater(asked), () => jobNotFound(jobId))
         if (view === 'later') return comeAgain(c)
         if (c.req.header('Last-Event-ID') === lastId) return c.body(null, 204)
         if (!isOpen(view.job)) {

@@ -7,9 +7,9 @@ import { RefusalError } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
 import { RestartBody } from '../request/bodies.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { found, orThrow } from '../request/edge.ts'
 import { GpuParam } from '../request/parameters.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
+import { found, orThrow } from '../response/outcome.ts'
 import { GpuJson, type GpuReading, type GpuSight, gpuJson } from '../views/gpu-view.ts'
 
 export type GpuRoutesOptions = Readonly<{

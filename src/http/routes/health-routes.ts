@@ -5,7 +5,7 @@ import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protoc
 import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Check, StandingCheck } from '../../domain/check.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 import { Count } from '../views/words.ts'
 
 export type HealthRoutesOptions = Readonly<{

@@ -4,22 +4,14 @@ import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { EventMessage } from '../../actors/event/event-protocol.ts'
 import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { everything, nameOf } from '../../domain/client.ts'
-import { RefusalError } from '../../domain/errors.ts'
-import { type JobId, type JobStatus, jobStatuses } from '../../domain/job.ts'
+import { jobNotFound, RefusalError } from '../../domain/errors.ts'
+import { isExpired, type JobId, type JobStatus, jobStatuses } from '../../domain/job.ts'
 import { json, jsonText, type Written } from '../fast/answer.ts'
 import { sharing } from '../fast/share.ts'
 import { exampleRequest } from '../openapi/examples.ts'
 import type { generateSchema } from '../request/bodies.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import {
-  found,
-  isExpired,
-  isForm,
-  noJob,
-  orThrow,
-  parse,
-  repeatedHeaderSays,
-} from '../request/edge.ts'
+import { isForm, parse, repeatedHeaderSays } from '../request/edge.ts'
 import { withNumbers } from '../request/fields.ts'
 import { type Uploads, withBody } from '../request/form.ts'
 import {
@@ -29,11 +21,12 @@ import {
   LookupQuery,
   StatusQuery,
 } from '../request/parameters.ts'
+import { route, submissionHeaders, submissionRefusals } from '../request/route.ts'
 import { createSubmit } from '../request/submit.ts'
 import { tagOf, waitForChange } from '../response/long-poll.ts'
+import { found, orThrow } from '../response/outcome.ts'
 import { quotaHeadersSay } from '../response/problem.ts'
 import { sendLog } from '../response/send-log.ts'
-import { route, submissionHeaders, submissionRefusals } from '../route.ts'
 import { AcceptedJson, type createJobRenderer, JobDetailJson, JobJson } from '../views/job-view.ts'
 import { Uuid } from '../views/words.ts'
 
@@ -161,7 +154,7 @@ export function jobRoutes(options: JobRoutesOptions) {
         const scope = c.get('scope')
         const known = c.env.incoming.headers['if-none-match']
         const find = async () =>
-          found(await ask(queue, { type: 'find', jobId, scope }), () => noJob(jobId))
+          found(await ask(queue, { type: 'find', jobId, scope }), () => jobNotFound(jobId))
         const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
         const write = async (view: JobView) => ({
           text: render.text(view, (await render.estimates([view.job])).get(view.job.id)),
@@ -257,7 +250,7 @@ export function jobRoutes(options: JobRoutesOptions) {
         const { id: jobId } = c.req.valid('param')
         const detail = found(
           await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
-          () => noJob(jobId),
+          () => jobNotFound(jobId),
         )
         return c.json({ ...(await renderOne(detail)), attempts: render.attempts(detail) }, 200)
       },
@@ -292,7 +285,9 @@ export function jobRoutes(options: JobRoutesOptions) {
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
-        found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => noJob(jobId))
+        found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () =>
+          jobNotFound(jobId),
+        )
         return sendLog(c, logPath(jobId))
       },
     )
@@ -340,7 +335,7 @@ export function jobRoutes(options: JobRoutesOptions) {
         const known = ended.flatMap((one) => (one && !isExpired(one) ? [one] : []))
         const unknown = rest.filter((id) => !known.some(({ job }) => job.id === id))
         if (ids && unknown.length === ids.length) {
-          found(ended.find(isExpired), () => noJob(...unknown))
+          found(ended.find(isExpired), () => jobNotFound(...unknown))
         }
         const answer: CanceledJson = {
           canceled: canceled.map((id) => ({ id, status: 'canceled' })),

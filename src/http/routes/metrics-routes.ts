@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import type { Observe } from '../../domain/observation.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 
 const contentType = 'text/plain; version=0.0.4; charset=utf-8'
 

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import type { History } from '../../domain/history.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { StatsQuery } from '../request/parameters.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 import { Count, Time } from '../views/words.ts'
 
 export type StatsRoutesOptions = Readonly<{

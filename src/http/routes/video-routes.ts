@@ -3,14 +3,14 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { everything } from '../../domain/client.ts'
-import { hasExpired } from '../../domain/errors.ts'
-import { hasFile, videoSizes } from '../../domain/job.ts'
+import { hasExpired, jobNotFound } from '../../domain/errors.ts'
+import { hasFile, isExpired, videoSizes } from '../../domain/job.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { found, isExpired, noJob, orThrow } from '../request/edge.ts'
 import { DeleteVideosQuery, IdParam, VideosQuery } from '../request/parameters.ts'
+import { route } from '../request/route.ts'
+import { found, orThrow } from '../response/outcome.ts'
 import { type Downloads, noVideo, sendFile } from '../response/send-file.ts'
 import { createPreviewSender, type PreviewSenderOptions } from '../response/send-preview.ts'
-import { route } from '../route.ts'
 import type { FileLinks } from '../views/file-links.ts'
 import { Count, Time, Uuid } from '../views/words.ts'
 
@@ -187,7 +187,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
-        const { job } = found(view, () => noJob(jobId))
+        const { job } = found(view, () => jobNotFound(jobId))
         if (!hasFile(job)) throw noVideo(jobId)
         // Another video is another job's.
         return sendPreview(c, job, 'thumbnail', cachingFor('max-age=31536000, immutable'))

@@ -4,9 +4,9 @@ import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { WebhookMessage } from '../../actors/webhook/webhook-protocol.ts'
 import { RotateBody, type webhookSchema } from '../request/bodies.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { orThrow } from '../request/edge.ts'
 import { DeliveriesQuery, DeliveryParam, WebhookParam } from '../request/parameters.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
+import { orThrow } from '../response/outcome.ts'
 import {
   DeliveryJson,
   deliveryJson,

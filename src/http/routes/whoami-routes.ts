@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import * as v from 'valibot'
 import type { Client } from '../../domain/client.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 
 const WhoamiJson = v.object({
   name: v.pipe(v.nullable(v.string()), v.description('of the client; `null`: it has none')),

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { RefusalError } from '../../domain/errors.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
 import type { ClientEnv } from '../request/client-env.ts'
-import { route } from '../route.ts'
+import { route } from '../request/route.ts'
 import { Count } from '../views/words.ts'
 import { modelOf } from './schemas.ts'
 

@@ -8,12 +8,18 @@ import type { VideoDraft, WithFile } from '../../domain/job.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { parse, readJson, repeatedHeaderSays } from '../request/edge.ts'
 import { fromJsonText, type RefuseUrl } from '../request/fields.ts'
-import { type Fields, largestForm, ReceivedImage, type Uploads, withBody } from '../request/form.ts'
+import {
+  type Fields,
+  maxFormBytes,
+  ReceivedImage,
+  type Uploads,
+  withBody,
+} from '../request/form.ts'
+import { route, submissionHeaders, submissionRefusals } from '../request/route.ts'
 import { createSubmit, type Submitted } from '../request/submit.ts'
 import { waitForEnd } from '../response/long-poll.ts'
 import { quotaHeadersSay } from '../response/problem.ts'
 import { type Downloads, sendFile } from '../response/send-file.ts'
-import { route, submissionHeaders, submissionRefusals } from '../route.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 import { createVideoSchema, ImageReference, modelOf, RemixBody } from './schemas.ts'
 import {
@@ -170,7 +176,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
 
   /** The body of a submission, handed in. */
   function take(c: C): Promise<Submitted> {
-    const options = { uploads, imageField: 'input_reference', largestJson: largestForm }
+    const options = { uploads, imageField: 'input_reference', maxJsonBytes: maxFormBytes }
     return withBody(c, options, async (fields, receive) => {
       const body = await withImage(fields, receive)
       return submit(c, parse(createVideo, body, 'unsupported_parameter'))

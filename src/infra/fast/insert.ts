@@ -1,11 +1,10 @@
 import { CompiledQuery, type Insertable, type Kysely } from 'kysely'
-import type { Database } from '../store/database.ts'
 
-/** The text of each, by table and columns: to put it together takes longer than to insert the row. */
+/** SQL text by table and columns: building the text takes longer than inserting the row. */
 const texts = new Map<string, string>()
 
-/** What is inserted for each job, or each attempt at one, or told of it. */
-export async function insertRow<Table extends keyof Database>(
+/** Inserts a row of a kind that is written for each job, attempt, or estimate. */
+export async function insertRow<Database, Table extends keyof Database & string>(
   db: Kysely<Database>,
   table: Table,
   row: Insertable<Database[Table]>,

@@ -1,7 +1,7 @@
 import type { Job, JobId } from '../../domain/job.ts'
 
 /** Enough for those that somebody looks at, and little beside the rest even if their prompts are long. */
-const mostJobs = 1_000
+const maxJobs = 1_000
 
 /** Jobs that were asked for lately, as the database has them: a poll is asked again and again. */
 export function createJobCache() {
@@ -17,7 +17,7 @@ export function createJobCache() {
       // What was written while this was read may be newer than this.
       if (!job || changes !== before) return job
       const [oldest] = jobs.keys()
-      if (oldest !== undefined && jobs.size >= mostJobs) jobs.delete(oldest)
+      if (oldest !== undefined && jobs.size >= maxJobs) jobs.delete(oldest)
       jobs.set(jobId, job)
       return job
     },

@@ -121,7 +121,7 @@ async function problemOf(path: string, bytes: number): Promise<string | undefine
 }
 
 /** A real one has some 100 KB for thousands of tensors; safetensors itself allows this much. */
-const longestHeader = 100_000_000
+const maxHeaderLength = 100_000_000
 
 const Header = v.record(
   v.string(),
@@ -134,7 +134,7 @@ async function safetensorsLength(path: string): Promise<number | undefined> {
   const prefix = await file.read(Buffer.alloc(8), 0, 8, 0)
   if (prefix.bytesRead < 8) return undefined
   const headerBytes = Number(prefix.buffer.readBigUInt64LE())
-  if (headerBytes > longestHeader) return undefined
+  if (headerBytes > maxHeaderLength) return undefined
   const { buffer, bytesRead } = await file.read(Buffer.alloc(headerBytes), 0, headerBytes, 8)
   if (bytesRead < headerBytes) return undefined
   const header = v.safeParse(Header, safeJson(buffer.toString()))

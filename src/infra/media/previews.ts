@@ -26,7 +26,7 @@ const unfinishedPrefix = '.unfinished.'
 
 const spriteWidth = 320
 const spriteColumns = 4
-const mostSprites = 16
+const maxSprites = 16
 
 /**
  * Made on demand and kept: no job waits for pictures that perhaps nobody will ask for, and none fails
@@ -106,7 +106,7 @@ const thumbnailOf = (from: string, { durationSeconds }: VideoFacts): string[] =>
 
 /** Frames at even distances, row by row. */
 function spritesheetOf(from: string, { frames }: VideoFacts): string[] {
-  const count = Math.min(mostSprites, frames)
+  const count = Math.min(maxSprites, frames)
   const columns = Math.min(spriteColumns, count)
   const grid = `${columns}x${Math.ceil(count / columns)}`
   const every = Math.floor(frames / count)

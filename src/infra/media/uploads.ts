@@ -10,13 +10,13 @@ import { type DataDirectory, uploadOf } from '../disk/data-directory.ts'
 import { runTool, type StartTool, ToolError } from '../processes/tool.ts'
 import { isDiskFull } from '../store/database.ts'
 
-export const largestImageBytes = 20 * 1024 * 1024
+export const maxImageBytes = 20 * 1024 * 1024
 
 /** Well below where Pillow, which reads it for the model, takes an image for an attack. */
-const mostPixels = 50_000_000
-const shortestSide = 16
+const maxPixels = 50_000_000
+const minSide = 16
 /** Of a narrower one the model would have to make a video of no width. */
-const mostAspect = 4
+const maxAspect = 4
 
 /** Where the size stands: behind all that a camera puts before it. */
 const headBytes = 512 * 1024
@@ -68,10 +68,10 @@ function createInspector(field: string) {
     async *pass(source: AsyncIterable<Buffer>) {
       for await (const chunk of source) {
         bytes += chunk.length
-        if (bytes > largestImageBytes) {
+        if (bytes > maxImageBytes) {
           throw new RefusalError(
             'body_too_large',
-            `${field}: must be at most ${largestImageBytes} bytes`,
+            `${field}: must be at most ${maxImageBytes} bytes`,
             { field },
           )
         }
@@ -126,14 +126,14 @@ function measure(head: Buffer): { width: number; height: number } | undefined {
 }
 
 function assertUsable(field: string, width: number, height: number): void {
-  if (width * height > mostPixels) {
-    throw refusal(field, `must have at most ${mostPixels} pixels, not ${width}x${height}`)
+  if (width * height > maxPixels) {
+    throw refusal(field, `must have at most ${maxPixels} pixels, not ${width}x${height}`)
   }
-  if (Math.min(width, height) < shortestSide) {
-    throw refusal(field, `must be at least ${shortestSide} pixels wide and high`)
+  if (Math.min(width, height) < minSide) {
+    throw refusal(field, `must be at least ${minSide} pixels wide and high`)
   }
-  if (Math.max(width / height, height / width) > mostAspect) {
-    throw refusal(field, `must be at most ${mostAspect} times as wide as high, or as high as wide`)
+  if (Math.max(width / height, height / width) > maxAspect) {
+    throw refusal(field, `must be at most ${maxAspect} times as wide as high, or as high as wide`)
   }
 }
 

@@ -196,14 +196,14 @@ export function filterFor(
 }
 
 /** How much wider or narrower a picture may be made by `scale` before bars are the lesser evil. */
-const mostStretch = 1.03
+const maxStretch = 1.03
 
 /** The picture within its bars. A video from an image may be higher or wider than what was asked for. */
 function fitted(source: Dimensions, target: Dimensions, fit: 'pad' | 'scale'): Dimensions {
   const room = Math.min(target.width / source.width, target.height / source.height)
   if (room >= 1 && fit === 'pad') return source
   const stretch = (source.width * target.height) / (source.height * target.width)
-  if (fit === 'scale' && Math.max(stretch, 1 / stretch) <= mostStretch) return target
+  if (fit === 'scale' && Math.max(stretch, 1 / stretch) <= maxStretch) return target
   const even = (length: number) => 2 * Math.round((length * room) / 2)
   return { width: even(source.width), height: even(source.height) }
 }

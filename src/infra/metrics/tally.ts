@@ -99,7 +99,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
     const series = found ?? { method, statusClass, seconds: [] }
     if (!found) requests.set(route, [...ofRoute, series])
     series.seconds.push(tookMs / 1000)
-    if (series.seconds.length === mostUncounted) countRequests(route, series)
+    if (series.seconds.length === maxUncounted) countRequests(route, series)
   }
 
   function countRequests(route: string, { method, statusClass, seconds }: RequestSeries): void {
@@ -137,7 +137,7 @@ type RequestAnswered = Extract<Observation, { saw: 'requestAnswered' }>
 type RequestSeries = Readonly<{ method: string; statusClass: number; seconds: number[] }>
 
 /** Counted one by one, they took a tenth of a poll. */
-const mostUncounted = 1_000
+const maxUncounted = 1_000
 
 /** What has not happened yet has happened no times: rates would miss the first otherwise. */
 function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {

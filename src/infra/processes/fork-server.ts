@@ -32,7 +32,7 @@ const room = ' '.repeat(1_000)
 const usualAnswerMs = 5_000
 
 /** Killed so often before it was ready, it is not by chance: Python itself crashes. */
-const mostStillborn = 5
+const maxStillborn = 5
 
 const Ready = v.object({ ready: v.literal(true) })
 const Begun = v.object({ id: v.number(), pid: v.number() })
@@ -56,7 +56,7 @@ export function createForkServer(python: string, { answerMs = usualAnswerMs } = 
     server ??= launch(python, answerMs, ({ wasReady, wasKilled }) => {
       server = undefined
       stillborn = wasReady ? 0 : stillborn + 1
-      return wasReady || (wasKilled && stillborn < mostStillborn)
+      return wasReady || (wasKilled && stillborn < maxStillborn)
     })
     return server
   }

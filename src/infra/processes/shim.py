@@ -26,7 +26,7 @@ import sys
 import time
 
 SIGTERM_GRACE_MS = 10_000
-LONGEST_GRACE_MS = 24 * 60 * 60 * 1000
+MAX_GRACE_MS = 24 * 60 * 60 * 1000
 SWEEP_S = 5  # how long the killed may take to go before we leave without them
 SWEEP_AGAIN_S = 0.05
 WRITE_AGAIN_S = 1
@@ -153,7 +153,7 @@ class Shim:
             self.stopped = True
             self.reason = reason
             self.signal_worker(signal.SIGTERM)
-        grace_s = min(grace_ms, LONGEST_GRACE_MS) / 1000
+        grace_s = min(grace_ms, MAX_GRACE_MS) / 1000
         self.kill_due = min(self.kill_due, time.monotonic() + grace_s)
 
     # Processes

@@ -246,7 +246,7 @@ export const isWriteError = (error: unknown): boolean =>
   /^SQLITE_(IOERR|CANTOPEN)/.test((error as { code?: string }).code ?? '')
 
 /** To prepare a statement takes longer than to run it, and there are few of them. */
-const mostStatements = 200
+const maxStatements = 200
 
 function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
   const statements = new Map<string, SqliteStatement>()
@@ -255,7 +255,7 @@ function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
       const known = statements.get(text)
       if (known) return known
       const [oldest] = statements.keys()
-      if (oldest !== undefined && statements.size >= mostStatements) statements.delete(oldest)
+      if (oldest !== undefined && statements.size >= maxStatements) statements.delete(oldest)
       // Its type asks for an array of parameters; Kysely gives one.
       const statement = sqlite.prepare(text) as SqliteStatement
       statements.set(text, statement)

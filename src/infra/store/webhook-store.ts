@@ -15,7 +15,7 @@ import {
 import { type Database, isDiskFull, transact } from './database.ts'
 
 /** Of what is due, in one go: more than are ever sent at once. */
-const mostAtOnce = 1_000
+const maxAtOnce = 1_000
 
 /** Webhooks and their outbox at rest: the only module that knows what they look like in SQL. */
 export function createWebhookStore(db: Kysely<Database>): WebhookStore {
@@ -171,7 +171,7 @@ export function createWebhookStore(db: Kysely<Database>): WebhookStore {
         .selectFrom(ranked.as('ranked'))
         .selectAll()
         .where('place', '<=', perReceiver)
-        .limit(mostAtOnce)
+        .limit(maxAtOnce)
         .orderBy('next_at')
         .orderBy('seq')
         .execute()

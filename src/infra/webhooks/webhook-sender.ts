@@ -17,7 +17,7 @@ export type WebhookSenderOptions = Readonly<{
 }>
 
 /** Of what the receiver says only the status counts; this much of the rest is listened to. */
-const mostBytes = 16 * 1024
+const maxBytes = 16 * 1024
 
 /** Sends signed messages over connections to addresses that have been checked, and to no others. */
 export function createWebhookSender({
@@ -64,7 +64,7 @@ export function createWebhookSender({
       const sent = request(url, { method: 'POST', headers, signal, agent: false, lookup: checked })
       sent.on('error', reject)
       sent.once('response', (response) => {
-        let left = mostBytes
+        let left = maxBytes
         const answered = () => resolve(toResult(response))
         response.once('end', answered)
         response.once('close', answered)

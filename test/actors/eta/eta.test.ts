@@ -9,7 +9,7 @@ import type { EstimateOutcome, PastAttempt } from '../../../src/actors/eta/eta-p
 import { publishedSeconds } from '../../../src/actors/eta/published-speeds.ts'
 import { outlookOf, progressOf, type RunningAttempt } from '../../../src/actors/eta/running.ts'
 import { learn, onGpu, type SpeedModelOptions } from '../../../src/actors/eta/speed-model.ts'
-import { get, values } from '../../../src/actors/queue/ordered-map.ts'
+import { get, values } from '../../../src/actors/ordered-map.ts'
 import type {
   FinishedAttempt,
   QueueMessage,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
-import { first, values } from '../../../src/actors/queue/ordered-map.ts'
+import { first, values } from '../../../src/actors/ordered-map.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,

@@ -18,7 +18,7 @@ export type EventReader = {
 }
 
 /** Far more than an event takes; what is longer is none. */
-export const longestEventBytes = 4096
+export const maxEventBytes = 4096
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const at = v.pipe(v.number(), v.finite())
@@ -46,7 +46,7 @@ export function createEventReader({
   let peakVramBytes: number | undefined
   let latest = startedAt
   let readAt = startedAt
-  const splitter = createSplitter(longestEventBytes, (line) => {
+  const splitter = createSplitter(maxEventBytes, (line) => {
     const event = v.safeParse(Event, safeJson(line))
     if (event.success) read(event.output)
   })

@@ -23,7 +23,7 @@ const pollMs = 200
 const chunkBytes = 256 * 1024
 
 /** A log is for people: past this only the end of an attempt's output is worth having. */
-const longestLogBytes = 16 * 1024 * 1024
+const maxLogBytes = 16 * 1024 * 1024
 
 export type OutputFollower = {
   /** Once nothing more will be written: reads the rest and tells what the whole says. */
@@ -143,7 +143,7 @@ function createGrowingFile(path: string) {
 /** A log that cannot be written is reported and left; the job goes on. */
 function continueLog(attemptDir: string, path: string, onError: (error: unknown) => void) {
   const beginFile = join(attemptDir, 'log-begin')
-  let room = longestLogBytes
+  let room = maxLogBytes
   attempt(() => {
     const size = existsSync(path) ? statSync(path).size : 0
     if (!existsSync(beginFile)) writeFileSync(beginFile, String(size))

@@ -40,12 +40,12 @@ export type OutputReader = {
 }
 
 /** The longest line that is read; the rest of a longer one is dropped. */
-export const longestLineBytes = 64 * 1024
+export const maxLineBytes = 64 * 1024
 
-const longestQuote = 500
+const maxQuoteLength = 500
 
 /** Far more than a bar takes, so that a long unfinished line is not looked at again and again. */
-const longestBarBytes = 512
+const maxBarBytes = 512
 
 export function createOutputReader({
   totalSteps,
@@ -76,12 +76,12 @@ export function createOutputReader({
   const log = (line: string) => lines.push(line)
   const folds = { stdout: createFold(log), stderr: createFold(log) }
   const splitters = {
-    stdout: createSplitter(longestLineBytes, (record, end) => {
+    stdout: createSplitter(maxLineBytes, (record, end) => {
       const text = plain(record)
       if (text) readStdout(text)
       folds.stdout(text, end)
     }),
-    stderr: createSplitter(longestLineBytes, (record, end) => {
+    stderr: createSplitter(maxLineBytes, (record, end) => {
       let text = plain(record)
       for (let bar = findBar(text); bar; bar = findBar(text)) {
         readBar(bar.text)
@@ -101,7 +101,7 @@ export function createOutputReader({
       splitter.push(bytes)
       if (stream === 'stderr') {
         // A bar's end is only written with its next state, a step later: do not wait for it.
-        const bar = findBar(plain(splitter.peek(longestBarBytes)))
+        const bar = findBar(plain(splitter.peek(maxBarBytes)))
         if (bar) readBar(bar.text)
       }
       if (writtenAt !== undefined) {
@@ -371,4 +371,4 @@ const escapeSequence =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
   /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]/g
 
-const quote = (text: string): string => text.trim().slice(0, longestQuote)
+const quote = (text: string): string => text.trim().slice(0, maxQuoteLength)

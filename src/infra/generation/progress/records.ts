@@ -6,16 +6,13 @@ export type RecordEnd = 'return' | 'newline'
  * whole records can be decoded. What waits for its end is held in one buffer of fixed size; what is
  * longer than that is cut off.
  */
-export function createSplitter(
-  longestBytes: number,
-  onRecord: (text: string, end: RecordEnd) => void,
-) {
+export function createSplitter(maxBytes: number, onRecord: (text: string, end: RecordEnd) => void) {
   let held: Buffer | undefined
   let heldBytes = 0
 
   function hold(bytes: Buffer, from: number, to: number): void {
     if (from === to) return
-    held ??= Buffer.allocUnsafeSlow(longestBytes)
+    held ??= Buffer.allocUnsafeSlow(maxBytes)
     heldBytes += bytes.copy(held, heldBytes, from, to)
   }
 
@@ -37,7 +34,7 @@ export function createSplitter(
           hold(bytes, from, at)
           text = takeHeld()
         } else if (at > from) {
-          text = bytes.toString('utf8', from, Math.min(at, from + longestBytes))
+          text = bytes.toString('utf8', from, Math.min(at, from + maxBytes))
         }
         onRecord(text, byte === 10 ? 'newline' : 'return')
         from = at + 1

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Reading } from '../../../../src/domain/job.ts'
 import {
   createEventReader,
-  longestEventBytes,
+  maxEventBytes,
 } from '../../../../src/infra/generation/progress/event-reader.ts'
 import {
   createGenerationReader,
@@ -106,7 +106,7 @@ describe('the reading of events', () => {
     ['too many brackets', `${'['.repeat(4000)}\n`],
     [
       'an event that is too long',
-      step(3, 130).replace('{', `{"x":"${'x'.repeat(longestEventBytes)}",`),
+      step(3, 130).replace('{', `{"x":"${'x'.repeat(maxEventBytes)}",`),
     ],
   ])('takes no notice of %s', (_, text) => {
     const soFar = wholeRun.slice(0, 9).join('')

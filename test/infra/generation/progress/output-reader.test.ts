@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   createOutputReader,
-  longestLineBytes,
+  maxLineBytes,
   type OutputReader,
   type OutputStream,
 } from '../../../../src/infra/generation/progress/output-reader.ts'
@@ -517,7 +517,7 @@ describe('the log of a generation', () => {
 
   it('cuts a line that is too long, and goes on with the next', () => {
     const { reader, stdout } = aReader()
-    const long = 'x'.repeat(longestLineBytes + 1)
+    const long = 'x'.repeat(maxLineBytes + 1)
     expect(stdout(`${long}\nnext\n`)).toEqual([long.slice(1), 'next'])
     stdout(long)
     stdout(long)
@@ -540,14 +540,14 @@ describe('the log of a generation', () => {
 
   it('takes no more memory for a line without an end', () => {
     const { reader } = aReader()
-    const chunk = Buffer.alloc(longestLineBytes, '100%|')
+    const chunk = Buffer.alloc(maxLineBytes, '100%|')
     const before = process.memoryUsage().arrayBuffers
     for (let i = 0; i < 3200; i++) {
       expect(reader.feed(i % 2 ? 'stdout' : 'stderr', chunk)).toHaveLength(0)
     }
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * longestLineBytes)
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * maxLineBytes)
     const ends = reader.end()
-    expect(ends.map((line) => line.length)).toEqual([longestLineBytes, longestLineBytes])
+    expect(ends.map((line) => line.length)).toEqual([maxLineBytes, maxLineBytes])
   })
 })
 

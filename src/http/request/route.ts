@@ -1,11 +1,11 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono'
 import { findTargetHandler } from 'hono/utils/handler'
 import * as v from 'valibot'
-import type { RefusalCode } from '../domain/errors.ts'
-import { rememberPaths } from './fast/remember.ts'
-import type { ClientEnv } from './request/client-env.ts'
-import { parse, readJson, readJsonIfAny } from './request/edge.ts'
-import type { ReceivedImage } from './request/form.ts'
+import type { RefusalCode } from '../../domain/errors.ts'
+import { rememberPaths } from '../fast/remember.ts'
+import type { ClientEnv } from './client-env.ts'
+import { parse, readJson, readJsonIfAny } from './edge.ts'
+import type { ReceivedImage } from './form.ts'
 
 /** What a route takes and what it answers: for those who call it, and for the document. */
 export type RouteDescription<

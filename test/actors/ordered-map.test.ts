@@ -10,7 +10,7 @@ import {
   set,
   size,
   values,
-} from '../../../src/actors/queue/ordered-map.ts'
+} from '../../src/actors/ordered-map.ts'
 
 type Change = Readonly<{ key: number; value?: string }>
 

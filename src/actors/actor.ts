@@ -5,27 +5,9 @@
  * handlers at once and can hang the process (docs/decisions/0002-nact-behind-one-module.md).
  */
 import * as nact from 'nact'
+import { type ActorRef, deliver, tell, tellAskerItFailed } from './actor-ref.ts'
 
-const deliver: unique symbol = Symbol('deliver')
-const fail: unique symbol = Symbol('fail')
-
-/** The address of an actor, typed by what the actor can be told. */
-export type ActorRef<in Message> = {
-  readonly name: string
-  readonly [deliver]: (message: Message) => Delivery
-  /** Only the address of an asker has it: where the news goes that no answer will ever come. */
-  readonly [fail]?: (error: ActorFailedError) => void
-}
-
-type Delivery = 'delivered' | 'not_running' | 'mailbox_full'
-
-/** A message that wants an answer says where to send it. */
-export type Asks<Reply> = { readonly replyTo: ActorRef<Reply> }
-
-/** The actor that was asked is not running, has too much mail, died of the question, or is too slow. */
-export class ActorFailedError extends Error {
-  override readonly name = 'ActorFailedError'
-}
+export * from './actor-ref.ts'
 
 export type Behaviour<State, Message> = {
   /** May throw: that is a failed start. */
@@ -33,7 +15,7 @@ export type Behaviour<State, Message> = {
   /** Synchronous on purpose: an actor that awaits reads no mail, not even a cancel. */
   receive(state: State, message: Message, self: ActorRef<Message>): State
   /** After each run of messages that were waiting together: the place for work worth doing once. */
-  settle?(state: State, self: ActorRef<Message>): void
+  settle?(state: State, self: ActorRef<Message>): State
   /** Runs after a crash as well as after an ordinary stop: release here what the actor holds. */
   terminate?(state: State): void
 }
@@ -152,7 +134,7 @@ export function spawn<State, Message>(
 
   function settleTurn(): void {
     try {
-      settle?.(state, ref)
+      if (settle) state = settle(state, ref)
     } catch (error) {
       end({ reason: 'crashed', error })
     }
@@ -190,88 +172,119 @@ export function spawn<State, Message>(
   }
 }
 
-/** False when nobody will read it: the actor is not running, or its mailbox is full. */
-export function tell<Message>(actor: ActorRef<Message>, message: NoInfer<Message>): boolean {
-  return actor[deliver](message) === 'delivered'
-}
+/** Next state and the effects to perform, in this order. */
+export type Step<State, Effect> = readonly [state: State, effects: readonly Effect[]]
 
-/** Rejects with `ActorFailedError` only, and at once unless the actor is merely slow. */
-export function ask<Message extends Tagged, Q extends Question<Message> & Tagged>(
-  actor: ActorRef<Message>,
-  question: Q,
-  withinMs = 5_000,
-): Promise<Answer<Message, Q>> {
-  return new Promise((resolve, reject) => {
-    const giveUp = (why: string, cause?: unknown) => {
-      clearTimeout(timer)
-      reject(new ActorFailedError(why, { cause }))
-    }
-    const timer = setTimeout(
-      () => giveUp(`${actor.name} did not answer ${question.type} within ${withinMs} ms`),
-      withinMs,
-    )
-    const replyTo: ActorRef<Answer<Message, Q>> = {
-      name: `asker of ${question.type}`,
-      [deliver](answer) {
-        clearTimeout(timer)
-        resolve(answer)
-        return 'delivered'
-      },
-      [fail]: (error) => giveUp(error.message, error.cause),
-    }
-    // The compiler cannot see that a question and its replyTo make a whole message again.
-    const delivery = actor[deliver]({ ...question, replyTo } as unknown as Message)
-    if (delivery === 'not_running') giveUp(`${actor.name} is not running`)
-    if (delivery === 'mailbox_full') giveUp(`${actor.name} has too much mail to take a question`)
-  })
-}
+/** Effects that `actorOf` performs for every actor: a reply, or the news that there will be none. */
+export type AnswerEffect = Readonly<
+  | { do: 'answer'; to: ActorRef<never>; value: unknown }
+  | { do: 'answerFailed'; to: ActorRef<never>; why: string; cause?: unknown }
+>
 
-/** Tells whoever asked this, if anybody did, that no answer will come. */
-export function tellAskerItFailed(message: unknown, why: string, cause?: unknown): void {
-  const replyTo = (message as { replyTo?: ActorRef<never> } | null)?.replyTo
-  replyTo?.[fail]?.(new ActorFailedError(why, { cause }))
-}
-
-/**
- * The address of somebody who is no actor, such as an open connection. `hear` runs within the
- * teller's turn: it may only take note, and says whether it could.
- */
-export const addressOf = <Message>(
-  name: string,
-  hear: (message: Message) => boolean,
-): ActorRef<Message> => ({
-  name,
-  [deliver]: (message) => (hear(message) ? 'delivered' : 'mailbox_full'),
+/** Effect that replies to a question. The compiler checks the type of the reply here. */
+export const answer = <Reply>(to: ActorRef<Reply>, value: NoInfer<Reply>): AnswerEffect => ({
+  do: 'answer',
+  to,
+  value,
 })
 
-/**
- * A name that stays while incarnations come and go: the address to hand out. Whoever supervises
- * seats each new incarnation in it; while it is empty, telling it anything answers `false`.
- */
-export type Place<Message> = ActorRef<Message> & {
-  seat(incarnation: ActorRef<Message>): void
-  vacate(): void
+/** Effect that rejects a question with `ActorFailedError`. */
+export const answerFailed = (to: ActorRef<never>, why: string, cause?: unknown): AnswerEffect => ({
+  do: 'answerFailed',
+  to,
+  why,
+  cause,
+})
+
+/** An actor as rules and a shell: the rules decide, the shell acts. */
+export type ActorParts<State, Message, Effect> = Readonly<{
+  /** State of a new incarnation, and the effects of its start. */
+  initial: Step<State, Effect>
+  /** Pure: decides by state and message alone. */
+  transition(state: State, message: Message): Step<State, Effect>
+  /** Performs one effect without waiting: the result arrives as a message (`pipe`, `tellLater`). */
+  perform(effect: Exclude<Effect, AnswerEffect>, self: ActorRef<Message>): void
+  /** Pure: decides after each run of messages that were handled together. */
+  settle?(state: State): Step<State, Effect>
+  /** Runs after a crash as well as after an ordinary stop: releases what the shell holds. */
+  terminate?(state: State): void
+}>
+
+/** The behaviour of one incarnation. Call it again for the next, so that nothing is carried over. */
+export function actorOf<State, Message, Effect extends { readonly do: string }>({
+  initial,
+  transition,
+  perform,
+  settle,
+  terminate,
+}: ActorParts<State, Message, Effect>): Behaviour<State, Message> {
+  return {
+    init: (self) => take(initial, self),
+    receive: (state, message, self) => take(transition(state, message), self),
+    ...(settle && { settle: (state: State, self: ActorRef<Message>) => take(settle(state), self) }),
+    ...(terminate && { terminate }),
+  }
+
+  function take([state, effects]: Step<State, Effect>, self: ActorRef<Message>): State {
+    for (const effect of effects) {
+      if (isAnswer(effect)) give(effect)
+      else perform(effect as Exclude<Effect, AnswerEffect>, self)
+    }
+    return state
+  }
 }
 
-export function createPlace<Message>(name: string): Place<Message> {
-  let seated: ActorRef<Message> | undefined
-  return {
-    name,
-    [deliver]: (message) => seated?.[deliver](message) ?? 'not_running',
-    seat(incarnation) {
-      seated = incarnation
-    },
-    vacate() {
-      seated = undefined
-    },
+const isAnswer = (effect: { readonly do: string }): effect is AnswerEffect =>
+  effect.do === 'answer' || effect.do === 'answerFailed'
+
+function give(effect: AnswerEffect): void {
+  if (effect.do === 'answer') effect.to[deliver](effect.value as never)
+  else tellAskerItFailed({ replyTo: effect.to }, effect.why, effect.cause)
+}
+
+/**
+ * Sends the outcome of a promise to an actor as a message. `undefined` sends nothing. The functions
+ * run outside the turn of the actor: they build the message and touch no state.
+ */
+export function pipe<Message, Result, const Success extends Message, const Failure extends Message>(
+  to: ActorRef<Message>,
+  promise: Promise<Result>,
+  onResult: (result: Result) => Success | undefined,
+  onError: (error: unknown) => Failure | undefined,
+): void {
+  const send = (message: Message | undefined) => {
+    if (message !== undefined) tell(to, message)
   }
+  void promise.then(
+    (result) => send(onResult(result)),
+    (error: unknown) => send(onError(error)),
+  )
+}
+
+/** Replies to a question with the result of a promise; an error rejects the question. */
+export function pipeAnswer<Reply>(
+  to: ActorRef<Reply>,
+  promise: Promise<NoInfer<Reply>>,
+  why: string,
+): void {
+  void promise.then(
+    (reply) => tell(to, reply),
+    (error: unknown) => tellAskerItFailed({ replyTo: to }, why, error),
+  )
+}
+
+/** Longest delay of a timer in Node: a longer one would fire at once. */
+const maxTimerMs = 2 ** 31 - 1
+
+/** Sends a message after a delay. The timer keeps no process alive. */
+export function tellLater<Message>(
+  actor: ActorRef<Message>,
+  delayMs: number,
+  message: NoInfer<Message>,
+): NodeJS.Timeout {
+  const timer = setTimeout(() => tell(actor, message), Math.min(Math.max(delayMs, 0), maxTimerMs))
+  return timer.unref()
 }
 
 const typeOf = (message: unknown): string =>
   String((message as { type?: unknown } | null)?.type ?? 'untyped')
-
-type Tagged = { readonly type: string }
-type Question<Message> = Message extends Asks<never> ? Omit<Message, 'replyTo'> : never
-type Answer<Message, Q extends Tagged> = Message extends Asks<infer Reply> & { type: Q['type'] }
-  ? Reply
-  : never

@@ -27,13 +27,13 @@ export const api = createClient(base, { headers: authorization })
 /** Who we are to the service, so that nothing is asked for in vain; `undefined`: not known yet. */
 export const client = signal<InferResponseType<typeof api.whoami.$get, 200> | undefined>(undefined)
 
-export const addressOf = (path: string): string => new URL(path, base).href
+export const urlOf = (path: string): string => new URL(path, base).href
 
 /** A link that the service gave out, by the way that this page came: `HOST_BASE_URL` may name another. */
 export function linkTo(given: string): string {
   const { pathname, search } = new URL(given, base)
   const own = /\/(?:files|jobs)\/.*$/.exec(pathname)?.[0] ?? pathname
-  return addressOf(`${own.slice(1)}${search}`)
+  return urlOf(`${own.slice(1)}${search}`)
 }
 
 /** Why something was not done, in words for whoever wanted it. */

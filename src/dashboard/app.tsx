@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
-import { addressOf, client, introduce, isLockedOut, lockOut, token } from './api.ts'
+import { client, introduce, isLockedOut, lockOut, token, urlOf } from './api.ts'
 import { Charts } from './charts.tsx'
 import { Gallery } from './gallery.tsx'
 import { GpuCards } from './gpu-cards.tsx'
@@ -91,7 +91,7 @@ const Header = () => (
     </a>
     <div class="top-side">
       <Connection />
-      <a class="button quiet small" href={addressOf('docs')}>
+      <a class="button quiet small" href={urlOf('docs')}>
         API
       </a>
       <ThemeButton />

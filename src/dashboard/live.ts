@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import { EventSource } from 'eventsource'
 import type { Job } from '../http/typed-client.ts'
-import { addressOf, authorization, lockOut } from './api.ts'
+import { authorization, lockOut, urlOf } from './api.ts'
 
 export const connection = signal<'connecting' | 'live' | 'lost'>('connecting')
 
@@ -22,7 +22,7 @@ export function listen({ onSnapshot, onJob }: Listener): () => void {
 
   function open(): EventSource {
     // The browser's own sends no header, and so no token.
-    const opened = new EventSource(addressOf('events'), {
+    const opened = new EventSource(urlOf('events'), {
       async fetch(url, init) {
         const response = await fetch(url, {
           ...init,

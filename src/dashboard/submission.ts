@@ -1,7 +1,7 @@
 /** A new job: as the form has it, or after one that there was before. */
 import { signal } from '@preact/signals'
 import type { InferResponseType, Job } from '../http/typed-client.ts'
-import { addressOf, answerTo, api, authorization, faultOf } from './api.ts'
+import { answerTo, api, authorization, faultOf, urlOf } from './api.ts'
 import { notify } from './notices.ts'
 import { queueRefresher } from './state.ts'
 
@@ -74,7 +74,7 @@ async function sendForm(
   for (const [name, value] of Object.entries(fields)) {
     body.append(name, value instanceof File ? value : String(value))
   }
-  const asked = fetch(addressOf('generate'), {
+  const asked = fetch(urlOf('generate'), {
     method: 'POST',
     headers: { ...headers, ...authorization() },
     body,

@@ -544,7 +544,12 @@ describe('a question', () => {
 describe('settling', () => {
   it('comes once after all the messages that were waiting together', async () => {
     const settled: number[][] = []
-    const { ref } = aNotebook({ settle: (notes) => void settled.push([...notes]) })
+    const { ref } = aNotebook({
+      settle(notes) {
+        settled.push([...notes])
+        return notes
+      },
+    })
     for (const note of oneTo(3)) tell(ref, { type: 'note', note })
     await eventually(() => settled).toEqual([[1, 2, 3]])
     tell(ref, { type: 'note', note: 4 })
@@ -555,7 +560,12 @@ describe('settling', () => {
 
   it('comes once for hundreds of messages, and not later than for the last one', async () => {
     const settled: number[] = []
-    const { ref } = aNotebook({ settle: (notes) => void settled.push(notes.length) })
+    const { ref } = aNotebook({
+      settle(notes) {
+        settled.push(notes.length)
+        return notes
+      },
+    })
     for (const note of oneTo(1_000)) tell(ref, { type: 'note', note })
     await eventually(() => settled.at(-1)).toBe(1_000)
     expect(settled.length).toBeLessThan(10)
@@ -567,6 +577,7 @@ describe('settling', () => {
       settle(notes, self) {
         settled.push([...notes])
         if (notes.length < 3) tell(self, { type: 'note', note: notes.length + 1 })
+        return notes
       },
     })
     tell(ref, { type: 'note', note: 1 })
@@ -825,6 +836,7 @@ function aCrowd({ seed, size }: { seed: number; size: number }) {
           for (const asker of unsettled) tell(asker, 'settled')
           unsettled = []
           if (happens(0.005)) throw new Error('while settling')
+          return null
         },
         terminate() {
           terminations += 1

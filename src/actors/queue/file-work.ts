@@ -88,14 +88,14 @@ export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions
   async function expireJob(jobId: JobId): Promise<boolean> {
     const job = await store.find(jobId, 'everything')
     if (!job || !mayExpire(job, await store.isAwaited(jobId))) return false
-    const filename = videoOf(job)
+    const filename = presentFile(job)
     if (filename !== undefined && videoFiles.isInUse(filename)) return false
     await removeFiles(job)
     return true
   }
 
   async function removeFiles(job: Job): Promise<void> {
-    const filename = videoOf(job)
+    const filename = presentFile(job)
     if (filename !== undefined) await videoFiles.remove({ jobId: job.id, filename })
     await workFiles.forget(job.id)
   }
@@ -113,7 +113,7 @@ export function createFileWork({ store, videoFiles, workFiles }: FileWorkOptions
 }
 
 /** The name of its file, if that is there. */
-const videoOf = ({ state }: Job): string | undefined =>
+const presentFile = ({ state }: Job): string | undefined =>
   state.status === 'success' && state.fileDeletedAt === undefined ? state.filename : undefined
 
 function webhookOf(

@@ -117,7 +117,10 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<null, Queu
       return null
     },
 
-    settle: (_, self) => flush(self),
+    settle(_, self) {
+      flush(self)
+      return null
+    },
 
     terminate() {
       for (const message of [...early, ...(inFlight?.messages ?? []), ...(batch?.messages ?? [])]) {

@@ -6,7 +6,7 @@ import { type Client, scopeOf, type TokenHolder } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { rememberLast } from '../fast/remember.ts'
 import type { FileLinks } from '../views/file-links.ts'
-import { addressOf } from './address.ts'
+import { clientAddress } from './address.ts'
 import type { ClientEnv } from './client-env.ts'
 
 /** `link`: a client, or whoever has a link to it. `stranger`: a client, or whoever shows no token. */
@@ -95,7 +95,7 @@ export const createIdentify =
         return
       }
     }
-    const client = clientOf(token, holders, addressOf(c, trustedProxies))
+    const client = clientOf(token, holders, clientAddress(c, trustedProxies))
     if (needed === 'admin' && !client.isAdmin) {
       throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
     }

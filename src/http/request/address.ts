@@ -6,7 +6,7 @@ import type { ClientEnv } from './client-env.ts'
  * Where a request comes from. Each proxy adds whom it heard from at the end of `X-Forwarded-For`; of
  * what stands there only as many entries are believed as there are proxies of ours.
  */
-export function addressOf(c: Context<ClientEnv>, proxies: number): string {
+export function clientAddress(c: Context<ClientEnv>, proxies: number): string {
   const peer = c.env.incoming.socket.remoteAddress ?? ''
   if (proxies === 0) return networkOf(peer)
   const forwarded = (c.req.header('X-Forwarded-For') ?? '').split(',').map((entry) => entry.trim())

@@ -1,6 +1,6 @@
 /** Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html */
 import { ReadableStream as NodeStream } from 'node:stream/web'
-import { addressOf } from '../../actors/actor.ts'
+import { refOf } from '../../actors/actor.ts'
 import type { LiveEvent, LiveMessage } from '../../actors/event/event-protocol.ts'
 
 /** How many events may wait for one reader before it is let go. */
@@ -40,7 +40,7 @@ export function createReader({ heartbeatMs, letGo, onClosed }: ReaderOptions) {
   )
   const beats = setInterval(() => offer(heartbeat), heartbeatMs)
 
-  return { watcher: addressOf<LiveMessage>('a reader of events', hear), waiting, close }
+  return { watcher: refOf<LiveMessage>('a reader of events', hear), waiting, close }
 
   function hear(message: LiveMessage): boolean {
     if (message.type !== 'over') return offer(message)

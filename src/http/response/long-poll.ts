@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type ActorRef, addressOf, ask, tell } from '../../actors/actor.ts'
+import { type ActorRef, ask, refOf, tell } from '../../actors/actor.ts'
 import type { EventMessage, LiveMessage } from '../../actors/event/event-protocol.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import type { Scoped } from '../../domain/client.ts'
@@ -25,7 +25,7 @@ export async function waitForChange(
   const { id: jobId } = view.job
   const { promise, resolve } = Promise.withResolvers<JobView | undefined>()
   const isNews = (now: JobView) => tagOf(now) !== tag
-  const watcher = addressOf<LiveMessage>('a poll', (message) => {
+  const watcher = refOf<LiveMessage>('a poll', (message) => {
     if (message.type === 'over') resolve(undefined)
     else if (isNews(message.view)) resolve(message.view)
     return true

@@ -23,18 +23,18 @@ import { type Downloads, sendFile } from '../response/send-file.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 import { createVideoSchema, ImageReference, modelOf, RemixBody } from './schemas.ts'
 import {
-  addressOf,
   type C,
   CreatedVideoJson,
   caching,
   createVideos,
   described,
+  finishedVideo,
   idOf,
   noFile,
   VideoParams,
   type VideosOptions,
   videoAnswer,
-  videoOf,
+  videoPath,
 } from './videos.ts'
 
 export type SubmissionRoutesOptions = VideosOptions &
@@ -140,10 +140,10 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       async (c) => {
         const taken = await take(c)
         const { id: jobId } = taken.view.job
-        const headers = { Location: addressOf(jobId), ...taken.headers }
+        const headers = { Location: videoPath(jobId), ...taken.headers }
         for (const [name, value] of Object.entries(headers)) c.header(name, value)
         const ended = await untilOver(c, taken.view)
-        const { state } = videoOf(ended)
+        const { state } = finishedVideo(ended)
         c.header('X-Model', modelOf(task))
         c.header('X-Inference-Time-S', ((state.endedAt - state.startedAt) / 1_000).toFixed(1))
         const asked = { method: 'GET', headers: {} }
@@ -168,7 +168,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
         refusals: [...submission.refusals, ...noFile],
       }),
       async (c) => {
-        const source = videoOf(await find(c, idOf(c)))
+        const source = finishedVideo(await find(c, idOf(c)))
         const { prompt } = parse(RemixBody, await readJson(c), 'unsupported_parameter')
         return renderTaken(await submit(c, remixOf(source, prompt)))
       },
@@ -184,7 +184,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
   }
 
   function renderTaken({ view, headers, webhook }: Submitted) {
-    const Location = addressOf(view.job.id)
+    const Location = videoPath(view.job.id)
     return render(view, { headers: { Location, ...headers }, webhook })
   }
 
@@ -203,7 +203,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       )
     throw new RefusalError(
       'video_not_in_time',
-      `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${addressOf(jobId)}.`,
+      `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${videoPath(jobId)}.`,
     )
   }
 }

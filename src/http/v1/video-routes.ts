@@ -15,12 +15,12 @@ import {
   caching,
   createVideos,
   described,
+  finishedVideo,
   idOf,
   noFile,
   ofOneVideo,
   type VideosOptions,
   videoAnswer,
-  videoOf,
 } from './videos.ts'
 
 export type OpenAiVideoOptions = VideosOptions &
@@ -175,7 +175,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       }),
       async (c) => {
         const { variant } = c.req.valid('query')
-        const video = videoOf(await find(c, idOf(c)))
+        const video = finishedVideo(await find(c, idOf(c)))
         if (variant !== 'video') return sendPreview(c, video, variant, caching)
         const { filename } = video.state
         return sendFile(c, { root: resultsDir, filename, caching, downloads })

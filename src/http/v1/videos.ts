@@ -107,7 +107,7 @@ function pollHeaders({ job }: JobView, estimate: Estimate | undefined): Record<s
   return pollAfter === undefined ? {} : { 'openai-poll-after-ms': String(pollAfter) }
 }
 
-export const addressOf = (jobId: JobId): string => `/v1/videos/${videoIdOf(jobId)}`
+export const videoPath = (jobId: JobId): string => `/v1/videos/${videoIdOf(jobId)}`
 
 /** What is no id at all is the id of no video. */
 export function idOf(c: C): JobId {
@@ -121,7 +121,7 @@ const noVideo = (id: string): RefusalError =>
   new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
 
 /** The finished video, or why there is none. */
-export function videoOf({ job }: JobView): WithFile {
+export function finishedVideo({ job }: JobView): WithFile {
   if (hasFile(job)) return job
   switch (job.state.status) {
     case 'queued':

@@ -38,7 +38,7 @@ export const uploadOf = ({ workDir }: Pick<DataDirectory, 'workDir'>, uploadId: 
   join(workDir, `${uploadPrefix}${uploadId}`)
 
 /** What a generation writes: a file only its own attempt knows. */
-export const videoOf = (attemptDir: string): string => join(attemptDir, 'video.mp4')
+export const sourceVideoPath = (attemptDir: string): string => join(attemptDir, 'video.mp4')
 
 /** What its launcher tells of it. */
 export const eventsOf = (attemptDir: string): string => join(attemptDir, 'events.jsonl')

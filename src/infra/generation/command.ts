@@ -8,7 +8,7 @@ import {
   type DataDirectory,
   eventsOf,
   imageOf,
-  videoOf,
+  sourceVideoPath,
 } from '../disk/data-directory.ts'
 
 const launcherPath = join(import.meta.dirname, 'launcher.py')
@@ -44,7 +44,13 @@ export function commandFor(
     ...(guidance === undefined ? [] : ['--sample_guide_scale', String(guidance)]),
     ...(shift === undefined ? [] : ['--sample_shift', String(shift)]),
     ...(image === undefined ? [] : ['--image', image]),
-    ...['--base_seed', String(seed), '--save_file', videoOf(attemptDir), `--prompt=${prompt}`],
+    ...[
+      '--base_seed',
+      String(seed),
+      '--save_file',
+      sourceVideoPath(attemptDir),
+      `--prompt=${prompt}`,
+    ],
   ]
 }
 

@@ -5,7 +5,7 @@ import type { Conversion, VideoTools } from '../../actors/conversion/conversion-
 import type { VideoFiles } from '../../actors/queue/queue-ports.ts'
 import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
-import { attemptDirectory, type DataDirectory, videoOf } from '../disk/data-directory.ts'
+import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
 import { sync } from '../disk/sync.ts'
 import { attemptCookie, killStrays } from '../processes/strays.ts'
@@ -31,7 +31,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
 
   return {
     async inspect(attempt) {
-      const path = videoOf(attemptDirectory(data, attempt))
+      const path = sourceVideoPath(attemptDirectory(data, attempt))
       if (!(await isFile(path))) return { how: 'missing' }
       try {
         return { how: 'readable', facts: (await probe(path, start)).facts }
@@ -42,7 +42,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
     },
 
     async encode(conversion, source, signal) {
-      const from = videoOf(attemptDirectory(data, conversion))
+      const from = sourceVideoPath(attemptDirectory(data, conversion))
       const to = join(data.resultsDir, `${namePrefix(conversion)}${crypto.randomUUID()}.mp4`)
       unfinished.set(namePrefix(conversion), to)
       await killStrays(conversion)

@@ -1,11 +1,11 @@
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
-import { addressOf } from '../../../src/http/request/address.ts'
+import { clientAddress } from '../../../src/http/request/address.ts'
 import type { ClientEnv } from '../../../src/http/request/client-env.ts'
 
 /** What a request of this peer is taken for. */
 async function seen(peer: string, proxies = 0, forwarded?: string): Promise<string> {
-  const app = new Hono<ClientEnv>().get('/', (c) => c.text(addressOf(c, proxies)))
+  const app = new Hono<ClientEnv>().get('/', (c) => c.text(clientAddress(c, proxies)))
   const headers = forwarded === undefined ? {} : { 'X-Forwarded-For': forwarded }
   const incoming = { socket: { remoteAddress: peer, remotePort: 1, remoteFamily: 'IPv4' } }
   return (await app.request('/', { headers }, { incoming })).text()

@@ -11,7 +11,7 @@ import type { StandingCheck } from '../domain/check.ts'
 import type { TokenHolder } from '../domain/client.ts'
 import { RefusalError } from '../domain/errors.ts'
 import type { History } from '../domain/history.ts'
-import type { GpuId, JobId } from '../domain/job.ts'
+import type { JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import type { Observe } from '../domain/observation.ts'
 import type { WanTask } from '../domain/wan-tasks.ts'
@@ -48,56 +48,77 @@ import { createFileLinks, type FileLinksOptions } from './views/file-links.ts'
 import { createJobRenderer } from './views/job-view.ts'
 
 export type AppOptions = Readonly<{
-  /** Whose tokens are taken; none: everybody may do everything. */
-  clients: readonly TokenHolder[]
-  trustedProxies: number
-  /** Whose pages may use the API in a browser; `*`: everybody's. */
-  corsOrigins: readonly string[]
-  queue: ActorRef<QueueMessage>
-  eta: ActorRef<EtaMessage>
-  events: ActorRef<EventMessage>
-  webhooks: ActorRef<WebhookMessage>
+  actors: Readonly<{
+    queue: ActorRef<QueueMessage>
+    eta: ActorRef<EtaMessage>
+    events: ActorRef<EventMessage>
+    webhooks: ActorRef<WebhookMessage>
+    janitor: ActorRef<JanitorMessage>
+    supervisor: ActorRef<SupervisorMessage>
+  }>
+  access: Readonly<{
+    /** Clients with a token; none: every client may do everything. */
+    clients: readonly TokenHolder[]
+    trustedProxies: number
+    /** Origins whose pages may use the API in a browser; `*`: all. */
+    corsOrigins: readonly string[]
+    links: FileLinksOptions
+  }>
+  gpus: Pick<GpuRoutesOptions, 'gpus' | 'childOf' | 'measured'>
+  files: Readonly<{
+    resultsDir: string
+    previewsDir: string
+    /** Directory of the built dashboard, if it has been built. */
+    dashboardDir: string
+    logPath(jobId: JobId): string
+    previews: Previews
+    uploads: Uploads
+    downloads: Downloads
+  }>
+  limits: Readonly<{
+    maxFrames: number
+    /** Longest time until a cancel is answered. */
+    cancelWithinMs: number
+    heartbeatMs: number
+    syncWaitMs: number
+    /** Time that finished jobs are kept; 0: no limit. */
+    retentionMs: number
+  }>
+  status: Readonly<{
+    version: string
+    task: WanTask
+    checks(): readonly StandingCheck[]
+    history: History
+    /** Metrics in Prometheus' text format. */
+    scrape(): Promise<string>
+  }>
   refuseUrl: RefuseUrl
-  supervisor: ActorRef<SupervisorMessage>
-  gpus: GpuRoutesOptions['gpus']
-  childOf(gpu: GpuId): string
-  measured: GpuRoutesOptions['measured']
-  checks(): readonly StandingCheck[]
-  scrape(): Promise<string>
   observe: Observe
-  task: WanTask
-  maxFrames: number
-  cancelWithinMs: number
-  heartbeatMs: number
-  syncWaitMs: number
-  links: FileLinksOptions
-  resultsDir: string
-  previewsDir: string
-  previews: Previews
-  uploads: Uploads
-  downloads: Downloads
-  /** How long what is over is kept; 0: for good. */
-  retentionMs: number
-  janitor: ActorRef<JanitorMessage>
-  logPath(jobId: JobId): string
-  history: History
-  /** Where the build of the dashboard is, if it has been made. */
-  dashboardDir: string
-  version: string
   log: Logger
 }>
 
 /** The whole API in front of the actors. */
-export function createApp(options: AppOptions) {
-  const { queue, eta, events, task, maxFrames, log } = options
-  const { clients, corsOrigins, heartbeatMs, webhooks, refuseUrl, observe, retentionMs } = options
-  const links = createFileLinks(options.links)
-  const render = createJobRenderer({ eta, links, retentionMs })
-  const request = generateSchema(task, maxFrames, refuseUrl)
+export function createApp({
+  actors,
+  access,
+  gpus,
+  files,
+  limits,
+  status,
+  refuseUrl,
+  observe,
+  log,
+}: AppOptions) {
+  const { clients, corsOrigins } = access
+  const { task } = status
+  const links = createFileLinks(access.links)
+  const render = createJobRenderer({ eta: actors.eta, links, retentionMs: limits.retentionMs })
+  const request = generateSchema(task, limits.maxFrames, refuseUrl)
+  const isPublic = clients.length === 0
 
   const app = new Hono<ClientEnv>({ router: rememberingRouter() })
   const renderFailure = renderError(log)
-  const identify = createIdentify({ ...options, holders: clients, links })
+  const identify = createIdentify({ ...access, holders: clients, links })
   const refuseUnreadable = createRefuseUnreadable()
   const toPages = corsOrigins.length > 0 ? allowOrigins(corsOrigins) : undefined
   // One layer, for each of them costs a request more than most of what is done in it.
@@ -133,26 +154,28 @@ export function createApp(options: AppOptions) {
     const detail = `${c.req.path} knows ${methods.join(', ')}, not ${c.req.method}.`
     return renderRefusal(c, new RefusalError('method_not_allowed', detail))
   })
-  const describe = () =>
-    createDocument({ routes: app.routes, version: options.version, baseUrl: options.links.baseUrl })
-  app.route('/', dashboardRoutes(options.dashboardDir))
+  const { version } = status
+  const { baseUrl } = access.links
+  const describe = () => createDocument({ routes: app.routes, version, baseUrl })
+  app.route('/', dashboardRoutes(files.dashboardDir))
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
+  const forVideos = { ...actors, ...files, ...limits, task, refuseUrl, ...render }
   return app
-    .route('/', jobRoutes({ ...options, render, request }))
-    .route('/', eventRoutes({ queue, events, render, heartbeatMs, observe }))
-    .route('/', videoRoutes({ ...options, links, isPublic: clients.length === 0 }))
-    .route('/', webhookRoutes({ webhooks, wish: webhookSchema(refuseUrl) }))
-    .route('/', gpuRoutes(options))
-    .route('/', openAiSubmissionRoutes({ ...options, ...render }))
-    .route('/', openAiVideoRoutes({ ...options, ...render }))
+    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request }))
+    .route('/', eventRoutes({ ...actors, ...limits, render, observe }))
+    .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
+    .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
+    .route('/', gpuRoutes({ ...actors, ...gpus }))
+    .route('/', openAiSubmissionRoutes(forVideos))
+    .route('/', openAiVideoRoutes(forVideos))
     .route('/', modelRoutes(task))
     .route('/', whoamiRoutes())
-    .route('/', adminRoutes(options))
-    .route('/', etaRoutes(options))
-    .route('/', statsRoutes(options))
-    .route('/', healthRoutes(options))
-    .route('/', metricsRoutes(options))
+    .route('/', adminRoutes(actors))
+    .route('/', etaRoutes({ ...actors, ...status }))
+    .route('/', statsRoutes({ ...status, ...gpus }))
+    .route('/', healthRoutes({ ...actors, ...status }))
+    .route('/', metricsRoutes(status))
 }
 
 /** The API as clients see it. */

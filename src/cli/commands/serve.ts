@@ -1,12 +1,13 @@
 import { simulatedEnvironment } from '../../infra/installation/simulation.ts'
+import { runService } from '../../service/run.ts'
 
-/** The service itself, in this process and by this environment, as `npm start` runs it. */
+/** Runs the service in this process and with this environment, like `npm start`. */
 export async function serve({ sim }: Readonly<{ sim?: number }>): Promise<void> {
   if (sim !== undefined) {
     const dataDir = process.env.DATA_DIR || './data/simulated'
     Object.assign(process.env, simulatedEnvironment(sim, dataDir))
   }
-  // Generations inherit the environment, and have no business with it.
+  // Generations inherit the environment and must not see the client's token.
   delete process.env.WAN_TOKEN
-  await import('../../main.ts')
+  await runService()
 }

@@ -3,6 +3,12 @@ import type { Check, StandingCheck } from '../../domain/check.ts'
 /** How to find out about each thing, by its name. It may take long, fail, or hang for ever. */
 export type Looks = Readonly<Record<string, () => Promise<Check>>>
 
+export type StandingChecks = Disposable &
+  Readonly<{
+    /** The latest result of each check, at once. */
+    standing(): readonly StandingCheck[]
+  }>
+
 /**
  * Looks at each thing again and again in the background, and says at once what was found last.
  * Whatever hangs holds up nobody, is not asked a second time meanwhile, and is soon no longer
@@ -11,9 +17,15 @@ export type Looks = Readonly<Record<string, () => Promise<Check>>>
 export function keepChecking(
   looks: Looks,
   { everyMs = 30_000, patienceMs = 10_000 } = {},
-): () => readonly StandingCheck[] {
-  const standing = Object.entries(looks).map(([name, look]) => keep(name, look))
-  return () => standing.map((now) => now())
+): StandingChecks {
+  const kept = Object.entries(looks).map(([name, look]) => keep(name, look))
+  let isStopped = false
+  return {
+    standing: () => kept.map((now) => now()),
+    [Symbol.dispose]() {
+      isStopped = true
+    },
+  }
 
   function keep(name: string, look: () => Promise<Check>): () => StandingCheck {
     let latest: { check: Check; at: number } | undefined
@@ -26,7 +38,7 @@ export function keepChecking(
       const check = await look().catch((error: unknown) => unclear(name, error))
       latest = { check, at: performance.now() }
       waitsSince = undefined
-      setTimeout(lookAgain, everyMs).unref()
+      setTimeout(() => isStopped || lookAgain(), everyMs).unref()
     }
 
     function now(): StandingCheck {

@@ -8,14 +8,14 @@ describe('a standing check', () => {
   it('says at once what was found last, how long ago, and looks again by itself', async () => {
     const found: Check[] = [well, { ...well, ok: false, detail: 'Install it.' }]
     let looks = 0
-    const checks = keepChecking(
+    const { standing } = keepChecking(
       { tool: async () => found[Math.min(looks++, 1)] ?? well },
       { everyMs: 1_000 },
     )
-    expect(checks()).toMatchObject([{ name: 'tool', ok: false, detail: 'Not looked at yet.' }])
-    await vi.waitUntil(() => checks()[0]?.ok, { interval: 5 })
-    expect(checks()[0]?.ageMs).toBeLessThan(1_000)
-    await vi.waitUntil(() => checks()[0]?.detail === 'Install it.', { timeout: 10_000 })
+    expect(standing()).toMatchObject([{ name: 'tool', ok: false, detail: 'Not looked at yet.' }])
+    await vi.waitUntil(() => standing()[0]?.ok, { interval: 5 })
+    expect(standing()[0]?.ageMs).toBeLessThan(1_000)
+    await vi.waitUntil(() => standing()[0]?.detail === 'Install it.', { timeout: 10_000 })
     expect(looks).toBeGreaterThan(1)
   })
 
@@ -25,22 +25,22 @@ describe('a standing check', () => {
       looks += 1
       return looks === 1 ? Promise.resolve(well) : new Promise<Check>(() => {})
     }
-    const checks = keepChecking(
+    const { standing } = keepChecking(
       { hangs, works: async () => ({ ...well, name: 'works' }) },
       { everyMs: 1, patienceMs: 50 },
     )
-    await vi.waitUntil(() => checks()[0]?.detail.includes('no answer'), { interval: 5 })
-    expect(checks()).toMatchObject([
+    await vi.waitUntil(() => standing()[0]?.detail.includes('no answer'), { interval: 5 })
+    expect(standing()).toMatchObject([
       { name: 'hangs', ok: false },
       { name: 'works', ok: true },
     ])
-    expect(checks()[0]?.ageMs).toBeGreaterThan(50)
+    expect(standing()[0]?.ageMs).toBeGreaterThan(50)
     expect(looks).toBe(2)
   })
 
   it('that throws is a verdict like any other', async () => {
-    const checks = keepChecking({ tool: () => Promise.reject(new Error('EACCES')) })
-    await vi.waitUntil(() => checks()[0]?.detail.includes('EACCES'))
-    expect(checks()[0]).toMatchObject({ name: 'tool', ok: false })
+    const { standing } = keepChecking({ tool: () => Promise.reject(new Error('EACCES')) })
+    await vi.waitUntil(() => standing()[0]?.detail.includes('EACCES'))
+    expect(standing()[0]).toMatchObject({ name: 'tool', ok: false })
   })
 })

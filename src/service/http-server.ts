@@ -1,0 +1,70 @@
+/** Node's HTTP server in front of the app: limits, listening, closing. */
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { getRequestListener } from '@hono/node-server'
+import type { App } from '../http/app.ts'
+import { Outgoing } from '../http/fast/outgoing.ts'
+import { refuseUnreadable } from '../http/response/problem.ts'
+
+/** Node's own defaults let a slow client hold a connection for minutes (facts: HTTP abuse). */
+const serverOptions = {
+  headersTimeout: 5_000,
+  // An image of 20 MiB has to get through a slow line.
+  requestTimeout: 120_000,
+  // Longer than proxies keep idle connections, usually a minute: none may send into one just closed.
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 1_000,
+  ServerResponse: Outgoing,
+} as const
+const maxConnections = 2_000
+
+/** Time that open requests have to end before the service closes their connections. */
+const goodbyeMs = 1_000
+
+export type HttpServer = Readonly<{
+  url: string
+  /** IP address that the server listens on. */
+  address: string
+  /** Resolves when no connection is left. */
+  close(): Promise<void>
+}>
+
+/** Resolves when requests are accepted; rejects when the port or the address cannot be used. */
+export async function listen(
+  app: App,
+  { host, port }: Readonly<{ host: string; port: number }>,
+): Promise<HttpServer> {
+  const listener = getRequestListener(app.fetch, { hostname: host, errorHandler: refuseUnreadable })
+  const server = createServer(serverOptions, listener)
+  server.maxConnections = maxConnections
+  await new Promise<void>((resolve, reject) => {
+    const refuse = (cause: Error) =>
+      reject(
+        new Error(`The address cannot be used (${cause.message}); set HOST or PORT to another.`, {
+          cause,
+        }),
+      )
+    server.once('error', refuse)
+    server.listen(port, host, () => {
+      server.off('error', refuse)
+      resolve()
+    })
+  })
+  const { address, port: actualPort } = server.address() as AddressInfo
+  const url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`
+  return { url, address, close: () => close(server) }
+}
+
+async function close(
+  server: Pick<Server, 'closeIdleConnections' | 'closeAllConnections'> & {
+    close(then: () => void): unknown
+  },
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(resolve))
+  // A connection that was busy a moment ago is idle in a moment.
+  const idle = setInterval(() => server.closeIdleConnections(), 50)
+  const overdue = setTimeout(() => server.closeAllConnections(), goodbyeMs)
+  await closed
+  clearInterval(idle)
+  clearTimeout(overdue)
+}

@@ -1,0 +1,208 @@
+/** The composition root: the only place where the parts of the service meet. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ask, tell } from '../actors/actor.ts'
+import type { CloseMode } from '../actors/queue/queue-protocol.ts'
+import type { Config } from '../config/config.ts'
+import { root } from '../config/root.ts'
+import { version } from '../config/version.ts'
+import { createAddressGuard } from '../domain/address-guard.ts'
+import type { Job } from '../domain/job.ts'
+import type { Logger } from '../domain/log.ts'
+import { createApp } from '../http/app.ts'
+import { logOf } from '../infra/disk/data-directory.ts'
+import { installationLooks } from '../infra/installation/installation.ts'
+import { keepChecking } from '../infra/installation/standing-checks.ts'
+import { createGpuMeter } from '../infra/machine/gpu-meter.ts'
+import { detectGpus, type Gpu } from '../infra/machine/gpus.ts'
+import { createDownloads } from '../infra/media/downloads.ts'
+import { createPreviews } from '../infra/media/previews.ts'
+import { createUploads } from '../infra/media/uploads.ts'
+import { readFigures } from '../infra/metrics/figures.ts'
+import { createMetrics } from '../infra/metrics/metrics.ts'
+import { createForkServer } from '../infra/processes/fork-server.ts'
+import { readLinkKey } from '../infra/webhooks/link-key.ts'
+import { childOf, startActors } from './actors.ts'
+import { type HttpServer, listen } from './http-server.ts'
+import { openStorage } from './storage.ts'
+
+/** A cancel is answered at most this long after the time that a process has to end by itself. */
+const afterGraceMs = 10_000
+
+/** Longest delay of a timer in Node, for a question that may take as long as it takes. */
+const maxTimerMs = 2 ** 31 - 1
+
+const loopback = /^(127\.|::1$|::ffff:127\.)/
+
+export type ServiceOptions = Readonly<{
+  log: Logger
+  /** Environment of generations, without secrets. */
+  env: NodeJS.ProcessEnv
+  /** A part that the service cannot do without was given up. The service should be stopped. */
+  onGivenUp?(actor: string): void
+}>
+
+export type Service = Readonly<{
+  /** Resolves with the URL once requests are accepted. Rejects with a message for the operator. */
+  start(): Promise<string>
+  /** Resolves when everything is closed. Requests are answered until the queue has closed. */
+  stop(mode?: CloseMode): Promise<void>
+}>
+
+/** One service in one data directory. It can be started again after it was stopped. */
+export function createService(config: Config, options: ServiceOptions): Service {
+  let started: Promise<Running> | undefined
+
+  return {
+    async start() {
+      if (started) throw new Error('The service has been started already.')
+      started = startService(config, options)
+      started.catch(() => {
+        started = undefined
+      })
+      return (await started).url
+    },
+    /** During a start it waits for the end of the start. */
+    async stop(mode = config.shutdown) {
+      const stopping = await started
+      started = undefined
+      await stopping?.stop(mode)
+    },
+  }
+}
+
+type Running = Readonly<{ url: string; stop(mode: CloseMode): Promise<void> }>
+
+async function startService(
+  config: Config,
+  { log, env, onGivenUp = () => {} }: ServiceOptions,
+): Promise<Running> {
+  const gpus = await detectGpus(config)
+  await using resources = new AsyncDisposableStack()
+  const storage = await openStorage(config, gpus, log, resources)
+  const { data, wan } = config
+  const owned = [...gpus, ...formerGpus(gpus, storage.running)]
+  const cancelWaitMs = config.graceMs + afterGraceMs
+  const links = {
+    baseUrl: config.baseUrl,
+    key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+    lifeS: config.fileUrlTtlS,
+  }
+  const guard = createAddressGuard(config.webhookAllow)
+  const { observe, expose } = createMetrics({
+    gpus: owned,
+    childOf,
+    version,
+    task: wan.task,
+    maxQueue: config.maxQueue,
+    minFreeBytes: config.minFreeBytes,
+    log,
+  })
+  const checks = resources.use(
+    keepChecking({ database: storage.database.check, ...installationLooks(wan) }),
+  )
+  const measured = createGpuMeter(owned)
+  const downloads = createDownloads()
+  const forkServer = createForkServer(wan.python)
+  resources.defer(forkServer.close)
+  const actors = startActors({
+    ...{ config, storage, gpus, owned, cancelWaitMs, env, forkServer, downloads },
+    ...{ guard, links, observe, log, onGivenUp },
+  })
+  resources.defer(async () => {
+    await ask(actors.supervisor, { type: 'shutdown' })
+  })
+  if (config.faultInjection) injectFaults(config, actors.crash, resources)
+
+  const app = createApp({
+    actors,
+    access: {
+      clients: config.clients,
+      trustedProxies: config.trustedProxies,
+      corsOrigins: config.corsOrigins,
+      links,
+    },
+    gpus: { gpus: owned, childOf, measured },
+    files: {
+      resultsDir: data.resultsDir,
+      previewsDir: data.previewsDir,
+      dashboardDir: join(root, 'dist', 'dashboard'),
+      logPath: (jobId) => logOf(data, jobId),
+      previews: createPreviews(data, forkServer.startTool),
+      uploads: createUploads(data, forkServer.startTool),
+      downloads,
+    },
+    limits: {
+      maxFrames: config.maxFrames,
+      cancelWithinMs: cancelWaitMs + afterGraceMs,
+      heartbeatMs: config.heartbeatMs,
+      syncWaitMs: config.syncWaitMs,
+      retentionMs: config.retention.retentionMs,
+    },
+    status: {
+      version,
+      task: wan.task,
+      checks: checks.standing,
+      history: storage.stores.history,
+      async scrape() {
+        const { stateDb } = data
+        const sources = { ...actors, stateDb, measured, checks: checks.standing }
+        return expose(await readFigures(sources))
+      },
+    },
+    refuseUrl: guard.refuse,
+    observe,
+    log,
+  })
+  const server = await listen(app, config).catch((error: unknown) => {
+    log.error({ err: error }, 'the address cannot be used; set HOST or PORT to another')
+    throw error
+  })
+  resources.defer(server.close)
+  forkServer.warmUp()
+  announce(server, config, gpus, log)
+
+  const held = resources.move()
+  return {
+    url: server.url,
+    /** By default generations are left to their shims, and the next start adopts them. */
+    async stop(mode) {
+      await ask(actors.queue, { type: 'close', mode }, maxTimerMs).catch(() => {})
+      tell(actors.events, { type: 'close' })
+      await held.disposeAsync()
+    },
+  }
+}
+
+function announce(
+  { url, address }: HttpServer,
+  { dataDir, clients }: Config,
+  gpus: readonly Gpu[],
+  log: Logger,
+): void {
+  log.info({ url, gpus: gpus.map(({ id }) => id), dataDir }, 'listening')
+  if (!loopback.test(address) && clients.length === 0) {
+    log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
+  }
+}
+
+/** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
+function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
+  const ids = running.flatMap(({ state }) =>
+    state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
+  )
+  return ids
+    .filter((id) => !gpus.some((gpu) => gpu.id === id))
+    .map((id) => ({ id, device: String(id) }))
+}
+
+/** For crash tests: SIGUSR2 crashes the actor that the file `crash` in the data directory names. */
+function injectFaults(
+  { dataDir }: Config,
+  crash: (actor: string) => void,
+  resources: AsyncDisposableStack,
+): void {
+  const crashOne = () => crash(readFileSync(join(dataDir, 'crash'), 'utf8').trim())
+  process.on('SIGUSR2', crashOne)
+  resources.defer(() => void process.off('SIGUSR2', crashOne))
+}

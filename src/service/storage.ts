@@ -1,0 +1,88 @@
+/** Everything on disk: the data directory, its lock, the database, and the end of the previous run. */
+import type { Config } from '../config/config.ts'
+import type { Job, JobId } from '../domain/job.ts'
+import type { Logger } from '../domain/log.ts'
+import { createDirectories, lockDirectory, removeUploads } from '../infra/disk/data-directory.ts'
+import { createReserve } from '../infra/disk/reserve.ts'
+import { commandOfAttempt } from '../infra/generation/command.ts'
+import { endFormerLife } from '../infra/generation/former-life.ts'
+import type { Gpu } from '../infra/machine/gpus.ts'
+import { forgetPreviews } from '../infra/media/previews.ts'
+import { removeUnfinished } from '../infra/media/video-tools.ts'
+import { migrateToLatest, openDatabase } from '../infra/store/database.ts'
+import { createEtaStore } from '../infra/store/eta-store.ts'
+import { createHistoryStore } from '../infra/store/history-store.ts'
+import { createJobStore } from '../infra/store/job-store.ts'
+import { createRetentionStore } from '../infra/store/retention-store.ts'
+import { createWebhookStore } from '../infra/store/webhook-store.ts'
+import { createBackups } from '../infra/upkeep/backups.ts'
+import { hasFilesOfJobs } from '../infra/upkeep/earlier-jobs.ts'
+
+/** More than there can be GPUs. */
+const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
+
+export type Storage = Awaited<ReturnType<typeof openStorage>>
+
+/**
+ * Opens what is on disk and locks it. `resources` closes it again, also when this function fails
+ * halfway. Throws with a message for the operator.
+ */
+export async function openStorage(
+  config: Config,
+  gpus: readonly Gpu[],
+  log: Logger,
+  resources: AsyncDisposableStack,
+) {
+  const { data, wan, archiveDir, backupsDir } = config
+  resources.adopt(lockDirectory(config.dataDir), (lock) => lock.release())
+  createDirectories(data)
+  const reserve = createReserve(config.reserve)
+  const database = resources.adopt(
+    openDatabase(data.stateDb, {
+      mustHaveJobs: await hasFilesOfJobs(data, backupsDir),
+      makeRoom: reserve.release,
+    }),
+    (opened) => opened.close(),
+  )
+  const backups = createBackups(backupsDir, database)
+  await migrateToLatest(database.db, backups.beforeMigration)
+  const jobs = createJobStore(database.db, {
+    reserve,
+    setting: {
+      task: wan.task,
+      gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
+      commandOf: (order) => commandOfAttempt(data, wan, order),
+    },
+  })
+  const { jobs: running } = await jobs.list(everyRunning, 'everything')
+  await removeUnfinished(data.resultsDir)
+  await removeUploads(data)
+  await forgetPreviews(data)
+  await endFormerLife(data, {
+    running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
+    fateOf: async (jobId) => fateOf(await jobs.find(jobId, 'everything')),
+    archiveDir,
+    log,
+  })
+
+  return {
+    database,
+    reserve,
+    backups,
+    running,
+    stores: {
+      jobs,
+      eta: createEtaStore(database.db, wan),
+      history: createHistoryStore(database.db),
+      retention: createRetentionStore(database.db),
+      webhooks: createWebhookStore(database.db),
+    },
+    known: async (jobIds: readonly JobId[]) =>
+      new Set((await jobs.findMany(jobIds, 'everything')).map(({ id }) => id)),
+  }
+}
+
+function fateOf(job: Job | undefined): 'open' | 'over' | 'unknown' {
+  if (!job) return 'unknown'
+  return job.state.status === 'queued' || job.state.status === 'running' ? 'open' : 'over'
+}

@@ -9,8 +9,9 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreOperation } from '../src/actors/queue/queue-ports.ts'
 import type { GpuId, JobId } from '../src/domain/job.ts'
-import { migrateToLatest, openDatabase } from '../src/infra/store/database.ts'
+import { openDatabase } from '../src/infra/store/database.ts'
 import { createJobStore } from '../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../src/infra/store/migrate.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
 
 const [what] = process.argv.slice(2)

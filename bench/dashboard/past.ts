@@ -12,9 +12,10 @@ import {
   type Timestamp,
   type VideoRequest,
 } from '../../src/domain/job.ts'
-import { migrateToLatest, openDatabase } from '../../src/infra/store/database.ts'
+import { openDatabase } from '../../src/infra/store/database.ts'
 import { createEtaStore } from '../../src/infra/store/eta-store.ts'
 import { createJobStore } from '../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../src/infra/store/migrate.ts'
 
 export type PastJob = Readonly<{
   prompt: string

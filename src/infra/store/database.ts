@@ -1,158 +1,10 @@
 import { existsSync, statSync } from 'node:fs'
-import { rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import {
-  type Generated,
-  type GeneratedAlways,
-  Kysely,
-  type SqliteDatabase,
-  SqliteDialect,
-  type SqliteStatement,
-  sql,
-} from 'kysely'
-import { type Migration, Migrator } from 'kysely/migration'
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely'
 import type { Check } from '../../domain/check.ts'
-import type { ToldEstimate } from '../../domain/estimate.ts'
-import type {
-  Epoch,
-  GpuId,
-  JobId,
-  JobStatus,
-  RunningPhase,
-  Timestamp,
-  VideoSize,
-} from '../../domain/job.ts'
-import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../../domain/webhook.ts'
-import { sync } from '../disk/sync.ts'
 import { migrations } from './migrations/index.ts'
-
-export type Database = {
-  job: JobTable
-  attempt: AttemptTable
-  gpu: GpuTable
-  webhook: WebhookTable
-  delivery: DeliveryTable
-  submission: SubmissionTable
-  estimate: EstimateTable
-}
-
-type JobTable = {
-  seq: number
-  id: JobId
-  prompt: string
-  /** Finds a prompt without an index as large as all prompts. */
-  prompt_digest: string
-  size: VideoSize
-  frames: number
-  steps: number
-  guidance: number | null
-  shift: number | null
-  seed: number
-  requested_filename: string | null
-  /** JSON, an InputImage. */
-  image: string | null
-  /** The job whose video this one varies. */
-  remix_of: JobId | null
-  /** JSON, an object of texts. */
-  metadata: string | null
-  submitted_at: Timestamp
-  /** The name of a token; null: nobody was asked for one. */
-  owner: string | null
-  /** Where it came from, if it has no owner and is counted against a limit. */
-  address: string | null
-  status: JobStatus
-  epoch: Epoch
-  attempts: number
-  phase: RunningPhase | null
-  gpu: GpuId | null
-  filename: string | null
-  claimed_at: Timestamp | null
-  started_at: Timestamp | null
-  generated_at: Timestamp | null
-  cancel_requested_at: Timestamp | null
-  ended_at: Timestamp | null
-  /** JSON, a Failure. */
-  failure: string | null
-  /** JSON, VideoFacts. */
-  video: string | null
-  file_deleted_at: Timestamp | null
-  /** Deleted for whoever asks: only its attempts are of use still. */
-  deleted_at: Timestamp | null
-  /** Deleted because its time was over: so much is told of it for a while. */
-  expired_at: Timestamp | null
-  pinned_at: Timestamp | null
-  /** What its file takes, by `video`; null: there is none. */
-  file_bytes: GeneratedAlways<number | null>
-}
-
-/** Which request each job was taken for, as long as it may be repeated. */
-type SubmissionTable = {
-  job_id: JobId
-  caller: string
-  key: string | null
-  fingerprint: string
-  at: Timestamp
-}
-
-type GpuTable = {
-  id: GpuId
-  /** JSON, a GpuHealth. */
-  health: string
-}
-
-type WebhookTable = {
-  id: WebhookId
-  owner: string | null
-  job_id: JobId | null
-  url: string
-  /** JSON, an array of JobEvent. */
-  events: string
-  /** JSON, an array of WebhookSecret, the latest first. */
-  secrets: string
-  created_at: Timestamp
-  disabled_at: Timestamp | null
-}
-
-type DeliveryTable = {
-  seq: Generated<number>
-  id: DeliveryId
-  webhook_id: WebhookId
-  receiver: string
-  event: WebhookEvent
-  job_id: JobId | null
-  created_at: Timestamp
-  since: Timestamp
-  status: DeliveryStatus
-  attempts: number
-  next_at: Timestamp | null
-  last_at: Timestamp | null
-  last_status: number | null
-  last_error: string | null
-}
-
-type AttemptTable = {
-  job_id: JobId
-  epoch: Epoch
-  number: number
-  gpu: GpuId
-  claimed_at: Timestamp
-  started_at: Timestamp | null
-  generated_at: Timestamp | null
-  ended_at: Timestamp | null
-  outcome: 'success' | 'error' | 'canceled' | 'released' | null
-  /** JSON, a Failure. */
-  failure: string | null
-  /** Unknown of attempts made before it was written down. */
-  task: string | null
-  gpu_model: string | null
-  /** JSON, a Trace. */
-  trace: string | null
-  /** JSON, a list of arguments. */
-  command: string | null
-}
-
-type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>
+import type { Database } from './schema.ts'
+import { backUp } from './sqlite-backup.ts'
 
 /** How long a change waits for that of another program. */
 const busyTimeoutMs = 5_000
@@ -199,24 +51,6 @@ export function openDatabase(path: string, options: OpenOptions = {}): OpenDatab
     check: () => checkWritable(db, path),
     close: () => db.destroy(),
   }
-}
-
-/**
- * Brings the schema up to what this code needs. `beforeChange` is called with the first migration
- * that is missing when that changes a database that has been in use.
- */
-export async function migrateToLatest(
-  db: Kysely<Database>,
-  beforeChange?: (migration: string) => Promise<void>,
-  available: Record<string, Migration> = migrations,
-): Promise<void> {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => available } })
-  const all = await migrator.getMigrations()
-  const [next] = all.filter(({ executedAt }) => executedAt === undefined)
-  if (next && all.some(({ executedAt }) => executedAt !== undefined))
-    await beforeChange?.(next.name)
-  const { error } = await migrator.migrateToLatest()
-  if (error) throw error
 }
 
 /** All or nothing. Kysely's own loses the error of a full disk, on which SQLite rolls back unasked. */
@@ -301,29 +135,6 @@ function refuseOther(sqlite: SQLite.Database, path: string, mustHaveJobs: boolea
     )
   }
   if (mustHaveJobs && names.length === 0) throw jobsGone(path)
-}
-
-/** To a temporary name first: what is called a backup is one, and not the half of it. */
-async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {
-  const unfinished = `${to}.unfinished`
-  try {
-    await rm(unfinished, { force: true })
-    await sqlite.backup(unfinished)
-    const copy = new SQLite(unfinished)
-    try {
-      copy.pragma('journal_mode = DELETE') // One file, with nothing beside it that belongs to it.
-      const found = copy.pragma('quick_check(1)', { simple: true })
-      if (found !== 'ok') throw new Error(`the database is damaged: ${found}`)
-    } finally {
-      copy.close()
-    }
-    await sync(unfinished)
-    await rename(unfinished, to)
-    await sync(dirname(to))
-  } catch (error) {
-    await rm(unfinished, { force: true })
-    throw error
-  }
 }
 
 /** By a field of its header that nobody uses: without a write of its own nothing would be known. */

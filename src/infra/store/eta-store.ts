@@ -2,7 +2,8 @@ import { type Kysely, type Selectable, sql } from 'kysely'
 import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/eta/eta-ports.ts'
 import type { GpuId, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
-import { type Database, transact } from './database.ts'
+import { transact } from './database.ts'
+import type { Database } from './schema.ts'
 
 /** What estimates are made of: how long attempts at one task took, and how true estimates were. */
 export function createEtaStore(

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { History } from '../../domain/history.ts'
 import type { GpuId } from '../../domain/job.ts'
-import type { Database } from './database.ts'
+import type { Database } from './schema.ts'
 
 /** The past as the tables of jobs and attempts tell it; it writes nothing. */
 export function createHistoryStore(db: Kysely<Database>): History {

@@ -11,7 +11,7 @@ import type {
   Trace,
   VideoFacts,
 } from '../../domain/job.ts'
-import type { Database } from './database.ts'
+import type { Database } from './schema.ts'
 
 /** What a job is in SQL, at first. */
 export function toRow({

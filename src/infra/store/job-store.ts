@@ -5,8 +5,9 @@ import { DiskFullError } from '../../domain/errors.ts'
 import type { GpuHealth } from '../../domain/job.ts'
 import type { Reserve } from '../disk/reserve.ts'
 import { createJobCache } from '../fast/job-cache.ts'
-import { type Database, isDiskFull, isWriteError, transact } from './database.ts'
+import { isDiskFull, isWriteError, transact } from './database.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
+import type { Database } from './schema.ts'
 import { apply, forgetSubmissions, type Setting } from './store-operations.ts'
 
 /** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */

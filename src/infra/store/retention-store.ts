@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { FinishedStatus, RetentionStore } from '../../actors/janitor/janitor-ports.ts'
-import type { Database } from './database.ts'
+import type { Database } from './schema.ts'
 
 /** Jobs that are over, in the order in which they go; each answer takes a bounded time. */
 export function createRetentionStore(db: Kysely<Database>): RetentionStore {

@@ -4,8 +4,8 @@ import type { AttemptOrder } from '../../actors/gpu/gpu-ports.ts'
 import type { JobOperation, StoreOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
-import type { Database } from './database.ts'
 import { toJob, toRow } from './job-rows.ts'
+import type { Database } from './schema.ts'
 import { webhookRow, writeDeliveries } from './webhook-store.ts'
 
 /** What this service runs, how, and on which GPUs: written beside each attempt. */

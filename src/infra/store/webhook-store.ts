@@ -12,7 +12,8 @@ import {
   type Webhook,
   type WebhookSecret,
 } from '../../domain/webhook.ts'
-import { type Database, isDiskFull, transact } from './database.ts'
+import { isDiskFull, transact } from './database.ts'
+import type { Database } from './schema.ts'
 
 /** Of what is due, in one go: more than are ever sent at once. */
 const maxAtOnce = 1_000

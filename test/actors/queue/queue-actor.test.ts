@@ -10,8 +10,9 @@ import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
 import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
 import { DiskFullError } from '../../../src/domain/errors.ts'
 import type { Observation, Observe } from '../../../src/domain/observation.ts'
-import { migrateToLatest, openDatabase } from '../../../src/infra/store/database.ts'
+import { openDatabase } from '../../../src/infra/store/database.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import {
   aFailure,
   anActor,

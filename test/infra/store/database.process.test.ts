@@ -21,13 +21,13 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { root } from '../../../src/config/root.ts'
 import {
-  migrateToLatest,
   type OpenDatabase,
   openDatabase,
   transact,
   UnusableDatabaseError,
 } from '../../../src/infra/store/database.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { migrations } from '../../../src/infra/store/migrations/index.ts'
 import { createBackups } from '../../../src/infra/upkeep/backups.ts'
 import { hasFilesOfJobs } from '../../../src/infra/upkeep/earlier-jobs.ts'

@@ -18,10 +18,12 @@ import {
   createWorkFiles,
   lockDirectory,
 } from '../../../src/infra/disk/data-directory.ts'
-import { type Database, migrateToLatest, openDatabase } from '../../../src/infra/store/database.ts'
+import { openDatabase } from '../../../src/infra/store/database.ts'
 import { createEtaStore } from '../../../src/infra/store/eta-store.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { createRetentionStore } from '../../../src/infra/store/retention-store.ts'
+import type { Database } from '../../../src/infra/store/schema.ts'
 import { StaleOperationError } from '../../../src/infra/store/store-operations.ts'
 import {
   aFailure,

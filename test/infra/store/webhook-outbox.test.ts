@@ -11,8 +11,9 @@ import type { WebhookEffect, WebhookNews } from '../../../src/actors/webhook/web
 import { initialWebhookState, transition } from '../../../src/actors/webhook/webhook-transition.ts'
 import type { NewWebhook } from '../../../src/domain/webhook.ts'
 import { jobEvents, newSecret, newWebhookId, ownEvents } from '../../../src/domain/webhook.ts'
-import { migrateToLatest, openDatabase } from '../../../src/infra/store/database.ts'
+import { openDatabase } from '../../../src/infra/store/database.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { createWebhookStore } from '../../../src/infra/store/webhook-store.ts'
 import { aFailure, aRequest, aVideo, gpu0, jobId, midnight } from '../../support/jobs.ts'
 

@@ -1,0 +1,140 @@
+import type { Generated, GeneratedAlways } from 'kysely'
+import type { ToldEstimate } from '../../domain/estimate.ts'
+import type {
+  Epoch,
+  GpuId,
+  JobId,
+  JobStatus,
+  RunningPhase,
+  Timestamp,
+  VideoSize,
+} from '../../domain/job.ts'
+import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../../domain/webhook.ts'
+
+/** Tables and columns, as the latest migration leaves them. */
+export type Database = {
+  job: JobTable
+  attempt: AttemptTable
+  gpu: GpuTable
+  webhook: WebhookTable
+  delivery: DeliveryTable
+  submission: SubmissionTable
+  estimate: EstimateTable
+}
+
+type JobTable = {
+  seq: number
+  id: JobId
+  prompt: string
+  /** Finds a prompt without an index as large as all prompts. */
+  prompt_digest: string
+  size: VideoSize
+  frames: number
+  steps: number
+  guidance: number | null
+  shift: number | null
+  seed: number
+  requested_filename: string | null
+  /** JSON, an InputImage. */
+  image: string | null
+  /** The job whose video this one varies. */
+  remix_of: JobId | null
+  /** JSON, an object of texts. */
+  metadata: string | null
+  submitted_at: Timestamp
+  /** The name of a token; null: nobody was asked for one. */
+  owner: string | null
+  /** Where it came from, if it has no owner and is counted against a limit. */
+  address: string | null
+  status: JobStatus
+  epoch: Epoch
+  attempts: number
+  phase: RunningPhase | null
+  gpu: GpuId | null
+  filename: string | null
+  claimed_at: Timestamp | null
+  started_at: Timestamp | null
+  generated_at: Timestamp | null
+  cancel_requested_at: Timestamp | null
+  ended_at: Timestamp | null
+  /** JSON, a Failure. */
+  failure: string | null
+  /** JSON, VideoFacts. */
+  video: string | null
+  file_deleted_at: Timestamp | null
+  /** Deleted for whoever asks: only its attempts are of use still. */
+  deleted_at: Timestamp | null
+  /** Deleted because its time was over: so much is told of it for a while. */
+  expired_at: Timestamp | null
+  pinned_at: Timestamp | null
+  /** What its file takes, by `video`; null: there is none. */
+  file_bytes: GeneratedAlways<number | null>
+}
+
+/** Which request each job was taken for, as long as it may be repeated. */
+type SubmissionTable = {
+  job_id: JobId
+  caller: string
+  key: string | null
+  fingerprint: string
+  at: Timestamp
+}
+
+type GpuTable = {
+  id: GpuId
+  /** JSON, a GpuHealth. */
+  health: string
+}
+
+type WebhookTable = {
+  id: WebhookId
+  owner: string | null
+  job_id: JobId | null
+  url: string
+  /** JSON, an array of JobEvent. */
+  events: string
+  /** JSON, an array of WebhookSecret, the latest first. */
+  secrets: string
+  created_at: Timestamp
+  disabled_at: Timestamp | null
+}
+
+type DeliveryTable = {
+  seq: Generated<number>
+  id: DeliveryId
+  webhook_id: WebhookId
+  receiver: string
+  event: WebhookEvent
+  job_id: JobId | null
+  created_at: Timestamp
+  since: Timestamp
+  status: DeliveryStatus
+  attempts: number
+  next_at: Timestamp | null
+  last_at: Timestamp | null
+  last_status: number | null
+  last_error: string | null
+}
+
+type AttemptTable = {
+  job_id: JobId
+  epoch: Epoch
+  number: number
+  gpu: GpuId
+  claimed_at: Timestamp
+  started_at: Timestamp | null
+  generated_at: Timestamp | null
+  ended_at: Timestamp | null
+  outcome: 'success' | 'error' | 'canceled' | 'released' | null
+  /** JSON, a Failure. */
+  failure: string | null
+  /** Unknown of attempts made before it was written down. */
+  task: string | null
+  gpu_model: string | null
+  /** JSON, a Trace. */
+  trace: string | null
+  /** JSON, a list of arguments. */
+  command: string | null
+}
+
+type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>

@@ -4,7 +4,8 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
 import type { JobJson } from '../src/http/views/job-view.ts'
-import { type PastJob, writePast } from './dashboard/past.ts'
+import { writePast } from './dashboard/past.ts'
+import type { PastJob } from './dashboard/record-past.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
 
 const finished = 5_000

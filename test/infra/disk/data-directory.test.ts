@@ -1,0 +1,72 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  createDirectories,
+  createWorkFiles,
+  lockDirectory,
+} from '../../../src/infra/disk/data-directory.ts'
+import { jobId } from '../../support/jobs.ts'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'data-directory-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+describe('the lock of a data directory', () => {
+  it('makes the directory when there is none', () => {
+    const lock = lockDirectory(join(directory, 'new', 'data'))
+    expect(existsSync(join(directory, 'new', 'data'))).toBe(true)
+    lock.release()
+  })
+
+  it('is had by one service at a time, and free again when that lets go', () => {
+    const lock = lockDirectory(directory)
+    expect(() => lockDirectory(directory)).toThrow(`${directory} is in use`)
+    expect(() => lockDirectory(directory)).toThrow(`pid ${process.pid}`)
+    lock.release()
+    lockDirectory(directory).release()
+  })
+
+  it('of another directory is another lock', () => {
+    const locks = ['a', 'b'].map((name) => lockDirectory(join(directory, name)))
+    for (const lock of locks) lock.release()
+  })
+})
+
+describe('the directories', () => {
+  it('are made with all that is above them', () => {
+    const data = {
+      workDir: join(directory, 'work'),
+      resultsDir: join(directory, 'far', 'away', 'results'),
+      logsDir: join(directory, 'logs'),
+      previewsDir: join(directory, 'previews'),
+      stateDb: join(directory, 'state', 'state.db'),
+    }
+    createDirectories(data)
+    createDirectories(data)
+    for (const path of [data.workDir, data.resultsDir, data.logsDir, join(directory, 'state')]) {
+      expect(existsSync(path)).toBe(true)
+    }
+  })
+
+  it('lose what a job has worked with, and nothing else', async () => {
+    const workDir = join(directory, 'work')
+    const work = (n: number) => join(workDir, jobId(n), '1')
+    for (const n of [1, 2]) createDirectories({ ...anywhere(), workDir: work(n) })
+    const files = createWorkFiles({ workDir, logsDir: directory })
+    await files.discard(jobId(1))
+    await files.discard(jobId(1))
+    expect([existsSync(join(workDir, jobId(1))), existsSync(work(2))]).toEqual([false, true])
+  })
+
+  const anywhere = () => ({
+    workDir: directory,
+    resultsDir: directory,
+    logsDir: directory,
+    previewsDir: directory,
+    stateDb: join(directory, 'state.db'),
+  })
+})

@@ -1,0 +1,132 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type PastJob, recordPast } from '../../../bench/dashboard/record-past.ts'
+import { aFailure, midnight } from '../jobs.ts'
+import { type CreateStores, useStores } from './stores.ts'
+
+const from = midnight
+const stepMs = 60_000
+const steps = 10
+const stretch = { from, stepMs, steps }
+const to = from + steps * stepMs
+
+const prompt = 'a fox'
+
+/** One after the other on each GPU, begun before the stretch or in it, and over by its end. */
+const pasts: fc.Arbitrary<PastJob[]> = fc
+  .array(
+    fc.record({
+      gpu: fc.integer({ min: 0, max: 2 }),
+      waits: fc.integer({ min: 0, max: 200_000 }),
+      pause: fc.integer({ min: 0, max: 100_000 }),
+      seconds: fc.integer({ min: 1, max: 200 }),
+      fails: fc.boolean(),
+    }),
+    { maxLength: 25 },
+  )
+  .chain((runs) =>
+    fc.array(fc.integer({ min: from - 100_000, max: to - 1 }), { maxLength: 5 }).map((waiting) => {
+      const free = [0, 0, 0].map(() => from - 150_000)
+      const done = runs.flatMap(({ gpu, waits, pause, seconds, fails }, index): PastJob[] => {
+        const claimedAt = (free[gpu] ?? 0) + pause
+        if (claimedAt + seconds * 1000 >= to) return []
+        free[gpu] = claimedAt + seconds * 1000
+        const failure = fails ? { failure: aFailure() } : {}
+        const filename = `v${index}.mp4`
+        return [
+          {
+            prompt,
+            submittedAt: claimedAt - waits,
+            run: { gpu, claimedAt, seconds, filename, ...failure },
+          },
+        ]
+      })
+      return [...done, ...waiting.map((submittedAt) => ({ prompt, submittedAt }))]
+    }),
+  )
+
+/** Contract that every store of history fulfils. */
+export function describeHistoryStore(name: string, createStores: CreateStores): void {
+  describe(`the store of history on ${name}`, () => {
+    const stores = useStores(createStores)
+
+    describe('the past load', () => {
+      it('is for each step what a count of the jobs by hand says', async () => {
+        await fc.assert(
+          fc.asyncProperty(pasts, async (jobs) => {
+            const of = await createStores()
+            await recordPast(of, jobs)
+            const { waiting, busy } = await of.history.load(stretch)
+            await of.close()
+            for (let step = 0; step < steps; step++) {
+              const end = from + (step + 1) * stepMs
+              const waited = jobs.filter(
+                ({ submittedAt, run }) => submittedAt < end && (!run || run.claimedAt >= end),
+              )
+              expect(waiting[step]).toBe(waited.length)
+              for (const gpu of [0, 1, 2]) {
+                const spans = jobs.flatMap(({ run }) => (run?.gpu === gpu ? [run] : []))
+                const ms = spans.reduce((sum, { claimedAt, seconds }) => {
+                  const generatedAt = Math.round(claimedAt + 0.97 * seconds * 1000)
+                  return (
+                    sum +
+                    Math.max(0, Math.min(end, generatedAt) - Math.max(end - stepMs, claimedAt))
+                  )
+                }, 0)
+                const shares = [...busy].find(([id]) => id === gpu)?.[1]
+                expect(shares?.[step] ?? 0).toBeCloseTo(ms / stepMs, 6)
+              }
+            }
+          }),
+          { numRuns: 40 },
+        )
+      })
+
+      it('of nothing is nothing', async () => {
+        expect(await stores.history.load(stretch)).toEqual({
+          waiting: Array(steps).fill(0),
+          busy: new Map(),
+        })
+      })
+    })
+
+    describe('past estimates', () => {
+      const told = { p10: 50, p50: 60, p90: 70 }
+      const aPast = (
+        owner: string,
+        filename: string,
+        failure?: ReturnType<typeof aFailure>,
+      ): PastJob => ({
+        prompt,
+        owner,
+        submittedAt: from,
+        run: {
+          ...{ gpu: 0, claimedAt: from + 10_000 * filename.length, seconds: 1, filename, told },
+          ...(failure && { failure }),
+        },
+      })
+
+      it('are those of videos, latest first, with how long they took', async () => {
+        const { ids } = await recordPast(stores, [
+          aPast('ada', 'a.mp4'),
+          aPast('bob', 'bb.mp4'),
+          aPast('ada', 'ccc.mp4', aFailure()),
+        ])
+        const kept = await stores.history.estimates(10, 'everything')
+        expect(kept).toEqual([
+          { jobId: ids[1], at: from, ...told, actual: 61 },
+          { jobId: ids[0], at: from, ...told, actual: 51 },
+        ])
+        expect(await stores.history.estimates(1, 'everything')).toHaveLength(1)
+      })
+
+      it('of others are not there for a client', async () => {
+        const { ids } = await recordPast(stores, [aPast('ada', 'a.mp4'), aPast('bob', 'bb.mp4')])
+        const jobIds = (await stores.history.estimates(10, { owner: 'ada' })).map(
+          ({ jobId }) => jobId,
+        )
+        expect(jobIds).toEqual([ids[0]])
+      })
+    })
+  })
+}

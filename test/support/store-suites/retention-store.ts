@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest'
+import type { FinishedFilter } from '../../../src/actors/janitor/janitor-ports.ts'
+import { jobId } from '../jobs.ts'
+import {
+  claim,
+  error,
+  expire,
+  finish,
+  forgetVideo,
+  minute,
+  pin,
+  submit,
+  success,
+  video,
+} from './operations.ts'
+import { type CreateStores, commit, useStores } from './stores.ts'
+
+/** Contract that every store of finished jobs fulfils. */
+export function describeRetentionStore(name: string, createStores: CreateStores): void {
+  describe(`the store of finished jobs on ${name}`, () => {
+    const stores = useStores(createStores)
+
+    describe('what is over', () => {
+      it('comes in the order of the ends, a page at a time', async () => {
+        expect([await stores.retention.latestEnd(), await stores.retention.videoBytes()]).toEqual([
+          undefined,
+          0,
+        ])
+        await commit(stores, [
+          ...[submit(1), claim(1), finish(1, success, 1, minute(9))],
+          ...[submit(2), claim(2), finish(2, error, 1, minute(8))],
+          ...[submit(3), claim(3), finish(3, success, 1, minute(8))],
+          ...[submit(4), claim(4), finish(4, success, 1, minute(20)), pin(4)],
+          ...[submit(5), claim(5)],
+        ])
+        const ids = async (filter: Partial<FinishedFilter>) =>
+          (await stores.retention.finished({ limit: 9, ...filter })).map(({ jobId: id }) => id)
+        expect(await ids({})).toEqual([2, 3, 1].map(jobId))
+        expect(await ids({ limit: 2 })).toEqual([2, 3].map(jobId))
+        expect(await ids({ after: { endedAt: minute(8), seq: 2 } })).toEqual([3, 1].map(jobId))
+        expect(await ids({ endedBefore: minute(9) })).toEqual([2, 3].map(jobId))
+        expect(await ids({ endedBefore: minute(8) })).toEqual([])
+        expect(await ids({ status: ['error'] })).toEqual([jobId(2)])
+        expect(await ids({ withVideo: true })).toEqual([3, 1].map(jobId))
+        expect(await stores.retention.latestEnd()).toBe(minute(9))
+        expect(await stores.retention.videoBytes()).toBe(3 * video.bytes)
+        await commit(stores, [forgetVideo(1), expire(3)])
+        expect(await stores.retention.videoBytes()).toBe(video.bytes)
+        expect(await ids({})).toEqual([2, 1].map(jobId))
+      })
+    })
+  })
+}

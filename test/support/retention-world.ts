@@ -27,11 +27,8 @@ import { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { JobId, JobStatus } from '../../src/domain/job.ts'
 import { newSecret, newWebhookId } from '../../src/domain/webhook.ts'
-import { openDatabase } from '../../src/infra/store/database.ts'
-import { createJobStore } from '../../src/infra/store/job-store.ts'
-import { migrateToLatest } from '../../src/infra/store/migrate.ts'
-import { createRetentionStore } from '../../src/infra/store/retention-store.ts'
 import { aFailure, aRequest, aVideo, gpuId, jobId, midnight, queueSettings } from './jobs.ts'
+import { createSqliteStores } from './sqlite-stores.ts'
 
 /** What the world knows of a job by itself, whatever the store says. */
 type Known = {
@@ -53,10 +50,7 @@ const hour = 60 * 60_000
 export type World = Awaited<ReturnType<typeof createWorld>>
 
 export async function createWorld(limits: RetentionLimits) {
-  const { db, close } = openDatabase(':memory:')
-  await migrateToLatest(db)
-  const store = createJobStore(db)
-  const retention = createRetentionStore(db)
+  const { db, jobs: store, retention, close } = await createSqliteStores()
   const jobs: Known[] = []
   const files = new Set<string>()
   const now = { at: midnight, uptimeMs: 1_000 }

@@ -9,6 +9,7 @@ import { createHistoryStore } from '../../src/infra/store/history-store.ts'
 import { createJobStore } from '../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
 import { createRetentionStore } from '../../src/infra/store/retention-store.ts'
+import { createWebhookStore } from '../../src/infra/store/webhook-store.ts'
 import type { OpenStores } from './store-suites/stores.ts'
 
 export type SqliteStores = OpenStores & Pick<OpenDatabase, 'db'>
@@ -27,6 +28,7 @@ function openStores(directory: string, { db, close }: OpenDatabase, path: string
     eta: createEtaStore(db, { task: 'ti2v-5B' }),
     history: createHistoryStore(db),
     retention: createRetentionStore(db),
+    webhooks: createWebhookStore(db),
     jobsWith: (setting) => createJobStore(db, { setting }),
     async contents() {
       const tables = await sql<{ name: string }>`

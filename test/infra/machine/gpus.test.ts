@@ -1,9 +1,6 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { detectGpus } from '../../../src/infra/machine/gpus.ts'
-import { listGpus, type NvidiaSmiAnswer } from '../../../src/infra/machine/nvidia-smi.ts'
+import type { NvidiaSmiAnswer } from '../../../src/infra/machine/nvidia-smi.ts'
 
 const rtx = {
   index: 0,
@@ -158,75 +155,5 @@ describe('a machine without a usable GPU', () => {
     const detection = detectGpus({}, list)
     await expect(detection).rejects.toThrow(says)
     await expect(detection).rejects.toThrow(/make demo.*wan serve --sim/)
-  })
-})
-
-describe('nvidia-smi', () => {
-  let directory: string
-
-  beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), 'nvidia-smi-'))
-    // Nothing else is on the PATH: what runs nvidia-smi must need no other program from there.
-    vi.stubEnv('PATH', directory)
-  })
-
-  afterEach(() => {
-    vi.unstubAllEnvs()
-    rmSync(directory, { recursive: true })
-  })
-
-  const install = (script: string): void =>
-    writeFileSync(join(directory, 'nvidia-smi'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
-  const pidIn = (name: string): number => Number(readFileSync(join(directory, name), 'utf8'))
-  const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`)
-
-  it('lists GPUs without their MIG slices', async () => {
-    install(`[ "$*" = -L ] || exit 2
-echo 'GPU 0: ${rtx.name} (UUID: ${rtx.uuid})'
-echo 'GPU 1: ${h200.name} (UUID: ${h200.uuid})'
-echo '  MIG 1g.18gb     Device  0: (UUID: ${mig})'
-echo 'a warning' >&2`)
-    expect(await listGpus()).toEqual({ ok: true, gpus: [rtx, h200] })
-    expect(await detectGpus({})).toEqual([listedRtx, listedH200])
-  })
-
-  it('may find no device', async () => {
-    install(`echo 'No devices found.'`)
-    expect(await listGpus()).toEqual({ ok: true, gpus: [] })
-  })
-
-  it('is given up and killed when it hangs', async () => {
-    install(`echo $$ > ${directory}/pid; exec /bin/sleep 60`)
-    expect(await listGpus({ timeoutMs: 500 })).toEqual({
-      ok: false,
-      why: 'nvidia-smi did not answer within 0.5 s',
-    })
-    await expect.poll(() => isAlive(pidIn('pid'))).toBe(false)
-  })
-
-  it('is given up even when something out of reach keeps its output open', async () => {
-    install(`/usr/bin/setsid /bin/sh -c 'echo $$ > ${directory}/stray; exec /bin/sleep 60' &
-exec /bin/sleep 60`)
-    expect(await listGpus({ timeoutMs: 500 })).toMatchObject({ ok: false })
-    expect(isAlive(pidIn('stray'))).toBe(true)
-    process.kill(pidIn('stray'))
-  })
-
-  it.each([
-    {
-      ends: 'with an exit code',
-      script: `echo 'NVIDIA-SMI has failed: no driver'; echo 'more' ; exit 9`,
-      why: 'nvidia-smi was ended with exit code 9: NVIDIA-SMI has failed: no driver',
-    },
-    { ends: 'without a word', script: 'exit 9', why: 'nvidia-smi was ended with exit code 9' },
-    { ends: 'by a signal', script: 'kill -SEGV $$', why: 'nvidia-smi was ended by SIGSEGV' },
-  ])('may end $ends', async ({ script, why }) => {
-    install(script)
-    expect(await listGpus()).toEqual({ ok: false, why })
-  })
-
-  it('may be missing', async () => {
-    expect(await listGpus()).toEqual({ ok: false, why: 'nvidia-smi is not installed' })
-    await expect(detectGpus({})).rejects.toThrow('nvidia-smi is not installed. To try')
   })
 })

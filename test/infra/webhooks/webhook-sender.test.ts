@@ -83,11 +83,11 @@ describe('a message', () => {
       },
     })
     const silent = await startReceiver({ answer: () => {} })
-    const sender = aSender('127.0.0.1', { withinMs: 300 })
+    const sender = aSender('127.0.0.1', { withinMs: 100 })
     for (const { url } of [receiver, silent]) {
       expect(await sender.send(aMessage(url))).toMatchObject({
         how: 'failed',
-        error: expect.stringContaining('0.3 s'),
+        error: expect.stringContaining('0.1 s'),
       })
     }
   })

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { Checkpoint, ToldEstimate } from '../../../src/domain/estimate.ts'
 import type { GpuId } from '../../../src/domain/job.ts'
 import { aRequest, gpu0, gpu1, jobId } from '../jobs.ts'
@@ -15,7 +14,7 @@ import {
   submit,
   success,
 } from './operations.ts'
-import { type CreateStores, commit, useStores } from './stores.ts'
+import { type CreateStores, commit, type StoreOperation, useStores } from './stores.ts'
 
 /** Contract that every store of estimates fulfils. */
 export function describeEtaStore(name: string, createStores: CreateStores): void {

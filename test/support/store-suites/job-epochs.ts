@@ -1,6 +1,5 @@
 /** Contract of a store of jobs: stale and contradictory operations. */
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { gpu1, jobId } from '../jobs.ts'
 import {
   began,
@@ -16,7 +15,13 @@ import {
   submit,
   success,
 } from './operations.ts'
-import { commit, expectConflict, expectStale, type StoresOfTest } from './stores.ts'
+import {
+  commit,
+  expectConflict,
+  expectStale,
+  type StoreOperation,
+  type StoresOfTest,
+} from './stores.ts'
 
 export function describeEpochs(stores: StoresOfTest): void {
   describe('a change that comes too late', () => {

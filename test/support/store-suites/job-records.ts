@@ -1,6 +1,5 @@
 /** Contract of a store of jobs: the record of a job and its attempts. */
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { aFailure, aQueuedJob, aRequest, gpu0, gpu1, jobId } from '../jobs.ts'
 import {
   began,
@@ -18,7 +17,7 @@ import {
   submit,
   video,
 } from './operations.ts'
-import { commit, type StoresOfTest } from './stores.ts'
+import { commit, type StoreOperation, type StoresOfTest } from './stores.ts'
 
 export function describeRecords(stores: StoresOfTest): void {
   describe('the record of a job', () => {

@@ -1,6 +1,5 @@
 /** Contract of a store of jobs: removal, expiry, pins and tombstones. */
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { aFailure, aRequest, jobId } from '../jobs.ts'
 import {
   claim,
@@ -14,7 +13,7 @@ import {
   remove,
   submit,
 } from './operations.ts'
-import { commit, type StoresOfTest } from './stores.ts'
+import { commit, type StoreOperation, type StoresOfTest } from './stores.ts'
 
 export function describeRemoval(stores: StoresOfTest): void {
   describe('a job that is removed', () => {

@@ -1,6 +1,5 @@
 /** Contract of a store of jobs: repeated requests, and what a starting queue loads. */
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import { aRequest, gpu1, jobId } from '../jobs.ts'
 import {
   canceled,
@@ -13,7 +12,7 @@ import {
   release,
   submit,
 } from './operations.ts'
-import { commit, type StoresOfTest } from './stores.ts'
+import { commit, type StoreOperation, type StoresOfTest } from './stores.ts'
 
 export function describeSubmissions(stores: StoresOfTest): void {
   describe('a submission', () => {

@@ -1,7 +1,8 @@
 /** Operations on job `n`, one minute after the other. */
-import type { Outcome, StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
+import type { Outcome } from '../../../src/actors/queue/queue-ports.ts'
 import type { GpuId, Job, VideoRequest } from '../../../src/domain/job.ts'
 import { aFailure, aRequest, aVideo, fromAnybody, gpu0, jobId, midnight } from '../jobs.ts'
+import type { StoreOperation } from './stores.ts'
 
 export const minute = (n: number): number => midnight + n * 60_000
 

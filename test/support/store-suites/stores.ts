@@ -4,8 +4,11 @@ import type { AttemptHistory, EstimateLog } from '../../../src/actors/eta/eta-po
 import type { AttemptOrder } from '../../../src/actors/gpu/gpu-ports.ts'
 import type { RetentionStore } from '../../../src/actors/janitor/janitor-ports.ts'
 import type { JobStore, StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
+import type { WebhookStore } from '../../../src/actors/webhook/webhook-ports.ts'
 import type { History } from '../../../src/domain/history.ts'
 import type { GpuId } from '../../../src/domain/job.ts'
+
+export type { StoreOperation }
 
 /** All stores over one database. */
 export type Stores = Readonly<{
@@ -13,6 +16,7 @@ export type Stores = Readonly<{
   eta: AttemptHistory & EstimateLog
   history: History
   retention: RetentionStore
+  webhooks: WebhookStore
 }>
 
 /** What a store of jobs writes beside each attempt. */
@@ -64,6 +68,9 @@ export function useStores(createStores: CreateStores): StoresOfTest {
     },
     get retention() {
       return opened().retention
+    },
+    get webhooks() {
+      return opened().webhooks
     },
     jobsWith: (setting) => opened().jobsWith(setting),
     contents: () => opened().contents(),

@@ -144,7 +144,9 @@ WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
 COPY --from=code /app ./
 COPY --from=build /app/dist ./dist
-RUN ln -s /app/bin/wan.js /usr/local/bin/wan
+RUN ln -s /app/bin/wanctl.js /usr/local/bin/wanctl \
+    # The old name, for one release.
+    && ln -s /app/bin/wan.js /usr/local/bin/wan
 
 ENV NODE_ENV=production \
     MALLOC_ARENA_MAX=2 \

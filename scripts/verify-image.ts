@@ -130,15 +130,15 @@ async function confinement(running: Container): Promise<void> {
 }
 
 async function tools(running: Container): Promise<void> {
-  const help = await running.exec('wan', '--help')
-  says('wan --help', [help.exitCode, help.stdout.includes('generate [options]')], [0, true])
-  const list = await running.exec('wan', 'list', '--json')
-  says('wan list', JSON.parse(list.stdout), { jobs: [] })
+  const help = await running.exec('wanctl', '--help')
+  says('wanctl --help', [help.exitCode, help.stdout.includes('generate [options]')], [0, true])
+  const list = await running.exec('wanctl', 'list', '--json')
+  says('wanctl list', JSON.parse(list.stdout), { jobs: [] })
   // As in earnest; the GPU and the Python packages are what is not here.
-  const doctor = await running.exec('env', 'WAN_DIR=/opt/Wan2.2', 'wan', 'doctor', '--json')
+  const doctor = await running.exec('env', 'WAN_DIR=/opt/Wan2.2', 'wanctl', 'doctor', '--json')
   const { checks } = JSON.parse(doctor.stdout) as { checks: { name: string; verdict: string }[] }
   const faults = checks.filter(({ verdict }) => verdict === 'fault').map(({ name }) => name)
-  says('faults that wan doctor finds', [...new Set(faults)], ['driver', 'packages'])
+  says('faults that wanctl doctor finds', [...new Set(faults)], ['driver', 'packages'])
   for (const path of ['/openapi.json', '/docs', '/docs/page.css', '/'])
     says(path, (await running.curl(path)).exitCode, 0)
   const script = /src="([^"]+\.js)"/.exec((await running.curl('/')).stdout)?.[1]

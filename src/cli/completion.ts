@@ -16,16 +16,16 @@ const patienceMs = 1_000
  * The library's own script for bash runs `eval` on what has been typed so far, expands what it offers as
  * a shell would, and needs a package that not every machine has.
  */
-const bashScript = `# bash completion for wan
-_wan() {
+const bashScript = `# bash completion for wanctl
+_wanctl() {
   local value about
   COMPREPLY=()
   case $3 in -o | --output | --image) return ;; esac
   while IFS=$'\\t' read -r value about; do
     [[ $value == :* ]] || COMPREPLY+=("$value")
-  done < <(wan complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  done < <(wanctl complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
-complete -o default -F _wan wan
+complete -o default -F _wanctl wanctl
 `
 
 /** Adds `completion <shell>`, and what the scripts it prints ask for. */
@@ -37,16 +37,16 @@ export async function addCompletion(program: Command, argv: readonly string[]): 
     .addHelpText('after', completionHelp)
     .action((name: string) => {
       if (name === 'bash') process.stdout.write(bashScript)
-      else script(name, 'wan', 'wan')
+      else script(name, 'wanctl', 'wanctl')
     })
   await completeValues(shell, argv)
 }
 
 const completionHelp = `
 Examples:
-  wan completion bash > ~/.local/share/bash-completion/completions/wan
-  wan completion zsh > "\${fpath[1]}/_wan"
-  wan completion fish > ~/.config/fish/completions/wan.fish
+  wanctl completion bash > ~/.local/share/bash-completion/completions/wanctl
+  wanctl completion zsh > "\${fpath[1]}/_wanctl"
+  wanctl completion fish > ~/.config/fish/completions/wanctl.fish
 `
 
 /** Asks the service for names only when a shell asks for a completion that may need them. */

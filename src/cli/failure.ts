@@ -1,6 +1,6 @@
 /** Why a command did not do what it was asked to, for people and for scripts. */
 
-/** What `wan` ends with; docs/cli.md says the same. */
+/** What `wanctl` ends with; docs/cli.md says the same. */
 export const exitCodes = {
   ok: 0,
   /** The job failed, the service said no, or something is not as it has to be. */

@@ -1,4 +1,4 @@
-/** `wan`: what can be typed, with which words, and what of it is done where. */
+/** `wanctl`: what can be typed, with which words, and what of it is done where. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../config/version.ts'
 import { jobStatuses, videoSizes } from '../domain/job.ts'
@@ -29,12 +29,12 @@ function report(error: unknown): number {
   // commander has said what there is to say.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage
   if (!(error instanceof CommandError)) throw error
-  say(`${colored('red', 'wan:', process.stderr)} ${error.message}`)
+  say(`${colored('red', 'wanctl:', process.stderr)} ${error.message}`)
   return error.exitCode
 }
 
 function createProgram(): Command {
-  const program = new Command('wan')
+  const program = new Command('wanctl')
     .description('Makes videos with Wan2.2 on the GPUs of a wan-supervisor.')
     .version(version)
     .addOption(new Option('--url <url>', 'where the service is').env('WAN_URL').default(defaultUrl))
@@ -51,9 +51,9 @@ function createProgram(): Command {
       .addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}\n`)
 
   command('serve', 'run the service here, by the environment; see docs/configuration.md', [
-    'WAN_DIR=/opt/Wan2.2 WAN_CKPT_DIR=/models/Wan2.2-TI2V-5B wan serve',
-    'wan serve --sim        # two simulated GPUs',
-    'wan serve --sim 4',
+    'WAN_DIR=/opt/Wan2.2 WAN_CKPT_DIR=/models/Wan2.2-TI2V-5B wanctl serve',
+    'wanctl serve --sim        # two simulated GPUs',
+    'wanctl serve --sim 4',
   ])
     .addOption(
       new Option('--sim [gpus]', 'simulate so many GPUs: no card, no model')
@@ -63,10 +63,10 @@ function createProgram(): Command {
     .action(async (options) => (await import('./commands/serve.ts')).serve(options))
 
   command('generate <prompt>', 'make a video of a prompt', [
-    'wan generate "A red fox walks through fresh snow"',
-    'wan generate "A red fox walks through fresh snow" -o fox.mp4',
-    'wan generate "It turns its head" --image fox.png --size 720x1280 --wait',
-    'id=$(wan generate "A red fox" --seed 42 --steps 30)',
+    'wanctl generate "A red fox walks through fresh snow"',
+    'wanctl generate "A red fox walks through fresh snow" -o fox.mp4',
+    'wanctl generate "It turns its head" --image fox.png --size 720x1280 --wait',
+    'id=$(wanctl generate "A red fox" --seed 42 --steps 30)',
   ])
     .addOption(new Option('--size <size>', 'of the video').choices(videoSizes).default('1280x720'))
     .option('--seed <number>', 'the same one makes the same video', wholeNumber(0))
@@ -79,8 +79,8 @@ function createProgram(): Command {
     .action((prompt, _, self) => generate(prompt, self.optsWithGlobals()))
 
   command('wait', 'wait for the video of a job, and show how far it is', [
-    'wan wait 0b9c8a52',
-    'wan wait latest -o fox.mp4',
+    'wanctl wait 0b9c8a52',
+    'wanctl wait latest -o fox.mp4',
   ])
     .addArgument(job())
     .option('-o, --output <file>', 'download the video to this file or directory')
@@ -88,42 +88,45 @@ function createProgram(): Command {
     .action((reference, _, self) => wait(reference, self.optsWithGlobals()))
 
   command('list', 'list jobs, the latest first', [
-    'wan list',
-    'wan list --status queued,running',
-    'wan list --limit 1000 --json',
+    'wanctl list',
+    'wanctl list --status queued,running',
+    'wanctl list --limit 1000 --json',
   ])
     .option('--status <statuses>', `only these, separated by commas: ${jobStatuses.join(', ')}`)
     .option('--limit <number>', 'how many at most', wholeNumber(1), 20)
     .action((_, self) => list(self.optsWithGlobals()))
 
   command('status', 'show how a job stands, or the service', [
-    'wan status',
-    'wan status 0b9c8a52',
-    'wan status latest --json',
+    'wanctl status',
+    'wanctl status 0b9c8a52',
+    'wanctl status latest --json',
   ])
     .addArgument(job('[job]'))
     .action((reference, _, self) => status(reference, self.optsWithGlobals()))
 
-  command('logs', 'show what generate.py said', ['wan logs', 'wan logs 0b9c8a52 --follow'])
+  command('logs', 'show what generate.py said', ['wanctl logs', 'wanctl logs 0b9c8a52 --follow'])
     .addArgument(job('[job]').default('latest'))
     .option('-f, --follow', 'go on until the job is over')
     .action((reference, _, self) => logs(reference, self.optsWithGlobals()))
 
   command('cancel', 'cancel jobs that are queued or running', [
-    'wan cancel 0b9c8a52',
-    'wan cancel --status queued',
-    'wan cancel --all       # of everybody; for admins',
+    'wanctl cancel 0b9c8a52',
+    'wanctl cancel --status queued',
+    'wanctl cancel --all       # of everybody; for admins',
   ])
     .addArgument(job('[jobs...]'))
     .option('--status <statuses>', 'all of yours that are so: queued, running')
     .option('--all', 'all jobs of everybody')
     .action((references, _, self) => cancel(references, self.optsWithGlobals()))
 
-  command('gpus', 'show every GPU and what it does', ['wan gpus', 'wan gpus --json']).action(
+  command('gpus', 'show every GPU and what it does', ['wanctl gpus', 'wanctl gpus --json']).action(
     (_, self) => gpus(self.optsWithGlobals()),
   )
 
-  command('restart', 'restart the actor of a GPU', ['wan restart 0', 'wan restart 0 --job requeue'])
+  command('restart', 'restart the actor of a GPU', [
+    'wanctl restart 0',
+    'wanctl restart 0 --job requeue',
+  ])
     .addArgument(gpu())
     .addOption(
       new Option('--job <fate>', 'what becomes of the job that it runs')
@@ -132,17 +135,17 @@ function createProgram(): Command {
     )
     .action((id, _, self) => restart(id, self.optsWithGlobals()))
 
-  command('drain', 'let a GPU end what it runs and take nothing new', ['wan drain 0'])
+  command('drain', 'let a GPU end what it runs and take nothing new', ['wanctl drain 0'])
     .addArgument(gpu())
     .action((id, _, self) => drain(id, self.optsWithGlobals()))
 
-  command('resume', 'let a GPU take jobs again, drained or in quarantine', ['wan resume 0'])
+  command('resume', 'let a GPU take jobs again, drained or in quarantine', ['wanctl resume 0'])
     .addArgument(gpu())
     .action((id, _, self) => resume(id, self.optsWithGlobals()))
 
   command('doctor', 'look whether this machine has what the service needs', [
-    'wan doctor',
-    'WAN_PYTHON=/opt/venv/bin/python3 wan doctor --json',
+    'wanctl doctor',
+    'WAN_PYTHON=/opt/venv/bin/python3 wanctl doctor --json',
   ]).action(async (_, self) =>
     (await import('./commands/doctor.ts')).doctor(self.optsWithGlobals()),
   )

@@ -18,7 +18,7 @@ export function say(text: string): void {
   process.stderr.write(`${text}\n`)
 }
 
-/** A reader that has had enough (`wan list | head`) is no failure. */
+/** A reader that has had enough (`wanctl list | head`) is no failure. */
 export function endQuietlyWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit()

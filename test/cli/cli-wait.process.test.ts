@@ -5,17 +5,17 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
-import { beginWan, controlCodes, wan } from '../support/cli.ts'
+import { beginWanctl, controlCodes, wanctl } from '../support/cli.ts'
 import { aDataDirectory, startService } from '../support/service.ts'
 
 const quick = ['--frames', '5', '--steps', '4']
 
-describe('wan generate -o', { timeout: 120_000 }, () => {
+describe('wanctl generate -o', { timeout: 120_000 }, () => {
   it('leaves a video that plays, and nothing else', async () => {
     const { url } = await startService()
     const cwd = aDataDirectory()
     const args = ['generate', 'a fox [sim:step=0.3]', '-o', 'x.mp4', ...quick]
-    const ended = await wan(args, { url, cwd })
+    const ended = await wanctl(args, { url, cwd })
     expect(ended).toMatchObject({ code: 0, stdout: 'x.mp4\n' })
     expect(framesOf(join(cwd, 'x.mp4'))).toBe(5)
     expect(readdirSync(cwd)).toEqual(['x.mp4'])
@@ -28,13 +28,15 @@ describe('wan generate -o', { timeout: 120_000 }, () => {
   it('takes the name of the video in a directory, and replaces what is there if it is told to', async () => {
     const { url } = await startService()
     const cwd = aDataDirectory()
-    const { stdout } = await wan(['generate', 'a fox', '-o', '.', ...quick], { url, cwd })
+    const { stdout } = await wanctl(['generate', 'a fox', '-o', '.', ...quick], { url, cwd })
     expect(stdout).toMatch(/^result_gpu\d_.*\.mp4\n$/)
     const file = join(cwd, 'mine.mp4')
     writeFileSync(file, 'mine')
-    expect(await wan(['wait', 'latest', '-o', file], { url })).toMatchObject({ code: 6 })
+    expect(await wanctl(['wait', 'latest', '-o', file], { url })).toMatchObject({ code: 6 })
     expect(readFileSync(file, 'utf8')).toBe('mine')
-    expect(await wan(['wait', 'latest', '-o', file, '--force'], { url })).toMatchObject({ code: 0 })
+    expect(await wanctl(['wait', 'latest', '-o', file, '--force'], { url })).toMatchObject({
+      code: 0,
+    })
     expect(framesOf(file)).toBe(5)
     expect(readdirSync(cwd).toSorted()).toEqual(['mine.mp4', stdout.trim()].toSorted())
   })
@@ -42,7 +44,7 @@ describe('wan generate -o', { timeout: 120_000 }, () => {
   it('does not replace what has come to be there while it waited', async () => {
     const { url } = await startService()
     const file = join(aDataDirectory(), 'x.mp4')
-    const running = beginWan(['generate', 'a [sim:step=0.3]', '-o', file, ...quick], { url })
+    const running = beginWanctl(['generate', 'a [sim:step=0.3]', '-o', file, ...quick], { url })
     await running.says('denoising')
     writeFileSync(file, 'mine')
     expect(await running.end()).toMatchObject({ code: 6 })
@@ -53,7 +55,7 @@ describe('wan generate -o', { timeout: 120_000 }, () => {
     const { url } = await startService()
     const file = join(aDataDirectory(), 'x.mp4')
     const args = ['generate', 'a fox', '-o', file, '--json', ...quick]
-    const { code, stdout } = await wan(args, { url })
+    const { code, stdout } = await wanctl(args, { url })
     expect(code).toBe(0)
     const events = stdout
       .trim()
@@ -67,10 +69,10 @@ describe('wan generate -o', { timeout: 120_000 }, () => {
   })
 })
 
-describe('wan generate --wait', { timeout: 120_000 }, () => {
+describe('wanctl generate --wait', { timeout: 120_000 }, () => {
   it('draws a bar in a terminal, with how long it will take', async () => {
     const { url } = await startService()
-    const running = beginWan(['generate', 'a fox [sim:step=0.5]', '--wait', ...quick], {
+    const running = beginWanctl(['generate', 'a fox [sim:step=0.5]', '--wait', ...quick], {
       url,
       inTerminal: true,
     })
@@ -88,7 +90,7 @@ describe('wan generate --wait', { timeout: 120_000 }, () => {
     const service = await startService({ dataDir, env })
     const file = join(aDataDirectory(), 'x.mp4')
     const args = ['generate', 'a fox [sim:step=1]', '-o', file, '--frames', '5', '--steps', '8']
-    const running = beginWan(args, { url: service.url })
+    const running = beginWanctl(args, { url: service.url })
     await running.says('denoising')
     await service.stop('SIGKILL')
     await running.says('the job is not lost')
@@ -105,7 +107,7 @@ describe('wan generate --wait', { timeout: 120_000 }, () => {
   ])('leaves the job alone when it is interrupted %s, and says so', async (_, inTerminal, code) => {
     const service = await startService()
     const args = ['generate', 'a [sim:step=1]', '--wait', ...quick]
-    const running = beginWan(args, { url: service.url, inTerminal })
+    const running = beginWanctl(args, { url: service.url, inTerminal })
     await running.says('denoising')
     if (inTerminal) running.child.stdin.write('\u0003')
     else running.child.kill('SIGTERM')
@@ -115,21 +117,21 @@ describe('wan generate --wait', { timeout: 120_000 }, () => {
     const [{ id = '', status } = {}] = jobs
     expect(status).toBe('running')
     const short = id.slice(0, 8)
-    expect(ended.stdout + ended.stderr).toContain(`wan wait ${short}`)
-    expect(ended.stdout + ended.stderr).toContain(`wan cancel ${short}`)
-    const waited = await wan(['wait', short], { url: service.url })
+    expect(ended.stdout + ended.stderr).toContain(`wanctl wait ${short}`)
+    expect(ended.stdout + ended.stderr).toContain(`wanctl cancel ${short}`)
+    const waited = await wanctl(['wait', short], { url: service.url })
     expect(waited).toMatchObject({ code: 0, stdout: expect.stringContaining('/files/') })
   })
 })
 
-describe('wan logs --follow', { timeout: 120_000 }, () => {
+describe('wanctl logs --follow', { timeout: 120_000 }, () => {
   it('shows each line once until the job is over, also over a service that is killed', async () => {
     const dataDir = aDataDirectory()
     const env = { PORT: await aFreePort() }
     const service = await startService({ dataDir, env })
     const id = await service.submit({ prompt: 'a fox [sim:step=1]', steps: 6 })
     await service.until(id, ({ stage }) => stage === 'denoising')
-    const running = beginWan(['logs', '-f', id], { url: service.url })
+    const running = beginWanctl(['logs', '-f', id], { url: service.url })
     await running.says('Input prompt')
     await service.stop('SIGKILL')
     await running.says('Waiting for it')

@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
-import { controlCodes, type WanOptions, wan, wanPath } from '../support/cli.ts'
+import { controlCodes, type WanctlOptions, wanctl, wanctlPath } from '../support/cli.ts'
 import { aPicture } from '../support/pictures.ts'
 import { aDataDirectory, createShared, type Service, startService } from '../support/service.ts'
 
@@ -23,9 +23,12 @@ beforeAll(async () => {
   return shared.clearAway
 })
 
+const oldPath = join(dirname(wanctlPath), 'wan.js')
+const notice = 'wan is now called wanctl. The next release removes the old name.'
+
 const quick = ['--frames', '5', '--steps', '4']
-const run = (args: readonly string[], options?: WanOptions) =>
-  wan(args, { url: service.url, ...options })
+const run = (args: readonly string[], options?: WanctlOptions) =>
+  wanctl(args, { url: service.url, ...options })
 const taken = (): string => {
   const path = join(directory, 'taken.mp4')
   writeFileSync(path, 'mine')
@@ -38,7 +41,7 @@ describe('an exit code', () => {
     [0, ['list'], ''],
     [1, ['generate', 'a\nfox'], 'prompt: must be one line'],
     [1, ['generate', 'a [sim:exit-1]', '--wait', ...quick], 'generation_failed'],
-    [2, [], 'Usage: wan'],
+    [2, [], 'Usage: wanctl'],
     [2, ['lisst'], 'Did you mean list?'],
     [2, ['list', '--limit', 'many'], 'whole number'],
     [2, ['generate', 'a fox', '--size', '1x1'], 'Allowed choices are 1280x720'],
@@ -87,17 +90,30 @@ describe('an exit code', () => {
   it('is 1, with a sentence, under a Node that is too old', async () => {
     const [old] = ['/usr/bin/node', '/usr/local/bin/node'].filter(isOld)
     if (!old) return
-    const ended = await wan([], { command: [old, wanPath, '--version'] })
+    const ended = await wanctl([], { command: [old, wanctlPath, '--version'] })
     expect(ended).toMatchObject({ code: 1, stdout: '' })
-    expect(ended.stderr).toMatch(/^wan needs Node 24 or newer, and this is Node [\d.]+ \(.*\)\.\n$/)
+    expect(ended.stderr).toMatch(
+      /^wanctl needs Node 24 or newer, and this is Node [\d.]+ \(.*\)\.\n$/,
+    )
   })
 })
 
-describe('wan generate', () => {
+describe('the old name wan', () => {
+  it.each([[['--version']], [['completion', 'bash']], [['drain', '7']], [['lisst']]])(
+    'prints the new name on stderr and then does the same for %j',
+    async (args) => {
+      const now = await run(args)
+      const before = await run([], { command: [process.execPath, oldPath, ...args] })
+      expect(before).toEqual({ ...now, stderr: `${notice}\n${now.stderr}` })
+    },
+  )
+})
+
+describe('wanctl generate', () => {
   it('writes the id of the job and nothing else to stdout', async () => {
     const { stdout, stderr } = await run(['generate', 'a fox', '--seed', '7', ...quick])
     expect(stdout).toMatch(/^[0-9a-f-]{36}\n$/)
-    expect(stderr).toContain('wan wait')
+    expect(stderr).toContain('wanctl wait')
     const job = await service.status(stdout.trim())
     expect(job).toMatchObject({ prompt: 'a fox', seed: 7, frames: 5, steps: 4, size: '1280x720' })
   })
@@ -161,7 +177,7 @@ describe('a GPU', () => {
     const [head, first] = (await run(['gpus'])).stdout.split('\n')
     expect(head).toMatch(/^GPU +STATE/)
     expect(first).toMatch(/^0 +(idle|busy)/)
-    expect((await run(['drain', '1'])).stdout).toMatch(/^GPU 1 .*wan resume 1\n$/)
+    expect((await run(['drain', '1'])).stdout).toMatch(/^GPU 1 .*wanctl resume 1\n$/)
     const drained = JSON.parse((await run(['gpus', '--json'])).stdout)
     expect(drained.gpus).toMatchObject([
       { id: 0 },
@@ -173,7 +189,7 @@ describe('a GPU', () => {
   })
 })
 
-describe('wan status', () => {
+describe('wanctl status', () => {
   it('says how the service is, and fails while it is not ready', async () => {
     const { code, stdout } = await run(['status'])
     expect(code).toBe(0)
@@ -209,7 +225,7 @@ describe('hostile text', () => {
   it.each([
     ['list', { jobs: [hostile] }],
     ['status', { ...hostile, file: null, file_url: null, owner: null, attempts: [] }],
-  ])('does not reach the terminal of wan %s', async (command, answer) => {
+  ])('does not reach the terminal of wanctl %s', async (command, answer) => {
     const url = await aServer('application/json', JSON.stringify(answer))
     const args = command === 'list' ? ['list'] : ['status', job.id]
     const text = await run(args, { url })
@@ -221,7 +237,7 @@ describe('hostile text', () => {
     expect(JSON.parse(json.stdout)).toEqual(answer)
   })
 
-  it('does not reach the terminal of wan logs, nor that of a refused command', async () => {
+  it('does not reach the terminal of wanctl logs, nor that of a refused command', async () => {
     const log = await aServer('text/plain', `${prompt}\n\tand more\n`)
     const { stdout } = await run(['logs', job.id], { url: log })
     expect(stdout).toContain('\n\tand more\n')
@@ -235,10 +251,10 @@ describe('hostile text', () => {
 
 describe('output', () => {
   it.each([['list'], ['gpus'], ['status'], ['doctor'], ['--help']])(
-    'of wan %s has no control codes in a pipe, also from a terminal',
+    'of wanctl %s has no control codes in a pipe, also from a terminal',
     async (...args) => {
       expect((await run(args)).stdout).not.toMatch(controlCodes)
-      const command = ['sh', '-c', '"$@" | cat', 'sh', process.execPath, wanPath, ...args]
+      const command = ['sh', '-c', '"$@" | cat', 'sh', process.execPath, wanctlPath, ...args]
       const { stdout } = await run([], { inTerminal: true, command })
       expect(stdout.replaceAll('\r\n', '\n')).not.toMatch(controlCodes)
     },
@@ -253,31 +269,36 @@ describe('output', () => {
 
   it('is no failure when nobody reads it to the end', async () => {
     const command = ['bash', '-o', 'pipefail', '-c', '"$@" | true; echo $?', 'sh']
-    const ended = await run([], { command: [...command, process.execPath, wanPath, 'gpus'] })
+    const ended = await run([], { command: [...command, process.execPath, wanctlPath, 'gpus'] })
     expect(ended).toMatchObject({ stdout: '0\n', stderr: '' })
   })
 })
 
 describe('completion', () => {
   const bin = () => {
-    const path = join(directory, 'wan')
-    if (!existsSync(path)) {
-      writeFileSync(path, `#!/bin/sh\nexec '${process.execPath}' '${wanPath}' "$@"\n`, {
+    for (const path of [wanctlPath, oldPath]) {
+      const program = join(directory, basename(path, '.js'))
+      if (existsSync(program)) continue
+      writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${path}' "$@"\n`, {
         mode: 0o755,
       })
     }
     return directory
   }
-  /** What bash would offer for the last word. */
-  const offered = async (...words: readonly string[]): Promise<string[]> => {
-    const script = `source <(wan completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($#-1))
-      _wan wan "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD-1]}"
+  /** What bash offers for the last word, once it has read the completion of the command. */
+  const offeredBy = async (completion: string, words: readonly [string, ...string[]]) => {
+    const [name] = words
+    const script = `source ${completion}; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1))
+      _${name} ${name} "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD-1]}"
       printf '%s\\n' "\${COMPREPLY[@]}"`
     const env = { PATH: `${bin()}:${process.env.PATH}` }
-    const command = ['bash', '-c', script, 'bash', 'wan', ...words]
-    const { stdout } = await run([], { command, env, cwd: directory })
+    const command = ['bash', '-c', script, 'bash', ...words]
+    const { stdout, stderr } = await run([], { command, env, cwd: directory })
+    expect(stderr).toBe('')
     return stdout.trim().split('\n')
   }
+  const offered = (...words: readonly string[]) =>
+    offeredBy('<(wanctl completion bash)', ['wanctl', ...words])
 
   it('offers commands, options, values, jobs and GPUs in bash', async () => {
     const id = await service.submit({ prompt: 'a crane $(touch pwned) `touch pwned`' })
@@ -294,13 +315,32 @@ describe('completion', () => {
     expect(existsSync(join(directory, 'pwned'))).toBe(false)
   })
 
+  it('of the old name, saved before the command was renamed, still works', async () => {
+    const saved = join(directory, 'completion-of-wan')
+    writeFileSync(saved, completionOfWan)
+    expect(await offeredBy(saved, ['wan', 'ge'])).toEqual(['generate'])
+    expect(await offeredBy(saved, ['wan', 'restart', ''])).toEqual(['0', '1'])
+  })
+
   it.each(['bash', 'zsh', 'fish'])('has a script for %s', async (shell) => {
     const { code, stdout } = await run(['completion', shell])
     expect(code).toBe(0)
-    expect(stdout).toContain('wan complete --')
+    expect(stdout).toContain('wanctl complete --')
     if (shell === 'bash') execFileSync('bash', ['-n'], { input: stdout })
   })
 })
+
+/** The output of `wan completion bash` before the command was renamed. */
+const completionOfWan = `_wan() {
+  local value about
+  COMPREPLY=()
+  case $3 in -o | --output | --image) return ;; esac
+  while IFS=$'\\t' read -r value about; do
+    [[ $value == :* ]] || COMPREPLY+=("$value")
+  done < <(wan complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _wan wan
+`
 
 function isOld(path: string): boolean {
   try {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../src/config/root.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
-import { wan } from '../support/cli.ts'
+import { wanctl } from '../support/cli.ts'
 import { aDataDirectory, startService } from '../support/service.ts'
 
 type Report = { ok: boolean; checks: { name: string; verdict: string; detail: string }[] }
@@ -77,14 +77,14 @@ function otherVersion(name: string, version: string): void {
 }
 
 async function examine(): Promise<{ code: number | null; report: Report }> {
-  const { code, stdout } = await wan(['doctor', '--json'], { env })
+  const { code, stdout } = await wanctl(['doctor', '--json'], { env })
   return { code, report: JSON.parse(stdout) as Report }
 }
 
 const named = ({ checks }: Report, verdict: string) =>
   checks.filter((check) => check.verdict === verdict)
 
-describe('wan doctor', () => {
+describe('wanctl doctor', () => {
   it('finds no fault with a machine that has everything', async () => {
     const { code, report } = await examine()
     expect(named(report, 'fault')).toEqual([])
@@ -93,7 +93,7 @@ describe('wan doctor', () => {
       ...['settings', 'gpu', 'driver', 'python', 'packages', 'generate.py', 'checkpoint'],
       ...['ffmpeg', 'ffprobe', 'disk', 'memory', 'port'],
     ])
-    const text = await wan(['doctor'], { env })
+    const text = await wanctl(['doctor'], { env })
     expect(text.stdout).toMatch(/^ok +gpu: 0 \(NVIDIA H100\)$/m)
     expect(text.stdout).toContain('Jobs can be run here.')
   })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, expect, it } from 'vitest'
 import { root } from '../../src/config/root.ts'
-import { wan } from '../support/cli.ts'
+import { wanctl } from '../support/cli.ts'
 import { commandIn, expectToServe } from '../support/installed.ts'
 import { aDataDirectory, createShared } from '../support/service.ts'
 
@@ -32,6 +32,7 @@ it('holds what it needs to run, and no source that Node would not run there', as
   for (const part of ['src', 'test', 'bench', 'data']) expect(parts).not.toContain(part)
   const files = readdirSync(installed(), { recursive: true, encoding: 'utf8' })
   const own = files.filter((path) => !path.startsWith('node_modules'))
+  expect(own).toEqual(expect.arrayContaining(['bin/wanctl.js', 'bin/wan.js']))
   expect(own.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([])
   expect(own.filter((path) => path.includes('__pycache__'))).toEqual([])
   const licenses = readFileSync(join(installed(), 'dist', 'licenses.md'), 'utf8')
@@ -44,12 +45,12 @@ it('makes a video with the service that it holds', { timeout: 120_000 }, () =>
 
 it('finds out with what it holds what the machine lacks', async () => {
   const env = { GPU_IDS: '0', WAN_DIR: '/nowhere', DATA_DIR: directory }
-  const { stdout } = await wan([], { command: commandIn(installed(), 'doctor'), env })
+  const { stdout } = await wanctl([], { command: commandIn(installed(), 'doctor'), env })
   expect(stdout).toMatch(/ python: python3, 3\.\d+/)
 })
 
 it('says of each command what it is for', async () => {
-  const { code, stdout } = await wan([], { command: commandIn(installed(), '--help') })
+  const { code, stdout } = await wanctl([], { command: commandIn(installed(), '--help') })
   expect(code).toBe(0)
   expect(stdout).toContain('generate [options] <prompt>')
 })

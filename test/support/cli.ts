@@ -1,4 +1,4 @@
-/** `wan` as people run it: a process of its own, in a pipe or in a terminal. */
+/** `wanctl` as people run it: a process of its own, in a pipe or in a terminal. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -6,10 +6,10 @@ import { onTestFinished, vi } from 'vitest'
 import { root } from '../../src/config/root.ts'
 import type { AtEnd } from './service.ts'
 
-export const wanPath = join(root, 'bin', 'wan.js')
+export const wanctlPath = join(root, 'bin', 'wanctl.js')
 const terminal = join(import.meta.dirname, 'terminal.py')
 
-export type WanOptions = Readonly<{
+export type WanctlOptions = Readonly<{
   url?: string
   env?: NodeJS.ProcessEnv
   cwd?: string
@@ -21,11 +21,11 @@ export type WanOptions = Readonly<{
 }>
 
 /** Begins and lets the test go on while it runs. */
-export function beginWan(
+export function beginWanctl(
   args: readonly string[],
-  { url, env = {}, cwd, inTerminal = false, command, atEnd = onTestFinished }: WanOptions = {},
+  { url, env = {}, cwd, inTerminal = false, command, atEnd = onTestFinished }: WanctlOptions = {},
 ) {
-  const real = command ?? [process.execPath, wanPath, ...args]
+  const real = command ?? [process.execPath, wanctlPath, ...args]
   const [program = '', ...rest] = inTerminal ? ['python3', terminal, ...real] : real
   const child = spawn(program, rest, {
     ...(cwd && { cwd }),
@@ -61,7 +61,7 @@ export function beginWan(
         return typeof text === 'string' ? all.includes(text) : text.test(all)
       }
       await vi.waitUntil(isSaid, { timeout: 30_000 }).catch(() => {
-        throw new Error(`wan has not said ${text}: ${stdout}${stderr}`)
+        throw new Error(`wanctl has not said ${text}: ${stdout}${stderr}`)
       })
     },
     async end(): Promise<{ code: number | null; stdout: string; stderr: string }> {
@@ -71,7 +71,8 @@ export function beginWan(
   }
 }
 
-export const wan = (args: readonly string[], options?: WanOptions) => beginWan(args, options).end()
+export const wanctl = (args: readonly string[], options?: WanctlOptions) =>
+  beginWanctl(args, options).end()
 
 /** Whatever a terminal obeys, save the end of a line. */
 export const controlCodes = /(?!\n)[\p{Cc}\u202a-\u202e\u2066-\u2069]/u

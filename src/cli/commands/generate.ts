@@ -1,4 +1,4 @@
-/** `wan generate` and `wan wait`: from a prompt to a file. */
+/** `wanctl generate` and `wanctl wait`: from a prompt to a file. */
 import { randomUUID } from 'node:crypto'
 import { constants, openAsBlob } from 'node:fs'
 import { access } from 'node:fs/promises'
@@ -42,7 +42,7 @@ export async function generate(prompt: string, options: GenerateOptions): Promis
   if (!wait && !target) {
     const standing = `Taken: ${taken.status}${placeText(taken)}`
     const words = [standing, etaText(taken, 0)].filter(Boolean).join(', ')
-    say(`${words}. Wait for it: wan wait ${shortId(id)}`)
+    say(`${words}. Wait for it: wanctl wait ${shortId(id)}`)
     show(taken, options, () => id)
     return
   }
@@ -111,7 +111,7 @@ async function waitForVideo(
   using interruption = listenForInterruption(
     () =>
       `Job ${shortId(id)} goes on without this terminal. ` +
-      `Wait for it again: wan wait ${shortId(id)}${again}   Cancel it: wan cancel ${shortId(id)}`,
+      `Wait for it again: wanctl wait ${shortId(id)}${again}   Cancel it: wanctl cancel ${shortId(id)}`,
   )
   const job = await lastSightOf(api, id, options, interruption)
   if (job.status !== 'success') throw failedJob(job)
@@ -147,7 +147,7 @@ async function lastSightOf(
 
 function failedJob({ id, status, error }: Job): CommandError {
   const why = error ? `${plain(error.message)} (${error.code})` : 'It was canceled.'
-  const log = `wan logs ${shortId(id)} has more.`
+  const log = `wanctl logs ${shortId(id)} has more.`
   const text = status === 'canceled' ? why : `The job failed: ${why} ${log}`
   return new CommandError(exitCodes.failed, text)
 }

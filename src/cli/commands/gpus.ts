@@ -1,4 +1,4 @@
-/** `wan gpus`, `wan restart`, `wan drain`, `wan resume`. */
+/** `wanctl gpus`, `wanctl restart`, `wanctl drain`, `wanctl resume`. */
 import { type Gpu, parseResponse } from '../../http/typed-client.ts'
 import { shortId } from '../job-reference.ts'
 import { type OutputOptions, show } from '../output.ts'
@@ -37,8 +37,8 @@ export async function drain(id: string, options: Options): Promise<void> {
   const gpu = await answerOf(parseResponse(request))
   show(gpu, options, () =>
     gpu.job_id === null
-      ? `GPU ${gpu.id} is drained and takes no job until: wan resume ${gpu.id}`
-      : `GPU ${gpu.id} ends job ${shortId(gpu.job_id)} and then takes no other until: wan resume ${gpu.id}`,
+      ? `GPU ${gpu.id} is drained and takes no job until: wanctl resume ${gpu.id}`
+      : `GPU ${gpu.id} ends job ${shortId(gpu.job_id)} and then takes no other until: wanctl resume ${gpu.id}`,
   )
 }
 

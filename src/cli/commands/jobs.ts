@@ -1,4 +1,4 @@
-/** `wan list` and `wan cancel`. */
+/** `wanctl list` and `wanctl cancel`. */
 import { parseResponse } from '../../http/typed-client.ts'
 import { CommandError, exitCodes } from '../failure.ts'
 import { isOver } from '../follow.ts'

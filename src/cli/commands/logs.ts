@@ -1,4 +1,4 @@
-/** `wan logs`: once, or until nothing more can come. */
+/** `wanctl logs`: once, or until nothing more can come. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { createLogReader, type LogPiece } from '../../http/response/log-reader.ts'
 import { type Client, parseResponse } from '../../http/typed-client.ts'

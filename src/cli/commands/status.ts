@@ -1,4 +1,4 @@
-/** `wan status`: of a job, or of the service. */
+/** `wanctl status`: of a job, or of the service. */
 import { type Client, type Job, parseResponse } from '../../http/typed-client.ts'
 import { exitCodes } from '../failure.ts'
 import { findJobId } from '../job-reference.ts'

@@ -139,5 +139,5 @@ const splitList = (list: string): string[] =>
 
 const noGpu = (problem: string): Error =>
   new Error(
-    `${problem}. To try the service without a GPU, run \`make demo\` or \`wan serve --sim\`.`,
+    `${problem}. To try the service without a GPU, run \`make demo\` or \`wanctl serve --sim\`.`,
   )

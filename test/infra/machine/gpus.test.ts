@@ -154,6 +154,6 @@ describe('a machine without a usable GPU', () => {
   ])('is told why ($says), and how to try the service all the same', async ({ list, says }) => {
     const detection = detectGpus({}, list)
     await expect(detection).rejects.toThrow(says)
-    await expect(detection).rejects.toThrow(/make demo.*wan serve --sim/)
+    await expect(detection).rejects.toThrow(/make demo.*wanctl serve --sim/)
   })
 })

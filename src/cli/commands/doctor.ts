@@ -1,7 +1,7 @@
 import { diagnose, type Finding } from '../../infra/installation/diagnosis.ts'
-import { exitCodes } from '../failure.ts'
-import { type OutputOptions, show } from '../output.ts'
-import { colored, plain } from '../text.ts'
+import { exitCodes } from '../terminal/failure.ts'
+import { type OutputOptions, show } from '../terminal/output.ts'
+import { colored, plain } from '../terminal/text.ts'
 
 const marks = {
   ok: ['green', 'ok'],

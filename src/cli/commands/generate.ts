@@ -1,29 +1,19 @@
-/** `wanctl generate` and `wanctl wait`: from a prompt to a file. */
+/** `wanctl generate`: from a prompt to a job, or to a file. */
 import { randomUUID } from 'node:crypto'
 import { constants, openAsBlob } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { basename } from 'node:path'
-import {
-  type Client,
-  type InferRequestType,
-  type Job,
-  parseResponse,
-} from '../../http/typed-client.ts'
-import { cannot, download, type Target, targetOf } from '../download.ts'
-import { CommandError, exitCodes } from '../failure.ts'
-import { follow, isOver } from '../follow.ts'
-import { type Interruption, listenForInterruption, unlessInterrupted } from '../interruption.ts'
-import { findJobId, shortId } from '../job-reference.ts'
-import { type OutputOptions, say, show, showEvent } from '../output.ts'
-import { createProgress, etaText, placeText } from '../progress.ts'
-import { answerOf, connect, UnreachableError } from '../service.ts'
-import { plain } from '../text.ts'
+import { type Client, type InferRequestType, parseResponse } from '../../http/typed-client.ts'
+import { cannot, targetOf } from '../client/download.ts'
+import { shortId } from '../client/job-reference.ts'
+import { etaText, placeText } from '../client/progress.ts'
+import { answerOf, connect, UnreachableError } from '../client/service.ts'
+import { type WaitOptions, waitForVideo } from '../client/wait-for-video.ts'
+import { say, show, showEvent } from '../terminal/output.ts'
 
 type Wish = InferRequestType<Client['generate']['$post']>['json']
 
-type Waiting = OutputOptions & Readonly<{ url: string; output?: string; force?: boolean }>
-
-export type GenerateOptions = Waiting &
+export type GenerateOptions = WaitOptions &
   Readonly<{
     size: Wish['size']
     seed?: number
@@ -49,13 +39,6 @@ export async function generate(prompt: string, options: GenerateOptions): Promis
   if (json) showEvent({ event: 'accepted', job: taken })
   else say(`Job ${id} is taken.`)
   await waitForVideo(api, id, target, options)
-}
-
-export async function wait(reference: string, options: Waiting): Promise<void> {
-  const { url, output, force = false } = options
-  const api = connect({ url })
-  const target = output === undefined ? undefined : await targetOf(output, force)
-  await waitForVideo(api, await findJobId(api, reference), target, options)
 }
 
 async function submit(api: Client, prompt: string, options: GenerateOptions) {
@@ -99,55 +82,4 @@ async function formOf(wish: object, image: string): Promise<FormData> {
   for (const [name, value] of Object.entries(wish)) form.set(name, String(value))
   form.set('image', picture, basename(image))
   return form
-}
-
-async function waitForVideo(
-  api: Client,
-  id: string,
-  target: Target | undefined,
-  options: Waiting,
-): Promise<void> {
-  const again = target ? ` -o ${plain(target.path)}` : ''
-  using interruption = listenForInterruption(
-    () =>
-      `Job ${shortId(id)} goes on without this terminal. ` +
-      `Wait for it again: wanctl wait ${shortId(id)}${again}   Cancel it: wanctl cancel ${shortId(id)}`,
-  )
-  const job = await lastSightOf(api, id, options, interruption)
-  if (job.status !== 'success') throw failedJob(job)
-  const saved =
-    target &&
-    (await unlessInterrupted(interruption, () => download(api, job, target, interruption.signal)))
-  if (options.json) {
-    if (saved !== undefined) showEvent({ event: 'saved', job, path: saved })
-  } else process.stdout.write(`${plain(saved ?? job.file_url ?? id)}\n`)
-}
-
-async function lastSightOf(
-  api: Client,
-  id: string,
-  { json }: OutputOptions,
-  interruption: Interruption,
-): Promise<Job> {
-  const progress = createProgress()
-  try {
-    return await unlessInterrupted(interruption, async () => {
-      for await (const sighting of follow(api, id, interruption.signal)) {
-        progress.see(sighting)
-        if (sighting.event === 'lost') continue
-        if (json) showEvent(sighting)
-        if (isOver(sighting.job)) return sighting.job
-      }
-      return answerOf(parseResponse(api.status[':id'].$get({ param: { id } })))
-    })
-  } finally {
-    progress.end()
-  }
-}
-
-function failedJob({ id, status, error }: Job): CommandError {
-  const why = error ? `${plain(error.message)} (${error.code})` : 'It was canceled.'
-  const log = `wanctl logs ${shortId(id)} has more.`
-  const text = status === 'canceled' ? why : `The job failed: ${why} ${log}`
-  return new CommandError(exitCodes.failed, text)
 }

@@ -2,21 +2,26 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { createLogReader, type LogPiece } from '../../http/response/log-reader.ts'
 import { type Client, parseResponse } from '../../http/typed-client.ts'
-import { isOver } from '../follow.ts'
-import { listenForInterruption, unlessInterrupted } from '../interruption.ts'
-import { findJobId, shortId } from '../job-reference.ts'
-import { type OutputOptions, say, show, showEvent } from '../output.ts'
-import { answerOf, connect, failureOf, responseOf, UnreachableError } from '../service.ts'
-import { plainLines } from '../text.ts'
-
-type Options = OutputOptions & Readonly<{ url: string }>
+import { isOver } from '../client/follow.ts'
+import { findJobId, shortId } from '../client/job-reference.ts'
+import {
+  answerOf,
+  connect,
+  failureOf,
+  responseOf,
+  type ServiceOptions,
+  UnreachableError,
+} from '../client/service.ts'
+import { listenForInterruption, unlessInterrupted } from '../terminal/interruption.ts'
+import { type OutputOptions, say, show, showEvent } from '../terminal/output.ts'
+import { plainLines } from '../terminal/text.ts'
 
 /** Between two looks at a log that grows. */
 const lookAgainMs = 1_000
 
 export async function logs(
   reference: string,
-  { follow = false, ...options }: Options & Readonly<{ follow?: boolean }>,
+  { follow = false, ...options }: ServiceOptions & Readonly<{ follow?: boolean }>,
 ): Promise<void> {
   const api = connect(options)
   const id = await findJobId(api, reference)

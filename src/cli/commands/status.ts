@@ -1,15 +1,23 @@
 /** `wanctl status`: of a job, or of the service. */
 import { type Client, type Job, parseResponse } from '../../http/typed-client.ts'
-import { exitCodes } from '../failure.ts'
-import { findJobId } from '../job-reference.ts'
-import { type OutputOptions, show } from '../output.ts'
-import { etaText, stageText } from '../progress.ts'
-import { answerOf, connect, failureOf, responseOf, UnreachableError } from '../service.ts'
-import { bytes, colored, duration, facts, localTime, plain } from '../text.ts'
+import { findJobId } from '../client/job-reference.ts'
+import { etaText, stageText } from '../client/progress.ts'
+import {
+  answerOf,
+  connect,
+  failureOf,
+  responseOf,
+  type ServiceOptions,
+  UnreachableError,
+} from '../client/service.ts'
+import { exitCodes } from '../terminal/failure.ts'
+import { show } from '../terminal/output.ts'
+import { bytes, colored, duration, facts, localTime, plain } from '../terminal/text.ts'
 
-type Options = OutputOptions & Readonly<{ url: string }>
-
-export async function status(reference: string | undefined, options: Options): Promise<void> {
+export async function status(
+  reference: string | undefined,
+  options: ServiceOptions,
+): Promise<void> {
   const api = connect(options)
   if (reference === undefined) return statusOfService(api, options)
   const id = await findJobId(api, reference)
@@ -34,7 +42,7 @@ export async function status(reference: string | undefined, options: Options): P
   )
 }
 
-async function statusOfService(api: Client, options: Options): Promise<void> {
+async function statusOfService(api: Client, options: ServiceOptions): Promise<void> {
   const [health, readiness] = await Promise.all([
     answerOf(parseResponse(api.health.$get())),
     readinessOf(api),

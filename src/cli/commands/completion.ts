@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path'
 import { type RootCommand, script } from '@bomb.sh/tab'
 import tab from '@bomb.sh/tab/commander'
 import type { Command } from 'commander'
-import { parseResponse } from '../http/typed-client.ts'
-import { latestJobs, shortId } from './job-reference.ts'
-import { connect, defaultUrl } from './service.ts'
-import { plain } from './text.ts'
+import { parseResponse } from '../../http/typed-client.ts'
+import { latestJobs, shortId } from '../client/job-reference.ts'
+import { connect, defaultUrl } from '../client/service.ts'
+import { plain } from '../terminal/text.ts'
 
 /** Whoever presses a key waits no longer than this for names; without them there are fewer. */
 const patienceMs = 1_000

@@ -1,10 +1,10 @@
 /** Jobs as people name them: by id, by the first characters of one, or as the latest. */
 import * as v from 'valibot'
-import { JobId } from '../domain/job.ts'
-import { type Client, type Job, parseResponse } from '../http/typed-client.ts'
-import { CommandError, exitCodes } from './failure.ts'
+import { JobId } from '../../domain/job.ts'
+import { type Client, type Job, parseResponse } from '../../http/typed-client.ts'
+import { CommandError, exitCodes } from '../terminal/failure.ts'
+import { plain } from '../terminal/text.ts'
 import { answerOf } from './service.ts'
-import { plain } from './text.ts'
 
 export const shortId = (id: string): string => id.slice(0, 8)
 

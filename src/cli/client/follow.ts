@@ -1,7 +1,7 @@
 /** A job as it goes on, over broken connections and restarts of the service. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
-import type { Client, Job } from '../http/typed-client.ts'
+import type { Client, Job } from '../../http/typed-client.ts'
 import { failureOf, responseOf, UnreachableError } from './service.ts'
 
 export type Sighting = Readonly<

@@ -1,40 +1,13 @@
-/** `wanctl list` and `wanctl cancel`. */
+/** `wanctl cancel`. */
 import { parseResponse } from '../../http/typed-client.ts'
-import { CommandError, exitCodes } from '../failure.ts'
-import { isOver } from '../follow.ts'
-import { findJobId, latestJobs, shortId } from '../job-reference.ts'
-import { type OutputOptions, show } from '../output.ts'
-import { answerOf, connect } from '../service.ts'
-import { duration, localTime, table } from '../text.ts'
-
-type Options = OutputOptions & Readonly<{ url: string }>
-
-export async function list(
-  options: Options & Readonly<{ status?: string; limit: number }>,
-): Promise<void> {
-  const api = connect(options)
-  const jobs = await Array.fromAsync(latestJobs(api, options.limit, options.status))
-  show({ jobs }, options, () =>
-    jobs.length === 0
-      ? 'No jobs.'
-      : table(
-          ['ID', 'STATUS', 'PROGRESS', 'LEFT', 'GPU', 'SUBMITTED', 'PROMPT'],
-          jobs.map((job) => [
-            shortId(job.id),
-            job.status,
-            isOver(job) ? '' : `${Math.floor(job.progress * 100)} %`,
-            job.eta_seconds === null ? '' : duration(job.eta_seconds),
-            job.gpu_id === null ? '' : String(job.gpu_id),
-            localTime(job.submitted_at),
-            job.prompt,
-          ]),
-        ),
-  )
-}
+import { findJobId, shortId } from '../client/job-reference.ts'
+import { answerOf, connect, type ServiceOptions } from '../client/service.ts'
+import { CommandError, exitCodes } from '../terminal/failure.ts'
+import { show } from '../terminal/output.ts'
 
 export async function cancel(
   references: readonly string[],
-  options: Options & Readonly<{ all?: boolean; status?: string }>,
+  options: ServiceOptions & Readonly<{ all?: boolean; status?: string }>,
 ): Promise<void> {
   const { all, status: wanted } = options
   const ways = [references.length > 0, all, wanted !== undefined].filter(Boolean)

@@ -1,7 +1,11 @@
 /** The service as commands talk to it: its typed client, with failures that say what to do. */
-import { type Client, createClient, DetailedError, type Problem } from '../http/typed-client.ts'
-import { CommandError, exitCodes } from './failure.ts'
-import { plain } from './text.ts'
+import { type Client, createClient, DetailedError, type Problem } from '../../http/typed-client.ts'
+import { CommandError, exitCodes } from '../terminal/failure.ts'
+import type { OutputOptions } from '../terminal/output.ts'
+import { plain } from '../terminal/text.ts'
+
+/** The options that each command about the service has. */
+export type ServiceOptions = OutputOptions & Readonly<{ url: string }>
 
 export const defaultUrl = 'http://127.0.0.1:8080'
 

@@ -6,11 +6,11 @@ import { basename, dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Client, Job } from '../http/typed-client.ts'
-import { CommandError, exitCodes } from './failure.ts'
-import { say } from './output.ts'
+import type { Client, Job } from '../../http/typed-client.ts'
+import { CommandError, exitCodes } from '../terminal/failure.ts'
+import { say } from '../terminal/output.ts'
+import { plain } from '../terminal/text.ts'
 import { failureOf, responseOf, UnreachableError } from './service.ts'
-import { plain } from './text.ts'
 
 export type Target = Readonly<{ path: string; force: boolean; isDirectory: boolean }>
 

@@ -1,9 +1,9 @@
 /** How far a job is: one line that changes in a terminal, else a line for each stage. */
 import { createLogUpdate } from 'log-update'
-import type { Job } from '../http/typed-client.ts'
+import type { Job } from '../../http/typed-client.ts'
+import { say } from '../terminal/output.ts'
+import { duration, plain } from '../terminal/text.ts'
 import type { Sighting } from './follow.ts'
-import { say } from './output.ts'
-import { duration, plain } from './text.ts'
 
 export type Progress = Readonly<{ see(sighting: Sighting): void; end(): void }>
 

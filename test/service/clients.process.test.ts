@@ -2,11 +2,10 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Document } from '../../bench/fuzz/contract.ts'
-import { access } from '../../src/http/request/access.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { jobId } from '../support/jobs.ts'
 import { startReceiver } from '../support/receiver.ts'
-import { routesOfTheApp } from '../support/routes.ts'
+import { accessOfTheApp } from '../support/routes.ts'
 import {
   createShared,
   processesOf,
@@ -21,6 +20,7 @@ const tokens = {
   bob: `token-of-bob-${crypto.randomUUID()}`,
   ops: `token-of-ops-${crypto.randomUUID()}`,
 }
+const access = accessOfTheApp()
 const API_TOKENS = `ada:${tokens.ada},bob:${tokens.bob},ops:${tokens.ops}:admin`
 
 const shared = createShared()
@@ -65,7 +65,7 @@ describe('a service with tokens', () => {
     expect((await service.request('/jobs', { headers })).status).toBe(200)
   })
 
-  it.each(Object.entries(access).filter(([, who]) => !['anybody', 'stranger'].includes(who)))(
+  it.each([...access].filter(([, who]) => who !== 'anybody' && who !== 'stranger'))(
     'lets no stranger use %s',
     async (route) => {
       const [method, path = ''] = route.split(' ')
@@ -96,7 +96,7 @@ describe('a service with tokens', () => {
     expect((await service.request(path)).status).not.toBe(401)
   })
 
-  it.each(Object.entries(access).filter(([, who]) => who === 'admin'))(
+  it.each([...access].filter(([, who]) => who === 'admin'))(
     'lets only admins use %s',
     async (route) => {
       const [method = '', path = ''] = route.split(' ')
@@ -215,12 +215,11 @@ const shownElsewhere = (route: string) => route === 'GET /events' || route.inclu
 
 describe('every route', () => {
   it('says who may use it, and how it is tried in vain', () => {
-    const routes = routesOfTheApp()
-    expect(routes).toEqual(Object.keys(access).toSorted())
-    const forClients = routes.filter(
-      (route) => ['client', 'link'].includes(access[route] ?? '') && !shownElsewhere(route),
+    expect([...access].filter(([, who]) => who === undefined)).toEqual([])
+    const forClients = [...access].flatMap(([route, who]) =>
+      (who === 'client' || who === 'link') && !shownElsewhere(route) ? [route] : [],
     )
-    expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients)
+    expect([...Object.keys(attempts), ...harmless].toSorted()).toEqual(forClients.toSorted())
   })
 })
 
@@ -252,7 +251,7 @@ describe('every route of the document', () => {
       Object.keys(methods).map((method) => [method.toUpperCase(), template] as const),
     )
     const asked = operations.filter(([method, template]) => {
-      const who = access[`${method} ${template.replaceAll(/{(\w+)}/g, ':$1')}`]
+      const who = access.get(`${method} ${template.replaceAll(/{(\w+)}/g, ':$1')}`)
       const isOfOneThing = /{(id|filename)}/.test(template)
       // A stream of all jobs does not end; what it tells is in service-live.test.ts.
       const isList = method === 'GET' && template !== '/events' && !template.includes('{')

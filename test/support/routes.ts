@@ -4,6 +4,7 @@ import { createPlace } from '../../src/actors/actor.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
+import { type Access, descriptionOf } from '../../src/http/request/route.ts'
 
 /** The app as it is served, in front of nobody. */
 export function anApp({
@@ -71,8 +72,13 @@ function nodesOwn(init: RequestInit | undefined) {
 }
 
 /** Every method and path that the app answers to, sorted. */
-export function routesOfTheApp(): string[] {
-  const { routes } = anApp()
-  const own = routes.filter(({ method }) => method !== 'ALL')
-  return [...new Set(own.map(({ method, path }) => `${method} ${path}`))].toSorted()
+export const routesOfTheApp = (): string[] => [...accessOfTheApp().keys()].toSorted()
+
+/** Each route, `GET /jobs`, with the role that its description requires. */
+export function accessOfTheApp(): ReadonlyMap<string, Access | undefined> {
+  const own = anApp().routes.filter(({ method }) => method !== 'ALL')
+  const handlers = Map.groupBy(own, ({ method, path }) => `${method} ${path}`)
+  return new Map(
+    [...handlers].map(([route, [first]]) => [route, first && descriptionOf(first.handler)?.access]),
+  )
 }

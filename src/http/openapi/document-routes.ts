@@ -62,6 +62,7 @@ export function documentRoutes(describe: () => object) {
       '/openapi.json',
       route({
         id: 'getDocument',
+        access: 'anybody',
         tag: 'service',
         summary: 'This document',
         answers: {
@@ -80,6 +81,7 @@ export function documentRoutes(describe: () => object) {
       '/docs',
       route({
         id: 'getDocumentPage',
+        access: 'anybody',
         tag: 'service',
         summary: 'This document as a page',
         answers: {
@@ -100,6 +102,7 @@ export function documentRoutes(describe: () => object) {
       '/docs/:file',
       route({
         id: 'getDocumentPagePart',
+        access: 'anybody',
         tag: 'service',
         summary: 'A script, style or picture of that page',
         params: v.object({ file: v.string() }),

@@ -3,8 +3,13 @@ import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema'
 import type { RouterRoute } from 'hono/types'
 import type { GenericSchema } from 'valibot'
 import type { RefusalCode } from '../../domain/errors.ts'
-import { type Access, access } from '../request/access.ts'
-import { type Answer, descriptionOf, type RouteDescription, type Tag } from '../request/route.ts'
+import {
+  type Access,
+  type Answer,
+  descriptionOf,
+  type RouteDescription,
+  type Tag,
+} from '../request/route.ts'
 import { ErrorJson, envelopeStatusOf } from '../response/envelope.ts'
 import { ProblemJson, problems, quotaHeadersSay } from '../response/problem.ts'
 import { VideoJson } from '../v1/video-view.ts'
@@ -28,7 +33,7 @@ export function createDocument({ routes, version, baseUrl }: DocumentOptions): J
     const description = descriptionOf(handler)
     if (!description) continue
     const template = path.replaceAll(/:(\w+)/g, '{$1}')
-    const operation = operationOf(method, path, description)
+    const operation = operationOf(method, description)
     paths[template] = { ...paths[template], [method.toLowerCase()]: operation }
   }
   return {
@@ -105,11 +110,12 @@ const security: Readonly<Record<Access, readonly Json[]>> = {
   admin: [{ token: [] }],
 }
 
-function operationOf(method: string, path: string, description: RouteDescription): Json {
-  const { id, tag, summary, details, params, query, headers = {}, example } = description
+function operationOf(method: string, description: RouteDescription): Json {
+  const { id, access, tag, summary, details, params, query, headers = {}, example } = description
   const body = description.json ?? description.body
-  const who = access[`${method} ${path}`] ?? 'admin'
-  const text = [details, who === 'admin' ? 'For admins.' : undefined].filter(Boolean).join('\n\n')
+  const text = [details, access === 'admin' ? 'For admins.' : undefined]
+    .filter(Boolean)
+    .join('\n\n')
   const parameters = [
     ...parametersOf('path', params),
     ...parametersOf('query', query),
@@ -126,10 +132,10 @@ function operationOf(method: string, path: string, description: RouteDescription
     tags: [tag],
     summary,
     ...(text && { description: text }),
-    security: security[who],
+    security: security[access],
     ...(parameters.length > 0 && { parameters }),
     ...(body && { requestBody: requestBodyOf(body, { example, form: description.form }) }),
-    responses: responsesOf(method, description, refusalsOf(method, who, description)),
+    responses: responsesOf(method, description, refusalsOf(method, description)),
   }
 }
 
@@ -261,15 +267,14 @@ const headersJson = (headers: Readonly<Record<string, string>>): Json =>
 /** What follows from who may use a route and from what it takes, and what it says by itself. */
 function refusalsOf(
   method: string,
-  who: Access,
-  { params, query, json, body = json, unknown, refusals = [] }: RouteDescription,
+  { access, params, query, json, body = json, unknown, refusals = [] }: RouteDescription,
 ): RefusalCode[] {
   const changes = method !== 'GET' && method !== 'HEAD'
   const all: (RefusalCode | false)[] = [
-    who !== 'anybody' && 'unauthorized',
-    who === 'admin' && 'forbidden',
-    who === 'link' && 'link_invalid',
-    who === 'link' && 'link_expired',
+    access !== 'anybody' && 'unauthorized',
+    access === 'admin' && 'forbidden',
+    access === 'link' && 'link_invalid',
+    access === 'link' && 'link_expired',
     changes && 'origin_not_allowed',
     changes && 'disk_full',
     body !== undefined && 'body_too_large',

@@ -8,68 +8,7 @@ import { rememberLast } from '../fast/remember.ts'
 import type { FileLinks } from '../views/file-links.ts'
 import { clientAddress } from './address.ts'
 import type { ClientEnv } from './client-env.ts'
-
-/** `link`: a client, or whoever has a link to it. `stranger`: a client, or whoever shows no token. */
-export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'
-
-/** Who may use each route. One that is missing here is an admin's alone, and fails a test. */
-export const access: Readonly<Record<string, Access>> = {
-  'GET /': 'anybody',
-  'GET /assets/:file': 'anybody',
-  'GET /health': 'anybody',
-  'GET /ready': 'anybody',
-  'GET /openapi.json': 'anybody',
-  'GET /docs': 'anybody',
-  'GET /docs/:file': 'anybody',
-  'GET /whoami': 'stranger',
-  'POST /generate': 'client',
-  'GET /status/:id': 'client',
-  'GET /jobs': 'client',
-  'GET /jobs/lookup': 'client',
-  'GET /jobs/:id': 'client',
-  'POST /jobs/:id/pin': 'client',
-  'POST /jobs/:id/unpin': 'client',
-  'GET /jobs/:id/log': 'client',
-  'GET /jobs/:id/thumbnail': 'link',
-  'GET /jobs/:id/events': 'client',
-  'GET /events': 'client',
-  'DELETE /jobs': 'client',
-  'POST /webhook': 'client',
-  'GET /webhook': 'client',
-  'GET /webhook/:id': 'client',
-  'DELETE /webhook/:id': 'client',
-  'POST /webhook/:id/rotate': 'client',
-  'POST /webhook/:id/enable': 'client',
-  'POST /webhook/:id/test': 'client',
-  'GET /webhook/:id/deliveries': 'client',
-  'POST /webhook/deliveries/:id/replay': 'client',
-  'GET /videos': 'client',
-  'DELETE /videos': 'client',
-  'GET /files/:filename': 'link',
-  'HEAD /files/:filename': 'link',
-  'POST /v1/videos': 'client',
-  'GET /v1/videos': 'client',
-  'POST /v1/videos/edits': 'client',
-  'POST /v1/videos/extensions': 'client',
-  'POST /v1/videos/characters': 'client',
-  'POST /v1/videos/sync': 'client',
-  'GET /v1/videos/:id': 'client',
-  'DELETE /v1/videos/:id': 'client',
-  'POST /v1/videos/:id/cancel': 'client',
-  'POST /v1/videos/:id/remix': 'client',
-  'GET /v1/videos/:id/content': 'client',
-  'GET /v1/models': 'client',
-  'GET /v1/models/:model': 'client',
-  'GET /eta/outcomes': 'client',
-  'GET /metrics': 'admin',
-  'POST /admin/purge': 'admin',
-  'GET /eta/accuracy': 'admin',
-  'GET /stats': 'admin',
-  'GET /gpus': 'admin',
-  'POST /gpus/:id/drain': 'admin',
-  'POST /gpus/:id/resume': 'admin',
-  'POST /gpus/:id/restart': 'admin',
-}
+import { type Access, descriptionOf } from './route.ts'
 
 export type IdentifyOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
@@ -109,8 +48,9 @@ export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => met
 /** What does not exist is nobody's business without a token. */
 const accessTo = (route: RouterRoute | undefined): Access => (route ? accessOf(route) : 'client')
 
+/** A route that is not described is for admins. */
 const accessOf = rememberLast(
-  ({ method, path }: RouterRoute): Access => access[`${method} ${path}`] ?? 'admin',
+  ({ handler }: RouterRoute): Access => descriptionOf(handler)?.access ?? 'admin',
 )
 
 function tokenIn(c: Context<ClientEnv>): string | undefined {

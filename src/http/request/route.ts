@@ -16,6 +16,7 @@ export type RouteDescription<
 > = Readonly<{
   /** Its name in the document, and in clients that are made from it: a verb and a noun. */
   id: string
+  access: Access
   tag: Tag
   summary: string
   details?: string
@@ -38,6 +39,12 @@ export type RouteDescription<
   /** Beyond those that follow from the rest: what it takes, and who may use it. */
   refusals?: readonly RefusalCode[]
 }>
+
+/**
+ * Who may use a route. `link`: a client, or anybody with a signed link. `stranger`: a client, or a caller
+ * without a token. Admins are clients.
+ */
+export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'
 
 export type Tag = 'jobs' | 'videos' | 'openai' | 'webhooks' | 'gpus' | 'service'
 

@@ -34,6 +34,7 @@ export const adminRoutes = ({ janitor }: AdminRoutesOptions) =>
     '/admin/purge',
     route({
       id: 'purgeJobs',
+      access: 'admin',
       tag: 'service',
       summary: 'Remove jobs that are over, with their videos and logs',
       details:

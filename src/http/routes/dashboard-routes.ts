@@ -49,6 +49,7 @@ export function dashboardRoutes(directory: string) {
       '/',
       route({
         id: 'getDashboard',
+        access: 'anybody',
         tag: 'service',
         summary: 'The dashboard',
         answers: {
@@ -70,6 +71,7 @@ export function dashboardRoutes(directory: string) {
       '/assets/:file',
       route({
         id: 'getDashboardPart',
+        access: 'anybody',
         tag: 'service',
         summary: 'A script, style or picture of the dashboard',
         params: v.object({ file: v.string() }),

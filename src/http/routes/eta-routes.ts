@@ -54,6 +54,7 @@ export const etaRoutes = ({ eta, history }: EtaRoutesOptions) =>
       '/eta/outcomes',
       route({
         id: 'listEtaOutcomes',
+        access: 'client',
         tag: 'service',
         summary: 'What was told of the latest videos at their submission, and what became true',
         details: 'Of those that were made at the first attempt, the latest first.',
@@ -80,6 +81,7 @@ export const etaRoutes = ({ eta, history }: EtaRoutesOptions) =>
       '/eta/accuracy',
       route({
         id: 'reviewEstimates',
+        access: 'admin',
         tag: 'service',
         summary: 'How far told times have been from what became true',
         answers: { 200: { means: 'In all, and for each GPU', json: AccuracyJson } },

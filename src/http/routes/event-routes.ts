@@ -52,6 +52,7 @@ export function eventRoutes(options: EventRoutesOptions) {
       route({
         ...stream,
         id: 'followJobs',
+        access: 'client',
         summary: 'What happens to all jobs, as it happens',
       }),
       (c) => {
@@ -74,6 +75,7 @@ export function eventRoutes(options: EventRoutesOptions) {
       route({
         ...stream,
         id: 'followJob',
+        access: 'client',
         summary: 'What happens to a job, as it happens',
         params: v.object({ id: IdParam }),
         answers: { ...stream.answers, 204: { means: 'You have had its last event' } },

@@ -54,6 +54,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       '/gpus',
       route({
         id: 'listGpus',
+        access: 'admin',
         tag: 'gpus',
         summary: 'Every GPU with what it does and how it is',
         answers: { 200: { means: 'All GPUs', json: GpusJson } },
@@ -66,6 +67,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       route({
         ...ofOneGpu,
         id: 'drainGpu',
+        access: 'admin',
         summary: 'Let a GPU end what it runs and take nothing new',
         details: 'Holds over a restart of the service. Repeating it is harmless.',
         answers: { 200: { means: 'The GPU as it is now', json: GpuJson } },
@@ -84,6 +86,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       route({
         ...ofOneGpu,
         id: 'resumeGpu',
+        access: 'admin',
         summary: 'Let a GPU take jobs again, drained or in quarantine',
         answers: { 200: { means: 'The GPU as it is now', json: GpuJson } },
         refusals: ['gpu_not_found'],
@@ -101,6 +104,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
       route({
         ...ofOneGpu,
         id: 'restartGpu',
+        access: 'admin',
         summary: 'Restart the actor of a GPU',
         json: v.optional(RestartBody, {}),
         answers: { 202: { means: 'The GPU as it is now', json: GpuJson } },

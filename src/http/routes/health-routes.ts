@@ -47,6 +47,7 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
       '/health',
       route({
         id: 'checkHealth',
+        access: 'anybody',
         tag: 'service',
         summary: 'Whether the service lives',
         answers: { 200: { means: 'It does', json: HealthJson } },
@@ -68,6 +69,7 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
       '/ready',
       route({
         id: 'checkReadiness',
+        access: 'anybody',
         tag: 'service',
         summary: 'Whether a job that came now would get somewhere',
         answers: {

@@ -75,6 +75,7 @@ const logTypes = ['text/plain; charset=utf-8']
 
 const pinning = {
   ...ofOneJob,
+  access: 'client',
   details: 'What is pinned does not expire, however old it gets. Repeating it is harmless.',
   answers: { 200: { means: 'The job as it is now', json: JobJson } },
 } as const
@@ -103,6 +104,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       '/generate',
       route({
         id: 'submitJob',
+        access: 'client',
         tag: 'jobs',
         summary: 'Submit a prompt',
         details: 'What is answered for is on disk, and becomes a video or an error.',
@@ -137,6 +139,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       route({
         ...ofOneJob,
         id: 'getStatus',
+        access: 'client',
         summary: 'How a job stands',
         details:
           'With `wait`, the answer comes when something has changed, or after so many seconds.',
@@ -177,6 +180,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       '/jobs',
       route({
         id: 'listJobs',
+        access: 'client',
         tag: 'jobs',
         summary: 'Jobs, a page at a time',
         query: ListQuery,
@@ -208,6 +212,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       '/jobs/lookup',
       route({
         id: 'lookUpJob',
+        access: 'client',
         tag: 'jobs',
         summary: 'The latest job of exactly this prompt, or all of them',
         query: LookupQuery,
@@ -243,6 +248,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       route({
         ...ofOneJob,
         id: 'describeJob',
+        access: 'client',
         summary: 'A job with each try at it',
         answers: { 200: { means: 'The job', json: JobDetailJson } },
       }),
@@ -270,6 +276,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       route({
         ...ofOneJob,
         id: 'getLog',
+        access: 'client',
         summary: 'What generate.py said',
         details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
         headers: { Range: 'which bytes; `bytes=5000-` is what is new to those who know 5,000' },
@@ -296,6 +303,7 @@ export function jobRoutes(options: JobRoutesOptions) {
       '/jobs',
       route({
         id: 'cancelJobs',
+        access: 'client',
         tag: 'jobs',
         summary: 'Cancel what is queued or running',
         details:

@@ -12,6 +12,7 @@ export const metricsRoutes = ({ scrape }: Readonly<{ scrape(): Promise<string> }
     '/metrics',
     route({
       id: 'scrapeMetrics',
+      access: 'admin',
       tag: 'service',
       summary: 'Figures for Prometheus',
       answers: { 200: { means: 'In its text format', mediaTypes: [contentType] } },

@@ -40,6 +40,7 @@ export const statsRoutes = ({ history, gpus }: StatsRoutesOptions) =>
     '/stats',
     route({
       id: 'getStats',
+      access: 'admin',
       tag: 'service',
       summary: 'How many jobs waited, and how busy each GPU was, over the last hours',
       query: StatsQuery,

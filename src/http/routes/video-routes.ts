@@ -62,6 +62,7 @@ const fileHeaders = {
 }
 
 const getFile = {
+  access: 'link',
   tag: 'videos',
   summary: 'Download a video',
   details:
@@ -88,6 +89,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       '/videos',
       route({
         id: 'listVideos',
+        access: 'client',
         tag: 'videos',
         summary: 'The videos that are there, a page at a time',
         query: VideosQuery,
@@ -136,6 +138,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       '/videos',
       route({
         id: 'deleteVideos',
+        access: 'client',
         tag: 'videos',
         summary: 'Delete files and keep the records of their jobs',
         details: 'With exactly one of `filenames`, `ids`, `all=true`; the last is for admins.',
@@ -167,6 +170,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       '/jobs/:id/thumbnail',
       route({
         id: 'getThumbnail',
+        access: 'link',
         tag: 'videos',
         summary: 'A picture of a video',
         details: 'Without a token by the link in `thumbnail_url`.',

@@ -47,6 +47,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         tag: 'webhooks',
         id: 'registerWebhook',
+        access: 'client',
         summary: 'Be told of the ends of jobs',
         json: schema,
         answers: {
@@ -69,6 +70,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         tag: 'webhooks',
         id: 'listWebhooks',
+        access: 'client',
         summary: 'Those that there are',
         answers: { 200: { means: 'All', json: WebhooksJson } },
       }),
@@ -83,6 +85,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'getWebhook',
+        access: 'client',
         summary: 'A webhook',
         answers: { 200: { means: 'The webhook', json: WebhookJson } },
       }),
@@ -98,6 +101,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'deleteWebhook',
+        access: 'client',
         summary: 'Be told no more',
         answers: { 200: { means: 'It is gone', json: v.object({ deleted: Uuid }) } },
       }),
@@ -116,6 +120,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'rotateWebhook',
+        access: 'client',
         summary: 'Take another secret, and keep the last for a while',
         json: v.optional(RotateBody, {}),
         answers: { 200: { means: 'The secret', json: RotatedJson } },
@@ -136,6 +141,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'enableWebhook',
+        access: 'client',
         summary: 'Deliver again to a receiver that had gone',
         answers: { 200: { means: 'The webhook', json: WebhookJson } },
       }),
@@ -154,6 +160,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'testWebhook',
+        access: 'client',
         summary: 'Send an event that tells of nothing',
         answers: {
           202: {
@@ -177,6 +184,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         ...ofOneWebhook,
         id: 'listDeliveries',
+        access: 'client',
         summary: 'What was delivered, a page at a time',
         query: DeliveriesQuery,
         answers: { 200: { means: 'A page', json: DeliveriesJson } },
@@ -203,6 +211,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
       route({
         tag: 'webhooks',
         id: 'replayDelivery',
+        access: 'client',
         summary: 'Deliver once more',
         params: v.object({ id: DeliveryParam }),
         answers: { 202: { means: 'The delivery', json: DeliveryJson } },

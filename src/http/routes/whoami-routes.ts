@@ -17,6 +17,7 @@ export const whoamiRoutes = () =>
     '/whoami',
     route({
       id: 'describeClient',
+      access: 'stranger',
       tag: 'service',
       summary: 'Who you are to this service, and what you may do',
       details: 'Answers also without a token; one that is not known is refused.',

@@ -28,6 +28,7 @@ export function modelRoutes(task: WanTask) {
       '/v1/models',
       route({
         id: 'listModels',
+        access: 'client',
         tag: 'openai',
         summary: 'The one model that this service runs',
         answers: { 200: { means: 'A list of one', json: ModelsJson } },
@@ -39,6 +40,7 @@ export function modelRoutes(task: WanTask) {
       '/v1/models/:model',
       route({
         id: 'getModel',
+        access: 'client',
         tag: 'openai',
         summary: 'That model by its name',
         params: v.object({ model: v.string() }),

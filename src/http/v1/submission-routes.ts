@@ -79,6 +79,7 @@ const notSupported = (id: string) =>
   route({
     tag: 'openai',
     id,
+    access: 'client',
     summary: 'Not supported: the model cannot do that',
     answers: {},
     refusals: ['not_supported'],
@@ -102,6 +103,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       route({
         ...submission,
         id: 'createVideo',
+        access: 'client',
         summary: 'Submit a prompt, and perhaps an image to begin with',
         body: createVideo,
         form: true,
@@ -118,6 +120,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       route({
         ...submission,
         id: 'createVideoAndWait',
+        access: 'client',
         summary: 'Submit, and be given the video itself when it is there',
         details: 'Whoever hangs up before cancels it.',
         body: createVideo,
@@ -162,6 +165,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
       route({
         ...submission,
         id: 'remixVideo',
+        access: 'client',
         summary: 'Submit another prompt with everything else as it was',
         params: VideoParams,
         body: RemixBody,

@@ -61,6 +61,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       route({
         ...described,
         id: 'listOpenAiVideos',
+        access: 'client',
         summary: 'Videos, whatever their status, a page at a time',
         query: listVideosQuery(task),
         answers: { 200: { means: 'A page', json: VideoListJson } },
@@ -102,6 +103,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       route({
         ...ofOneVideo,
         id: 'retrieveVideo',
+        access: 'client',
         summary: 'How a video stands',
         answers: videoAnswer,
       }),
@@ -113,6 +115,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       route({
         ...ofOneVideo,
         id: 'deleteVideo',
+        access: 'client',
         summary: 'Cancel a video and delete it with its record',
         answers: { 200: { means: 'It is gone', json: DeletedVideoJson } },
         refusals: [...ofOneVideo.refusals, 'job_stopping'],
@@ -140,6 +143,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       route({
         ...ofOneVideo,
         id: 'cancelVideo',
+        access: 'client',
         summary: 'Cancel a video',
         answers: videoAnswer,
         refusals: [...ofOneVideo.refusals, 'job_stopping', 'not_cancellable'],
@@ -164,6 +168,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       route({
         ...ofOneVideo,
         id: 'downloadVideo',
+        access: 'client',
         summary: 'The video, or a picture of it',
         query: ContentQuery,
         answers: {

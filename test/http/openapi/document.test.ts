@@ -1,12 +1,12 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { describe, expect, it } from 'vitest'
 import { createContract, type Document, type Operation } from '../../../bench/fuzz/contract.ts'
-import { access } from '../../../src/http/request/access.ts'
-import { anApp, routesOfTheApp } from '../../support/routes.ts'
+import { accessOfTheApp, anApp, routesOfTheApp } from '../../support/routes.ts'
 
 const app = anApp()
 const document = (await (await app.request('/openapi.json')).json()) as Document
 const contract = createContract(document)
+const access = accessOfTheApp()
 
 const operations = Object.entries(document.paths).flatMap(([template, methods]) =>
   Object.entries(methods).map(([method, operation]): [string, Operation] => {
@@ -36,7 +36,7 @@ describe('the document', () => {
 
   it.each(operations)('says who may use %s', (route, { security, responses }) => {
     const codesOf = (status: number) => JSON.stringify(responses[status] ?? '')
-    const who = access[route]
+    const who = access.get(route)
     expect(security).toEqual(
       {
         anybody: [],

@@ -1,124 +1,19 @@
 /** The environment variables: how each is read, what holds when it is not set, and what it is for. */
-import { createHash } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import * as v from 'valibot'
-import { parseAllowed } from '../domain/address-guard.ts'
-import type { TokenHolder } from '../domain/client.ts'
 import { wanTaskNames } from '../domain/wan-tasks.ts'
-
-const wholeNumber = (min: number, max: number) =>
-  v.pipe(
-    v.string(),
-    v.regex(/^\d+$/, 'must be a whole number'),
-    v.toNumber(),
-    v.minValue(min, `must be at least ${min}`),
-    v.maxValue(max, `must be at most ${max}`),
-  )
-
-/** Also with a decimal point. */
-const amount = (max: number) =>
-  v.pipe(
-    v.string(),
-    v.regex(/^\d+(\.\d+)?$/, 'must be a number, like 30 or 0.5'),
-    v.toNumber(),
-    v.maxValue(max, `must be at most ${max}`),
-  )
-
-const path = v.pipe(v.string(), v.nonEmpty('must not be empty'))
-
-const commaSeparated = v.pipe(
-  v.string(),
-  v.transform((list) => list.split(',').map((entry) => entry.trim())),
-)
-
-const jsonArray = v.pipe(
-  v.string(),
-  v.rawTransform(({ dataset, addIssue, NEVER }) => {
-    const parsed = v.safeParse(v.array(v.string()), safeJson(dataset.value))
-    if (parsed.success) return parsed.output
-    addIssue({ message: 'must be a JSON array of strings, like ["--t5_cpu"]' })
-    return NEVER
-  }),
-)
-
-const onOrOff = v.pipe(
-  v.picklist(['0', '1'], 'must be 0 or 1'),
-  v.transform((value) => value === '1'),
-)
-
-const url = v.pipe(
-  v.string(),
-  v.url('must be a URL, like https://videos.example.org'),
-  v.transform((text) => text.replace(/\/+$/, '')),
-)
-
-const addresses = v.pipe(
+import { tokenHolders } from './token-holders.ts'
+import {
+  addresses,
+  amount,
   commaSeparated,
-  v.rawTransform(({ dataset, addIssue, NEVER }) => {
-    const entries = dataset.value.filter(Boolean)
-    const wrong = entries.filter((entry) => !parseAllowed(entry))
-    for (const entry of wrong)
-      addIssue({ message: `must hold hosts, addresses or ranges like 10.0.0.0/8, not "${entry}"` })
-    return wrong.length > 0 ? NEVER : entries.flatMap((entry) => parseAllowed(entry) ?? [])
-  }),
-)
-
-const origins = v.pipe(
-  commaSeparated,
-  v.check(
-    (list) => list.every((entry) => entry === '*' || URL.parse(entry)?.origin === entry),
-    'must be * or origins like https://app.example.org, with nothing behind the host',
-  ),
-)
-
-const minTokenLength = 16
-
-/** `name:token[:admin]`. A fault names the entry by its number and repeats nothing of it. */
-const tokenHolders = v.pipe(
-  commaSeparated,
-  v.rawTransform(({ dataset, addIssue, NEVER }): TokenHolder[] => {
-    const entries = dataset.value.map((entry) => entry.split(':'))
-    const faults = entries.flatMap((entry, index) =>
-      tokenFaults(entry, entries.slice(0, index)).map((fault) => `entry ${index + 1} ${fault}`),
-    )
-    for (const message of faults) addIssue({ message })
-    return faults.length > 0 ? NEVER : entries.map(toTokenHolder)
-  }),
-)
-
-function tokenFaults(
-  [name = '', token = '', role, ...rest]: readonly string[],
-  earlier: readonly (readonly string[])[],
-): string[] {
-  const rules: [kept: boolean, fault: string][] = [
-    [token !== '' && rest.length === 0, 'must be name:token or name:token:admin'],
-    [
-      /^[A-Za-z][\w.-]{0,63}$/.test(name),
-      'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter',
-    ],
-    [
-      token === '' || token.length >= minTokenLength,
-      `must have a token of at least ${minTokenLength} characters`,
-    ],
-    [
-      token === '' || /^[\w.~+/-]+=*$/.test(token),
-      'must have a token of letters, digits and . _ ~ + / - only',
-    ],
-    [role === undefined || role === 'admin', 'may end in :admin and in nothing else'],
-    [!earlier.some(([other]) => other === name), 'has the name of an entry before it'],
-    [
-      token === '' || !earlier.some(([, other]) => other === token),
-      'has the token of an entry before it',
-    ],
-  ]
-  return rules.flatMap(([kept, fault]) => (kept ? [] : [fault]))
-}
-
-const toTokenHolder = ([name = '', token = '', role]: readonly string[]): TokenHolder => ({
-  name,
-  isAdmin: role === 'admin',
-  tokenDigest: createHash('sha256').update(token).digest(),
-})
+  jsonArray,
+  onOrOff,
+  origins,
+  path,
+  url,
+  wholeNumber,
+} from './values.ts'
 
 /** Half the cores for conversions: the other half serves, loads models and encodes text. */
 const defaultConversions = String(Math.max(1, Math.floor(availableParallelism() / 2)))
@@ -300,7 +195,7 @@ export const Env = v.object({
 })
 
 /** As `docs/configuration.md` shows them; those without a purpose are for tests. */
-export const settings: readonly Setting[] = Object.entries(Env.entries).flatMap(
+export const settings: readonly DocumentedSetting[] = Object.entries(Env.entries).flatMap(
   ([name, schema]) => {
     const about = v.getDescription(schema)
     if (about === undefined) return []
@@ -310,12 +205,4 @@ export const settings: readonly Setting[] = Object.entries(Env.entries).flatMap(
   },
 )
 
-export type Setting = Readonly<{ name: string; otherwise: string; about: string }>
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
+export type DocumentedSetting = Readonly<{ name: string; otherwise: string; about: string }>

@@ -1,0 +1,76 @@
+/** The kinds of values that environment variables have, and how each is parsed. */
+import * as v from 'valibot'
+import { parseAllowed } from '../domain/address-guard.ts'
+
+export const wholeNumber = (min: number, max: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\d+$/, 'must be a whole number'),
+    v.toNumber(),
+    v.minValue(min, `must be at least ${min}`),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
+/** Also with a decimal point. */
+export const amount = (max: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(/^\d+(\.\d+)?$/, 'must be a number, like 30 or 0.5'),
+    v.toNumber(),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
+export const path = v.pipe(v.string(), v.nonEmpty('must not be empty'))
+
+export const commaSeparated = v.pipe(
+  v.string(),
+  v.transform((list) => list.split(',').map((entry) => entry.trim())),
+)
+
+export const jsonArray = v.pipe(
+  v.string(),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const parsed = v.safeParse(v.array(v.string()), safeJson(dataset.value))
+    if (parsed.success) return parsed.output
+    addIssue({ message: 'must be a JSON array of strings, like ["--t5_cpu"]' })
+    return NEVER
+  }),
+)
+
+export const onOrOff = v.pipe(
+  v.picklist(['0', '1'], 'must be 0 or 1'),
+  v.transform((value) => value === '1'),
+)
+
+export const url = v.pipe(
+  v.string(),
+  v.url('must be a URL, like https://videos.example.org'),
+  v.transform((text) => text.replace(/\/+$/, '')),
+)
+
+export const addresses = v.pipe(
+  commaSeparated,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const entries = dataset.value.filter(Boolean)
+    const wrong = entries.filter((entry) => !parseAllowed(entry))
+    for (const entry of wrong)
+      addIssue({ message: `must hold hosts, addresses or ranges like 10.0.0.0/8, not "${entry}"` })
+    return wrong.length > 0 ? NEVER : entries.flatMap((entry) => parseAllowed(entry) ?? [])
+  }),
+)
+
+export const origins = v.pipe(
+  commaSeparated,
+  v.check(
+    (list) => list.every((entry) => entry === '*' || URL.parse(entry)?.origin === entry),
+    'must be * or origins like https://app.example.org, with nothing behind the host',
+  ),
+)
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -10,8 +10,9 @@ export {
   parseResponse,
 } from 'hono/client'
 export type { ProblemJson as Problem } from './response/problem.ts'
+export type { AttemptJson as Attempt } from './views/attempt-view.ts'
 export type { GpuJson as Gpu } from './views/gpu-view.ts'
-export type { AttemptJson as Attempt, JobJson as Job } from './views/job-view.ts'
+export type { JobJson as Job } from './views/job-view.ts'
 
 type ProblemStatus = (typeof problems)[keyof typeof problems]['status']
 

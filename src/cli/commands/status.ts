@@ -87,15 +87,15 @@ async function readinessOf(api: Client) {
   throw new UnreachableError('The service does not say whether it is ready.')
 }
 
-type Count = Readonly<{ count: number; hasMore: boolean }>
+type JobCount = Readonly<{ count: number; hasMore: boolean }>
 
-async function count(api: Client, wanted: 'running' | 'queued'): Promise<Count> {
+async function count(api: Client, wanted: 'running' | 'queued'): Promise<JobCount> {
   const query = { status: wanted, limit: '200' }
   const { jobs, has_more } = await answerOf(parseResponse(api.jobs.$get({ query })))
   return { count: jobs.length, hasMore: has_more }
 }
 
-const countText = ({ count, hasMore }: Count): string => `${hasMore ? 'more than ' : ''}${count}`
+const countText = ({ count, hasMore }: JobCount): string => `${hasMore ? 'more than ' : ''}${count}`
 
 const statusText = (job: Job): string =>
   job.status === 'running'

@@ -1,16 +1,16 @@
 /** Results go to stdout, everything else to stderr. */
-import { jsonText } from './text.ts'
+import { plainJson } from './text.ts'
 
 export type OutputOptions = Readonly<{ json?: boolean }>
 
 /** A result: the document, or what a person wants to know of it. */
 export function show(document: unknown, { json }: OutputOptions, text: () => string): void {
-  process.stdout.write(`${json ? jsonText(document, 2) : text()}\n`)
+  process.stdout.write(`${json ? plainJson(document, 2) : text()}\n`)
 }
 
 /** One of many results that come as they happen. */
 export function showEvent(event: object): void {
-  process.stdout.write(`${jsonText(event)}\n`)
+  process.stdout.write(`${plainJson(event)}\n`)
 }
 
 /** A word to whoever watches. */

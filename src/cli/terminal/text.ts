@@ -12,7 +12,7 @@ export const plainLines = (text: string): string =>
   text.replace(obeyed, (character) => ('\n\t'.includes(character) ? character : '\ufffd'))
 
 /** JSON says everything and escapes what a terminal would obey. */
-export const jsonText = (value: unknown, indent?: number): string =>
+export const plainJson = (value: unknown, indent?: number): string =>
   JSON.stringify(value, null, indent).replace(obeyed, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )

@@ -13,8 +13,9 @@ import {
 import { ErrorJson, envelopeStatusOf } from '../response/envelope.ts'
 import { ProblemJson, problems, quotaHeadersSay } from '../response/problem.ts'
 import { VideoJson } from '../v1/video-view.ts'
+import { AttemptJson } from '../views/attempt-view.ts'
 import { GpuJson } from '../views/gpu-view.ts'
-import { AcceptedJson, AttemptJson, JobDetailJson, JobJson } from '../views/job-view.ts'
+import { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
 import { examples } from './examples.ts'
 
 export type DocumentOptions = Readonly<{

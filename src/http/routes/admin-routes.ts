@@ -5,7 +5,7 @@ import type { JanitorMessage } from '../../actors/janitor/janitor-protocol.ts'
 import { PurgeBody } from '../request/bodies.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
-import { Count, Time } from '../views/words.ts'
+import { Count, iso, Time } from '../views/words.ts'
 
 export type AdminRoutesOptions = Readonly<{ janitor: ActorRef<JanitorMessage> }>
 
@@ -61,6 +61,3 @@ export const adminRoutes = ({ janitor }: AdminRoutesOptions) =>
       return c.json(told, 200)
     },
   )
-
-const iso = (at: number | undefined): string | null =>
-  at === undefined ? null : new Date(at).toISOString()

@@ -25,7 +25,7 @@ export type VideoRoutesOptions = PreviewSenderOptions &
     isPublic: boolean
   }>
 
-const VideoJson = v.object({
+const VideoFileJson = v.object({
   filename: v.string(),
   file_url: v.string(),
   thumbnail_url: v.string(),
@@ -37,10 +37,10 @@ const VideoJson = v.object({
   duration_seconds: v.number(),
   created_at: Time,
 })
-type VideoJson = v.InferOutput<typeof VideoJson>
+type VideoFileJson = v.InferOutput<typeof VideoFileJson>
 
 const VideosJson = v.object({
-  videos: v.array(VideoJson),
+  videos: v.array(VideoFileJson),
   has_more: v.boolean(),
   next_after: v.nullable(Uuid),
 })
@@ -107,7 +107,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
             ...(pinned !== undefined && { pinned }),
           },
         })
-        const videos = page.jobs.flatMap(({ job }): VideoJson[] => {
+        const videos = page.jobs.flatMap(({ job }): VideoFileJson[] => {
           if (!hasFile(job)) return []
           const { filename, video, endedAt } = job.state
           return [

@@ -74,7 +74,7 @@ export function createVideos({ queue, estimates, task, retentionMs }: VideosOpti
 
   async function find(c: C, jobId: JobId): Promise<JobView> {
     const view = await ask(queue, { type: 'find', jobId, scope: c.get('scope') })
-    return found(view, () => noVideo(videoIdOf(jobId)))
+    return found(view, () => videoNotFound(videoIdOf(jobId)))
   }
 
   /** How the video stands. */
@@ -114,10 +114,10 @@ export function idOf(c: C): JobId {
   const given = c.req.param('id') ?? ''
   const id = v.safeParse(VideoId, given)
   if (id.success) return id.output
-  throw noVideo(given)
+  throw videoNotFound(given)
 }
 
-const noVideo = (id: string): RefusalError =>
+const videoNotFound = (id: string): RefusalError =>
   new RefusalError('job_not_found', `There is no video "${id}".`, { field: 'id' })
 
 /** The finished video, or why there is none. */

@@ -3,11 +3,8 @@ import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
-import type { JobDetail } from '../../actors/queue/queue-protocol.ts'
 import { etaSources } from '../../domain/estimate.ts'
 import {
-  type Attempt,
-  failureCodes,
   hasFile,
   imageTypes,
   isOpen,
@@ -15,23 +12,15 @@ import {
   type JobId,
   jobStatuses,
   type Reading,
-  stageSpans,
   stages,
-  type Timestamp,
   videoSizes,
   type WithFile,
 } from '../../domain/job.ts'
 import { rememberLast } from '../fast/remember.ts'
+import { AttemptJson, attemptsOf, FailureJson, failureJson } from './attempt-view.ts'
 import type { FileLinks } from './file-links.ts'
 import { WebhookToldJson } from './webhook-view.ts'
-import { Count, Time, Uuid } from './words.ts'
-
-const FailureJson = v.object({
-  code: v.picklist(failureCodes),
-  message: v.string(),
-  exit_code: v.nullable(v.number()),
-  signal: v.nullable(v.string()),
-})
+import { Count, iso, isoTime, Time, Uuid } from './words.ts'
 
 const FileJson = v.object({
   width: Count,
@@ -118,30 +107,6 @@ export const AcceptedJson = v.object({
 })
 export type AcceptedJson = v.InferOutput<typeof AcceptedJson>
 
-export const AttemptJson = v.object({
-  attempt: Count,
-  epoch: Count,
-  gpu_id: Count,
-  outcome: v.nullable(v.picklist(['success', 'error', 'canceled', 'released'])),
-  error: v.nullable(FailureJson),
-  claimed_at: Time,
-  started_at: v.nullable(Time),
-  generated_at: v.nullable(Time),
-  ended_at: v.nullable(Time),
-  stages: v.array(
-    v.object({ stage: v.picklist(stages), began_at: Time, seconds: v.nullable(v.number()) }),
-  ),
-  seconds_per_step: v.nullable(v.number()),
-  peak_vram_bytes: v.nullable(v.number()),
-  command: v.nullable(
-    v.pipe(
-      v.array(v.string()),
-      v.description('how `generate.py` was called for it, an item per argument'),
-    ),
-  ),
-})
-export type AttemptJson = v.InferOutput<typeof AttemptJson>
-
 export const JobDetailJson = v.object({ ...JobJson.entries, attempts: v.array(AttemptJson) })
 export type JobDetailJson = v.InferOutput<typeof JobDetailJson>
 
@@ -177,11 +142,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
 
     text: writeSeen(toJson),
 
-    attempts: ({ attempts, reading }: JobDetail): AttemptJson[] =>
-      attempts.map((attempt) =>
-        // What it is heard to do is written down when it ends.
-        attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
-      ),
+    attempts: attemptsOf,
   }
 
   function toJson({ job, position, reading }: SeenJob, estimate: Estimate | undefined): JobJson {
@@ -201,7 +162,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       filename: 'filename' in state ? state.filename : (asked ?? null),
       file_url: hasFile(job) ? links.urlOf(job) : null,
       thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,
-      error: state.status === 'error' ? errorOf(state.failure) : null,
+      error: state.status === 'error' ? failureJson(state.failure) : null,
       attempt: job.attempts,
       cancel_requested: state.status === 'running' && state.cancelRequested,
       cancel_requested_at: iso('cancelRequestedAt' in state ? state.cancelRequestedAt : undefined),
@@ -260,46 +221,3 @@ export const etaJson = (estimate: Estimate | undefined) => ({
   eta_at: iso(estimate?.etaAt),
   eta_source: estimate?.source ?? null,
 })
-
-const attemptJson = ({
-  number,
-  epoch,
-  gpu,
-  outcome,
-  failure,
-  trace,
-  command,
-  ...times
-}: Attempt): AttemptJson => ({
-  attempt: number,
-  epoch,
-  gpu_id: gpu,
-  outcome: outcome ?? null,
-  error: failure ? errorOf(failure) : null,
-  claimed_at: isoTime(times.claimedAt),
-  started_at: iso(times.startedAt),
-  generated_at: iso(times.generatedAt),
-  ended_at: iso(times.endedAt),
-  stages: stagesJson({ trace, ...times }),
-  seconds_per_step: trace?.secondsPerStep ?? null,
-  peak_vram_bytes: trace?.peakVramBytes ?? null,
-  command: command ? [...command] : null,
-})
-
-const stagesJson = (times: Parameters<typeof stageSpans>[0]) =>
-  stageSpans(times).map(({ stage, at, until }) => ({
-    stage,
-    began_at: isoTime(at),
-    seconds: until === undefined ? null : Math.max(0, until - at) / 1000,
-  }))
-
-const errorOf = ({ code, message, exitCode, signal }: NonNullable<Attempt['failure']>) => ({
-  code,
-  message,
-  exit_code: exitCode ?? null,
-  signal: signal ?? null,
-})
-
-const iso = (at: Timestamp | undefined): string | null => (at === undefined ? null : isoTime(at))
-
-const isoTime = (at: Timestamp): string => new Date(at).toISOString()

@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import type { Registered, Rotated } from '../../actors/webhook/webhook-protocol.ts'
 import { type Delivery, jobEvents, type Webhook } from '../../domain/webhook.ts'
-import { Count, Time, Uuid } from './words.ts'
+import { Count, iso, isoTime, Time, Uuid } from './words.ts'
 
 export const WebhookJson = v.object({
   id: Uuid,
@@ -95,7 +95,3 @@ export const deliveryJson = (delivery: Delivery): DeliveryJson => ({
   last_status: delivery.lastStatus ?? null,
   last_error: delivery.lastError ?? null,
 })
-
-const iso = (at: number | undefined): string | null => (at === undefined ? null : isoTime(at))
-
-const isoTime = (at: number): string => new Date(at).toISOString()

@@ -1,0 +1,47 @@
+/** `GET /jobs/:id/log`. */
+import { Hono } from 'hono'
+import { type ActorRef, ask } from '../../../actors/actor.ts'
+import type { QueueMessage } from '../../../actors/queue/queue-protocol.ts'
+import { jobNotFound } from '../../../domain/errors.ts'
+import type { JobId } from '../../../domain/job.ts'
+import type { ClientEnv } from '../../request/client-env.ts'
+import { route } from '../../request/route.ts'
+import { found } from '../../response/outcome.ts'
+import { sendLog } from '../../response/send-log.ts'
+import { ofOneJob } from './one-job.ts'
+
+export type LogRoutesOptions = Readonly<{
+  queue: ActorRef<QueueMessage>
+  /** Where a job's log is, whether or not it has been written yet. */
+  logPath(jobId: JobId): string
+}>
+
+const logTypes = ['text/plain; charset=utf-8']
+
+export function logRoutes({ queue, logPath }: LogRoutesOptions) {
+  return new Hono<ClientEnv>().get(
+    '/jobs/:id/log',
+    route({
+      ...ofOneJob,
+      id: 'getLog',
+      access: 'client',
+      summary: 'What generate.py said',
+      details: 'Progress bars are collapsed to their last state. Empty before the job begins.',
+      headers: { Range: 'which bytes; `bytes=5000-` is what is new to those who know 5,000' },
+      answers: {
+        200: { means: 'The log', mediaTypes: logTypes, headers: { 'Accept-Ranges': 'bytes' } },
+        206: {
+          means: 'A part of it',
+          mediaTypes: logTypes,
+          headers: { 'Content-Range': 'which' },
+        },
+      },
+      refusals: [...ofOneJob.refusals, 'range_not_satisfiable'],
+    }),
+    async (c) => {
+      const { id: jobId } = c.req.valid('param')
+      found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => jobNotFound(jobId))
+      return sendLog(c, logPath(jobId))
+    },
+  )
+}

@@ -2,6 +2,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../config/version.ts'
 import { jobStatuses, videoSizes } from '../domain/job.ts'
+import { wanTaskNames, wanTasks } from '../domain/wan-tasks.ts'
 import { defaultUrl } from './client/service.ts'
 import { cancel } from './commands/cancel.ts'
 import { addCompletion } from './commands/completion.ts'
@@ -76,7 +77,7 @@ function createProgram(): Command {
     .addOption(new Option('--size <size>', 'of the video').choices(videoSizes).default('1280x720'))
     .option('--seed <number>', 'the same one makes the same video', wholeNumber(0))
     .option('--steps <number>', 'sampling steps', wholeNumber(1))
-    .option('--frames <number>', '4n+1; 24 make a second', wholeNumber(1))
+    .option('--frames <number>', `4n+1; a second has ${framesPerSecond}`, wholeNumber(1))
     .option('--image <file>', 'the picture to begin with: PNG, JPEG or WebP')
     .option('-o, --output <file>', 'download the video to this file or directory; waits for it')
     .option('--force', 'replace the file if it is there')
@@ -175,6 +176,8 @@ const job = (name = '<job>') =>
   new Argument(name, 'its id, at least four characters of it, or "latest"')
 
 const gpu = () => new Argument('<gpu>', 'its number')
+
+const framesPerSecond = wanTaskNames.map((task) => `${wanTasks[task].fps} (${task})`).join(', ')
 
 function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
   return (text: string): number => {

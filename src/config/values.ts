@@ -27,14 +27,14 @@ export const commaSeparated = v.pipe(
   v.transform((list) => list.split(',').map((entry) => entry.trim())),
 )
 
+const notAnArray = 'must be a JSON array of strings, like ["--t5_cpu"]'
+const Strings = v.array(v.string())
+
+/** One fault however many of its entries are wrong. */
 export const jsonArray = v.pipe(
   v.string(),
-  v.rawTransform(({ dataset, addIssue, NEVER }) => {
-    const parsed = v.safeParse(v.array(v.string()), safeJson(dataset.value))
-    if (parsed.success) return parsed.output
-    addIssue({ message: 'must be a JSON array of strings, like ["--t5_cpu"]' })
-    return NEVER
-  }),
+  v.parseJson(undefined, notAnArray),
+  v.custom<v.InferOutput<typeof Strings>>((value) => v.is(Strings, value), notAnArray),
 )
 
 export const onOrOff = v.pipe(
@@ -66,11 +66,3 @@ export const origins = v.pipe(
     'must be * or origins like https://app.example.org, with nothing behind the host',
   ),
 )
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}

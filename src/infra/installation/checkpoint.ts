@@ -79,16 +79,20 @@ export const howToDownload = ({ ckptDir, task }: Checkpoint): string =>
 const faultsOfFile = async (ckptDir: string, { path, bytes }: PublishedFile) =>
   faultsOf(path, await problemOf(join(ckptDir, path), bytes))
 
-const ModelIndex = v.object({
-  weight_map: v.pipe(v.record(v.string(), v.pipe(v.string(), v.nonEmpty())), v.minEntries(1)),
-})
+const ModelIndex = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    weight_map: v.pipe(v.record(v.string(), v.pipe(v.string(), v.nonEmpty())), v.minEntries(1)),
+  }),
+)
 
 async function faultsOfModel(ckptDir: string, model: string): Promise<CheckpointFault[]> {
   const path = join(model, modelIndex)
   const config = await faultsOfFile(ckptDir, { path: join(model, 'config.json'), bytes: 1 })
   const absent = await faultsOfFile(ckptDir, { path, bytes: 1 })
   if (absent.length > 0) return [...config, ...absent]
-  const index = v.safeParse(ModelIndex, safeJson(await readFile(join(ckptDir, path), 'utf8')))
+  const index = v.safeParse(ModelIndex, await readFile(join(ckptDir, path), 'utf8'))
   if (!index.success) return [...config, { path, problem: 'is not an index of shards' }]
   const shards = [...new Set(Object.values(index.output.weight_map))]
   const faults = shards.map((shard) => faultsOfShard(ckptDir, join(model, shard)))
@@ -123,9 +127,13 @@ async function problemOf(path: string, bytes: number): Promise<string | undefine
 /** A real one has some 100 KB for thousands of tensors; safetensors itself allows this much. */
 const maxHeaderLength = 100_000_000
 
-const Header = v.record(
+const Header = v.pipe(
   v.string(),
-  v.looseObject({ data_offsets: v.optional(v.tuple([v.number(), v.number()]), [0, 0]) }),
+  v.parseJson(),
+  v.record(
+    v.string(),
+    v.looseObject({ data_offsets: v.optional(v.tuple([v.number(), v.number()]), [0, 0]) }),
+  ),
 )
 
 /** How long the file has to be by its own word (https://github.com/huggingface/safetensors#format). */
@@ -137,7 +145,7 @@ async function safetensorsLength(path: string): Promise<number | undefined> {
   if (headerBytes > maxHeaderLength) return undefined
   const { buffer, bytesRead } = await file.read(Buffer.alloc(headerBytes), 0, headerBytes, 8)
   if (bytesRead < headerBytes) return undefined
-  const header = v.safeParse(Header, safeJson(buffer.toString()))
+  const header = v.safeParse(Header, buffer.toString())
   if (!header.success) return undefined
   const ends = Object.values(header.output).map(({ data_offsets: [, end] }) => end)
   return 8 + headerBytes + ends.reduce((latest, end) => Math.max(latest, end), 0)
@@ -148,12 +156,4 @@ async function isPointer(path: string, bytes: number): Promise<boolean> {
   if (bytes > 1024) return false
   const text = await readFile(path, 'utf8').catch(() => '')
   return text.startsWith('version https://git-lfs.github.com/spec/')
-}
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

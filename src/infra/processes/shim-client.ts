@@ -28,10 +28,19 @@ const Hello = v.object({
   worker: v.nullable(v.number()),
   startedAt: v.nullable(v.number()),
 })
-const ShimMessage = v.union([v.object({ hello: Hello }), v.object({ exit: ShimExit })])
+const ShimMessage = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.union([v.object({ hello: Hello }), v.object({ exit: ShimExit })]),
+)
+const ExitFile = v.pipe(v.string(), v.parseJson(), ShimExit)
 
 const Identity = v.object({ pid: v.number(), start: v.number() })
-const ShimState = v.object({ shim: Identity, worker: Identity, boot: v.string() })
+const StateFile = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({ shim: Identity, worker: Identity, boot: v.string() }),
+)
 
 export type ShimConnection = { stop(reason: string, graceMs: number): void; close(): void }
 
@@ -71,7 +80,7 @@ export function connectToShim(
   }
 
   function receive(line: string): void {
-    const parsed = v.safeParse(ShimMessage, safeJson(line))
+    const parsed = v.safeParse(ShimMessage, line)
     if (!parsed.success) return
     const message = parsed.output
     if ('exit' in message) {
@@ -104,7 +113,7 @@ function connectIn(directory: string, name: string) {
 }
 
 export async function readExit(attemptDir: string): Promise<ShimExit | undefined> {
-  const parsed = v.safeParse(ShimExit, await readJson(join(attemptDir, 'exit.json')))
+  const parsed = v.safeParse(ExitFile, await readText(join(attemptDir, 'exit.json')))
   return parsed.success ? parsed.output : undefined
 }
 
@@ -130,7 +139,7 @@ export async function lastWordsOfShim(attemptDir: string): Promise<string> {
 
 /** `unknown`: the shim has not got so far as to say who it is. */
 export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | 'unknown'> {
-  const parsed = v.safeParse(ShimState, await readJson(join(attemptDir, 'state.json')))
+  const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success) return 'unknown'
   const { boot, shim } = parsed.output
   return boot === bootId() && startOf(shim.pid) === shim.start ? 'alive' : 'dead'
@@ -138,7 +147,7 @@ export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | '
 
 /** Only the shim itself, and no later process with its number. */
 export async function killShim(attemptDir: string): Promise<void> {
-  const parsed = v.safeParse(ShimState, await readJson(join(attemptDir, 'state.json')))
+  const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success || (await shimLife(attemptDir)) !== 'alive') return
   process.kill(parsed.output.shim.pid, 'SIGKILL')
 }
@@ -163,18 +172,5 @@ function startOf(pid: number): number | undefined {
   }
 }
 
-async function readJson(path: string): Promise<unknown> {
-  try {
-    return safeJson(await readFile(path, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
+const readText = (path: string): Promise<string | undefined> =>
+  readFile(path, 'utf8').catch(() => undefined)

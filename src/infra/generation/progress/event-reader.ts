@@ -31,6 +31,7 @@ const Event = v.variant('event', [
   v.object({ event: v.literal('memory'), at, reserved: count }),
 ])
 type Event = v.InferOutput<typeof Event>
+const EventLine = v.pipe(v.string(), v.parseJson(), Event)
 
 export function createEventReader({
   totalSteps,
@@ -47,7 +48,7 @@ export function createEventReader({
   let latest = startedAt
   let readAt = startedAt
   const splitter = createSplitter(maxEventBytes, (line) => {
-    const event = v.safeParse(Event, safeJson(line))
+    const event = v.safeParse(EventLine, line)
     if (event.success) read(event.output)
   })
 
@@ -98,11 +99,3 @@ export function createEventReader({
 }
 
 const sampling = stages.indexOf('denoising')
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}

@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache'
+
 /** Makes a thing anew only when something it is made of is another than the last time. */
 export function rememberLast<Key extends object, Rest extends readonly unknown[], Made>(
   make: (key: Key, ...rest: Rest) => Made,
@@ -18,16 +20,13 @@ const maxPaths = 1_000
 const maxPathLength = 128
 
 /** What follows from a path alone, and is not found out again for each request. Refusals are. */
-export function rememberPaths<Found>() {
-  const known = new Map<string, Found>()
+export function rememberPaths<Found extends NonNullable<unknown>>() {
+  const known = new LRUCache<string, Found>({ max: maxPaths })
   return (path: string, find: () => Found): Found => {
     const before = known.get(path)
     if (before !== undefined) return before
     const found = find()
-    if (path.length <= maxPathLength) {
-      if (known.size === maxPaths) known.clear()
-      known.set(path, found)
-    }
+    if (path.length <= maxPathLength) known.set(path, found)
     return found
   }
 }

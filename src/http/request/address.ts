@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
 import type { ClientEnv } from './client-env.ts'
 
 /**
@@ -14,14 +15,12 @@ export function clientAddress(c: Context<ClientEnv>, proxies: number): string {
   return networkOf(ipaddr.isValid(claimed) ? claimed : peer)
 }
 
-/** Of addresses that were asked from lately: requests come from few, and one after the other. */
-const networks = new Map<string, string>()
-const maxNetworks = 1_000
+/** Networks by address: requests come from few addresses. */
+const networks = new LRUCache<string, string>({ max: 1_000 })
 
 function networkOf(address: string): string {
   const known = networks.get(address)
   if (known !== undefined) return known
-  if (networks.size >= maxNetworks) networks.clear()
   const network = toNetwork(address)
   networks.set(address, network)
   return network

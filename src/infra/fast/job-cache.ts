@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { Job, JobId } from '../../domain/job.ts'
 
 /** Enough for those that somebody looks at, and little beside the rest even if their prompts are long. */
@@ -5,7 +6,7 @@ const maxJobs = 1_000
 
 /** Jobs that were asked for lately, as the database has them: a poll is asked again and again. */
 export function createJobCache() {
-  const jobs = new Map<JobId, Job>()
+  const jobs = new LRUCache<JobId, Job>({ max: maxJobs })
   let changes = 0
 
   return {
@@ -16,8 +17,6 @@ export function createJobCache() {
       const job = await read()
       // What was written while this was read may be newer than this.
       if (!job || changes !== before) return job
-      const [oldest] = jobs.keys()
-      if (oldest !== undefined && jobs.size >= maxJobs) jobs.delete(oldest)
       jobs.set(jobId, job)
       return job
     },

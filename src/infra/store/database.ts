@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import SQLite from 'better-sqlite3'
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely'
+import { LRUCache } from 'lru-cache'
 import type { Check } from '../../domain/check.ts'
 import { migrations } from './migrations/index.ts'
 import type { Database } from './schema.ts'
@@ -83,13 +84,12 @@ export const isWriteError = (error: unknown): boolean =>
 const maxStatements = 200
 
 function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
-  const statements = new Map<string, SqliteStatement>()
+  // An evicted statement that runs stays valid: its caller holds it.
+  const statements = new LRUCache<string, SqliteStatement>({ max: maxStatements })
   return {
     prepare(text) {
       const known = statements.get(text)
       if (known) return known
-      const [oldest] = statements.keys()
-      if (oldest !== undefined && statements.size >= maxStatements) statements.delete(oldest)
       // Its type asks for an array of parameters; Kysely gives one.
       const statement = sqlite.prepare(text) as SqliteStatement
       statements.set(text, statement)

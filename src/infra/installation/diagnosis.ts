@@ -112,7 +112,7 @@ async function checkPackages({ wan: { python, sdpa } }: Config): Promise<Finding
   const script = join(import.meta.dirname, 'packages.py')
   const wanted = [...modules, ...flashAttention]
   try {
-    const said = await runTool(python, [script, ...wanted], { timeoutMs: 30_000 })
+    const said = await runTool([python, script, ...wanted], { timeoutMs: 30_000 })
     const found = v.parse(Packages, JSON.parse(said))
     if (isBelow(found.python, oldestPython)) {
       const detail = `is ${found.python}, and Wan2.2 needs ${oldestPython} or newer. Set WAN_PYTHON.`

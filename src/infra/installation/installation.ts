@@ -30,7 +30,7 @@ async function checkpoint(wan: WanSetup): Promise<Check> {
 }
 
 const runs = (tool: string): Promise<Check> =>
-  runTool(tool, ['-version'], { timeoutMs: 5_000 }).then(
+  runTool([tool, '-version'], { timeoutMs: 5_000 }).then(
     (output) => ({ name: tool, ok: true, detail: output.split('\n', 1)[0] ?? '' }),
     (error: Error) => ({ name: tool, ok: false, detail: `${error.message}. Install ffmpeg.` }),
   )

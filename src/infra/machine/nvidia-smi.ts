@@ -1,4 +1,5 @@
 /** The only place that runs nvidia-smi, which may be missing, fail, or hang for ever on a sick GPU. */
+import { runTool, ToolError } from '../processes/tool.ts'
 
 export type NvidiaGpu = Readonly<{ index: number; uuid: string; name: string }>
 
@@ -73,52 +74,22 @@ type Output = Readonly<{ ok: true; stdout: string } | { ok: false; why: string }
 
 async function run(args: readonly string[], timeoutMs: number): Promise<Output> {
   try {
-    return await ask(args, timeoutMs)
+    const argv = ['nvidia-smi', ...args] as const
+    return { ok: true, stdout: await runTool(argv, { timeoutMs, afterKill: 'leave' }) }
   } catch (error) {
-    return { ok: false, why: `nvidia-smi could not be run: ${firstLine(String(error))}` }
+    return { ok: false, why: whyOf(error, timeoutMs) }
   }
 }
 
-async function ask(args: readonly string[], timeoutMs: number): Promise<Output> {
-  // Loading zx takes longer than the rest of a start, and most starts never get here.
-  const { $, quote } = await import('zx/core')
-
-  const timedOut = Promise.withResolvers<'timed out'>()
-  const running = $({
-    nothrow: true,
-    quiet: true,
-    shell: '/bin/sh',
-    prefix: '',
-    quote,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // In a group of its own, so that one signal reaches whatever it has started.
-    detached: true,
-    timeout: timeoutMs,
-    timeoutSignal: 'SIGKILL',
-    // zx would look for the children with `ps`, and where that is missing its time-out throws past
-    // every catch. `.timeout()` instead of the option above would bring zx's own `kill` back.
-    async kill(pid, signal) {
-      signalGroup(Number(pid), signal)
-      timedOut.resolve('timed out')
-    },
-  })`exec nvidia-smi ${args}`
-
-  // Not even SIGKILL ends a process that is stuck in the driver: nobody waits for its end.
-  const output = await Promise.race([running, timedOut.promise])
-  if (output === 'timed out') {
-    running.child?.unref()
-    running.child?.stdout?.destroy()
-    running.child?.stderr?.destroy()
-    return { ok: false, why: `nvidia-smi did not answer within ${timeoutMs / 1000} s` }
-  }
-  if (output.exitCode === 0) return { ok: true, stdout: output.stdout }
-  if (output.exitCode === 127) return { ok: false, why: 'nvidia-smi is not installed' }
-
-  const ending =
-    output.exitCode === null ? `by ${output.signal}` : `with exit code ${output.exitCode}`
+function whyOf(error: unknown, timeoutMs: number): string {
+  if (!(error instanceof ToolError)) return `nvidia-smi could not be run: ${firstLine(`${error}`)}`
+  const { end } = error
+  if (!end) return `nvidia-smi did not answer within ${timeoutMs / 1000} s`
+  if (end.how === 'cannotStart') return error.message
+  const ending = end.signal === null ? `with exit code ${end.code}` : `by ${end.signal}`
   // What it has to say about a failure it says on stdout.
-  const said = firstLine(`${output.stdout}\n${output.stderr}`)
-  return { ok: false, why: `nvidia-smi was ended ${ending}${said && `: ${said}`}` }
+  const said = firstLine(`${end.stdout}\n${end.stderr}`)
+  return `nvidia-smi was ended ${ending}${said && `: ${said}`}`
 }
 
 /** Lines like `GPU 0: NVIDIA H100 (UUID: GPU-…)`; the indented ones below them are MIG slices. */
@@ -126,13 +97,5 @@ const parseList = (list: string): NvidiaGpu[] =>
   [...list.matchAll(/^GPU (\d+): (.*) \(UUID: ([^)]+)\)\s*$/gm)].map(
     ([, index = '', name = '', uuid = '']) => ({ index: Number(index), name, uuid }),
   )
-
-function signalGroup(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
-  try {
-    process.kill(-pid, signal)
-  } catch {
-    // It has just ended by itself.
-  }
-}
 
 const firstLine = (text: string): string => text.trim().split('\n', 1)[0]?.trim() ?? ''

@@ -67,7 +67,7 @@ export function createPreviews(
       `file:${unfinished}`,
     ]
     try {
-      await runTool('ffmpeg', args, { timeoutMs, start })
+      await runTool(['ffmpeg', ...args], { timeoutMs, start })
       await rename(unfinished, to)
       // Deleted meanwhile: then this came too late to be deleted with it.
       if (!(await isThere(from))) await rm(to, { force: true })

@@ -150,7 +150,7 @@ async function assertReadable(
     ...['-frames:v', '1', '-f', 'null', '-'],
   ]
   try {
-    await runTool('ffmpeg', args, { timeoutMs: decodeMs, start })
+    await runTool(['ffmpeg', ...args], { timeoutMs: decodeMs, start })
   } catch (error) {
     if (!(error instanceof ToolError) || error.how !== 'failed') throw error
     throw refusal(field, 'must be a whole image; this one cannot be decoded')

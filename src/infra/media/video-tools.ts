@@ -69,7 +69,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       ]
       const env = { ...process.env, ...attemptCookie(conversion) }
       const how = { timeoutMs: encodeMs, signal, env, start }
-      await runTool('ffmpeg', args, how).catch((error: Error) => {
+      await runTool(['ffmpeg', ...args], how).catch((error: Error) => {
         // ffmpeg does not always say so, or not last.
         if (!hasNoRoom(data.resultsDir)) throw error
         throw new ToolError(`no space left on device in RESULTS_DIR: ${error.message}`)
@@ -168,7 +168,7 @@ async function probe(
   const entries = 'stream=width,height,nb_read_packets:format=duration,size:format_tags=comment'
   const what = ['-select_streams', 'v:0', '-count_packets', '-show_entries', entries]
   const args = ['-v', 'error', ...what, '-of', 'json', `file:${path}`]
-  const output = await runTool('ffprobe', args, { timeoutMs: probeMs, start })
+  const output = await runTool(['ffprobe', ...args], { timeoutMs: probeMs, start })
   const result = v.safeParse(Probe, JSON.parse(output))
   if (!result.success) throw new ToolError('ffprobe found no video in it')
   const { streams, format } = result.output

@@ -66,7 +66,7 @@ export function createForkServer(python: string, { answerMs = usualAnswerMs } = 
     startShim: (attemptDir, env) => running().start({ shim: attemptDir, env }).ended,
     startTool(argv, env) {
       const { ended, kill } = running().start({ tool: argv, env })
-      return { ended: ended.then(killUnwatched), kill }
+      return { ended: ended.then(killUnwatched), kill, leave: () => {} }
     },
     close: async () => server?.close(),
   }

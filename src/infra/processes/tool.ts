@@ -1,4 +1,58 @@
+/** The one way to run a program that ends soon and says something: ffmpeg, ffprobe, nvidia-smi, Python. */
 import { spawn } from 'node:child_process'
+
+/**
+ * Runs a tool to its end and returns its output. The arguments reach it as they are, with no shell
+ * between. Settles only when the process is gone, also after a time-out and after `signal`: callers
+ * may rely on that. `afterKill: 'leave'` settles at once instead, for a tool that may be stuck in a
+ * driver, where not even SIGKILL ends it.
+ */
+export async function runTool(
+  argv: ToolCommand,
+  {
+    timeoutMs,
+    signal,
+    env = process.env,
+    start = startChild,
+    afterKill = 'wait',
+  }: {
+    timeoutMs: number
+    signal?: AbortSignal
+    env?: NodeJS.ProcessEnv
+    start?: StartTool
+    afterKill?: 'wait' | 'leave'
+  },
+): Promise<string> {
+  const [command] = argv
+  const run = start(argv, env)
+  const left = Promise.withResolvers<undefined>()
+  let why: string | undefined
+  const kill = (reason: string) => {
+    why ??= reason
+    run.kill()
+    if (afterKill === 'wait') return
+    run.leave()
+    left.resolve(undefined)
+  }
+  const abort = () => kill('was interrupted')
+  const timer = setTimeout(() => kill(`took longer than ${timeoutMs / 1000} s`), timeoutMs)
+  signal?.addEventListener('abort', abort)
+  if (signal?.aborted) abort()
+  const end = await Promise.race([run.ended, left.promise])
+  clearTimeout(timer)
+  signal?.removeEventListener('abort', abort)
+
+  if (end?.how === 'cannotStart') {
+    const said = end.error === 'ENOENT' ? 'is not installed' : `cannot be started: ${end.why}`
+    throw new ToolError(`${command} ${said}`, 'prevented', end)
+  }
+  if (end?.code === 0 && why === undefined) return end.stdout
+  const status = end?.signal ?? `exit code ${end?.code}`
+  const lastLine = end?.stderr.trim().split('\n').at(-1)
+  const how = why !== undefined ? 'prevented' : end?.signal ? 'killed' : 'failed'
+  const message = `${command} ${why ?? `failed (${status})`}${lastLine ? `: ${lastLine}` : ''}`
+  throw new ToolError(message, how, end)
+}
 
 /** A tool that ended otherwise than well; the message ends in the last line it said. */
 export class ToolError extends Error {
@@ -8,10 +62,13 @@ export class ToolError extends Error {
    * `prevented`: not installed, not in time, or interrupted by us.
    */
   readonly how: 'failed' | 'killed' | 'prevented'
+  /** Undefined where nobody waited for it. */
+  readonly end: ToolEnd | undefined
 
-  constructor(message: string, how: ToolError['how'] = 'failed') {
+  constructor(message: string, how: ToolError['how'] = 'failed', end?: ToolEnd) {
     super(message)
     this.how = how
+    this.end = end
   }
 }
 
@@ -19,59 +76,25 @@ export type ToolEnd =
   | { how: 'cannotStart'; error: string | null; why: string }
   | { how: 'ended'; code: number | null; signal: string | null; stdout: string; stderr: string }
 
-/** `ended` resolves only when the process is gone, also after `kill`. */
-export type ToolRun = Readonly<{ ended: Promise<ToolEnd>; kill(): void }>
+export type ToolRun = Readonly<{
+  /** Resolves only when the process is gone, also after `kill`. */
+  ended: Promise<ToolEnd>
+  kill(): void
+  /** This process may exit before the tool does. */
+  leave(): void
+}>
 
-/** The first of `argv` is the program; there is no shell. */
-export type StartTool = (argv: readonly [string, ...string[]], env: NodeJS.ProcessEnv) => ToolRun
+/** The program and its arguments; there is no shell. */
+export type ToolCommand = readonly [string, ...string[]]
 
-/** How much of what a tool says is kept. */
+export type StartTool = (argv: ToolCommand, env: NodeJS.ProcessEnv) => ToolRun
+
+/** How much of what a tool says is kept: the first of its output, the last of its errors. */
 const keptBytes = 1024 * 1024
 
-/**
- * Runs a tool to its end, its arguments as they are and no shell between. Settles only when the
- * process is gone, also after `signal`: whoever waits for it may rely on that.
- */
-export async function runTool(
-  command: string,
-  args: readonly string[],
-  {
-    timeoutMs,
-    signal,
-    env = process.env,
-    start = startChild,
-  }: { timeoutMs: number; signal?: AbortSignal; env?: NodeJS.ProcessEnv; start?: StartTool },
-): Promise<string> {
-  const run = start([command, ...args], env)
-  let why: string | undefined
-  const kill = (reason: string) => {
-    why ??= reason
-    run.kill()
-  }
-  const abort = () => kill('was interrupted')
-  const timer = setTimeout(() => kill(`took longer than ${timeoutMs / 1000} s`), timeoutMs)
-  signal?.addEventListener('abort', abort)
-  if (signal?.aborted) abort()
-  const end = await run.ended
-  clearTimeout(timer)
-  signal?.removeEventListener('abort', abort)
-
-  if (end.how === 'cannotStart') {
-    const said = end.error === 'ENOENT' ? 'is not installed' : `cannot be started: ${end.why}`
-    throw new ToolError(`${command} ${said}`, 'prevented')
-  }
-  if (end.code === 0 && why === undefined) return end.stdout
-  const status = end.signal ?? `exit code ${end.code}`
-  const lastLine = end.stderr.trim().split('\n').at(-1)
-  throw new ToolError(
-    `${command} ${why ?? `failed (${status})`}${lastLine ? `: ${lastLine}` : ''}`,
-    why !== undefined ? 'prevented' : end.signal !== null ? 'killed' : 'failed',
-  )
-}
-
-/** As a child of our own. */
+/** As a child of our own, in a group of its own: one signal ends whatever it has started, too. */
 export const startChild: StartTool = ([command, ...args], env) => {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env, detached: true })
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -89,5 +112,23 @@ export const startChild: StartTool = ([command, ...args], env) => {
     })
     child.on('close', (code, signal) => resolve({ how: 'ended', code, signal, stdout, stderr }))
   })
-  return { ended, kill: () => child.kill('SIGKILL') }
+  return {
+    ended,
+    kill() {
+      if (child.pid !== undefined) killGroup(child.pid)
+    },
+    leave() {
+      child.unref()
+      child.stdout.destroy()
+      child.stderr.destroy()
+    },
+  }
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL')
+  } catch {
+    // It has just ended.
+  }
 }

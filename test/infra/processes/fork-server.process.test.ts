@@ -225,10 +225,10 @@ describe('a tool that the fork server runs', () => {
     [['sh', '-c', 'echo no >&2; exit 1'], 'failed', /^sh failed \(exit code 1\): no$/],
     [['sh', '-c', 'kill -9 $$'], 'killed', /^sh failed \(SIGKILL\)$/],
     [['sleep', '60'], 'prevented', /^sleep took longer than 0.1 s$/],
-  ] as const)('ends as it would without: %j is %s', async ([command, ...args], how, message) => {
-    const timeoutMs = command === 'sleep' ? 100 : 10_000
+  ] as const)('ends as it would without: %j is %s', async (argv, how, message) => {
+    const timeoutMs = argv[0] === 'sleep' ? 100 : 10_000
     for (const start of [aForkServer().startTool, undefined]) {
-      const failure = await runTool(command, args, { timeoutMs, ...(start && { start }) }).then(
+      const failure = await runTool(argv, { timeoutMs, ...(start && { start }) }).then(
         () => expect.fail('it went well'),
         (error: ToolError) => error,
       )

@@ -13,7 +13,7 @@ import { startChild } from '../../../src/infra/processes/tool.ts'
 import { noopDir, noopEnvironment, noopRequest, python } from '../noop.ts'
 import { gpus } from './contender.ts'
 
-export const shim = join(import.meta.dirname, '../../../src/infra/generation/shim.py')
+export const shim = join(import.meta.dirname, '../../../src/infra/processes/shim.py')
 
 /** The conversion copies. */
 const size = '1280x704'

@@ -1,23 +1,19 @@
-import type { Ending } from '../../src/actors/actor.ts'
+import { answer, type Ending } from '../../src/actors/actor.ts'
 import type { ChildOptions } from '../../src/actors/supervisor/supervisor.ts'
 import {
   type ChildSpec,
   defaultChildSpec,
   type RestartAnswer,
-  type Strategy,
   type SupervisorCommand,
   type SupervisorEffect,
   type SupervisorNews,
   type SupervisorState,
-  type TerminateAnswer,
 } from '../../src/actors/supervisor/supervisor-protocol.ts'
-import { initialSupervisorState } from '../../src/actors/supervisor/supervisor-state.ts'
+import { startAll } from '../../src/actors/supervisor/supervisor-state.ts'
 import { transition } from '../../src/actors/supervisor/supervisor-transition.ts'
 import { createProbe } from './probe.ts'
 
 // The rules of supervision in one word each: states, messages and effects.
-
-export const strategies = ['one_for_one', 'rest_for_one', 'one_for_all'] as const
 
 export const error = new Error('on purpose')
 export const crashed: Ending = { reason: 'crashed', error, lastMessage: 'run', dropped: 2 }
@@ -25,13 +21,10 @@ export const stopped: Ending = { reason: 'stopped', dropped: 0 }
 export const killed: Ending = { reason: 'killed', dropped: 3 }
 
 export const restartAnswer = createProbe<RestartAnswer>().ref
-export const terminateAnswer = createProbe<TerminateAnswer>().ref
 export const shutdownAnswer = createProbe<'stopped'>().ref
 
 type Id = 'a' | 'b' | 'c'
-type Family = Readonly<
-  { strategy?: Strategy; all?: ChildOptions } & Partial<Record<Id, ChildOptions>>
->
+type Family = Readonly<{ all?: ChildOptions } & Partial<Record<Id, ChildOptions>>>
 
 const backoff = { minMs: 100, maxMs: 5_000 }
 
@@ -43,23 +36,14 @@ export const specOf = (id: string, all: ChildOptions = {}, own: ChildOptions = {
   id,
 })
 
-/** Three children, `a`, `b` and `c`, whom nobody has started yet. */
-export const resting = (family: Family = {}): SupervisorState =>
-  initialSupervisorState(
-    (['a', 'b', 'c'] as const).map((id) => specOf(id, family.all, family[id])),
-    family.strategy,
-  )
+/** Three children, `a`, `b` and `c`, that are being started. */
+export const starting = (family: Family = {}) =>
+  startAll((['a', 'b', 'c'] as const).map((id) => specOf(id, family.all, family[id])))
 
 /** The same three, each of which has started at 0. */
 export function running(family: Family = {}): SupervisorState {
-  let state = resting(family)
-  const mail: Array<SupervisorCommand | SupervisorNews> = [{ type: 'startAll' }]
-  for (let message = mail.shift(); message; message = mail.shift()) {
-    const [next, effects] = transition(state, message, 0, 0)
-    state = next
-    mail.push(...effects.flatMap((e) => (e.do === 'start' ? [started(e.id, e.incarnation)] : [])))
-  }
-  return state
+  const [born] = starting(family)
+  return ['a', 'b', 'c'].reduce((state, id) => transition(state, started(id, 1), 0, 0)[0], born)
 }
 
 /** Three children that have started, and what the supervisor does about what it hears. */
@@ -85,11 +69,11 @@ function inShort(effect: SupervisorEffect): string {
   switch (effect.do) {
     case 'report':
       return `${effect.event.type} ${effect.event.id}.${effect.event.incarnation}`
-    case 'answerRestart':
-    case 'answerTerminate':
-      return `answer ${effect.answer}`
-    case 'answerShutdown':
-      return 'answer stopped'
+    case 'answer':
+      return `answer ${effect.value}`
+    case 'answerFailed':
+    case 'describe':
+      return effect.do
     default:
       return `${effect.do} ${effect.id}.${effect.incarnation}`
   }
@@ -131,11 +115,6 @@ export const restartChild = (id: string): SupervisorCommand => ({
   id,
   replyTo: restartAnswer,
 })
-export const terminateChild = (id: string): SupervisorCommand => ({
-  type: 'terminateChild',
-  id,
-  replyTo: terminateAnswer,
-})
 export const shutdown: SupervisorCommand = { type: 'shutdown', replyTo: shutdownAnswer }
 
 export const start = (id: string, incarnation: number) => ({ do: 'start', id, incarnation })
@@ -160,8 +139,5 @@ export const reportsRestartAsked = (id: string, incarnation: number) => ({
   do: 'report',
   event: { type: 'childRestartAsked', id, incarnation },
 })
-export const answers = (answer: RestartAnswer) => ({
-  do: 'answerRestart',
-  to: restartAnswer,
-  answer,
-})
+export const answers = (value: RestartAnswer) => answer(restartAnswer, value)
+export const answersShutdown = answer(shutdownAnswer, 'stopped')

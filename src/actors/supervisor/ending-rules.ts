@@ -1,15 +1,22 @@
-/** What becomes of a child that has ended: it is restarted, given up, or left as it is. */
+/** Rules for a child that has ended: it is restarted, given up, or stays terminated. */
 import { format } from 'node:util'
 import type { Ending } from '../actor.ts'
-import { stopBystanders, thenAdvance } from './order-rules.ts'
+import { continueShutdown } from './shutdown-rules.ts'
 import type {
   ChildSpec,
   ChildState,
   SupervisorEffect,
   SupervisorState,
 } from './supervisor-protocol.ts'
-import { recordOf, type SupervisorStep, withChild } from './supervisor-state.ts'
+import {
+  recentRestarts,
+  recordOf,
+  type SupervisorStep,
+  startAgain,
+  withChild,
+} from './supervisor-state.ts'
 
+/** `now` is monotonic milliseconds; `random` is drawn from [0, 1). */
 export function ended(
   state: SupervisorState,
   child: ChildState,
@@ -18,34 +25,28 @@ export function ended(
   random: number,
 ): SupervisorStep {
   switch (child.phase) {
-    case 'stopping': {
-      const { next, waiting } = child
-      const answers = waiting.map(
-        (to) => ({ do: 'answerTerminate', to, answer: 'terminated' }) as const,
-      )
-      return thenAdvance([
-        withChild(state, { ...recordOf(child), phase: next }),
-        [reportStop(child, ending), ...answers],
-      ])
-    }
     case 'starting':
     case 'running':
-      if (isAccepted(child.spec, ending)) {
-        return thenAdvance([
-          withChild(state, { ...recordOf(child), phase: 'terminated' }),
-          [reportStop(child, ending)],
-        ])
-      }
-      return thenAdvance(failed(state, child, ending, now, random))
-    default:
+      return state.shutdown
+        ? stopped(state, child, ending)
+        : failed(state, child, ending, now, random)
+    case 'stopping':
+      return stopped(state, child, ending)
+    case 'backoff':
+    case 'given_up':
+    case 'terminated':
       return [state, []]
   }
 }
 
-const isAccepted = ({ restart }: ChildSpec, { reason }: Ending): boolean =>
-  restart === 'temporary' || (restart === 'transient' && reason === 'stopped')
+function stopped(state: SupervisorState, child: ChildState, ending: Ending): SupervisorStep {
+  const [next, effects] = state.shutdown
+    ? continueShutdown(withChild(state, { ...recordOf(child), phase: 'terminated' }))
+    : startAgain(state, child)
+  return [next, [reportStop(child, ending), ...effects]]
+}
 
-/** A failed start counts as a restart too, as in OTP; and it waits its turn like any other. */
+/** A failed start counts as a restart too, as in OTP, and waits as long as a crash. */
 function failed(
   state: SupervisorState,
   child: ChildState,
@@ -56,14 +57,14 @@ function failed(
   const { spec, incarnation } = child
   const { id, significant } = spec
   const record = recordOf(child)
-  const recent = child.restartedAt.filter((at) => now - at <= spec.periodMs)
+  const recent = recentRestarts(child, now)
   const itself = reason === 'killed' ? 'was killed' : 'ended by itself'
   const what = error instanceof Error ? error.message : format('%s', error ?? itself)
 
   if (recent.length >= spec.intensity) {
     const given = { ...record, restartedAt: recent, phase: 'given_up', error: what } as const
     return [
-      stopBystanders(withChild(state, given), id),
+      withChild(state, given),
       [{ do: 'report', event: { type: 'childGivenUp', id, incarnation, error, significant } }],
     ]
   }
@@ -88,7 +89,7 @@ function failed(
     restartInMs: afterMs,
   } as const
   return [
-    stopBystanders(withChild(state, waiting), id),
+    withChild(state, waiting),
     [
       { do: 'report', event },
       { do: 'restartLater', id, incarnation, afterMs },

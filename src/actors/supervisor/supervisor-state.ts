@@ -1,53 +1,62 @@
-/** The state of a supervisor: how it begins, is looked at and changed. The rules are in the files beside. */
+/** The state of a supervisor, and the steps that several rules share. The rules are in the files beside. */
+import type { Step } from '../actor.ts'
 import type {
-  ChildCounts,
   ChildRecord,
   ChildSpec,
   ChildState,
-  Strategy,
   SupervisorEffect,
   SupervisorState,
 } from './supervisor-protocol.ts'
 
-export type SupervisorStep = readonly [SupervisorState, readonly SupervisorEffect[]]
+export type SupervisorStep = Step<SupervisorState, SupervisorEffect>
 
-/** At rest: nobody has been started yet. Throws when the specs contradict themselves. */
-export function initialSupervisorState(
-  specs: readonly ChildSpec[],
-  strategy: Strategy = 'one_for_one',
-): SupervisorState {
-  for (const [index, { id, restart, significant }] of specs.entries()) {
+/** The start of a supervisor: all children, in their order. Throws when two have the same id. */
+export function startAll(specs: readonly ChildSpec[]): SupervisorStep {
+  for (const [index, { id }] of specs.entries()) {
     if (specs.findIndex((other) => other.id === id) !== index) {
       throw new Error(`two children are called ${id}`)
     }
-    if (significant && restart === 'temporary') {
-      throw new Error(`${id} is temporary, so never given up, and cannot be significant`)
-    }
   }
-  return {
-    strategy,
-    children: specs.map((spec) => ({
-      spec,
-      incarnation: 0,
-      restartedAt: [],
-      waits: 0,
-      phase: 'terminated',
-    })),
-  }
+  const children = specs.map(
+    (spec) => ({ spec, incarnation: 1, restartedAt: [], waits: 0, phase: 'starting' }) as const,
+  )
+  return [
+    { children },
+    children.map(({ spec, incarnation }) => ({ do: 'start', id: spec.id, incarnation })),
+  ]
 }
 
-export const countChildren = ({ children }: SupervisorState): ChildCounts => ({
-  specs: children.length,
-  active: children.filter(isActive).length,
-  supervisors: 0,
-  workers: children.length,
-})
+/** Starts the next incarnation of a child. */
+export function startAgain(state: SupervisorState, child: ChildState): SupervisorStep {
+  const { id } = child.spec
+  const incarnation = child.incarnation + 1
+  return [
+    withChild(state, { ...recordOf(child), incarnation, phase: 'starting' }),
+    [{ do: 'start', id, incarnation }],
+  ]
+}
+
+/** Asks a child to stop. It is killed when it takes too long. */
+export function stop(state: SupervisorState, child: ChildState): SupervisorStep {
+  const { spec, incarnation } = child
+  const { id, shutdownMs } = spec
+  return [
+    withChild(state, { ...recordOf(child), phase: 'stopping' }),
+    [
+      { do: 'stop', id, incarnation },
+      { do: 'expectEnd', id, incarnation, withinMs: shutdownMs },
+    ],
+  ]
+}
+
+/** Restarts that still count against a child. */
+export const recentRestarts = (
+  { spec, restartedAt }: ChildRecord,
+  now: number,
+): readonly number[] => restartedAt.filter((at) => now - at <= spec.periodMs)
 
 export const findChild = (state: SupervisorState, id: string): ChildState | undefined =>
   state.children.find(({ spec }) => spec.id === id)
-
-export const isActive = ({ phase }: ChildState): boolean =>
-  phase === 'starting' || phase === 'running' || phase === 'stopping'
 
 /** What is known of a child in whichever phase. */
 export const recordOf = ({ spec, incarnation, restartedAt, waits }: ChildState): ChildRecord => ({

@@ -1,37 +1,44 @@
 import { ended } from './ending-rules.ts'
-import { advance } from './order-rules.ts'
-import { restartChild, shutdown, startAll, terminateChild } from './request-rules.ts'
+import { restartChild } from './restart-rules.ts'
+import { shutdown } from './shutdown-rules.ts'
 import type {
   ChildState,
-  SupervisorCommand,
-  SupervisorNews,
+  ChildView,
+  SupervisorMessage,
   SupervisorState,
 } from './supervisor-protocol.ts'
-import { findChild, recordOf, type SupervisorStep, withChild } from './supervisor-state.ts'
+import {
+  findChild,
+  recentRestarts,
+  recordOf,
+  type SupervisorStep,
+  startAgain,
+  withChild,
+} from './supervisor-state.ts'
 
 /**
- * Every rule of supervision: OTP's strategies, restart types and restart intensity, Akka's back-off.
- * `now` is monotonic milliseconds; `random` is drawn from [0, 1).
+ * Every rule of supervision: OTP's one_for_one with permanent children, its restart intensity, and
+ * Akka's back-off. `now` is monotonic milliseconds; `random` is drawn from [0, 1).
  */
 export function transition(
   state: SupervisorState,
-  message: SupervisorCommand | SupervisorNews,
+  message: SupervisorMessage,
   now: number,
   random: number,
 ): SupervisorStep {
   switch (message.type) {
-    case 'startAll':
-      return startAll(state)
     case 'restartChild':
       return restartChild(state, message)
-    case 'terminateChild':
-      return terminateChild(state, message)
     case 'shutdown':
       return shutdown(state, message)
+    case 'whichChildren': {
+      const children = state.children.map((child) => viewOf(child, now))
+      return [state, [{ do: 'describe', to: message.replyTo, children }]]
+    }
     case 'childStarted':
       return onChild(state, message, (child) =>
         child.phase === 'starting'
-          ? advance(withChild(state, { ...recordOf(child), phase: 'running', startedAt: now }))
+          ? [withChild(state, { ...recordOf(child), phase: 'running', startedAt: now }), []]
           : [state, []],
       )
     case 'startFailed': {
@@ -42,9 +49,7 @@ export function transition(
       return onChild(state, message, (child) => ended(state, child, message.ending, now, random))
     case 'restartDue':
       return onChild(state, message, (child) =>
-        child.phase === 'backoff'
-          ? advance(withChild(state, { ...recordOf(child), phase: 'restarting' }))
-          : [state, []],
+        child.phase === 'backoff' ? startAgain(state, child) : [state, []],
       )
     case 'shutdownOverdue': {
       const { id, incarnation } = message
@@ -63,4 +68,15 @@ function onChild(
 ): SupervisorStep {
   const child = findChild(state, id)
   return child && child.incarnation === incarnation ? then(child) : [state, []]
+}
+
+function viewOf(child: ChildState, now: number): Omit<ChildView, 'mailbox'> {
+  const { spec, phase, incarnation } = child
+  return {
+    id: spec.id,
+    phase,
+    incarnation,
+    restartsInPeriod: recentRestarts(child, now).length,
+    ...('error' in child && { error: child.error }),
+  }
 }

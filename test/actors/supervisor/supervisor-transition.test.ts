@@ -1,19 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import type { Ending } from '../../../src/actors/actor.ts'
+import { answer, type Ending } from '../../../src/actors/actor.ts'
 import type { ChildOptions } from '../../../src/actors/supervisor/supervisor.ts'
-import type {
-  RestartType,
-  SupervisorNews,
-} from '../../../src/actors/supervisor/supervisor-protocol.ts'
-import {
-  countChildren,
-  initialSupervisorState,
-} from '../../../src/actors/supervisor/supervisor-state.ts'
+import type { SupervisorNews } from '../../../src/actors/supervisor/supervisor-protocol.ts'
+import { startAll } from '../../../src/actors/supervisor/supervisor-state.ts'
 import { transition } from '../../../src/actors/supervisor/supervisor-transition.ts'
 import { createProbe } from '../../support/probe.ts'
 import {
   aFamily,
   answers,
+  answersShutdown,
   childEnded,
   crashed,
   error,
@@ -26,19 +21,16 @@ import {
   restartChild,
   restartDue,
   restartLater,
-  resting,
   running,
   shutdown,
-  shutdownAnswer,
   specOf,
   start,
   started,
   startFailed,
+  starting,
   stateOf,
   stop,
   stopped,
-  strategies,
-  terminateChild,
 } from '../../support/supervision.ts'
 
 /*
@@ -47,26 +39,14 @@ import {
  */
 
 describe('the start of all children', () => {
-  it('sup_start_normal: comes in their order, all at once when none depends on another', () => {
-    const [state, effects] = transition(resting(), { type: 'startAll' }, 0, 0)
+  it('sup_start_normal: comes in their order, all at once', () => {
+    const [state, effects] = starting()
     expect(effects).toEqual([start('a', 1), start('b', 1), start('c', 1)])
     expect(phases(state)).toEqual(['starting', 'starting', 'starting'])
   })
 
-  it.each(['rest_for_one', 'one_for_all'] as const)(
-    'sup_start_normal: comes one by one when they depend on each other, by %s',
-    (strategy) => {
-      const family = aFamily({}, resting({ strategy }))
-      expect(family.hears({ type: 'startAll' })).toEqual(['start a.1'])
-      expect(family.hears(started('a', 1))).toEqual(['start b.1'])
-      expect(family.hears(started('b', 1))).toEqual(['start c.1'])
-      expect(family.hears(started('c', 1))).toEqual([])
-      expect(family.phases()).toEqual(['running', 'running', 'running'])
-    },
-  )
-
   it('sup_start_fail: goes on without a child that does not start, and tries it again later', () => {
-    const [before] = transition(resting(), { type: 'startAll' }, 0, 0)
+    const [before] = starting()
     const [state, effects] = transition(before, startFailed('a', 1), 1_000, 0)
     expect(effects).toEqual([
       {
@@ -86,54 +66,10 @@ describe('the start of all children', () => {
     expect(transition(state, restartDue('a', 1), 1_100, 0)[1]).toEqual([start('a', 2)])
   })
 
-  it('sup_start_fail: keeps back those after it by rest_for_one, until it has started', () => {
-    const family = aFamily({}, resting({ strategy: 'rest_for_one' }))
-    family.hears({ type: 'startAll' })
-    family.hears(started('a', 1))
-    expect(family.hears(startFailed('b', 1))).toEqual(['childFailed b.1', 'restartLater b.1'])
-    expect(family.phases()).toEqual(['running', 'backoff', 'restarting'])
-    expect(family.hears(restartDue('b', 1))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.1'])
-  })
-
-  it('sup_start_fail: begins again from the first by one_for_all', () => {
-    const family = aFamily({}, resting({ strategy: 'one_for_all' }))
-    family.hears({ type: 'startAll' })
-    family.hears(started('a', 1))
-    expect(family.hears(startFailed('b', 1))).toEqual([
-      'childFailed b.1',
-      'restartLater b.1',
-      'stop a.1',
-    ])
-    expect(family.hears(childEnded('a', 1, stopped))).toEqual(['childStopped a.1'])
-    expect(family.hears(restartDue('b', 1))).toEqual(['start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.1'])
-  })
-
-  it.each(strategies)('starts no second lives when it comes a second time, by %s', (strategy) => {
-    const begun = transition(resting({ strategy }), { type: 'startAll' }, 0, 0)[0]
-    const after = aFamily({ strategy })
-    after.hears(childEnded('c', 1, crashed))
-    after.hears(terminateChild('a'))
-    after.hears(childEnded('a', 1, stopped))
-    const [unborn] = transition(begun, terminateChild('c'), 0, 0)
-    for (const state of [begun, unborn, running({ strategy }), after.state()]) {
-      const [next, effects] = transition(state, { type: 'startAll' }, 1, 0)
-      expect(effects).toEqual([])
-      expect(next).toEqual(state)
-    }
-  })
-
   it('child_specs: is refused when two children have the same id', () => {
-    expect(() => initialSupervisorState([specOf('a'), specOf('b'), specOf('a')])).toThrow(
+    expect(() => startAll([specOf('a'), specOf('b'), specOf('a')])).toThrow(
       'two children are called a',
     )
-  })
-
-  it('child_specs: is refused when a child is significant, but would never be given up', () => {
-    const spec = specOf('a', { restart: 'temporary', significant: true })
-    expect(() => initialSupervisorState([spec])).toThrow('a is temporary')
   })
 })
 
@@ -146,57 +82,13 @@ describe('the restart of a child', () => {
     'abnormal, by a kill': killed,
     'abnormal, at its end': { reason: 'crashed', error, dropped: 0 },
   } as const satisfies Record<string, Ending>
-  const always = ['normal', 'shutdown', 'abnormal', 'abnormal, by a kill', 'abnormal, at its end']
-  const restarted: Record<RestartType, readonly string[]> = {
-    permanent: always,
-    transient: always.slice(2),
-    temporary: [],
-  }
-  const matrix = strategies.flatMap((strategy) =>
-    (['permanent', 'transient', 'temporary'] as const).flatMap((restart) =>
-      Object.entries(endings).map(([how, ending]) => ({
-        strategy,
-        restart,
-        how,
-        ending,
-        isRestarted: restarted[restart].includes(how),
-      })),
-    ),
-  )
-
-  it.each(matrix.filter(({ isRestarted }) => isRestarted))(
-    '$restart_$how: comes after a back-off, by $strategy',
-    ({ strategy, restart, ending }) => {
-      const family = aFamily({ strategy, c: { restart } })
-      expect(family.hears(childEnded('c', 1, ending))).toEqual(
-        strategy === 'one_for_all'
-          ? ['childFailed c.1', 'restartLater c.1', 'stop b.1']
-          : ['childFailed c.1', 'restartLater c.1'],
-      )
-      expect(family.child('c')).toMatchObject({ phase: 'backoff', incarnation: 1 })
-    },
-  )
-
-  it.each(matrix.filter(({ isRestarted }) => !isRestarted))(
-    '$restart_$how: never comes, and the others do not mind, by $strategy',
-    ({ strategy, restart, ending }) => {
-      const { reason: _, ...known } = ending
-      const before = running({ strategy, b: { restart } })
-      const [state, effects] = transition(before, childEnded('b', 1, ending), 0, 0)
-      expect(effects).toEqual([
-        reportsStop('b', 1, ending === killed ? { ...known, killed: true } : known),
-      ])
-      expect(phases(state)).toEqual(['running', 'terminated', 'running'])
-    },
-  )
-
-  it.each(strategies)('temporary: never comes after a failed start either, by %s', (strategy) => {
-    const family = aFamily({}, resting({ strategy, a: { restart: 'temporary' } }))
-    family.hears({ type: 'startAll' })
-    expect(family.hears(startFailed('a', 1))[0]).toBe('childStopped a.1')
-    expect(family.child('a')).toMatchObject({ phase: 'terminated' })
-    // Who comes after it has no reason to wait.
-    expect(family.child('b')).toMatchObject({ phase: 'starting', incarnation: 1 })
+  it.each(Object.entries(endings))('permanent_%s: comes after a back-off', (_how, ending) => {
+    const family = aFamily()
+    expect(family.hears(childEnded('c', 1, ending))).toEqual([
+      'childFailed c.1',
+      'restartLater c.1',
+    ])
+    expect(family.child('c')).toMatchObject({ phase: 'backoff', incarnation: 1 })
   })
 
   it('tells what is known of a crash', () => {
@@ -357,215 +249,6 @@ describe('one_for_one', () => {
   })
 })
 
-describe('rest_for_one', () => {
-  const strategy = 'rest_for_one'
-
-  it('rest_for_one: stops those after it, last first, and starts them after its back-off', () => {
-    const family = aFamily({ strategy })
-    const a = family.child('a')
-    expect(family.hears(childEnded('b', 1, crashed))).toEqual([
-      'childFailed b.1',
-      'restartLater b.1',
-      'stop c.1',
-    ])
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1'])
-    expect(family.phases()).toEqual(['running', 'backoff', 'restarting'])
-    expect(family.hears(restartDue('b', 1))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.2'])
-    expect(family.hears(started('c', 2))).toEqual([])
-    expect(family.phases()).toEqual(['running', 'running', 'running'])
-    expect(family.child('a')).toBe(a)
-  })
-
-  it('rest_for_one: does not start it before the last of them has stopped', () => {
-    const family = aFamily({ strategy })
-    expect(family.hears(childEnded('a', 1, crashed)).at(-1)).toBe('stop c.1')
-    expect(family.hears(restartDue('a', 1))).toEqual([])
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1', 'stop b.1'])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual(['childStopped b.1', 'start a.2'])
-  })
-
-  it('rest_for_one: starts one that has a back-off of its own when both are over', () => {
-    const family = aFamily({ strategy })
-    family.hears(childEnded('b', 1, crashed))
-    family.hears(childEnded('c', 1, stopped))
-    family.hears(childEnded('a', 1, crashed))
-    expect(family.hears(restartDue('b', 1))).toEqual([])
-    expect(family.phases()).toEqual(['backoff', 'restarting', 'restarting'])
-    expect(family.hears(restartDue('a', 1))).toEqual(['start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-  })
-
-  it('rest_for_one_escalation: keeps those after it stopped, until an operator restarts it', () => {
-    const family = aFamily({ strategy, b: { intensity: 0 } })
-    expect(family.hears(childEnded('b', 1, crashed))).toEqual(['childGivenUp b.1', 'stop c.1'])
-    family.hears(childEnded('c', 1, stopped))
-    expect(family.phases()).toEqual(['running', 'given_up', 'restarting'])
-    expect(family.hears(restartChild('c'))).toEqual(['answer held'])
-    expect(family.hears(restartChild('b'))).toEqual(['start b.2', 'answer restarting'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.2'])
-  })
-
-  it('rest_for_one_other_child_fails_restart: counts against that one, and keeps back the rest', () => {
-    const family = aFamily({ strategy, b: { intensity: 1 } })
-    family.hears(childEnded('a', 1, crashed))
-    family.hears(childEnded('c', 1, stopped))
-    family.hears(childEnded('b', 1, stopped))
-    family.hears(restartDue('a', 1))
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    expect(family.hears(startFailed('b', 2))).toEqual(['childFailed b.2', 'restartLater b.2'])
-    expect(family.phases()).toEqual(['running', 'backoff', 'restarting'])
-    expect(family.hears(restartDue('b', 2))).toEqual(['start b.3'])
-    expect(family.hears(startFailed('b', 3))).toEqual(['childGivenUp b.3'])
-    expect(family.phases()).toEqual(['running', 'given_up', 'restarting'])
-  })
-})
-
-describe('one_for_all', () => {
-  const strategy = 'one_for_all'
-
-  it('one_for_all: stops all, last first, and starts them in order after its back-off', () => {
-    const family = aFamily({ strategy })
-    expect(family.hears(childEnded('b', 1, crashed))).toEqual([
-      'childFailed b.1',
-      'restartLater b.1',
-      'stop c.1',
-    ])
-    expect(family.phases()).toEqual(['stopping', 'backoff', 'stopping'])
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1', 'stop a.1'])
-    expect(family.hears(childEnded('a', 1, stopped))).toEqual(['childStopped a.1'])
-    expect(family.hears(restartDue('b', 1))).toEqual(['start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.2'])
-  })
-
-  it('one_for_all: does not start any before the last has stopped', () => {
-    const family = aFamily({ strategy })
-    family.hears(childEnded('c', 1, crashed))
-    expect(family.hears(restartDue('c', 1))).toEqual([])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual(['childStopped b.1', 'stop a.1'])
-    expect(family.hears(childEnded('a', 1, stopped))).toEqual(['childStopped a.1', 'start a.2'])
-  })
-
-  it('one_for_all_escalation: keeps all stopped, until an operator restarts it', () => {
-    const family = aFamily({ strategy, c: { intensity: 0 } })
-    expect(family.hears(childEnded('c', 1, crashed))).toEqual(['childGivenUp c.1', 'stop b.1'])
-    family.hears(childEnded('b', 1, stopped))
-    family.hears(childEnded('a', 1, stopped))
-    expect(family.phases()).toEqual(['restarting', 'restarting', 'given_up'])
-    expect(family.hears(restartChild('a'))).toEqual(['answer held'])
-    // It is the last to be started, and so is held itself until the others have been.
-    expect(family.hears(restartChild('c'))).toEqual(['start a.2', 'answer held'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.2'])
-  })
-
-  it('one_for_all_escalation: goes on without it once an operator has terminated it', () => {
-    const family = aFamily({ strategy, c: { intensity: 0 } })
-    family.hears(childEnded('c', 1, crashed))
-    family.hears(childEnded('b', 1, stopped))
-    family.hears(childEnded('a', 1, stopped))
-    expect(family.hears(terminateChild('c'))).toEqual(['answer terminated', 'start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    family.hears(started('b', 2))
-    expect(family.phases()).toEqual(['running', 'running', 'terminated'])
-  })
-
-  it('one_for_all_other_child_fails_restart: begins again, and counts against that one', () => {
-    const family = aFamily({ strategy, b: { intensity: 1 } })
-    family.hears(childEnded('c', 1, crashed))
-    family.hears(childEnded('b', 1, stopped))
-    family.hears(childEnded('a', 1, stopped))
-    family.hears(restartDue('c', 1))
-    family.hears(started('a', 2))
-    expect(family.hears(startFailed('b', 2))).toEqual([
-      'childFailed b.2',
-      'restartLater b.2',
-      'stop a.2',
-    ])
-    family.hears(childEnded('a', 2, stopped))
-    expect(family.hears(restartDue('b', 2))).toEqual(['start a.3'])
-    family.hears(started('a', 3))
-    expect(family.hears(startFailed('b', 3))).toEqual(['childGivenUp b.3', 'stop a.3'])
-  })
-})
-
-describe.each(['rest_for_one', 'one_for_all'] as const)('a bystander of %s', (strategy) => {
-  it('temporary_bystander: is stopped, but not started again', () => {
-    const family = aFamily({ strategy, b: { restart: 'temporary' } })
-    expect(family.hears(childEnded('a', 1, crashed)).at(-1)).toBe('stop c.1')
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1', 'stop b.1'])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual(['childStopped b.1'])
-    expect(family.hears(restartDue('a', 1))).toEqual(['start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start c.2'])
-    expect(family.phases()).toEqual(['running', 'terminated', 'starting'])
-  })
-
-  it('is started again when it is transient, for it did not end by itself', () => {
-    const family = aFamily({ strategy, b: { restart: 'transient' }, c: { restart: 'transient' } })
-    family.hears(childEnded('a', 1, crashed))
-    family.hears(childEnded('c', 1, stopped))
-    family.hears(childEnded('b', 1, stopped))
-    expect(family.hears(restartDue('a', 1))).toEqual(['start a.2'])
-    expect(family.hears(started('a', 2))).toEqual(['start b.2'])
-    expect(family.hears(started('b', 2))).toEqual(['start c.2'])
-  })
-
-  it('may crash before it is its turn to stop, without that being held against it', () => {
-    const family = aFamily({ strategy, b: { intensity: 0 } })
-    family.hears(childEnded('a', 1, crashed))
-    expect(family.hears(childEnded('b', 1, crashed))).toEqual(['childStopped b.1'])
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1'])
-    expect(family.child('b')).toMatchObject({ phase: 'restarting', restartedAt: [] })
-  })
-
-  it('may turn out not to have started', () => {
-    const family = aFamily({ strategy })
-    family.hears(restartChild('c'))
-    family.hears(childEnded('c', 1, stopped))
-    expect(family.child('c')).toMatchObject({ phase: 'starting' })
-    expect(family.hears(childEnded('a', 1, crashed)).at(-1)).toBe('stop c.2')
-    expect(family.hears(startFailed('c', 2))).toEqual(['childStopped c.2', 'stop b.1'])
-    expect(family.child('c')).toMatchObject({ phase: 'restarting', restartedAt: [] })
-  })
-
-  it.each([
-    { why: 'an operator', cause: [terminateChild('b'), childEnded('b', 1, stopped)] },
-    { why: 'it had done its work', cause: [childEnded('b', 1, stopped)] },
-  ])('stays down when it was so already: $why', ({ cause }) => {
-    const family = aFamily({ strategy, b: { restart: 'transient' } })
-    for (const message of cause) family.hears(message)
-    expect(family.hears(childEnded('a', 1, crashed)).at(-1)).toBe('stop c.1')
-    family.hears(childEnded('c', 1, stopped))
-    family.hears(restartDue('a', 1))
-    expect(family.hears(started('a', 2))).toEqual(['start c.2'])
-    expect(family.phases()).toEqual(['running', 'terminated', 'starting'])
-  })
-
-  it('can be terminated while it is being stopped, and then is not started again', () => {
-    const family = aFamily({ strategy })
-    family.hears(childEnded('a', 1, crashed))
-    expect(family.hears(terminateChild('b'))).toEqual([])
-    family.hears(childEnded('c', 1, stopped))
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual([
-      'childStopped b.1',
-      'answer terminated',
-    ])
-    family.hears(restartDue('a', 1))
-    expect(family.hears(started('a', 2))).toEqual(['start c.2'])
-  })
-
-  it('runs on when an operator restarts or terminates another', () => {
-    for (const request of [restartChild('a'), terminateChild('a')]) {
-      const family = aFamily({ strategy })
-      expect(family.hears(request)[0]).toBe('stop a.1')
-      expect(family.phases()).toEqual(['stopping', 'running', 'running'])
-      family.hears(childEnded('a', 1, stopped))
-      expect(family.phases().slice(1)).toEqual(['running', 'running'])
-    }
-  })
-})
-
 describe('a request to restart', () => {
   it('child_adm: stops a running child first, and starts it when it has ended', () => {
     const [stopping, effects] = transition(running(), restartChild('b'), 0, 0)
@@ -589,7 +272,7 @@ describe('a request to restart', () => {
   })
 
   it('starts a child again whose start fails meanwhile', () => {
-    const family = aFamily({}, transition(resting(), { type: 'startAll' }, 0, 0)[0])
+    const family = aFamily({}, starting()[0])
     expect(family.hears(restartChild('b'))).toEqual(['stop b.1', 'answer restarting'])
     expect(family.hears(startFailed('b', 1))).toEqual(['childStopped b.1', 'start b.2'])
   })
@@ -599,19 +282,6 @@ describe('a request to restart', () => {
     family.hears(childEnded('b', 1, crashed))
     expect(family.hears(restartChild('b'))).toEqual(['start b.2', 'answer restarting'])
     expect(family.hears(restartDue('b', 1))).toEqual([])
-  })
-
-  it('child_adm: starts a child that was terminated', () => {
-    const family = aFamily()
-    family.hears(terminateChild('b'))
-    family.hears(childEnded('b', 1, stopped))
-    expect(family.hears(restartChild('b'))).toEqual(['start b.2', 'answer restarting'])
-  })
-
-  it.each(['transient', 'temporary'] as const)('starts a %s child that has ended', (restart) => {
-    const family = aFamily({ b: { restart } })
-    family.hears(childEnded('b', 1, stopped))
-    expect(family.hears(restartChild('b'))).toEqual(['start b.2', 'answer restarting'])
   })
 
   it('gives a child that was given up another chance, with a clean record', () => {
@@ -637,17 +307,6 @@ describe('a request to restart', () => {
     ])
   })
 
-  it('brings back a child that is being terminated, when it has ended', () => {
-    const family = aFamily()
-    family.hears(terminateChild('b'))
-    expect(family.hears(restartChild('b'))).toEqual(['answer restarting'])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual([
-      'childStopped b.1',
-      'answer terminated',
-      'start b.2',
-    ])
-  })
-
   it('child_adm: is refused for a child that nobody knows', () => {
     const before = running()
     const [state, effects] = transition(before, restartChild('z'), 0, 0)
@@ -661,74 +320,9 @@ describe('a request to restart', () => {
   })
 })
 
-describe('a request to terminate', () => {
-  it('child_adm: stops the child, keeps its spec, and is answered when it has ended', () => {
-    const family = aFamily()
-    expect(family.hears(terminateChild('b'))).toEqual(['stop b.1'])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual([
-      'childStopped b.1',
-      'answer terminated',
-    ])
-    expect(family.phases()).toEqual(['running', 'terminated', 'running'])
-  })
-
-  it('is answered for everybody who asked', () => {
-    const family = aFamily()
-    family.hears(terminateChild('b'))
-    expect(family.hears(terminateChild('b'))).toEqual([])
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual([
-      'childStopped b.1',
-      'answer terminated',
-      'answer terminated',
-    ])
-  })
-
-  it('goes before a restart that has not come about yet', () => {
-    const family = aFamily()
-    family.hears(restartChild('b'))
-    family.hears(terminateChild('b'))
-    expect(family.hears(childEnded('b', 1, stopped))).toEqual([
-      'childStopped b.1',
-      'answer terminated',
-    ])
-  })
-
-  it.each([
-    { phase: 'terminated', cause: [terminateChild('b'), childEnded('b', 1, stopped)] },
-    { phase: 'backoff', cause: [childEnded('b', 1, crashed)] },
-    {
-      phase: 'given_up',
-      cause: [childEnded('b', 1, crashed), restartDue('b', 1), startFailed('b', 2)],
-    },
-  ])('is answered at once for a child in the phase $phase', ({ phase, cause }) => {
-    const family = aFamily({ b: { intensity: 1 } })
-    for (const message of cause) family.hears(message)
-    expect(family.child('b')?.phase).toBe(phase)
-    expect(family.hears(terminateChild('b'))).toEqual(['answer terminated'])
-    expect(family.child('b')?.phase).toBe('terminated')
-    expect(family.hears(restartDue('b', 1))).toEqual([])
-  })
-
-  it('child_adm: is refused for a child that nobody knows', () => {
-    expect(aFamily().hears(terminateChild('z'))).toEqual(['answer no_such_child'])
-  })
-
-  it('is answered in a shutdown too', () => {
-    const family = aFamily()
-    family.hears(shutdown)
-    family.hears(terminateChild('c'))
-    expect(family.hears(childEnded('c', 1, stopped))).toEqual([
-      'childStopped c.1',
-      'answer terminated',
-      'stop b.1',
-    ])
-    expect(family.hears(terminateChild('c'))).toEqual(['answer terminated'])
-  })
-})
-
-describe.each(strategies)('a shutdown by %s', (strategy) => {
+describe('a shutdown', () => {
   it('sup_stop: stops one child after the other, the last started first', () => {
-    let [state, effects] = transition(running({ strategy }), shutdown, 0, 0)
+    let [state, effects] = transition(running(), shutdown, 0, 0)
     expect(effects).toEqual([stop('c', 1), expectEnd('c', 1)])
     for (const [id, before] of [
       ['c', 'b'],
@@ -738,22 +332,12 @@ describe.each(strategies)('a shutdown by %s', (strategy) => {
       expect(effects).toEqual([reportsStop(id, 1), stop(before, 1), expectEnd(before, 1)])
     }
     ;[state, effects] = transition(state, childEnded('a', 1, stopped), 0, 0)
-    expect(effects).toEqual([reportsStop('a', 1), { do: 'answerShutdown', to: shutdownAnswer }])
+    expect(effects).toEqual([reportsStop('a', 1), answersShutdown])
     expect(phases(state)).toEqual(['terminated', 'terminated', 'terminated'])
   })
 
-  it('sup_stop_infinity: gives a child all the time it wants', () => {
-    const before = running({ strategy, c: { shutdown: Number.POSITIVE_INFINITY } })
-    expect(transition(before, shutdown, 0, 0)[1]).toEqual([stop('c', 1)])
-  })
-
   it('sup_stop_timeout: cuts off a child that is not done in time, and says so', () => {
-    const [stopping, effects] = transition(
-      running({ strategy, c: { shutdown: 20 } }),
-      shutdown,
-      0,
-      0,
-    )
+    const [stopping, effects] = transition(running({ c: { shutdownMs: 20 } }), shutdown, 0, 0)
     expect(effects).toEqual([stop('c', 1), expectEnd('c', 1, 20)])
     const [state, cut] = transition(stopping, overdue('c', 1), 20, 0)
     expect(cut).toEqual([{ do: 'kill', id: 'c', incarnation: 1 }])
@@ -765,19 +349,14 @@ describe.each(strategies)('a shutdown by %s', (strategy) => {
     ])
   })
 
-  it('sup_stop_brutal_kill: does not ask a child to stop first', () => {
-    const before = running({ strategy, c: { shutdown: 'brutal_kill' } })
-    expect(transition(before, shutdown, 0, 0)[1]).toEqual([{ do: 'kill', id: 'c', incarnation: 1 }])
-  })
-
   it('does not mind that the time of a child that has stopped is over', () => {
-    const [stopping] = transition(running({ strategy }), shutdown, 0, 0)
+    const [stopping] = transition(running(), shutdown, 0, 0)
     const [state] = transition(stopping, childEnded('c', 1, stopped), 10, 0)
     expect(transition(state, overdue('c', 1), 5_000, 0)).toEqual([state, []])
   })
 
   it('passes over children that do not run, and starts none of them any more', () => {
-    const family = aFamily({ strategy })
+    const family = aFamily()
     family.hears(childEnded('c', 1, crashed))
     family.hears(shutdown)
     family.hears(childEnded('b', 1, stopped))
@@ -786,18 +365,11 @@ describe.each(strategies)('a shutdown by %s', (strategy) => {
       'answer stopped',
     ])
     expect(family.hears(restartDue('c', 1))).toEqual([])
-    expect(family.hears({ type: 'startAll' })).toEqual([])
     expect(family.phases()).toEqual(['terminated', 'terminated', 'terminated'])
   })
 
-  it('goes before a start that has not come about yet', () => {
-    const family = aFamily({}, resting({ strategy }))
-    expect(family.hears(shutdown)).toEqual(['answer stopped'])
-    expect(family.hears({ type: 'startAll' })).toEqual([])
-  })
-
   it('goes before restarts that have not come about yet', () => {
-    const family = aFamily({ strategy })
+    const family = aFamily()
     family.hears(childEnded('a', 1, crashed))
     family.hears(restartChild('c'))
     expect(family.hears(shutdown)).toEqual([])
@@ -811,46 +383,31 @@ describe.each(strategies)('a shutdown by %s', (strategy) => {
 
   it('goes on when the child that is to stop crashes, or turns out not to have started', () => {
     for (const news of [childEnded('c', 1, crashed), startFailed('c', 1)]) {
-      const family = aFamily({ strategy })
+      const family = aFamily()
       family.hears(shutdown)
       expect(family.hears(news)).toEqual(['childStopped c.1', 'stop b.1'])
     }
   })
 
+  it('does not restart a child that crashes before its turn to stop', () => {
+    const family = aFamily()
+    family.hears(shutdown)
+    expect(family.hears(childEnded('b', 1, crashed))).toEqual(['childStopped b.1'])
+    expect(family.hears(childEnded('c', 1, stopped))).toEqual(['childStopped c.1', 'stop a.1'])
+    expect(family.phases()).toEqual(['stopping', 'terminated', 'terminated'])
+  })
+
   it('answers everybody who asked, and at once who asks afterwards', () => {
     const other = createProbe<'stopped'>().ref
     const again = { type: 'shutdown', replyTo: other } as const
-    let [state, effects] = transition(running({ strategy }), shutdown, 0, 0)
+    let [state, effects] = transition(running(), shutdown, 0, 0)
     ;[state, effects] = transition(state, again, 0, 0)
     expect(effects).toEqual([])
     for (const id of ['c', 'b', 'a']) {
       ;[state, effects] = transition(state, childEnded(id, 1, stopped), 0, 0)
     }
-    expect(effects.slice(1)).toEqual([
-      { do: 'answerShutdown', to: shutdownAnswer },
-      { do: 'answerShutdown', to: other },
-    ])
-    expect(transition(state, again, 0, 0)[1]).toEqual([{ do: 'answerShutdown', to: other }])
-  })
-})
-
-describe('the count of children', () => {
-  it('count_children: takes as active those that live, even if they are about to end', () => {
-    const counts = (active: number) => ({ specs: 3, active, supervisors: 0, workers: 3 })
-    expect(countChildren(resting())).toEqual(counts(0))
-    expect(countChildren(transition(resting(), { type: 'startAll' }, 0, 0)[0])).toEqual(counts(3))
-    const family = aFamily()
-    family.hears(childEnded('a', 1, crashed))
-    family.hears(terminateChild('b'))
-    expect(countChildren(family.state())).toEqual(counts(2))
-    family.hears(childEnded('b', 1, stopped))
-    expect(countChildren(family.state())).toEqual(counts(1))
-  })
-
-  it('do_not_save_child_specs_for_temporary_children: keeps them, for there is no start_child', () => {
-    const family = aFamily({ b: { restart: 'temporary' } })
-    family.hears(childEnded('b', 1, crashed))
-    expect(countChildren(family.state())).toMatchObject({ specs: 3, active: 2 })
+    expect(effects.slice(1)).toEqual([answersShutdown, answer(other, 'stopped')])
+    expect(transition(state, again, 0, 0)[1]).toEqual([answer(other, 'stopped')])
   })
 })
 

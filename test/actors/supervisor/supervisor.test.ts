@@ -18,11 +18,9 @@ import {
 } from '../../../src/actors/supervisor/supervisor.ts'
 import {
   defaultChildSpec,
-  type Strategy,
   type SupervisorEvent,
 } from '../../../src/actors/supervisor/supervisor-protocol.ts'
 import { createProbe } from '../../support/probe.ts'
-import { strategies } from '../../support/supervision.ts'
 
 /*
  * The words before a colon are names of cases in OTP's supervisor_SUITE. That the rules are right is
@@ -72,49 +70,6 @@ describe('a supervisor', () => {
     ])
   })
 
-  it.each([
-    { strategy: 'rest_for_one', gone: ['b.1', 'c.1'], lives: ['a.1', 'b.2', 'c.2'] },
-    { strategy: 'one_for_all', gone: ['b.1', 'c.1', 'a.1'], lives: ['a.2', 'b.2', 'c.2'] },
-  ] as const)('$strategy: restarts others with the child that crashed', async (family) => {
-    const { a, b, c, terminated, events, views } = await aFamily(
-      { a: {}, b: {}, c: {} },
-      () => {},
-      family.strategy,
-    )
-    tell(b.place, { type: 'crash', error })
-    await eventually(() => c.lives).toEqual(['c.1', 'c.2'])
-    await until(async () => (await views()).every(({ phase }) => phase === 'running'))
-    expect(terminated).toEqual(family.gone)
-    const answers = [a, b, c].map(({ place }) => ask(place, { type: 'read' }))
-    expect((await Promise.all(answers)).map(({ life }) => life)).toEqual(family.lives)
-    expect(events.map(({ type, id }) => `${type} ${id}`)).toEqual([
-      'childFailed b',
-      ...family.gone.slice(1).map((life) => `childStopped ${life.slice(0, 1)}`),
-    ])
-  })
-
-  it('temporary_bystander: stops it with the child that crashed, and does without it', async () => {
-    const { a, b, c, views } = await aFamily(
-      { a: {}, b: { restart: 'temporary' }, c: {} },
-      () => {},
-      'one_for_all',
-    )
-    tell(a.place, { type: 'crash', error })
-    await eventually(() => c.lives).toEqual(['c.1', 'c.2'])
-    await until(async () => (await views())[2]?.phase === 'running')
-    expect((await views()).map(({ phase }) => phase)).toEqual(['running', 'terminated', 'running'])
-    expect(b.lives).toEqual(['b.1'])
-  })
-
-  it('temporary_abnormal: leaves a child that crashed as it is, and says why it ended', async () => {
-    const { a, events, views } = await aFamily({ a: { restart: 'temporary' } })
-    tell(a.place, { type: 'crash', error })
-    await until(async () => (await views())[0]?.phase === 'terminated')
-    expect(events).toEqual([
-      { type: 'childStopped', id: 'a', incarnation: 1, error, lastMessage: 'crash', dropped: 0 },
-    ])
-  })
-
   it('child_specs: refuses two children with the same id, before any is started', () => {
     const system = startActorSystem()
     const [one, other] = [aMember(system, 'a', {}, []), aMember(system, 'a', {}, [])]
@@ -122,13 +77,6 @@ describe('a supervisor', () => {
       'two children are called a',
     )
     expect([...one.lives, ...other.lives]).toEqual([])
-  })
-
-  it('starts no second lives when it is told to start all a second time', async () => {
-    const { a, supervisor, views } = await aFamily({ a: {} })
-    tell(supervisor, { type: 'startAll' })
-    await views()
-    expect(a.lives).toEqual(['a.1'])
   })
 
   it('does not start a child again before its back-off is over', async () => {
@@ -170,11 +118,11 @@ describe('a supervisor', () => {
   })
 
   it('keeps to the default where nothing else is said of a child', () => {
-    const options = { restart: 'transient', backoff: { minMs: 5 } } as const
+    const options = { intensity: 7, backoff: { minMs: 5 } } as const
     expect(aMember(startActorSystem(), 'a', options, []).child.spec).toEqual({
       ...defaultChildSpec,
       id: 'a',
-      restart: 'transient',
+      intensity: 7,
       backoff: { ...defaultChildSpec.backoff, minMs: 5 },
     })
   })
@@ -247,30 +195,6 @@ describe('a supervisor', () => {
     })
   })
 
-  it.each(['rest_for_one', 'one_for_all'] as const)(
-    'hanging_restart_loop: gives up a child that never starts, and stays able to answer, by %s',
-    async (strategy) => {
-      const { a, b, c, views, supervisor } = await aFamily(
-        { a: {}, b: { intensity: 3 }, c: {} },
-        ({ b }) => {
-          b.broken = error
-        },
-        strategy,
-      )
-      await eventually(async () => (await views())[1]?.phase).toBe('given_up')
-      expect(b.lives).toEqual(['b.1', 'b.2', 'b.3', 'b.4'])
-      // Nobody who needs it was ever there without it, and who does not need it never noticed.
-      expect(c.lives).toEqual([])
-      if (strategy === 'one_for_all') await eventually(() => a.terminated).toHaveLength(4)
-      else expect(a.lives).toEqual(['a.1'])
-
-      b.broken = undefined
-      await ask(supervisor, { type: 'restartChild', id: 'b' })
-      await until(async () => (await views()).every(({ phase }) => phase === 'running'))
-      expect(await ask(c.place, { type: 'read' })).toEqual({ count: 0, life: 'c.1' })
-    },
-  )
-
   it('gives up a child that crashes whenever it has started', async () => {
     const { a, views, events } = await aFamily({ a: { intensity: 2 } }, ({ a }) => {
       a.ill = true
@@ -316,7 +240,7 @@ describe('a supervisor', () => {
   // A handler cannot be interrupted, and one that never returns stops everything, this supervisor
   // too. What can be late is a stop, behind more mail than can be handled in the time there is.
   it('sup_stop_timeout: cuts off a child whose mail would take too long', async () => {
-    const { a, b, supervisor, terminated, events } = await aFamily({ a: {}, b: { shutdown: 5 } })
+    const { a, b, supervisor, terminated, events } = await aFamily({ a: {}, b: { shutdownMs: 5 } })
     await ask(b.place, { type: 'read' })
     b.clumsy = true
     for (let told = 0; told < 20_000; told += 1) tell(b.place, { type: 'ponder' })
@@ -342,47 +266,13 @@ describe('a supervisor', () => {
     ])
   })
 
-  it('sup_stop_infinity: waits for a child until it has read all its mail', async () => {
-    const { b, supervisor, terminated } = await aFamily({
-      a: { shutdown: 5 },
-      b: { shutdown: Number.POSITIVE_INFINITY },
+  it('can be shut down when a child has just failed to start', async () => {
+    const { supervisor, terminated } = aNewFamily({ a: {}, b: {} }, ({ b }) => {
+      b.broken = error
     })
-    await ask(b.place, { type: 'read' })
-    for (let told = 0; told < 2_000; told += 1) tell(b.place, { type: 'ponder' })
-    expect(await ask(supervisor, { type: 'shutdown' }, 30_000)).toBe('stopped')
-    expect(b.count).toBe(2_000)
-    expect(terminated).toEqual(['b.1', 'a.1'])
+    expect(await ask(supervisor, { type: 'shutdown' })).toBe('stopped')
+    expect(terminated).toEqual(['a.1'])
   })
-
-  it('sup_stop_brutal_kill: cuts off a child without asking it first', async () => {
-    const { b, supervisor, terminated, events } = await aFamily({
-      a: {},
-      b: { shutdown: 'brutal_kill' },
-    })
-    tell(b.place, { type: 'count' })
-    expect(await ask(b.place, { type: 'read' })).toMatchObject({ count: 1 })
-    const answer = ask(supervisor, { type: 'shutdown' })
-    for (let told = 0; told < 10_000; told += 1) tell(b.place, { type: 'count' })
-    expect(await answer).toBe('stopped')
-    expect(b.count).toBeLessThan(10_001)
-    expect(terminated).toEqual(['b.1', 'a.1'])
-    expect(events[0]).toMatchObject({ type: 'childStopped', id: 'b', killed: true })
-  })
-
-  it.each(strategies)(
-    'can be shut down when a child has just failed to start, by %s',
-    async (how) => {
-      const { supervisor, terminated } = anUnbornFamily(
-        { a: {}, b: {} },
-        ({ b }) => {
-          b.broken = error
-        },
-        how,
-      )
-      expect(await ask(supervisor, { type: 'shutdown' })).toBe('stopped')
-      expect(terminated).toEqual(['a.1'])
-    },
-  )
 
   it('starts nothing any more after a shutdown, not even what waits for its back-off', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
@@ -426,35 +316,6 @@ describe('a supervisor', () => {
     expect(await views()).toEqual([
       { id: 'a', phase: 'running', incarnation: 2, restartsInPeriod: 0, mailbox: 0 },
     ])
-  })
-
-  it('child_adm: terminates a child on request, keeps its spec, and can start it again', async () => {
-    const { a, b, supervisor, views, events } = await aFamily({ a: {}, b: {} })
-    tell(a.place, { type: 'count' })
-    expect(await ask(supervisor, { type: 'terminateChild', id: 'a' })).toBe('terminated')
-    expect(a.terminated).toEqual(['a.1'])
-    expect(a.count).toBe(1)
-    expect(tell(a.place, { type: 'count' })).toBe(false)
-    expect((await views()).map(({ phase }) => phase)).toEqual(['terminated', 'running'])
-    expect(await ask(supervisor, { type: 'terminateChild', id: 'a' })).toBe('terminated')
-    expect(await ask(supervisor, { type: 'terminateChild', id: 'z' })).toBe('no_such_child')
-    expect(events).toEqual([{ type: 'childStopped', id: 'a', incarnation: 1, dropped: 0 }])
-
-    expect(await ask(supervisor, { type: 'restartChild', id: 'a' })).toBe('restarting')
-    expect(await ask(a.place, { type: 'read' })).toEqual({ count: 0, life: 'a.2' })
-    expect(b.lives).toEqual(['b.1'])
-  })
-
-  it('count_children: counts specs, and those that live', async () => {
-    const { a, supervisor } = await aFamily({ a: { intensity: 0 }, b: {}, c: {} })
-    const counts = () => ask(supervisor, { type: 'countChildren' })
-    expect(await counts()).toEqual({ specs: 3, active: 3, supervisors: 0, workers: 3 })
-    await ask(supervisor, { type: 'terminateChild', id: 'b' })
-    expect(await counts()).toEqual({ specs: 3, active: 2, supervisors: 0, workers: 3 })
-    tell(a.place, { type: 'crash', error })
-    await until(async () => (await counts()).active === 1)
-    await ask(supervisor, { type: 'shutdown' })
-    expect(await counts()).toEqual({ specs: 3, active: 0, supervisors: 0, workers: 3 })
   })
 
   it('restarts at once on request what would have to wait for its back-off', async () => {
@@ -590,18 +451,16 @@ function aMember(system: ActorSystem, id: string, options: ChildOptions, termina
 async function aFamily<Id extends string>(
   specs: Record<Id, ChildOptions>,
   prepare: (members: Record<Id, Member>) => void = () => {},
-  strategy: Strategy = 'one_for_one',
 ) {
-  const family = anUnbornFamily(specs, prepare, strategy)
+  const family = aNewFamily(specs, prepare)
   await until(async () => (await family.views()).every(({ phase }) => phase !== 'starting'))
   return family
 }
 
-/** The supervisor has been told to start them, and nothing more has happened yet. */
-function anUnbornFamily<Id extends string>(
+/** The children have been started, and the supervisor has not heard of it yet. */
+function aNewFamily<Id extends string>(
   specs: Record<Id, ChildOptions>,
   prepare: (members: Record<Id, Member>) => void = () => {},
-  strategy: Strategy = 'one_for_one',
 ) {
   const system = startActorSystem()
   const terminated: string[] = []
@@ -615,7 +474,6 @@ function anUnbornFamily<Id extends string>(
     system,
     Object.values<Member>(members).map(({ child }) => child),
     (event) => events.push(event),
-    strategy,
   )
   return {
     ...members,

@@ -1,15 +1,10 @@
-import type { AttemptKey } from '../../domain/job.ts'
+import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
-import { type ActorRef, type Behaviour, tell } from '../actor.ts'
+import { type ActorRef, actorOf, type Behaviour, pipe, tell } from '../actor.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type { VideoTools } from './conversion-ports.ts'
-import type {
-  ConversionEffect,
-  ConversionMessage,
-  ConversionNews,
-  ConversionState,
-} from './conversion-protocol.ts'
-import { transition } from './conversion-transition.ts'
+import type { ConversionEffect, ConversionMessage, ConversionState } from './conversion-protocol.ts'
+import { startConverter, transition } from './conversion-transition.ts'
 
 export type ConversionActorOptions = Readonly<{
   task: WanTask
@@ -28,63 +23,57 @@ export function conversionBehaviour({
 }: ConversionActorOptions): Behaviour<ConversionState, ConversionMessage> {
   const encoding = new Map<string, AbortController>()
 
-  return {
-    init(self) {
-      tell(self, { type: 'announce' })
-      return { active: [], limit }
-    },
-
-    receive(state, message, self) {
-      const [next, effects] = transition(task, state, message)
-      for (const effect of effects) perform(effect, self)
-      return next
-    },
-
+  return actorOf<ConversionState, ConversionMessage, ConversionEffect>({
+    initial: startConverter(limit),
+    transition: (state, message) => transition(task, state, message),
+    perform,
     // The queue asks the next incarnation for the same conversions again.
     terminate() {
       for (const controller of encoding.values()) controller.abort()
     },
-  }
+  })
 
   function perform(effect: ConversionEffect, self: ActorRef<ConversionMessage>): void {
     switch (effect.do) {
       case 'inspect': {
         const { conversion } = effect
-        follow(conversion, self, async () => ({
-          type: 'inspected',
-          source: await tools.inspect(conversion),
-        }))
+        pipe(
+          self,
+          tools.inspect(conversion),
+          (source) => ({ type: 'inspected', ...keyOf(conversion), source }),
+          (error) => stepFailed(conversion, error),
+        )
         break
       }
       case 'encode': {
-        const { conversion, source } = effect
-        const controller = new AbortController()
-        encoding.set(keyOf(conversion), controller)
-        follow(conversion, self, async () => ({
-          type: 'encoded',
-          video: await tools
-            .encode(conversion, source, controller.signal)
-            .finally(() => encoding.delete(keyOf(conversion))),
-        }))
+        const { conversion } = effect
+        pipe(
+          self,
+          encode(effect),
+          (video) => ({ type: 'encoded', ...keyOf(conversion), video }),
+          (error) => stepFailed(conversion, error),
+        )
         break
       }
       case 'publish': {
         const { conversion } = effect
-        follow(conversion, self, async () => {
-          await tools.publish(conversion)
-          return { type: 'published' }
-        })
+        pipe(
+          self,
+          tools.publish(conversion),
+          () => ({ type: 'published', ...keyOf(conversion) }),
+          (error) => stepFailed(conversion, error),
+        )
         break
       }
       case 'interrupt':
-        encoding.get(keyOf(effect.attempt))?.abort()
+        encoding.get(nameOf(effect.attempt))?.abort()
         break
       case 'discard':
-        // What is left over is removed at the next start at the latest.
-        void tools.discard(effect.attempt).catch(() => {})
+        // The next start of the service removes what is left.
+        pipe(self, tools.discard(effect.attempt), nothing, nothing)
         break
       case 'withdraw':
-        void tools.withdraw(effect.conversion).catch(() => {})
+        pipe(self, tools.withdraw(effect.conversion), nothing, nothing)
         break
       case 'report':
         tell(queue, effect.report)
@@ -93,28 +82,29 @@ export function conversionBehaviour({
         effect satisfies never
     }
   }
+
+  async function encode({
+    conversion,
+    source,
+  }: Extract<ConversionEffect, { do: 'encode' }>): Promise<VideoFacts> {
+    const controller = new AbortController()
+    encoding.set(nameOf(conversion), controller)
+    try {
+      return await tools.encode(conversion, source, controller.signal)
+    } finally {
+      encoding.delete(nameOf(conversion))
+    }
+  }
 }
 
-type StepNews = ConversionNews extends infer News
-  ? News extends AttemptKey
-    ? Omit<News, keyof AttemptKey>
-    : never
-  : never
-
-/** What takes long is started, and its end comes back as news. */
-function follow(
-  { jobId, epoch }: AttemptKey,
-  self: ActorRef<ConversionMessage>,
-  step: () => Promise<StepNews>,
-): void {
-  void step().then(
-    (news) => tell(self, { ...news, jobId, epoch } as ConversionNews),
-    (error: unknown) => {
-      const why = error instanceof Error ? error.message : String(error)
-      const killed = (error as { how?: string } | null)?.how === 'killed'
-      tell(self, { type: 'stepFailed', jobId, epoch, why, killed })
-    },
-  )
+function stepFailed(conversion: AttemptKey, error: unknown) {
+  const why = error instanceof Error ? error.message : String(error)
+  const killed = (error as { how?: string } | null)?.how === 'killed'
+  return { type: 'stepFailed', ...keyOf(conversion), why, killed } as const
 }
 
-const keyOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
+const nothing = () => undefined
+
+const keyOf = ({ jobId, epoch }: AttemptKey): AttemptKey => ({ jobId, epoch })
+
+const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`

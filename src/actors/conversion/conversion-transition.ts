@@ -1,12 +1,12 @@
 import { saysDiskFull } from '../../domain/failures.ts'
 import type { AttemptKey, Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
 import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
+import type { Step } from '../actor.ts'
 import type { SourceVideo } from './conversion-ports.ts'
 import type {
   ActiveConversion,
-  ConversionCommand,
   ConversionEffect,
-  ConversionNews,
+  ConversionMessage,
   ConversionReport,
   ConversionState,
 } from './conversion-protocol.ts'
@@ -14,14 +14,20 @@ import type {
 /** A conversion that is killed is made anew, for its generation has cost minutes; but not for ever. */
 const maxKills = 100
 
-export type ConversionStep = readonly [ConversionState, readonly ConversionEffect[]]
+export type ConverterStep = Step<ConversionState, ConversionEffect>
+
+/** No conversions yet. The queue sends them when it receives the announcement. */
+export const startConverter = (limit: number): ConverterStep => [
+  { active: [], limit },
+  [report({ type: 'conversionReady' })],
+]
 
 /** Every rule of conversion, with no ffmpeg in sight. */
 export function transition(
   task: WanTask,
   state: ConversionState,
-  message: ConversionCommand | ConversionNews,
-): ConversionStep {
+  message: ConversionMessage,
+): ConverterStep {
   if (message.type === 'announce') return [state, [report({ type: 'conversionReady' })]]
   const found = state.active.find(({ conversion }) => isSame(conversion, message))
 
@@ -137,7 +143,7 @@ function abort(
   state: ConversionState,
   found: ActiveConversion | undefined,
   { jobId, epoch }: AttemptKey,
-): ConversionStep {
+): ConverterStep {
   const gone = { type: 'conversionAborted', jobId, epoch } as const
   // Perhaps a former incarnation had begun it.
   if (!found) return [state, [{ do: 'discard', attempt: { jobId, epoch } }, report(gone)]]
@@ -152,7 +158,7 @@ function end(
   state: ConversionState,
   over: ActiveConversion,
   news: ConversionReport & AttemptKey,
-): ConversionStep {
+): ConverterStep {
   const active = state.active.filter((other) => other !== over)
   const [next, effects] = startWaiting({ ...state, active })
   const { jobId, epoch } = over.conversion
@@ -162,7 +168,7 @@ function end(
 }
 
 /** ffmpeg takes all cores it finds: only so many at a time, the rest in the order they came. */
-function startWaiting(state: ConversionState): ConversionStep {
+function startWaiting(state: ConversionState): ConverterStep {
   const effects: ConversionEffect[] = []
   let room = state.limit - state.active.filter(({ step }) => step !== 'waiting').length
   const active = state.active.map((one): ActiveConversion => {

@@ -1,7 +1,17 @@
 import type { Scope } from '../../domain/client.ts'
 import type { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
-import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
+import {
+  type ActorRef,
+  type AnswerEffect,
+  actorOf,
+  ask,
+  type Behaviour,
+  pipe,
+  tell,
+  tellAskerItFailed,
+  tellLater,
+} from '../actor.ts'
 import type { Estimate, EtaMessage } from '../eta/eta-protocol.ts'
 import type { JobFilter } from '../queue/queue-ports.ts'
 import type { JobView, QueueMessage } from '../queue/queue-protocol.ts'
@@ -12,7 +22,8 @@ import type {
   EventState,
   Sight,
 } from './event-protocol.ts'
-import { startLog, transition } from './event-transition.ts'
+import { startLog } from './event-state.ts'
+import { transition } from './event-transition.ts'
 
 export type EventActorOptions = Readonly<{
   queue: ActorRef<QueueMessage>
@@ -36,29 +47,26 @@ export function eventBehaviour({
   beatMs = 1_000,
   refreshMs = 5_000,
 }: EventActorOptions): Behaviour<EventState, EventMessage> {
-  return {
-    init: () => startLog(settings, crypto.randomUUID().slice(0, 8)),
-
-    receive(state, message, self) {
-      const [next, effects] = transition(state, message)
-      for (const effect of effects) perform(effect, self)
-      return next
-    },
-
+  return actorOf<EventState, EventMessage, EventEffect>({
+    initial: [startLog(settings, crypto.randomUUID().slice(0, 8)), []],
+    transition,
+    perform,
     terminate({ watches, joining, looking }) {
       for (const { watcher } of watches) tell(watcher, { type: 'over' })
       for (const asked of [...(looking?.joining ?? []), ...joining])
         tellAskerItFailed(asked, 'the log of events ended before it could answer')
     },
-  }
+  })
 
-  function perform(effect: EventEffect, self: ActorRef<EventMessage>): void {
+  function perform(effect: Exclude<EventEffect, AnswerEffect>, self: ActorRef<EventMessage>): void {
     switch (effect.do) {
       case 'look': {
         const { number } = effect
-        void look(effect).then(
-          (found) => tell(self, { type: 'seen', look: number, ...found }),
-          (error: unknown) => tell(self, { type: 'lookFailed', look: number, error }),
+        pipe(
+          self,
+          look(effect),
+          (found) => ({ type: 'seen', look: number, ...found }),
+          (error) => ({ type: 'lookFailed', look: number, error }),
         )
         break
       }
@@ -69,17 +77,11 @@ export function eventBehaviour({
             tell(self, { type: 'unwatch', watcher: watch.watcher })
         }
         break
-      case 'answer':
-        tell(effect.to, effect.answer)
-        break
-      case 'answerFailed':
-        tellAskerItFailed(effect.asked, 'the queue could not be asked', effect.error)
-        break
       case 'expectBeat':
-        setTimeout(() => tell(self, { type: 'progressDue' }), beatMs).unref()
+        tellLater(self, beatMs, { type: 'progressDue' })
         break
       case 'expectRefresh':
-        setTimeout(() => tell(self, { type: 'refreshDue' }), refreshMs).unref()
+        tellLater(self, refreshMs, { type: 'refreshDue' })
         break
       case 'logLookFailed':
         log.warn({ err: effect.error }, 'changes were missed; those who watch are shown anew')

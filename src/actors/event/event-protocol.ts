@@ -1,7 +1,7 @@
 import type { Scope, Scoped } from '../../domain/client.ts'
 import type { RefusalError } from '../../domain/errors.ts'
 import type { JobId } from '../../domain/job.ts'
-import type { ActorRef, Asks } from '../actor.ts'
+import type { ActorRef, AnswerEffect, Asks } from '../actor.ts'
 import type { Estimate } from '../eta/eta-protocol.ts'
 import type { JobChange, JobView } from '../queue/queue-protocol.ts'
 
@@ -96,13 +96,13 @@ export type EventState = Readonly<{
   refreshing: boolean
 }>
 
-export type EventEffect = Readonly<
-  /** How do these jobs stand, and which are open at all within each of these scopes? */
-  | { do: 'look'; number: number; jobIds: readonly JobId[]; open: readonly Scope[] }
-  | { do: 'tellWatchers'; to: readonly Watch[]; message: LiveMessage }
-  | { do: 'answer'; to: ActorRef<Opening | RefusalError>; answer: Opening | RefusalError }
-  | { do: 'answerFailed'; asked: Joining; error: unknown }
-  | { do: 'logLookFailed'; error: unknown }
-  | { do: 'expectBeat' }
-  | { do: 'expectRefresh' }
->
+export type EventEffect =
+  | AnswerEffect
+  | Readonly<
+      /** How do these jobs stand, and which are open at all within each of these scopes? */
+      | { do: 'look'; number: number; jobIds: readonly JobId[]; open: readonly Scope[] }
+      | { do: 'tellWatchers'; to: readonly Watch[]; message: LiveMessage }
+      | { do: 'logLookFailed'; error: unknown }
+      | { do: 'expectBeat' }
+      | { do: 'expectRefresh' }
+    >

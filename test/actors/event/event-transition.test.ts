@@ -9,7 +9,8 @@ import type {
   Opening,
   Sight,
 } from '../../../src/actors/event/event-protocol.ts'
-import { startLog, transition } from '../../../src/actors/event/event-transition.ts'
+import { startLog } from '../../../src/actors/event/event-state.ts'
+import { transition } from '../../../src/actors/event/event-transition.ts'
 import type { JobChange } from '../../../src/actors/queue/queue-protocol.ts'
 import { covers, type Scope } from '../../../src/domain/client.ts'
 import type { JobId } from '../../../src/domain/job.ts'
@@ -269,8 +270,8 @@ function aLog(changed: Partial<typeof settings> = {}) {
       if (effect.do === 'look') look = effect
       if (effect.do === 'tellWatchers')
         for (const { watcher } of effect.to) hear(by(watcher), effect.message)
-      if (effect.do === 'answer') open(by(effect.to as never), effect.answer)
-      if (effect.do === 'answerFailed') by(effect.asked.watcher).there = false
+      if (effect.do === 'answer') open(by(effect.to as never), effect.value as Opening | object)
+      if (effect.do === 'answerFailed') by(effect.to as never).there = false
     }
   }
 

@@ -1,0 +1,74 @@
+/** The state of the log of events, and the steps that several rules share. */
+import { covers } from '../../domain/client.ts'
+import type { Job, JobId } from '../../domain/job.ts'
+import type { Step } from '../actor.ts'
+import type { EventEffect, EventSettings, EventState, Reason, Watch } from './event-protocol.ts'
+
+export type EventStep = Step<EventState, EventEffect>
+
+export function startLog(settings: EventSettings, life: string): EventState {
+  return {
+    settings,
+    life,
+    number: 0,
+    resumableFrom: 0,
+    kept: [],
+    watches: [],
+    joining: [],
+    looks: 0,
+    due: new Map(),
+    stepped: new Map(),
+    progressed: new Map(),
+    beating: false,
+    refreshing: false,
+  }
+}
+
+/** Shows progress of these jobs at the next beat. */
+export function beat(state: EventState, more: ReadonlyMap<JobId, 'step' | 'refresh'>): EventStep {
+  if (more.size === 0) return [state, []]
+  const stepped = withReasons(state.stepped, more)
+  return [{ ...state, stepped, beating: true }, state.beating ? [] : [{ do: 'expectBeat' }]]
+}
+
+/** Who comes back with an older id is shown how things are; who waits to be shown waits on. */
+export function startAnew({ looking, ...state }: EventState): EventStep {
+  const number = state.number + 1
+  return [
+    {
+      ...state,
+      number,
+      resumableFrom: number,
+      kept: [],
+      watches: [],
+      joining: [...(looking?.joining ?? []), ...state.joining],
+      due: new Map(),
+      stepped: new Map(),
+      progressed: new Map(),
+    },
+    state.watches.length === 0
+      ? []
+      : [{ do: 'tellWatchers', to: state.watches, message: { type: 'over' } }],
+  ]
+}
+
+export const isWatched = ({ id, owner }: Job, { jobId, scope }: Watch): boolean =>
+  (jobId === undefined || jobId === id) && covers(scope, { jobId: id, owner })
+
+export const idOf = ({ life }: EventState, number: number): string => `${life}-${number}`
+
+const strength: readonly Reason[] = ['refresh', 'step', 'stage', 'status']
+
+/** Each job with the strongest reason to look at it. */
+export function withReasons<R extends Reason>(
+  reasons: ReadonlyMap<JobId, R>,
+  more: ReadonlyMap<JobId, R>,
+): ReadonlyMap<JobId, R> {
+  if (more.size === 0) return reasons
+  const all = new Map(reasons)
+  for (const [jobId, reason] of more) {
+    const known = all.get(jobId)
+    if (!known || strength.indexOf(known) < strength.indexOf(reason)) all.set(jobId, reason)
+  }
+  return all
+}

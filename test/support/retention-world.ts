@@ -196,8 +196,8 @@ export async function createWorld(limits: RetentionLimits) {
         inSight = []
         return { type: 'expired', ...(answer as ExpireAnswer) }
       }
-      case 'answerPurge':
-        return effect.answer
+      case 'answer':
+        return effect.value as PurgeAnswer
       case 'forgetTombstones':
         for (const job of jobs) if (job.gone && job.goneAt < effect.before) forgotten.add(job.jobId)
         await tellQueue({ type: 'forgetTombstones', before: effect.before })

@@ -25,6 +25,7 @@ export type DiskState = Readonly<{
 
 export type DiskEffect = Readonly<
   | { do: 'measure' }
+  | { do: 'observeDisks'; disks: readonly Disk[] }
   | { do: 'checkLater' }
   | { do: 'tellQueue'; hasRoom: boolean }
   | { do: 'restoreReserve' }

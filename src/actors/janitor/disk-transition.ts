@@ -1,8 +1,9 @@
 import type { Disk } from '../../domain/disk.ts'
 import type { Timestamp } from '../../domain/job.ts'
+import type { Step } from '../actor.ts'
 import type { DiskEffect, DiskNews, DiskState } from './disk-protocol.ts'
 
-export type DiskStep = readonly [DiskState, readonly DiskEffect[]]
+export type DiskStep = Step<DiskState, DiskEffect>
 
 export const initialDiskState: DiskState = {
   blind: false,
@@ -13,7 +14,7 @@ export const initialDiskState: DiskState = {
 const backUpAgainMs = 60 * 60_000
 
 /** Every rule of room and backups, with no disk in sight. */
-export function transition(
+export function guardDisks(
   minFreeBytes: number,
   state: DiskState,
   message: DiskNews,
@@ -61,7 +62,10 @@ function measured(
   const day = new Date(at).toISOString().slice(0, 10)
   const backUp =
     hasRoom && !state.backingUp && state.backedUpOn !== day && at >= state.backUpAgainAt
-  const effects: DiskEffect[] = [{ do: 'tellQueue', hasRoom }]
+  const effects: DiskEffect[] = [
+    { do: 'observeDisks', disks },
+    { do: 'tellQueue', hasRoom },
+  ]
   if (!hasRoom && state.hasRoom !== false) effects.push({ do: 'logNoRoom', disks: short })
   if (hasRoom && state.hasRoom === false) effects.push({ do: 'logRoomAgain' })
   effects.push({ do: 'restoreReserve' })

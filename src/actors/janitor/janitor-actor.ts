@@ -1,16 +1,22 @@
-import { causeOf } from '../../domain/client.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
-import { type ActorRef, ask, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
+import {
+  type ActorRef,
+  type AnswerEffect,
+  actorOf,
+  ask,
+  type Behaviour,
+  pipe,
+  tell,
+  tellAskerItFailed,
+  tellLater,
+} from '../actor.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
-import type { Doubt } from './clock-rules.ts'
-import type { DiskEffect, Trouble } from './disk-protocol.ts'
-import { initialDiskState, transition } from './disk-transition.ts'
+import { createJanitorLog, isLogEffect } from './janitor-log.ts'
 import type { Housekeeping, RetentionStore } from './janitor-ports.ts'
-import type { JanitorMessage, JanitorState } from './janitor-protocol.ts'
-import type { RetentionEffect, RetentionMessage, Run } from './retention-protocol.ts'
+import type { JanitorEffect, JanitorMessage, JanitorState } from './janitor-protocol.ts'
+import { startJanitor, transition } from './janitor-transition.ts'
 import type { RetentionLimits } from './retention-rules.ts'
-import { initialRetentionState, retain } from './retention-transition.ts'
 
 export type JanitorActorOptions = Readonly<{
   housekeeping: Housekeeping
@@ -24,22 +30,8 @@ export type JanitorActorOptions = Readonly<{
   everyMs?: number
 }>
 
-const mib = 1024 ** 2
-
 /** Much longer than a few files take to be removed. */
 const expireMs = 120_000
-
-const troubles: Record<Trouble, string> = {
-  measuring: 'the free space could not be found out',
-  backup: 'the database could not be backed up; it is tried again in an hour',
-  reserve: 'the reserve for a full disk could not be made',
-}
-
-const doubts: Record<Doubt, string> = {
-  behind: 'the clock is behind the end of a job; until it is not, nothing expires by age',
-  jumped: 'the clock was set while the service ran; for 24 hours nothing expires by age',
-  all_due: 'by this clock every job is over its time; for 24 hours nothing expires by age',
-}
 
 /** Looks after disks and backups, and after what has been kept for long enough. */
 export function janitorBehaviour({
@@ -52,153 +44,92 @@ export function janitorBehaviour({
   log,
   everyMs = 5_000,
 }: JanitorActorOptions): Behaviour<JanitorState, JanitorMessage> {
-  return {
-    init(self) {
-      tell(self, { type: 'checkDue' })
-      tell(self, { type: 'sweepDue' })
-      return { disks: initialDiskState, retention: initialRetentionState }
-    },
+  const writeLog = createJanitorLog(log, minFreeBytes)
 
-    receive(state, message, self) {
-      const at = Date.now()
-      if (isOfRetention(message)) {
-        const now = { at, uptimeMs: performance.now() }
-        const [next, effects] = retain(limits, state.retention, message, now)
-        for (const effect of effects) clearAway(effect, self)
-        return { ...state, retention: next }
-      }
-      const [disks, effects] = transition(minFreeBytes, state.disks, message, at)
-      for (const effect of effects) perform(effect, self)
-      return { ...state, disks }
-    },
-
+  return actorOf<JanitorState, JanitorMessage, JanitorEffect>({
+    initial: startJanitor,
+    transition: (state, message) =>
+      transition({ minFreeBytes, retention: limits }, state, message, {
+        at: Date.now(),
+        uptimeMs: performance.now(),
+      }),
+    perform,
     terminate({ retention: { runs } }) {
       for (const { purge } of runs) tellAskerItFailed(purge, 'the janitor ended before it was done')
     },
-  }
+  })
 
-  function clearAway(effect: RetentionEffect, self: ActorRef<JanitorMessage>): void {
-    const sweepFailed = (error: unknown) => tell(self, { type: 'sweepFailed', error })
-    const stepFailed = (error: unknown) => tell(self, { type: 'stepFailed', error })
-    switch (effect.do) {
-      case 'sweepLater':
-        setTimeout(() => tell(self, { type: 'sweepDue' }), everyMs).unref()
-        break
-      case 'readLatestEnd':
-        void retention
-          .latestEnd()
-          .then((latestEnd) => tell(self, { type: 'latestEndRead', latestEnd }), sweepFailed)
-        break
-      case 'weigh':
-        void retention
-          .videoBytes()
-          .then((bytes) => tell(self, { type: 'weighed', bytes }), stepFailed)
-        break
-      case 'readPage':
-        void retention
-          .finished(effect.filter)
-          .then((jobs) => tell(self, { type: 'pageRead', jobs }), stepFailed)
-        break
-      case 'expire': {
-        const { jobIds } = effect
-        void ask(queue, { type: 'expire', jobIds }, expireMs).then(
-          (answer) => tell(self, { type: 'expired', ...answer }),
-          stepFailed,
-        )
-        break
-      }
-      case 'answerPurge':
-        tell(effect.to, effect.answer)
-        break
-      case 'answerPurgeFailed':
-        tellAskerItFailed({ replyTo: effect.to }, 'jobs could not be purged', effect.error)
-        break
-      case 'forgetTombstones':
-        tell(queue, { type: 'forgetTombstones', before: effect.before })
-        break
-      case 'removeLeftOvers':
-        housekeeping.removeLeftOvers(effect.before).catch(sweepFailed)
-        break
-      case 'logGone':
-        logGone(effect.run)
-        break
-      case 'logClock': {
-        const { doubt, latestEnd } = effect
-        const fields = {
-          reason: doubt,
-          ...(latestEnd !== undefined && { latestEnd: iso(latestEnd) }),
-        }
-        if (doubt) log.warn(fields, doubts[doubt])
-        else log.info(fields, 'the clock is believed again; jobs expire by age')
-        break
-      }
-      case 'logSweepFailed':
-        log.warn({ err: effect.error }, 'what is over its time could not be removed')
-        break
-      default:
-        effect satisfies never
+  function perform(
+    effect: Exclude<JanitorEffect, AnswerEffect>,
+    self: ActorRef<JanitorMessage>,
+  ): void {
+    if (isLogEffect(effect)) {
+      writeLog(effect)
+      return
     }
-  }
-
-  function logGone({ tally, selection, purge }: Run): void {
-    const { oldest, newest, ...sums } = tally
-    const ends = { ...(oldest && { oldest: iso(oldest) }), ...(newest && { newest: iso(newest) }) }
-    const fields = {
-      ...sums,
-      ...ends,
-      selection,
-      ...(purge && { by: purge.by, ...causeOf(purge) }),
-    }
-    log.info(fields, purge ? 'jobs purged' : 'jobs expired')
-  }
-
-  function perform(effect: DiskEffect, self: ActorRef<JanitorMessage>): void {
     switch (effect.do) {
       case 'measure':
-        void housekeeping.measure().then(
-          (disks) => {
-            observe({ saw: 'disksMeasured', disks })
-            tell(self, { type: 'measured', disks })
-          },
-          (error: unknown) => tell(self, { type: 'measuringFailed', error }),
+        pipe(
+          self,
+          housekeeping.measure(),
+          (disks) => ({ type: 'measured', disks }),
+          (error) => ({ type: 'measuringFailed', error }),
         )
         break
+      case 'observeDisks':
+        observe({ saw: 'disksMeasured', disks: effect.disks })
+        break
       case 'checkLater':
-        setTimeout(() => tell(self, { type: 'checkDue' }), everyMs).unref()
+        tellLater(self, everyMs, { type: 'checkDue' })
         break
       case 'tellQueue':
         tell(queue, { type: 'roomChecked', hasRoom: effect.hasRoom })
         break
       case 'restoreReserve':
-        housekeeping
-          .restoreReserve()
-          .catch((error: unknown) => tell(self, { type: 'reserveFailed', error }))
+        pipe(self, housekeeping.restoreReserve(), nothing, (error) => ({
+          type: 'reserveFailed',
+          error,
+        }))
         break
       case 'backUp': {
         const { day } = effect
-        void housekeeping.backUp(day).then(
-          () => tell(self, { type: 'backedUp', day }),
-          (error: unknown) => tell(self, { type: 'backupFailed', error }),
+        pipe(
+          self,
+          housekeeping.backUp(day),
+          () => ({ type: 'backedUp', day }),
+          (error) => ({ type: 'backupFailed', error }),
         )
         break
       }
-      case 'logNoRoom':
-        log.warn(
-          {
-            disks: effect.disks.map(({ path, freeBytes }) => ({
-              path,
-              freeMb: Math.floor(freeBytes / mib),
-            })),
-            minFreeMb: Math.floor(minFreeBytes / mib),
-          },
-          'a disk is short of room; no job is taken or begun until there is more',
+      case 'sweepLater':
+        tellLater(self, everyMs, { type: 'sweepDue' })
+        break
+      case 'readLatestEnd':
+        pipe(
+          self,
+          retention.latestEnd(),
+          (latestEnd) => ({ type: 'latestEndRead', latestEnd }),
+          sweepFailed,
         )
         break
-      case 'logRoomAgain':
-        log.info({}, 'there is room on every disk again')
+      case 'weigh':
+        pipe(self, retention.videoBytes(), (bytes) => ({ type: 'weighed', bytes }), stepFailed)
         break
-      case 'logTrouble':
-        log.warn({ err: effect.error }, troubles[effect.trouble])
+      case 'readPage': {
+        const page = retention.finished(effect.filter)
+        pipe(self, page, (jobs) => ({ type: 'pageRead', jobs }), stepFailed)
+        break
+      }
+      case 'expire': {
+        const asked = ask(queue, { type: 'expire', jobIds: effect.jobIds }, expireMs)
+        pipe(self, asked, (answer) => ({ type: 'expired', ...answer }), stepFailed)
+        break
+      }
+      case 'forgetTombstones':
+        tell(queue, { type: 'forgetTombstones', before: effect.before })
+        break
+      case 'removeLeftOvers':
+        pipe(self, housekeeping.removeLeftOvers(effect.before), nothing, sweepFailed)
         break
       default:
         effect satisfies never
@@ -206,17 +137,9 @@ export function janitorBehaviour({
   }
 }
 
-const iso = (at: number): string => new Date(at).toISOString()
+const nothing = () => undefined
 
-const ofRetention: Record<RetentionMessage['type'], true> = {
-  sweepDue: true,
-  latestEndRead: true,
-  sweepFailed: true,
-  purge: true,
-  weighed: true,
-  pageRead: true,
-  expired: true,
-  stepFailed: true,
-}
-const isOfRetention = (message: JanitorMessage): message is RetentionMessage =>
-  message.type in ofRetention
+const sweepFailed = (error: unknown) => ({ type: 'sweepFailed', error }) as const
+
+/** Ends the current run. */
+const stepFailed = (error: unknown) => ({ type: 'stepFailed', error }) as const

@@ -1,6 +1,6 @@
 import type { Caused } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
-import type { ActorRef, Asks } from '../actor.ts'
+import type { ActorRef, AnswerEffect, Asks } from '../actor.ts'
 import type { ExpireAnswer } from '../queue/queue-protocol.ts'
 import type { Clock, Doubt } from './clock-rules.ts'
 import type { FinishedFilter, FinishedJob, FinishedStatus } from './janitor-ports.ts'
@@ -67,17 +67,17 @@ export type RetentionState = Readonly<{
   failed: boolean
 }>
 
-export type RetentionEffect = Readonly<
-  | { do: 'sweepLater' }
-  | { do: 'readLatestEnd' }
-  | { do: 'weigh' }
-  | { do: 'readPage'; filter: FinishedFilter }
-  | { do: 'expire'; jobIds: readonly JobId[] }
-  | { do: 'answerPurge'; to: ActorRef<PurgeAnswer>; answer: PurgeAnswer }
-  | { do: 'answerPurgeFailed'; to: ActorRef<PurgeAnswer>; error: unknown }
-  | { do: 'forgetTombstones'; before: Timestamp }
-  | { do: 'removeLeftOvers'; before: Timestamp }
-  | { do: 'logGone'; run: Run }
-  | { do: 'logClock'; doubt: Doubt | undefined; latestEnd: Timestamp | undefined }
-  | { do: 'logSweepFailed'; error: unknown }
->
+export type RetentionEffect =
+  | AnswerEffect
+  | Readonly<
+      | { do: 'sweepLater' }
+      | { do: 'readLatestEnd' }
+      | { do: 'weigh' }
+      | { do: 'readPage'; filter: FinishedFilter }
+      | { do: 'expire'; jobIds: readonly JobId[] }
+      | { do: 'forgetTombstones'; before: Timestamp }
+      | { do: 'removeLeftOvers'; before: Timestamp }
+      | { do: 'logGone'; run: Run }
+      | { do: 'logClock'; doubt: Doubt | undefined; latestEnd: Timestamp | undefined }
+      | { do: 'logSweepFailed'; error: unknown }
+    >

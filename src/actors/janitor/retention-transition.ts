@@ -1,5 +1,6 @@
 import { causeOf } from '../../domain/client.ts'
 import type { Timestamp } from '../../domain/job.ts'
+import { answer, answerFailed, type Step } from '../actor.ts'
 import { lookAtClock, type Moment } from './clock-rules.ts'
 import type { FinishedJob } from './janitor-ports.ts'
 import type {
@@ -18,7 +19,7 @@ import {
   selectionsOf,
 } from './retention-rules.ts'
 
-export type RetentionStep = readonly [RetentionState, readonly RetentionEffect[]]
+export type RetentionStep = Step<RetentionState, RetentionEffect>
 
 export const initialRetentionState: RetentionState = {
   clock: {},
@@ -182,9 +183,7 @@ function end(state: RetentionState, { complete }: { complete: boolean }): Retent
     next,
     [
       ...(tally.jobs > 0 && !purge?.dryRun ? [{ do: 'logGone', run } as const] : []),
-      ...(purge
-        ? [{ do: 'answerPurge', to: purge.replyTo, answer: { ...tally, complete } } as const]
-        : []),
+      ...(purge ? [answer(purge.replyTo, { ...tally, complete })] : []),
       ...effects,
     ],
   ]
@@ -193,7 +192,7 @@ function end(state: RetentionState, { complete }: { complete: boolean }): Retent
 /** What of it was to come is tried again by the next sweep, or when it is asked for again. */
 function fail(state: RetentionState, { purge }: Run, error: unknown): RetentionStep {
   const [told, said] = purge
-    ? ([state, [{ do: 'answerPurgeFailed', to: purge.replyTo, error }]] as const)
+    ? ([state, [answerFailed(purge.replyTo, 'jobs could not be purged', error)]] as const)
     : sayOnce(state, error)
   const [next, effects] = step({ ...told, runs: told.runs.slice(1) })
   return [next, [...said, ...effects]]

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { DiskEffect, DiskNews, DiskState } from '../../../src/actors/janitor/disk-protocol.ts'
-import { initialDiskState, transition } from '../../../src/actors/janitor/disk-transition.ts'
+import { guardDisks, initialDiskState } from '../../../src/actors/janitor/disk-transition.ts'
 import { janitorBehaviour } from '../../../src/actors/janitor/janitor-actor.ts'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { Disk } from '../../../src/domain/disk.ts'
@@ -141,7 +141,7 @@ function aJanitor({ minFreeBytes = 0 } = {}) {
   let state: DiskState = initialDiskState
   let now = midnight
   function hears(message: DiskNews): readonly DiskEffect[] {
-    const [next, effects] = transition(minFreeBytes, state, message, now)
+    const [next, effects] = guardDisks(minFreeBytes, state, message, now)
     state = next
     return effects
   }

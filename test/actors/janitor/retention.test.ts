@@ -194,7 +194,7 @@ describe('a janitor with limits', () => {
       { do: 'readPage', filter: { limit: 500 } },
     ])
     expect(janitor.hears({ type: 'pageRead', jobs: [] })).toMatchObject([
-      { do: 'answerPurge', answer: { jobs: 0, complete: true } },
+      { do: 'answer', value: { jobs: 0, complete: true } },
       { do: 'readPage', filter: { limit: 20, after: aJob(1) } },
     ])
   })
@@ -206,7 +206,7 @@ describe('a janitor with limits', () => {
     janitor.waits(25_001)
     expect(janitor.hears({ type: 'expired', gone: [jobId(1)] })).toMatchObject([
       { do: 'logGone' },
-      { do: 'answerPurge', answer: { jobs: 1, complete: false } },
+      { do: 'answer', value: { jobs: 1, complete: false } },
     ])
   })
 
@@ -220,7 +220,7 @@ describe('a janitor with limits', () => {
     expect(said).toEqual([[{ do: 'logSweepFailed', error }], []])
     janitor.hears(aPurge({ dryRun: false }))
     expect(janitor.hears({ type: 'stepFailed', error })).toMatchObject([
-      { do: 'answerPurgeFailed', error },
+      { do: 'answerFailed', cause: error },
     ])
   })
 

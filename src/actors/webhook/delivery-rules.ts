@@ -2,14 +2,11 @@
 
 import type { Timestamp } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
-import type { WebhookEvent, WebhookSecret } from '../../domain/webhook.ts'
+import type { WebhookEvent } from '../../domain/webhook.ts'
 import type { AttemptResult, Verdict } from './webhook-ports.ts'
 
 /** How long a receiver may be down without missing anything. */
 export const patienceMs = dayMs
-
-/** How long an old secret signs beside its successor. */
-export const overlapMs = dayMs
 
 const firstDelayMs = 2_000
 const maxDelayMs = 60 * 60_000
@@ -46,18 +43,4 @@ export function judge(
 export function backOffMs(attempts: number, random: number): number {
   const delayMs = Math.min(firstDelayMs * 2 ** (attempts - 1), maxDelayMs)
   return Math.round(delayMs * (1 - random / 2))
-}
-
-/** All that are good at that time: whoever knows any of them can verify. */
-export const keysAt = (secrets: readonly WebhookSecret[], at: Timestamp): readonly string[] =>
-  secrets.filter(({ until }) => until === undefined || until > at).map(({ key }) => key)
-
-/** The last one signs on for a while, those before it no more. */
-export function rotated(
-  secrets: readonly WebhookSecret[],
-  key: string,
-  at: Timestamp,
-): readonly WebhookSecret[] {
-  const [latest] = secrets
-  return [{ key }, ...(latest ? [{ key: latest.key, until: at + overlapMs }] : [])]
 }

@@ -14,7 +14,7 @@ import {
 } from '../../domain/webhook.ts'
 import { type ActorRef, type Behaviour, tell, tellAskerItFailed } from '../actor.ts'
 import type { JobStore } from '../queue/queue-ports.ts'
-import { keysAt, overlapMs, rotated } from './delivery-rules.ts'
+import { keysAt, overlapMs, rotated } from './secret-rules.ts'
 import type { DueDelivery, WebhookSender, WebhookStore } from './webhook-ports.ts'
 import type {
   WebhookCommand,

@@ -3,10 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   backOffMs,
   judge,
-  keysAt,
-  overlapMs,
   patienceMs,
-  rotated,
   type Tried,
 } from '../../../src/actors/webhook/delivery-rules.ts'
 import type { AttemptResult } from '../../../src/actors/webhook/webhook-ports.ts'
@@ -109,18 +106,5 @@ describe('a delivery', () => {
         },
       ),
     )
-  })
-})
-
-describe('a secret', () => {
-  it('signs beside its successor for a day, and not beside the one after that', () => {
-    const first = [{ key: 'first' }]
-    const second = rotated(first, 'second', midnight)
-    expect(keysAt(second, midnight + overlapMs - 1)).toEqual(['second', 'first'])
-    expect(keysAt(second, midnight + overlapMs)).toEqual(['second'])
-    expect(keysAt(rotated(second, 'third', midnight + 1), midnight + 2)).toEqual([
-      'third',
-      'second',
-    ])
   })
 })

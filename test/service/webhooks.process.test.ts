@@ -202,6 +202,43 @@ describe('a webhook', () => {
   })
 })
 
+describe('webhook routes', () => {
+  it('register 100 webhooks and refuse 30 when 130 requests arrive at once', async () => {
+    const own = await startService({ env })
+    const responses = await Promise.all(
+      Array.from({ length: 130 }, () => send(own, '/webhook', { url: 'https://example.org/' })),
+    )
+    const refused = responses.filter(({ status }) => status !== 201)
+    expect(await Promise.all(refused.map((response) => response.json()))).toMatchObject(
+      Array(30).fill({ status: 409, code: 'too_many_webhooks' }),
+    )
+    const { webhooks } = await own.json<{ webhooks: WebhookJson[] }>('/webhook')
+    expect(webhooks).toHaveLength(100)
+  })
+
+  it('sign with the last two secrets after 20 rotations at once', async () => {
+    const receiver = await startReceiver()
+    const { id } = await register({ url: receiver.url })
+    const responses = await Promise.all(
+      Array.from({ length: 20 }, () => send(service, `/webhook/${id}/rotate`)),
+    )
+    const rotated = await Promise.all(responses.map((response) => response.json()))
+    const secrets = (rotated as { secret: string }[]).map(({ secret }) => secret)
+    await send(service, `/webhook/${id}/test`)
+    const [{ body, headers } = { body: '', headers: {} }] = await receiver.until(1)
+    const signers = secrets.filter((secret) => {
+      try {
+        return new Verifier(secret).verify(body, headers)
+      } catch {
+        return false
+      }
+    })
+    expect(new Set(secrets)).toHaveLength(20)
+    expect(signers).toHaveLength(2)
+    await service.request(`/webhook/${id}`, { method: 'DELETE' })
+  })
+})
+
 describe('a receiver that is down', () => {
   // The longer it was down, the longer it is before it is tried again.
   it('is told everything once it is up, in order per job, though the service was killed meanwhile', {

@@ -12,23 +12,33 @@ import type {
   WebhookSecret,
 } from '../../domain/webhook.ts'
 
-/** Webhooks and deliveries at rest. What ends a job writes its deliveries too, in one commit. */
-export type WebhookStore = {
-  add(webhook: NewWebhook): Promise<void>
-  count(owner: string | null): Promise<number>
-  /** Without those that are for one job alone, oldest first. */
+/**
+ * Webhooks and their deliveries. Each command is one transaction: it decides and writes before any
+ * other command, of this process or of another. Objects outside the scope count as missing.
+ */
+export type WebhookStore = RegistrationStore & DeliveryStore
+
+export type RegistrationStore = {
+  /** Webhooks of single jobs do not count towards the maximum of their owner. */
+  register(webhook: NewWebhook, maxPerOwner: number): Promise<'registered' | 'too_many'>
+  /** Without the webhooks of single jobs, oldest first. */
   list(scope: Scope): Promise<Webhook[]>
   find(id: WebhookId, scope: Scope): Promise<Webhook | undefined>
-  /** With its deliveries. */
-  remove(id: WebhookId): Promise<void>
-  secrets(id: WebhookId): Promise<readonly WebhookSecret[]>
-  setSecrets(id: WebhookId, secrets: readonly WebhookSecret[]): Promise<void>
-  enable(id: WebhookId): Promise<void>
-  addTest(id: DeliveryId, webhook: Webhook, at: Timestamp): Promise<void>
-  /** Latest first; `undefined` when `after` is not one of them. */
-  deliveries(id: WebhookId, page: DeliveryFilter): Promise<DeliveryPage>
-  findDelivery(id: DeliveryId): Promise<Delivery | undefined>
-  replay(id: DeliveryId, at: Timestamp): Promise<void>
+  /** Deletes its deliveries too. */
+  remove(id: WebhookId, scope: Scope): Promise<Webhook | undefined>
+  /** `change` is pure: a store that repeats a failed transaction calls it again. */
+  changeSecrets(id: WebhookId, scope: Scope, change: ChangeSecrets): Promise<Webhook | undefined>
+  enable(id: WebhookId, scope: Scope): Promise<Webhook | undefined>
+}
+
+export type ChangeSecrets = (secrets: readonly WebhookSecret[]) => readonly WebhookSecret[]
+
+/** The outbox. The transaction that ends a job writes its deliveries (`JobStore`). */
+export type DeliveryStore = {
+  /** `undefined`: the webhook does not exist. Latest first; empty when `after` is unknown. */
+  deliveries(id: WebhookId, scope: Scope, page: DeliveryFilter): Promise<DeliveryPage | undefined>
+  addTest(test: NewTest, scope: Scope): Promise<QueuedDelivery>
+  replay(id: DeliveryId, scope: Scope, at: Timestamp): Promise<QueuedDelivery>
   pending(): Promise<Outbox>
   /** What is to be sent now; of each job and webhook only the oldest that is pending. */
   due(at: Timestamp, besides: DueFilter): Promise<Due>
@@ -37,6 +47,15 @@ export type WebhookStore = {
   /** Forgets what was settled before, and webhooks of single jobs that have nothing left to tell. */
   tidy(before: Timestamp): Promise<void>
 }
+
+export type NewTest = Readonly<{ id: DeliveryId; webhookId: WebhookId; at: Timestamp }>
+
+/** Whether a test or a replay is pending now, or why not. */
+export type QueuedDelivery = Readonly<
+  | { outcome: 'pending'; delivery: Delivery }
+  | { outcome: 'disabled'; webhookId: WebhookId }
+  | { outcome: 'not_found' }
+>
 
 export type DeliveryFilter = Readonly<{ limit: number; after?: DeliveryId }>
 

@@ -9,7 +9,6 @@ import type {
   DeliveryPage,
   Due,
   DueDelivery,
-  DueFilter,
   Outbox,
   Settlement,
 } from './webhook-ports.ts'
@@ -43,10 +42,12 @@ export type WebhookNews = Readonly<
   | { type: 'found'; due: Due }
   | { type: 'lookFailed'; error: unknown }
   | { type: 'attempted'; delivery: DueDelivery; result: AttemptResult; random: number }
+  | { type: 'preparationFailed'; delivery: DueDelivery; error: unknown; random: number }
   | { type: 'settled'; id: DeliveryId }
   | { type: 'settlingFailed'; id: DeliveryId; settlement: Settlement; error: unknown }
   | { type: 'settlingDue'; id: DeliveryId; settlement: Settlement }
   | { type: 'tidyDue' }
+  | { type: 'tidyFailed'; error: unknown }
 >
 
 export type WebhookMessage = WebhookCommand | WebhookQuestion | WebhookNews
@@ -57,29 +58,3 @@ export type WebhookWish = Readonly<{ url: string; events: readonly JobEvent[]; s
 export type Registered = Readonly<{ webhook: Webhook; secret: string }>
 
 export type Rotated = Registered & Readonly<{ previousUntil: Timestamp }>
-
-export type WebhookState = Readonly<{
-  looking: boolean
-  /** Something has changed since the look that is under way began. */
-  lookAgain: boolean
-  /** Being sent, or being noted down, and to whom. */
-  inFlight: ReadonlyMap<DeliveryId, string>
-  /**
-   * Receivers whose last attempt failed and is to be repeated, and until when they are left alone:
-   * then they are tried with one message at a time.
-   */
-  suspects: ReadonlyMap<string, Timestamp>
-  /** When the next look is due, if nothing happens before. */
-  wakeAt?: Timestamp
-}>
-
-export type WebhookEffect = Readonly<
-  | ({ do: 'look' } & DueFilter)
-  | { do: 'lookLater'; at: Timestamp; withinMs: number }
-  | { do: 'send'; delivery: DueDelivery }
-  | { do: 'settle'; id: DeliveryId; settlement: Settlement }
-  | { do: 'settleLater'; id: DeliveryId; settlement: Settlement }
-  | { do: 'tidy'; before: Timestamp }
-  | { do: 'logAttempt'; delivery: DueDelivery; settlement: Settlement }
-  | { do: 'logTrouble'; trouble: 'reading' | 'writing'; error: unknown }
->

@@ -2,9 +2,8 @@ import type { Timestamp } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
 import { judge } from './delivery-rules.ts'
 import type { DueDelivery, Settlement } from './webhook-ports.ts'
-import type { WebhookEffect, WebhookNews, WebhookState } from './webhook-protocol.ts'
-
-export type WebhookStep = readonly [WebhookState, readonly WebhookEffect[]]
+import type { WebhookMessage, WebhookNews } from './webhook-protocol.ts'
+import type { WebhookEffect, WebhookState, WebhookStep } from './webhook-state.ts'
 
 export const initialWebhookState: WebhookState = {
   looking: false,
@@ -23,9 +22,27 @@ const maxPauseMs = 30_000
 const lookAtLeastEveryMs = 60_000
 const keepMs = 30 * dayMs
 
-/** Every rule of sending, with no connection, store or clock in sight. */
-export function transition(state: WebhookState, message: WebhookNews, at: Timestamp): WebhookStep {
+const unprepared = 'It could not be made ready; the log says why.'
+
+/** Rules of the actor. Pure: uses no connection, store or clock. */
+export function transition(
+  state: WebhookState,
+  message: WebhookMessage,
+  at: Timestamp,
+): WebhookStep {
   switch (message.type) {
+    case 'register':
+    case 'remove':
+    case 'rotate':
+    case 'enable':
+    case 'test':
+    case 'replay':
+      return [state, [{ do: 'execute', command: message, at }]]
+    case 'list':
+    case 'find':
+    case 'deliveries':
+    case 'describeOutbox':
+      return [state, [{ do: 'query', question: message }]]
     case 'deliveriesAdded':
       return look(state, at)
     case 'lookDue':
@@ -42,6 +59,12 @@ export function transition(state: WebhookState, message: WebhookNews, at: Timest
     }
     case 'attempted':
       return attempted(state, message, at)
+    case 'preparationFailed': {
+      const { delivery, error, random } = message
+      const result = { how: 'failed', error: unprepared } as const
+      const [next, effects] = attempted(state, { delivery, result, random }, at)
+      return [next, [{ do: 'logUnprepared', id: delivery.id, error }, ...effects]]
+    }
     case 'settled': {
       const inFlight = new Map(state.inFlight)
       inFlight.delete(message.id)
@@ -63,9 +86,24 @@ export function transition(state: WebhookState, message: WebhookNews, at: Timest
       return [state, [{ do: 'settle', id, settlement }]]
     }
     case 'tidyDue':
-      return [state, [{ do: 'tidy', before: at - keepMs }]]
+      return [state, tidy(at)]
+    case 'tidyFailed':
+      return [state, [{ do: 'logTidyFailure', error: message.error }]]
+    default:
+      return message satisfies never
   }
 }
+
+/** State and effects of a new incarnation: it sends what is pending, and tidies. */
+export function startWebhooks(at: Timestamp): WebhookStep {
+  const [state, looks] = look(initialWebhookState, at)
+  return [state, [...looks, ...tidy(at)]]
+}
+
+const tidy = (at: Timestamp): readonly WebhookEffect[] => [
+  { do: 'tidy', before: at - keepMs },
+  { do: 'tidyLater' },
+]
 
 function look(state: WebhookState, at: Timestamp): WebhookStep {
   if (state.looking) return [{ ...state, lookAgain: true }, []]
@@ -125,7 +163,7 @@ function sleepUntil(state: WebhookState, wakeAt: Timestamp, at: Timestamp): Webh
 
 function attempted(
   state: WebhookState,
-  { delivery, result, random }: Extract<WebhookNews, { type: 'attempted' }>,
+  { delivery, result, random }: Omit<Extract<WebhookNews, { type: 'attempted' }>, 'type'>,
   at: Timestamp,
 ): WebhookStep {
   const { id, event, since, receiver } = delivery

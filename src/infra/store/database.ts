@@ -55,15 +55,16 @@ export function openDatabase(path: string, options: OpenOptions = {}): OpenDatab
 }
 
 /** All or nothing. Kysely's own loses the error of a full disk, on which SQLite rolls back unasked. */
-export async function transact(
+export function transact<Result>(
   db: Kysely<Database>,
-  work: (connection: Kysely<Database>) => Promise<void>,
-): Promise<void> {
-  await db.connection().execute(async (connection) => {
+  work: (connection: Kysely<Database>) => Promise<Result>,
+): Promise<Result> {
+  return db.connection().execute(async (connection) => {
     await sql`begin immediate`.execute(connection)
     try {
-      await work(connection)
+      const result = await work(connection)
       await sql`commit`.execute(connection)
+      return result
     } catch (error) {
       await sql`rollback`.execute(connection).catch(() => {}) // Done already, or there is nothing to do.
       throw error

@@ -4,9 +4,10 @@ import type { AttemptOrder } from '../../actors/gpu/gpu-ports.ts'
 import type { JobOperation, StoreOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
+import { writeDeliveries } from './job-end-deliveries.ts'
 import { toJob, toRow } from './job-rows.ts'
 import type { Database } from './schema.ts'
-import { webhookRow, writeDeliveries } from './webhook-store.ts'
+import { webhookRow } from './webhook-rows.ts'
 
 /** What this service runs, how, and on which GPUs: written beside each attempt. */
 export type Setting = Readonly<{

@@ -1,10 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { AttemptResult, DueDelivery } from '../../../src/actors/webhook/webhook-ports.ts'
-import type {
-  WebhookEffect,
-  WebhookNews,
-  WebhookState,
-} from '../../../src/actors/webhook/webhook-protocol.ts'
+import type { WebhookNews } from '../../../src/actors/webhook/webhook-protocol.ts'
+import type { WebhookEffect, WebhookState } from '../../../src/actors/webhook/webhook-state.ts'
 import { initialWebhookState, transition } from '../../../src/actors/webhook/webhook-transition.ts'
 import { newDeliveryId, newWebhookId } from '../../../src/domain/webhook.ts'
 import { midnight } from '../../support/jobs.ts'
@@ -81,6 +78,31 @@ describe('what could not be noted down', () => {
     ])
     sender.finds(one)
     expect(sender.sent).toEqual([one])
+  })
+})
+
+describe('a delivery that cannot be prepared', () => {
+  it('is logged and retried like a failed attempt', () => {
+    const sender = aSender()
+    const [one] = deliveriesTo('a', 1) as [DueDelivery]
+    sender.finds(one)
+    const error = new Error('the job cannot be read')
+    const news = { type: 'preparationFailed', delivery: one, error, random: 0 } as const
+    const result = { how: 'failed', error: 'It could not be made ready; the log says why.' }
+    expect(sender.tell(news)).toMatchObject([
+      { do: 'logUnprepared', id: one.id, error },
+      { do: 'settle', id: one.id, settlement: { become: 'pending', attempts: 1, result } },
+      { do: 'logAttempt', delivery: one },
+    ])
+  })
+})
+
+describe('a cleanup', () => {
+  it('is scheduled again before it has ended, and logged when it fails', () => {
+    const sender = aSender()
+    expect(sender.tell({ type: 'tidyDue' })).toMatchObject([{ do: 'tidy' }, { do: 'tidyLater' }])
+    const error = new Error('the database is busy')
+    expect(sender.tell({ type: 'tidyFailed', error })).toEqual([{ do: 'logTidyFailure', error }])
   })
 })
 

@@ -1,0 +1,184 @@
+import { type Kysely, sql } from 'kysely'
+import type { DeliveryStore } from '../../actors/webhook/webhook-ports.ts'
+import type { Database } from './schema.ts'
+import { inScope, writeWebhooks } from './webhook-queries.ts'
+import { deliveryRow, toDelivery, toDue, toWebhook } from './webhook-rows.ts'
+
+/** Of what is due, in one go: more than are ever sent at once. */
+const maxAtOnce = 1_000
+
+/** The outbox of webhooks. */
+export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
+  return {
+    async deliveries(id, scope, { limit, after }) {
+      const webhook = db.selectFrom('webhook').select('id').where('id', '=', id)
+      if (!(await webhook.where(inScope(scope)).executeTakeFirst())) return undefined
+      let query = db
+        .selectFrom('delivery')
+        .selectAll()
+        .where('webhook_id', '=', id)
+        .orderBy('seq', 'desc')
+        .limit(limit + 1)
+      if (after) {
+        const seqOfAfter = db
+          .selectFrom('delivery')
+          .select('seq')
+          .where('id', '=', after)
+          .where('webhook_id', '=', id)
+        query = query.where('seq', '<', seqOfAfter)
+      }
+      const rows = await query.execute()
+      return { deliveries: rows.slice(0, limit).map(toDelivery), hasMore: rows.length > limit }
+    },
+
+    addTest: ({ id, webhookId, at }, scope) =>
+      writeWebhooks(db, async (trx) => {
+        const row = await trx
+          .selectFrom('webhook')
+          .selectAll()
+          .where('id', '=', webhookId)
+          .where(inScope(scope))
+          .executeTakeFirst()
+        if (!row) return { outcome: 'not_found' }
+        if (row.disabled_at !== null) return { outcome: 'disabled', webhookId }
+        const webhook = toWebhook(row)
+        const added = await trx
+          .insertInto('delivery')
+          .values(deliveryRow({ id, webhook, event: 'webhook.test', jobId: null, at }))
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        return { outcome: 'pending', delivery: toDelivery(added) }
+      }),
+
+    replay: (id, scope, at) =>
+      writeWebhooks(db, async (trx) => {
+        const webhook = await trx
+          .selectFrom('webhook')
+          .select(['id', 'disabled_at'])
+          .where('id', '=', ({ selectFrom }) =>
+            selectFrom('delivery').select('webhook_id').where('delivery.id', '=', id),
+          )
+          .where(inScope(scope))
+          .executeTakeFirst()
+        if (!webhook) return { outcome: 'not_found' }
+        if (webhook.disabled_at !== null) return { outcome: 'disabled', webhookId: webhook.id }
+        const replayed = await trx
+          .updateTable('delivery')
+          .set({ status: 'pending', attempts: 0, since: at, next_at: at })
+          .where('id', '=', id)
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        return { outcome: 'pending', delivery: toDelivery(replayed) }
+      }),
+
+    async pending() {
+      const { pending, oldestAt } = await db
+        .selectFrom('delivery')
+        .where('status', '=', 'pending')
+        .select(({ fn }) => [
+          fn.countAll<number>().as('pending'),
+          fn.min('created_at').as('oldestAt'),
+        ])
+        .executeTakeFirstOrThrow()
+      return { pending, ...(oldestAt !== null && { oldestAt }) }
+    },
+
+    async due(at, { inFlight, notTo, perReceiver }) {
+      const pending = db.selectFrom('delivery').where('delivery.status', '=', 'pending')
+      // One receiver with a long backlog leaves room for those of all others.
+      const ranked = pending
+        .innerJoin('webhook', 'webhook.id', 'delivery.webhook_id')
+        .selectAll('delivery')
+        .select(['webhook.url', 'webhook.secrets'])
+        .select(
+          sql<number>`row_number() over (partition by receiver order by next_at, seq)`.as('place'),
+        )
+        .where('next_at', '<=', at)
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('delivery as earlier')
+                .select('earlier.seq')
+                .whereRef('earlier.job_id', '=', 'delivery.job_id')
+                .whereRef('earlier.webhook_id', '=', 'delivery.webhook_id')
+                .whereRef('earlier.seq', '<', 'delivery.seq')
+                .where('earlier.status', '=', 'pending'),
+            ),
+          ),
+        )
+        .where('delivery.id', 'not in', [...inFlight])
+        .where('receiver', 'not in', [...notTo])
+      const rows = await db
+        .selectFrom(ranked.as('ranked'))
+        .selectAll()
+        .where('place', '<=', perReceiver)
+        .limit(maxAtOnce)
+        .orderBy('next_at')
+        .orderBy('seq')
+        .execute()
+      const next = await pending
+        .select(({ fn }) => fn.min('next_at').as('next_at'))
+        .where('next_at', '>', at)
+        .executeTakeFirst()
+      return {
+        deliveries: rows.map(toDue),
+        ...(next?.next_at != null && { nextAt: next.next_at }),
+      }
+    },
+
+    settle: (id, { at, attempts, result, ...verdict }) =>
+      writeWebhooks(db, async (trx) => {
+        const settled = await trx
+          .updateTable('delivery')
+          .set({
+            status: verdict.become,
+            attempts,
+            next_at: verdict.become === 'pending' ? verdict.nextAt : null,
+            last_at: at,
+            last_status: result.how === 'answered' ? result.status : null,
+            last_error: result.how === 'failed' ? result.error : null,
+          })
+          .where('id', '=', id)
+          .returning('webhook_id')
+          .executeTakeFirst()
+        if (!settled || verdict.become !== 'failed' || !verdict.gone) return
+        const { webhook_id } = settled
+        await trx
+          .updateTable('webhook')
+          .set({ disabled_at: at })
+          .where('id', '=', webhook_id)
+          .execute()
+        await trx
+          .updateTable('delivery')
+          .set({ status: 'failed', next_at: null, last_error: 'the receiver has said 410 Gone' })
+          .where('webhook_id', '=', webhook_id)
+          .where('status', '=', 'pending')
+          .execute()
+      }),
+
+    tidy: (before) =>
+      writeWebhooks(db, async (trx) => {
+        await trx
+          .deleteFrom('delivery')
+          .where('status', '!=', 'pending')
+          .where('created_at', '<', before)
+          .where('last_at', '<', before)
+          .execute()
+        await trx
+          .deleteFrom('webhook')
+          .where('job_id', 'in', ({ selectFrom }) =>
+            selectFrom('job').select('job.id').where('job.ended_at', '<', before),
+          )
+          .where(({ not, exists, selectFrom }) =>
+            not(
+              exists(
+                selectFrom('delivery')
+                  .select('seq')
+                  .whereRef('delivery.webhook_id', '=', 'webhook.id'),
+              ),
+            ),
+          )
+          .execute()
+      }),
+  }
+}

@@ -1,0 +1,26 @@
+/** Queries that the stores of webhooks and of deliveries share. */
+import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
+import type { Scope } from '../../domain/client.ts'
+import { DiskFullError } from '../../domain/errors.ts'
+import { isDiskFull, transact } from './database.ts'
+import type { Database } from './schema.ts'
+
+/** Condition: the webhook is inside the scope. */
+export const inScope =
+  (scope: Scope) =>
+  ({ eb }: ExpressionBuilder<Database, 'webhook'>): Expression<SqlBool> => {
+    if (scope === 'everything') return eb.and([])
+    return 'owner' in scope
+      ? eb('webhook.owner', '=', scope.owner)
+      : eb('webhook.job_id', '=', scope.jobId)
+  }
+
+/** A transaction that rejects with `DiskFullError` because the disk is full. */
+export const writeWebhooks = <Result>(
+  db: Kysely<Database>,
+  work: (connection: Kysely<Database>) => Promise<Result>,
+): Promise<Result> =>
+  transact(db, work).catch((error: unknown) => {
+    if (!isDiskFull(error)) throw error
+    throw new DiskFullError('the database has no room to write', { cause: error })
+  })

@@ -249,7 +249,7 @@ export type Attempt = Readonly<{
   outcome?: 'success' | 'error' | 'canceled' | 'released'
   failure?: Failure
   trace?: Trace
-  /** How `generate.py` was called for it, an item per argument; not known of old ones. */
+  /** Command that ran, one item per argument. Absent until the attempt starts, and in old attempts. */
   command?: readonly string[]
 }>
 

@@ -4,7 +4,6 @@ import type { Job, JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createDirectories, lockDirectory, removeUploads } from '../infra/disk/data-directory.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
-import { commandOfAttempt } from '../infra/generation/command.ts'
 import { endFormerLife } from '../infra/generation/former-life.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import { forgetPreviews } from '../infra/media/previews.ts'
@@ -49,10 +48,9 @@ export async function openStorage(
   await migrateToLatest(database.db, backups.beforeMigration)
   const jobs = createJobStore(database.db, {
     reserve,
-    setting: {
+    context: {
       task: wan.task,
       gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
-      commandOf: (order) => commandOfAttempt(data, wan, order),
     },
   })
   const { jobs: running } = await jobs.list(everyRunning, 'everything')

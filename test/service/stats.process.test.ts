@@ -117,8 +117,10 @@ describe('the command of an attempt', () => {
     expect(await commandOf(second, job)).toEqual(argv)
     expect(argv).toContain('--t5_cpu')
     const next = await second.submit({ prompt: 'an owl', ...quick })
-    await second.until(next, ({ status }) => status !== 'queued')
-    expect(await commandOf(second, next)).not.toContain('--t5_cpu')
+    await second.until(next, ({ started_at }) => started_at !== null)
+    const command = await commandOf(second, next)
+    expect(command).toContain('generate.py')
+    expect(command).not.toContain('--t5_cpu')
   })
 
   it('goes with a job that is deleted, for the prompt is in it', async () => {

@@ -29,7 +29,7 @@ function openStores(directory: string, { db, close }: OpenDatabase, path: string
     history: createHistoryStore(db),
     retention: createRetentionStore(db),
     webhooks: createWebhookStore(db),
-    jobsWith: (setting) => createJobStore(db, { setting }),
+    jobsWith: (context) => createJobStore(db, { context }),
     async contents() {
       const tables = await sql<{ name: string }>`
         select name from sqlite_master where type = 'table' and name not like 'sqlite_%'

@@ -1,5 +1,5 @@
 import type { GpuId } from '../../domain/job.ts'
-import { type ActorRef, type Behaviour, tell } from '../actor.ts'
+import { type ActorRef, actorOf, type Behaviour, tell, tellLater } from '../actor.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type {
   AttemptOrder,
@@ -28,22 +28,12 @@ export function gpuBehaviour({
 }: GpuActorOptions): Behaviour<GpuState, GpuMessage> {
   let generation: GenerationHandle | undefined
 
-  return {
-    init(self) {
-      tell(self, { type: 'announce' })
-      return idle
-    },
-
-    receive(state, message, self) {
-      const [next, effects] = transition(state, message)
-      for (const effect of effects) perform(effect, self)
-      return next
-    },
-
-    terminate() {
-      generation?.detach()
-    },
-  }
+  return actorOf({
+    initial: transition(idle, { type: 'announce' }),
+    transition,
+    perform,
+    terminate: () => generation?.detach(),
+  })
 
   function perform(effect: GpuEffect, self: ActorRef<GpuMessage>): void {
     switch (effect.do) {
@@ -58,8 +48,8 @@ export function gpuBehaviour({
         break
       case 'limitTime': {
         const { attempt, startedAt } = effect
-        const leftMs = Math.max(0, startedAt + jobTimeoutMs - Date.now())
-        setTimeout(() => tell(self, { type: 'timeLimitReached', ...attempt }), leftMs).unref()
+        const leftMs = startedAt + jobTimeoutMs - Date.now()
+        tellLater(self, leftMs, { type: 'timeLimitReached', ...attempt })
         break
       }
       case 'report': {
@@ -78,7 +68,14 @@ const observer = (
   { jobId, epoch }: AttemptOrder,
   self: ActorRef<GpuMessage>,
 ): GenerationObserver => ({
-  started: (startedAt) => tell(self, { type: 'generationStarted', jobId, epoch, startedAt }),
+  started: (startedAt, command) =>
+    tell(self, {
+      type: 'generationStarted',
+      jobId,
+      epoch,
+      startedAt,
+      ...(command && { command }),
+    }),
   reported: (reading) => tell(self, { type: 'generationReported', jobId, epoch, reading }),
   ended: (result) => tell(self, { type: 'generationEnded', jobId, epoch, result }),
 })

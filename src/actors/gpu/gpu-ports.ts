@@ -1,4 +1,5 @@
 import type { Epoch, Failure, JobId, Reading, Timestamp, VideoRequest } from '../../domain/job.ts'
+
 /** One try at a job on one GPU: which, and what `generate.py` is to be told. */
 export type AttemptOrder = Readonly<{ jobId: JobId; epoch: Epoch; request: VideoRequest }>
 
@@ -12,7 +13,8 @@ export type GenerationRunner = {
 
 /** Told in this order: started, any number of readings, ended; or only ended. */
 export type GenerationObserver = {
-  started(at: Timestamp): void
+  /** `command`: what runs, one item per argument; absent when the files of the attempt are gone. */
+  started(at: Timestamp, command?: readonly string[]): void
   reported(reading: Reading): void
   ended(result: GenerationResult): void
 }

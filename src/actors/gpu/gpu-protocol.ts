@@ -1,6 +1,9 @@
 import type { AttemptKey, Reading, Timestamp } from '../../domain/job.ts'
 import type { AttemptOrder, GenerationResult, StopReason } from './gpu-ports.ts'
 
+/** When a generation started, and the command that runs, as far as it is known. */
+export type GenerationStart = Readonly<{ startedAt: Timestamp; command?: readonly string[] }>
+
 /** Orders, in the imperative: the actor may still decline them. */
 export type GpuCommand = Readonly<
   /** Begin this generation. */
@@ -14,7 +17,7 @@ export type GpuCommand = Readonly<
 
 /** News of the generation, which outlives this actor; so each names its attempt. */
 export type GpuNews = Readonly<
-  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | ({ type: 'timeLimitReached' } & AttemptKey)
@@ -29,7 +32,7 @@ export type GpuState = Readonly<
 >
 
 /** The generation this GPU is at, and what has been heard of it. */
-export type Held = AttemptKey & Readonly<{ startedAt?: Timestamp; reading?: Reading }>
+export type Held = AttemptKey & Partial<GenerationStart> & Readonly<{ reading?: Reading }>
 
 export type GpuEffect = Readonly<
   | { do: 'start' | 'adopt'; order: AttemptOrder }
@@ -42,7 +45,7 @@ export type GpuEffect = Readonly<
 export type GpuReport = Readonly<
   | { type: 'gpuReady'; holding?: AttemptKey }
   | ({ type: 'runDeclined' } & AttemptKey)
-  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
 >

@@ -36,9 +36,10 @@ export function transition(state: GpuState, message: GpuCommand | GpuNews): GpuS
     case 'timeLimitReached':
       return stop(state, 'timeout')
     case 'generationStarted': {
-      const { startedAt } = message
+      const { startedAt, command } = message
+      const start = { startedAt, ...(command && { command }) }
       const limit = { do: 'limitTime', attempt: { jobId, epoch }, startedAt } as const
-      return [{ ...state, held: { ...held, startedAt } }, [report(message), limit]]
+      return [{ ...state, held: { ...held, ...start } }, [report(message), limit]]
     }
     case 'generationReported':
       return [{ ...state, held: { ...held, reading: message.reading } }, [report(message)]]
@@ -60,10 +61,13 @@ function stop(state: Exclude<GpuState, { phase: 'idle' }>, reason: StopReason): 
 /** To a queue that knows nothing, everything that is known. */
 function announcement(state: GpuState): GpuEffect[] {
   if (state.phase === 'idle') return [report({ type: 'gpuReady' })]
-  const { jobId, epoch, startedAt, reading } = state.held
+  const { jobId, epoch, startedAt, command, reading } = state.held
   const key = { jobId, epoch }
   const reports: GpuReport[] = [{ type: 'gpuReady', holding: key }]
-  if (startedAt !== undefined) reports.push({ type: 'generationStarted', ...key, startedAt })
+  if (startedAt !== undefined) {
+    const start = { startedAt, ...(command && { command }) }
+    reports.push({ type: 'generationStarted', ...key, ...start })
+  }
   if (reading) reports.push({ type: 'generationReported', ...key, reading })
   return reports.map(report)
 }

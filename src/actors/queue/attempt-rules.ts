@@ -3,6 +3,7 @@ import { isRetryable } from '../../domain/failures.ts'
 import type { AttemptKey } from '../../domain/job.ts'
 import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
 import type { GenerationResult } from '../gpu/gpu-ports.ts'
+import type { GenerationStart } from '../gpu/gpu-protocol.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable } from './gpu-rules.ts'
@@ -29,7 +30,7 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
 
   switch (message.type) {
     case 'generationStarted':
-      return generationStarted(state, job, message.startedAt)
+      return generationStarted(state, job, message)
     case 'generationReported':
       if (job.reading && isBehind(message.reading, job.reading)) return [state, []]
       return assign(withRunning(state, { ...job, reading: message.reading }), at)
@@ -50,14 +51,18 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
 }
 
 /** Also of one that was adopted: whatever should have stopped it before is repeated now. */
-function generationStarted(state: QueueState, job: RunningJob, startedAt: Timestamp): QueueStep {
+function generationStarted(
+  state: QueueState,
+  job: RunningJob,
+  { startedAt, command }: GenerationStart,
+): QueueStep {
   const { jobId, epoch, gpu } = job
   const reason = job.cancelRequested ? 'canceled' : job.orphaned ? 'orphaned' : undefined
   const stop: QueueEffect[] = reason ? [{ do: 'stopGeneration', jobId, epoch, gpu, reason }] : []
   if (job.startedAt !== undefined) return [state, stop]
   return [
     withRunning(state, { ...job, startedAt }),
-    [stored({ op: 'began', jobId, epoch, at: startedAt }), ...stop],
+    [stored({ op: 'began', jobId, epoch, at: startedAt, ...(command && { command }) }), ...stop],
   ]
 }
 

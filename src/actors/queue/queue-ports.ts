@@ -39,7 +39,8 @@ export type JobOperation = Readonly<
     /** Which request the job was taken for. A commit forgets first what is older than `keepSince`. */
     | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
-    | { op: 'began'; epoch: Epoch }
+    /** `command`: what was run; absent when nobody knows it any more. */
+    | { op: 'began'; epoch: Epoch; command?: readonly string[] }
     | { op: 'generated'; epoch: Epoch; trace?: Trace }
     | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure; trace?: Trace }
     | { op: 'requestCancel'; epoch: Epoch }

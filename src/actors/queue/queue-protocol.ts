@@ -26,6 +26,7 @@ import type { ActorRef, Asks } from '../actor.ts'
 import type { Conversion } from '../conversion/conversion-ports.ts'
 import type { PastAttempt } from '../eta/eta-ports.ts'
 import type { GenerationResult, StopReason } from '../gpu/gpu-ports.ts'
+import type { GenerationStart } from '../gpu/gpu-protocol.ts'
 import type { OrderedMap } from '../ordered-map.ts'
 import type {
   Earlier,
@@ -77,7 +78,7 @@ export type QueueNews = Readonly<
   /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
   | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
   | ({ type: 'runDeclined' } & AttemptKey)
-  | ({ type: 'generationStarted'; startedAt: Timestamp } & AttemptKey)
+  | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | { type: 'probeDue'; gpu: GpuId; since: Timestamp }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type {
@@ -79,6 +79,17 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
       generation.begin()
       return generation.handle
     },
+  }
+}
+
+function commandIn(attemptDir: string): readonly string[] | undefined {
+  try {
+    const spec = JSON.parse(readFileSync(join(attemptDir, 'spec.json'), 'utf8')) as {
+      argv: string[]
+    }
+    return spec.argv
+  } catch {
+    return undefined
   }
 }
 
@@ -195,7 +206,7 @@ function observe(
   function started(at: Timestamp): void {
     if (isStarted || over) return
     isStarted = true
-    observer.started(at)
+    observer.started(at, commandIn(attemptDir))
     const reader = createGenerationReader({ totalSteps: request.steps, startedAt: at })
     let told: Reading | undefined
     output = followOutput({

@@ -8,15 +8,15 @@ import { createJobCache } from '../fast/job-cache.ts'
 import { isDiskFull, isWriteError, transact } from './database.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
-import { apply, forgetSubmissions, type Setting } from './store-operations.ts'
+import { type AttemptContext, apply, forgetSubmissions } from './store-operations.ts'
 
 /** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */
 export function createJobStore(
   db: Kysely<Database>,
   {
     reserve,
-    setting = { task: 'ti2v-5B', gpuModels: new Map(), commandOf: () => [] },
-  }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; setting?: Setting }> = {},
+    context = { task: 'ti2v-5B', gpuModels: new Map() },
+  }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; context?: AttemptContext }> = {},
 ): JobStore {
   const cache = createJobCache()
   const owned = (scope: Scope) => {
@@ -65,7 +65,7 @@ export function createJobStore(
       const write = () =>
         transact(db, async (connection) => {
           await forgetSubmissions(connection, operations)
-          for (const operation of operations) await apply(connection, operation, setting)
+          for (const operation of operations) await apply(connection, operation, context)
         })
       try {
         await write().catch((error: unknown) => {

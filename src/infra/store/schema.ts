@@ -133,7 +133,7 @@ type AttemptTable = {
   gpu_model: string | null
   /** JSON, a Trace. */
   trace: string | null
-  /** JSON, a list of arguments. */
+  /** JSON, a list of arguments; null until the attempt starts. */
   command: string | null
 }
 

@@ -1,19 +1,17 @@
 /** What each operation on the store changes in the database. */
 import type { Kysely, Updateable } from 'kysely'
-import type { AttemptOrder } from '../../actors/gpu/gpu-ports.ts'
 import type { JobOperation, StoreOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
 import { writeDeliveries } from './job-end-deliveries.ts'
-import { toJob, toRow } from './job-rows.ts'
+import { toRow } from './job-rows.ts'
 import type { Database } from './schema.ts'
 import { webhookRow } from './webhook-rows.ts'
 
-/** What this service runs, how, and on which GPUs: written beside each attempt. */
-export type Setting = Readonly<{
+/** Facts about this service that are stored with each attempt: the task, and the model of each GPU. */
+export type AttemptContext = Readonly<{
   task: string
   gpuModels: ReadonlyMap<GpuId, string | undefined>
-  commandOf(order: AttemptOrder): readonly string[]
 }>
 
 /** The database refused a change because the record is not in the state the change rests on. */
@@ -24,10 +22,10 @@ export class StaleOperationError extends Error {
 export async function apply(
   trx: Kysely<Database>,
   operation: StoreOperation,
-  setting: Setting,
+  context: AttemptContext,
 ): Promise<void> {
   if (operation.op === 'forgetTombstones') return forgetTombstones(trx, operation)
-  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, setting)
+  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, context)
   const { gpu: id } = operation
   const health = JSON.stringify(operation.health)
   await trx
@@ -53,7 +51,7 @@ export async function forgetSubmissions(
 async function applyToJob(
   trx: Kysely<Database>,
   operation: JobOperation,
-  { task, gpuModels, commandOf }: Setting,
+  { task, gpuModels }: AttemptContext,
 ): Promise<void> {
   const { jobId, at } = operation
   const attemptRow = (epoch: number, change: Updateable<Database['attempt']>) =>
@@ -107,21 +105,21 @@ async function applyToJob(
         generated_at: null,
       } as const
       await jobRow(epoch - 1, claimed, ['queued'])
-      const job = trx.selectFrom('job').selectAll().where('id', '=', jobId)
-      const { request } = toJob(await job.executeTakeFirstOrThrow())
-      const kept = {
-        task,
-        gpu_model: gpuModels.get(gpu) ?? null,
-        command: JSON.stringify(commandOf({ jobId, epoch, request })),
-      }
+      const kept = { task, gpu_model: gpuModels.get(gpu) ?? null }
       const row = { job_id: jobId, epoch, number: attempt, gpu, claimed_at: at, ...kept }
       await insertRow(trx, 'attempt', row)
       break
     }
-    case 'began':
-      await jobRow(operation.epoch, { started_at: at })
-      await attemptRow(operation.epoch, { started_at: at })
+    case 'began': {
+      const { epoch, command } = operation
+      const started = { started_at: at }
+      await jobRow(epoch, started)
+      await attemptRow(epoch, {
+        ...started,
+        ...(command && { command: JSON.stringify(command) }),
+      })
       break
+    }
     case 'generated':
       await jobRow(operation.epoch, { phase: 'converting', generated_at: at })
       await attemptRow(operation.epoch, { generated_at: at, ...traceColumn(operation) })

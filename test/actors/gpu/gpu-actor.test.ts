@@ -73,9 +73,10 @@ describe('a GPU', () => {
   })
 
   it('passes on when its generation began, and has its time limited from then', () => {
-    const news = { type: 'generationStarted', startedAt: midnight, ...attempt } as const
+    const start = { startedAt: midnight, command: ['python3', 'generate.py'] }
+    const news = { type: 'generationStarted', ...start, ...attempt } as const
     expect(transition(busy, news)).toEqual([
-      { phase: 'busy', held: { ...attempt, startedAt: midnight } },
+      { phase: 'busy', held: { ...attempt, ...start } },
       [
         { do: 'report', report: news },
         { do: 'limitTime', attempt, startedAt: midnight },
@@ -124,7 +125,8 @@ describe('a GPU', () => {
   })
 
   it('announces what it is at, and all it has heard of it', () => {
-    const held = { ...attempt, startedAt: midnight, reading }
+    const start = { startedAt: midnight, command: ['python3', 'generate.py'] }
+    const held = { ...attempt, ...start, reading }
     for (const state of [
       { phase: 'busy', held },
       { ...stopping, held },
@@ -134,7 +136,7 @@ describe('a GPU', () => {
       expect(effects).toEqual(
         [
           { type: 'gpuReady', holding: attempt },
-          { type: 'generationStarted', ...attempt, startedAt: midnight },
+          { type: 'generationStarted', ...attempt, ...start },
           { type: 'generationReported', ...attempt, reading },
         ].map((report) => ({ do: 'report', report })),
       )
@@ -164,7 +166,7 @@ describe('the actor of a GPU', () => {
     const generation = await isTold({ type, order })
     expect(generation).toMatchObject({ began, order })
 
-    generation.observer.started(midnight)
+    generation.observer.started(midnight, ['python3', 'generate.py'])
     generation.observer.reported(reading)
     generation.observer.ended({ how: 'completed' })
     expect([
@@ -173,7 +175,12 @@ describe('the actor of a GPU', () => {
       await queue.next(),
       await queue.next(),
     ]).toEqual([
-      { type: 'generationStarted', startedAt: midnight, ...attempt },
+      {
+        type: 'generationStarted',
+        startedAt: midnight,
+        command: ['python3', 'generate.py'],
+        ...attempt,
+      },
       { type: 'generationReported', reading, ...attempt },
       { type: 'generationEnded', result: { how: 'completed' }, ...attempt },
       { type: 'gpuReady', gpu: gpu1, incarnation: 'gpu-1.7' },

@@ -388,6 +388,16 @@ describe('news of an attempt', () => {
     expect(queue.running(1)).toMatchObject({ startedAt: midnight + 5 })
   })
 
+  it('stores the command that it reports', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const command = ['python3', 'generate.py']
+    expect(queue.generationStarts(1, midnight, command)).toEqual([
+      { do: 'store', operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight, command } },
+    ])
+  })
+
   it('changes nothing when it tells so again', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
@@ -1489,8 +1499,8 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     gpusAreReady: (...gpus: GpuId[]) => gpus.flatMap((gpu) => gpuIsReady(gpu)),
     learns: (...secondsPerJob: [GpuId, number][]) =>
       tell({ type: 'speedsLearned', secondsPerJob: new Map(secondsPerJob) }),
-    generationStarts: (n: number, startedAt = now) =>
-      tell({ type: 'generationStarted', startedAt, ...attempt(n) }),
+    generationStarts: (n: number, startedAt = now, command?: readonly string[]) =>
+      tell({ type: 'generationStarted', startedAt, ...attempt(n), ...(command && { command }) }),
     reports: (n: number, reading: Reading) =>
       tell({ type: 'generationReported', reading, ...attempt(n) }),
     generationEnds: (n: number, result: GenerationResult) =>

@@ -45,10 +45,10 @@ export function describeEtaStore(name: string, createStores: CreateStores): void
       })
 
       it('says of what kind the video and the GPU were, and where the time went', async () => {
-        const setting = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]), commandOf }
+        const context = { task: 'ti2v-5B', gpuModels: new Map([[gpu0, 'NVIDIA H100']]) }
         const marks = { loading: minute(1), denoising: minute(2) }
         const trace = { source: 'events', began: marks, peakVramBytes: 1e9 } as const
-        const known = stores.jobsWith(setting)
+        const known = stores.jobsWith(context)
         await commit({ jobs: known }, [
           submit(1),
           claim(1),
@@ -64,13 +64,11 @@ export function describeEtaStore(name: string, createStores: CreateStores): void
       })
 
       it('is of the same task', async () => {
-        const other = { task: 't2v-A14B', gpuModels: new Map(), commandOf }
+        const other = { task: 't2v-A14B', gpuModels: new Map() }
         await commit({ jobs: stores.jobsWith(other) }, lasting(1, gpu0, 100, 1))
         await commit(stores, lasting(2, gpu0, 200, 1))
         expect((await stores.eta.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
       })
-
-      const commandOf = () => []
 
       const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
         gpu,

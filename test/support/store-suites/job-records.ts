@@ -73,7 +73,6 @@ export function describeRecords(stores: StoresOfTest): void {
           generatedAt: minute(3),
           endedAt: minute(4),
           outcome: 'success',
-          command: [],
         },
       ])
     })
@@ -123,7 +122,6 @@ export function describeRecords(stores: StoresOfTest): void {
         claimedAt: minute(1),
         endedAt: minute(4),
         outcome: 'released',
-        command: [],
       })
     })
 

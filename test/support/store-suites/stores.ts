@@ -1,7 +1,6 @@
 /** Access to the stores under test. A conformance suite knows the ports and this file only. */
 import { afterEach, beforeEach, expect } from 'vitest'
 import type { AttemptHistory, EstimateLog } from '../../../src/actors/eta/eta-ports.ts'
-import type { AttemptOrder } from '../../../src/actors/gpu/gpu-ports.ts'
 import type { RetentionStore } from '../../../src/actors/janitor/janitor-ports.ts'
 import type { JobStore, StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { WebhookStore } from '../../../src/actors/webhook/webhook-ports.ts'
@@ -19,17 +18,16 @@ export type Stores = Readonly<{
   webhooks: WebhookStore
 }>
 
-/** What a store of jobs writes beside each attempt. */
-export type Setting = Readonly<{
+/** Facts that a store of jobs writes with each attempt. */
+export type AttemptContext = Readonly<{
   task: string
   gpuModels: ReadonlyMap<GpuId, string | undefined>
-  commandOf(order: AttemptOrder): readonly string[]
 }>
 
 export type OpenStores = Stores &
   Readonly<{
     /** A second store of jobs over the same database. */
-    jobsWith(setting: Setting): JobStore
+    jobsWith(context: AttemptContext): JobStore
     /** The content of the database as text, to compare two states and to search for deleted data. */
     contents(): Promise<string>
     /** Closes these stores and opens their database again, as the next process does. */
@@ -72,7 +70,7 @@ export function useStores(createStores: CreateStores): StoresOfTest {
     get webhooks() {
       return opened().webhooks
     },
-    jobsWith: (setting) => opened().jobsWith(setting),
+    jobsWith: (context) => opened().jobsWith(context),
     contents: () => opened().contents(),
     async reopen() {
       current = await opened().reopen()

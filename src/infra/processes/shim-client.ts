@@ -34,6 +34,7 @@ const ShimMessage = v.pipe(
   v.union([v.object({ hello: Hello }), v.object({ exit: ShimExit })]),
 )
 const ExitFile = v.pipe(v.string(), v.parseJson(), ShimExit)
+const SpecFile = v.pipe(v.string(), v.parseJson(), v.object({ argv: v.array(v.string()) }))
 
 const Identity = v.object({ pid: v.number(), start: v.number() })
 const StateFile = v.pipe(
@@ -117,17 +118,28 @@ export async function readExit(attemptDir: string): Promise<ShimExit | undefined
   return parsed.success ? parsed.output : undefined
 }
 
+/** `noFiles`: without a directory nothing was ever started. */
+export type Claim = 'revoked' | 'taken' | 'noFiles'
+
 /** Takes the attempt for ourselves, if no shim has: then none ever will begin it. */
-export function revoke(attemptDir: string): boolean {
+export function revoke(attemptDir: string): Claim {
   try {
     closeSync(openSync(join(attemptDir, 'claim'), 'wx'))
-    return true
+    return 'revoked'
   } catch (error) {
     const { code } = error as { code?: string }
-    if (code === 'EEXIST') return false
-    // Without a directory nothing was ever started.
-    if (code === 'ENOENT') return true
+    if (code === 'EEXIST') return 'taken'
+    if (code === 'ENOENT') return 'noFiles'
     throw error
+  }
+}
+
+/** Command of an attempt, as its shim reads it. Undefined when there is none to read. */
+export function commandIn(attemptDir: string): readonly string[] | undefined {
+  try {
+    return v.parse(SpecFile, readFileSync(join(attemptDir, 'spec.json'), 'utf8')).argv
+  } catch {
+    return undefined
   }
 }
 
@@ -138,7 +150,9 @@ export async function lastWordsOfShim(attemptDir: string): Promise<string> {
 }
 
 /** `unknown`: the shim has not got so far as to say who it is. */
-export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | 'unknown'> {
+export type ShimLife = 'alive' | 'dead' | 'unknown'
+
+export async function shimLife(attemptDir: string): Promise<ShimLife> {
   const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success) return 'unknown'
   const { boot, shim } = parsed.output
@@ -149,7 +163,11 @@ export async function shimLife(attemptDir: string): Promise<'alive' | 'dead' | '
 export async function killShim(attemptDir: string): Promise<void> {
   const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success || (await shimLife(attemptDir)) !== 'alive') return
-  process.kill(parsed.output.shim.pid, 'SIGKILL')
+  try {
+    process.kill(parsed.output.shim.pid, 'SIGKILL')
+  } catch {
+    // It has ended by itself meanwhile.
+  }
 }
 
 /** A shim that has told its end needs some milliseconds to go; resolves when it has, or soon after. */

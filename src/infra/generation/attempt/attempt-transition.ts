@@ -1,0 +1,281 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Step } from '../../../actors/actor.ts'
+import type { GenerationResult } from '../../../actors/gpu/gpu-ports.ts'
+import type { Timestamp } from '../../../domain/job.ts'
+import type { Claim, ShimExit } from '../../processes/shim-client.ts'
+import { classifyExit, type Evidence, type GenerationExit } from '../progress/failure.ts'
+import type {
+  AttemptEffect,
+  AttemptEnd,
+  AttemptEvent,
+  AttemptState,
+  Facts,
+  Live,
+  StopOrder,
+} from './attempt-state.ts'
+
+export type AttemptStep = Step<AttemptState, AttemptEffect>
+
+/** Time after the grace until an unanswered stop is carried out by force. */
+export const afterGraceMs = 3_000
+
+/** A disk that was full within this time before the exit is taken for the cause. */
+const maxFullAgeMs = 5_000
+
+/** A shim that has not written its identity after this time has died before it could. */
+const maxUnknownMs = 5_000
+
+/** A new attempt is watched: the end of its shim will be reported. An adopted one is not. */
+export function begin(how: 'start' | 'adopt', at: Timestamp): Step<Live, AttemptEffect> {
+  const isWatched = how === 'start'
+  const look = { do: 'lookForExit' } as const
+  return [
+    { phase: 'seeking', since: at, isWatched },
+    isWatched ? [{ do: 'startShim' }, look] : [look],
+  ]
+}
+
+/** Every rule of the life of an attempt. Pure: knows no process, file or clock. */
+export function transition(state: AttemptState, event: AttemptEvent, at: Timestamp): AttemptStep {
+  if (state.phase === 'over') return [state, []]
+  switch (event.type) {
+    case 'stopAsked':
+      return stopAsked(state, { reason: event.reason, graceMs: event.graceMs })
+    case 'detached':
+      return [{ phase: 'over' }, [{ do: 'letGo' }]]
+    case 'cannotStart':
+      return cannotStart(state, event.why)
+    case 'shimEnded':
+      return shimEnded(state, event.signal !== null)
+    case 'shimUnwatched':
+      return state.phase === 'seeking' ? [{ ...state, isWatched: false }, []] : [state, []]
+    case 'exitFound':
+      return exitFound(state, event.exit, at)
+    case 'noExitFound':
+      return state.phase === 'seeking' ? [state, [{ do: 'connect' }]] : [state, []]
+    case 'helloReceived':
+      return helloReceived(state, event.startedAt ?? at)
+    case 'connectionClosed':
+      return connectionClosed(state, at)
+    case 'claimAnswered':
+      return claimAnswered(state, event.claim)
+    case 'lifeChecked': {
+      if (state.phase !== 'seeking') return [state, []]
+      const isOverdue = event.life === 'unknown' && at - state.since > maxUnknownMs
+      if (event.life === 'dead' || isOverdue) return conclude(state, false)
+      return [state, [{ do: 'lookAgain' }]]
+    }
+    case 'lookDue':
+      return state.phase === 'seeking' ? [state, [{ do: 'lookForExit' }]] : [state, []]
+    case 'noExitLeft':
+      if (state.phase !== 'concluding') return [state, []]
+      // A shim that was killed before it could start is worth another attempt, as a lost one is.
+      return state.wasKilled || state.startedAt !== undefined
+        ? lose(state)
+        : [state, [{ do: 'revoke' }]]
+    case 'observationFailed':
+      return observationFailed(state, event.error)
+    case 'outputRead': {
+      const { reading } = event
+      const isNews = state.startedAt !== undefined && !isDeepStrictEqual(reading, state.reading)
+      if (!isNews) return [state, []]
+      return [{ ...state, reading }, [{ do: 'report', report: { type: 'reading', reading } }]]
+    }
+    case 'noRoomSeen':
+      return [{ ...state, fullAt: at }, []]
+    case 'outputFinished':
+      return outputFinished(state, event.evidence)
+    case 'forceDue':
+      return forceDue(state)
+    case 'workersKilled':
+      return workersKilled(state, event, at)
+    case 'shimGone':
+      return state.phase === 'leaving' ? over(state.result) : [state, []]
+    default:
+      return event satisfies never
+  }
+}
+
+/** The first reason and the first grace count. A later stop can only shorten the grace in the shim. */
+function stopAsked(state: Live, order: StopOrder): AttemptStep {
+  const stop = state.stop ?? order
+  const stopping = { ...state, stop }
+  const force = { do: 'expectForce', afterMs: order.graceMs + afterGraceMs } as const
+  if (state.phase === 'seeking') return [stopping, [force]]
+  if (state.phase !== 'connected') return [stopping, []]
+  return [stopping, [{ do: 'sendStop', reason: stop.reason, graceMs: order.graceMs }, force]]
+}
+
+/** The shim does not answer, or its worker does not die. Without the shim there is an end at least. */
+function forceDue(state: Live): AttemptStep {
+  if (state.phase !== 'seeking' && state.phase !== 'connected') return [state, []]
+  const phrase = 'the shim did not stop its generation and is killed'
+  return [state, [{ do: 'log', level: 'warn', fields: {}, phrase }, { do: 'force' }]]
+}
+
+function cannotStart(state: Live, why: string): AttemptStep {
+  if (state.phase !== 'seeking' && state.phase !== 'concluding') return [state, []]
+  if (state.startedAt === undefined) {
+    return over(resultOf({ code: null, signal: null, reason: null, error: why }))
+  }
+  // A worker has started nevertheless. Only the news of its shim is missing.
+  return state.phase === 'seeking' ? [{ ...state, isWatched: false }, []] : [state, []]
+}
+
+function shimEnded(state: Live, wasKilled: boolean): AttemptStep {
+  switch (state.phase) {
+    case 'seeking':
+    case 'connected':
+      return conclude(state, wasKilled)
+    case 'concluding':
+      return [{ ...state, wasKilled: state.wasKilled || wasKilled }, []]
+    default:
+      return [state, []]
+  }
+}
+
+/** An exit that was written before the end of the shim cannot be missed by a look after it. */
+const conclude = (state: Live, wasKilled: boolean): AttemptStep => [
+  { ...factsOf(state), phase: 'concluding', wasKilled },
+  [{ do: 'lookForLastExit' }],
+]
+
+function helloReceived(state: Live, startedAt: Timestamp): AttemptStep {
+  switch (state.phase) {
+    case 'seeking': {
+      const [facts, effects] = started(state, startedAt)
+      const { stop } = facts
+      const stopping = stop ? [{ do: 'sendStop', ...stop } as const] : []
+      return [{ ...facts, phase: 'connected' }, [...effects, ...stopping]]
+    }
+    case 'concluding':
+    case 'losing': {
+      const [facts, effects] = started(state, startedAt)
+      return [{ ...state, ...facts }, effects]
+    }
+    default:
+      return [state, []]
+  }
+}
+
+/** While seeking, nobody has answered: the claim tells whether anybody ever will. */
+function connectionClosed(state: Live, at: Timestamp): AttemptStep {
+  if (state.phase === 'connected') {
+    const seeking = { phase: 'seeking', since: at, isWatched: false } as const
+    return [{ ...factsOf(state), ...seeking }, [{ do: 'lookForExit' }]]
+  }
+  if (state.phase !== 'seeking') return [state, []]
+  const mayNotHaveBegun = !state.isWatched && state.startedAt === undefined
+  return [state, [{ do: mayNotHaveBegun ? 'revoke' : 'checkLife' }]]
+}
+
+function claimAnswered(state: Live, claim: Claim): AttemptStep {
+  const isOurs = claim !== 'taken' && state.startedAt === undefined
+  if (state.phase === 'seeking') {
+    return isOurs ? over({ how: 'neverBegan' }) : [state, [{ do: 'checkLife' }]]
+  }
+  if (state.phase !== 'concluding') return [state, []]
+  // Without files there is no reason to read either.
+  return isOurs && claim === 'revoked' ? [state, [{ do: 'askWhyNothingStarted' }]] : lose(state)
+}
+
+function observationFailed(state: Live, error: unknown): AttemptStep {
+  const phrase = 'the generation could not be observed'
+  const log = { do: 'log', level: 'error', fields: { err: error }, phrase } as const
+  if (hasEnded(state)) return [state, [log]]
+  const [next, effects] = lose(state)
+  return [next, [log, ...effects]]
+}
+
+function exitFound(state: Live, exit: ShimExit, at: Timestamp): AttemptStep {
+  if (state.phase === 'finishing' || state.phase === 'leaving') return [state, []]
+  const [facts, effects] = started(state, exit.startedAt)
+  const { code, signal, strays, unreaped } = exit
+  const fields = { code, signal, strays, unreaped }
+  const diskFull = facts.fullAt !== undefined && at - facts.fullAt < maxFullAgeMs
+  return [
+    { ...facts, phase: 'finishing', end: { how: 'exited', exit, diskFull } },
+    [
+      ...effects,
+      { do: 'log', level: 'info', fields, phrase: 'generation ended' },
+      { do: 'finishOutput' },
+    ],
+  ]
+}
+
+const lose = (state: Live): AttemptStep => [
+  { ...factsOf(state), phase: 'losing' },
+  [{ do: 'killWorkers' }],
+]
+
+function workersKilled(
+  state: Live,
+  { unkillable, hasFiles }: { unkillable: number; hasFiles: boolean },
+  at: Timestamp,
+): AttemptStep {
+  if (state.phase !== 'losing') return [state, []]
+  const [facts, effects] = hasFiles ? started(state, at) : [factsOf(state), []]
+  return [
+    { ...facts, phase: 'finishing', end: { how: 'lost', unkillable } },
+    [
+      { do: 'log', level: 'warn', fields: { unkillable }, phrase: 'generation lost' },
+      ...effects,
+      { do: 'finishOutput' },
+    ],
+  ]
+}
+
+/** A stop is answered when no process of the attempt is left, the shim included. */
+function outputFinished(state: Live, evidence: Evidence | undefined): AttemptStep {
+  if (state.phase !== 'finishing') return [state, []]
+  const result = resultOfEnd(state.end, evidence)
+  if (!state.stop) return over(result)
+  return [{ ...factsOf(state), phase: 'leaving', result }, [{ do: 'awaitShimEnd' }]]
+}
+
+function resultOfEnd(end: AttemptEnd, evidence: Evidence | undefined): GenerationResult {
+  if (end.how === 'lost') return { how: end.unkillable > 0 ? 'unkillable' : 'lost' }
+  if (end.exit.unreaped > 0) return { how: 'unkillable' }
+  return resultOf(end.exit, { finished: false, ...evidence, diskFull: end.diskFull })
+}
+
+function resultOf(
+  exit: GenerationExit,
+  evidence: Evidence = { finished: false },
+): GenerationResult {
+  const failure = classifyExit(exit, evidence)
+  return failure ? { how: 'failed', failure } : { how: 'completed' }
+}
+
+const over = (result: GenerationResult): AttemptStep => [
+  { phase: 'over' },
+  [{ do: 'letGo' }, { do: 'report', report: { type: 'ended', result } }],
+]
+
+/** The first sign of a start is reported. From then on the output is followed. */
+function started(
+  state: Live,
+  startedAt: Timestamp,
+): Step<Facts & { startedAt: Timestamp }, AttemptEffect> {
+  const facts = factsOf(state)
+  if (facts.startedAt !== undefined) return [{ ...facts, startedAt: facts.startedAt }, []]
+  return [
+    { ...facts, startedAt },
+    [
+      { do: 'report', report: { type: 'started', at: startedAt } },
+      { do: 'followOutput', startedAt },
+    ],
+  ]
+}
+
+function factsOf({ startedAt, reading, stop, fullAt }: Live): Facts {
+  return {
+    ...(startedAt !== undefined && { startedAt }),
+    ...(reading && { reading }),
+    ...(stop && { stop }),
+    ...(fullAt !== undefined && { fullAt }),
+  }
+}
+
+const hasEnded = ({ phase }: Live): boolean =>
+  phase === 'losing' || phase === 'finishing' || phase === 'leaving'

@@ -1,0 +1,306 @@
+/**
+ * A shim, its worker and their files as far as an attempt can see them, and an attempt that watches
+ * them. Everything that can happen is a move. Answers are found at one moment and arrive at a later
+ * one, in any order.
+ */
+import { strict as assert } from 'node:assert'
+import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
+import type {
+  AttemptEffect,
+  AttemptEvent,
+  AttemptReport,
+  AttemptState,
+} from '../../src/infra/generation/attempt/attempt-state.ts'
+import type { begin, transition } from '../../src/infra/generation/attempt/attempt-transition.ts'
+import type { ShimExit } from '../../src/infra/processes/shim-client.ts'
+import { midnight } from './jobs.ts'
+
+export type AttemptRules = Readonly<{ begin: typeof begin; transition: typeof transition }>
+
+/** State in which a previous run of the service left the attempt. */
+export type Found = 'nothing' | 'a shim' | 'a worker' | 'an exit' | 'a dead shim'
+
+export const anExit = (changes: Partial<ShimExit> = {}): ShimExit => ({
+  ...{ code: 0, signal: null, reason: null, strays: 0, unreaped: 0, error: null },
+  ...{ startedAt: midnight + 10, endedAt: midnight + 20, maxRssKiB: 1, ...changes },
+})
+
+type Answer = { find(): AttemptEvent | 'notYet'; found?: AttemptEvent }
+
+export function createAttemptWorld(
+  rules: AttemptRules,
+  how: 'start' | 'adopt',
+  found: Found = 'nothing',
+) {
+  let at = midnight
+  let shim: 'unborn' | 'born' | 'claimed' | 'working' | 'reaping' | 'gone' = 'unborn'
+  let claim: 'free' | 'shim' | 'service' = 'free'
+  let isWorkerAlive = false
+  let hasWorked = false
+  let isStateWritten = false
+  let isHung = false
+  let killedBy: string | null = null
+  let exit: ShimExit | undefined
+  let stopReason: string | null = null
+  let stopAsked = false
+  let isDetached = false
+  let lastLookMissed = false
+  let result: GenerationResult | undefined
+  const reports: AttemptReport[] = []
+  /** Of the one connection, in their order; undefined while there is none. */
+  let wire: AttemptEvent[] | undefined
+  let isGreeted = false
+  let answers: Answer[] = []
+  let timers: { due: number; event: AttemptEvent }[] = []
+
+  if (found !== 'nothing') shim = 'born'
+  if (found !== 'nothing' && found !== 'a shim') {
+    stepShim()
+    stepShim()
+  }
+  if (found === 'an exit') endWorker(0)
+  if (found === 'an exit' || found === 'a dead shim') killShim('SIGKILL')
+
+  const [initial, effects] = rules.begin(how, at)
+  let state: AttemptState = initial
+  for (const effect of effects) perform(effect)
+
+  return {
+    moves,
+    reports,
+    result: () => result,
+    isOver: () => state.phase === 'over',
+    /** Lets everything take its course, and has the attempt stopped if that has no end. */
+    settle(): void {
+      for (let moved = 0; state.phase !== 'over'; moved++) {
+        assert(moved < 2_000, `the attempt stays ${state.phase}`)
+        if (moved === 400) stop('canceled')
+        settleOnce()
+      }
+    },
+  }
+
+  function settleOnce(): void {
+    const usual = moves().find(([name]) => /^(answer|wire|shim)/.test(name))
+    if (usual) return usual[1]()
+    assert(timers.length > 0, `nothing more will happen, and the attempt is ${state.phase}`)
+    passTime()
+  }
+
+  /** Everything that can happen next, by name. */
+  function moves(): [name: string, move: () => void][] {
+    const list: [string, () => void][] = []
+    for (const [n, answer] of answers.entries()) {
+      if (answer.found || answer.find() !== 'notYet') {
+        list.push([answer.found ? `answer ${n} arrives` : `answer ${n} is found`, () => take(n)])
+      }
+    }
+    const message = wire?.[0]
+    if (message) list.push([`wire: ${message.type}`, () => void (wire?.shift(), receive(message))])
+    if (['born', 'claimed', 'reaping'].includes(shim) && !isHung)
+      list.push(['shim goes on', stepShim])
+    if (shim === 'working' && !isHung && (stopReason ?? exit) === null) {
+      list.push(['shim: the worker is stopped', () => endWorker(null)])
+    }
+    if (shim === 'working' && !isHung) {
+      list.push(['the worker ends', () => endWorker(0)], ['the worker fails', () => endWorker(1)])
+      if (stopReason !== null) list.unshift(['shim stops the worker', () => endWorker(null)])
+    }
+    if (shim === 'working') list.push(['it hangs', () => void (isHung = true)])
+    if (shim !== 'unborn' && shim !== 'gone') list.push(['it is killed', () => killShim('SIGKILL')])
+    if (timers.length > 0) list.push(['time passes', passTime])
+    list.push(['the machine sleeps', () => void (at += 6_000)])
+    list.push(['the disk is full', () => receive({ type: 'noRoomSeen' })])
+    list.push(['a stop is asked for', () => stop('canceled')])
+    list.push(['it is detached', detach])
+    return list
+  }
+
+  function take(n: number): void {
+    const answer = answers[n] as Answer
+    if (answer.found) {
+      answers = answers.toSpliced(n, 1)
+      receive(answer.found)
+      return
+    }
+    const event = answer.find()
+    if (event !== 'notYet') answer.found = event
+  }
+
+  function passTime(): void {
+    const next = timers.toSorted((a, b) => a.due - b.due)[0]
+    if (!next) return
+    timers = timers.filter((one) => one !== next)
+    at = Math.max(at, next.due)
+    receive(next.event)
+  }
+
+  function stop(reason: StopReason): void {
+    stopAsked = true
+    receive({ type: 'stopAsked', reason, graceMs: 1_000 })
+  }
+
+  function detach(): void {
+    isDetached = true
+    receive({ type: 'detached' })
+  }
+
+  function receive(event: AttemptEvent): void {
+    const wasOver = state.phase === 'over'
+    const [next, effects] = rules.transition(state, event, at)
+    state = next
+    assert(!wasOver || effects.length === 0, 'something is done after the end')
+    for (const effect of effects) perform(effect)
+  }
+
+  function stepShim(): void {
+    if (shim === 'born') {
+      if (claim === 'free') {
+        claim = 'shim'
+        shim = 'claimed'
+      } else leave()
+    } else if (shim === 'claimed') {
+      shim = 'working'
+      isWorkerAlive = true
+      hasWorked = true
+      isStateWritten = true
+    } else if (shim === 'reaping') leave()
+  }
+
+  function endWorker(code: number | null): void {
+    isWorkerAlive = false
+    exit = anExit({ code, ...(code === null && { signal: 'SIGTERM', reason: stopReason }) })
+    if (isGreeted) wire?.push({ type: 'exitFound', exit })
+    shim = 'reaping'
+  }
+
+  function killShim(signal: string): void {
+    killedBy = signal
+    // One leftover process in this world: the worker goes with its shim, or stays.
+    leave()
+  }
+
+  function leave(): void {
+    shim = 'gone'
+    isHung = false
+    wire?.push({ type: 'connectionClosed' })
+  }
+
+  function perform(effect: AttemptEffect): void {
+    const answer = (find: Answer['find']) => answers.push({ find })
+    switch (effect.do) {
+      case 'startShim':
+        shim = 'born'
+        answer(() => (shim === 'gone' ? { type: 'shimEnded', signal: killedBy } : 'notYet'))
+        break
+      case 'lookForExit':
+        answer(() => (exit ? { type: 'exitFound', exit } : { type: 'noExitFound' }))
+        break
+      case 'lookForLastExit': {
+        const wasThere = exit !== undefined
+        answer(() => {
+          lastLookMissed = !exit
+          assert(exit || !wasThere)
+          return exit ? { type: 'exitFound', exit } : { type: 'noExitLeft' }
+        })
+        break
+      }
+      case 'connect':
+        connect()
+        break
+      case 'revoke':
+        if (claim === 'free') claim = 'service'
+        receive({ type: 'claimAnswered', claim: claim === 'service' ? 'revoked' : 'taken' })
+        break
+      case 'checkLife': {
+        const life = shim === 'gone' ? 'dead' : 'alive'
+        answer(() => ({ type: 'lifeChecked', life: isStateWritten ? life : 'unknown' }))
+        break
+      }
+      case 'lookAgain':
+        timers.push({ due: at + 25, event: { type: 'lookDue' } })
+        break
+      case 'askWhyNothingStarted':
+        answer(() => ({ type: 'cannotStart', why: 'it said nothing' }))
+        break
+      case 'sendStop':
+        assert(wire, 'a stop is sent to nobody')
+        stopReason ??= effect.reason
+        break
+      case 'expectForce':
+        timers.push({ due: at + effect.afterMs, event: { type: 'forceDue' } })
+        break
+      case 'force':
+        assert(stopAsked, 'a generation is killed that nobody wanted to stop')
+        isWorkerAlive = false
+        if (isStateWritten && shim !== 'gone') killShim('SIGKILL')
+        break
+      case 'killWorkers':
+        answer(() => {
+          isWorkerAlive = false
+          return { type: 'workersKilled', unkillable: 0, hasFiles: true }
+        })
+        break
+      case 'followOutput':
+        answer(() => ({
+          type: 'outputRead',
+          reading: { stage: 'denoising', step: 1, totalSteps: 2 },
+        }))
+        break
+      case 'finishOutput':
+        answer(() => ({ type: 'outputFinished' }))
+        break
+      case 'awaitShimEnd':
+        answer(() => (shim === 'gone' || !isStateWritten ? { type: 'shimGone' } : 'notYet'))
+        break
+      case 'letGo':
+        wire = undefined
+        break
+      case 'report':
+        hear(effect.report)
+        break
+      case 'log':
+        break
+      default:
+        effect satisfies never
+    }
+  }
+
+  function connect(): void {
+    const isThere = !['unborn', 'born', 'gone'].includes(shim)
+    isGreeted = isThere
+    wire = isThere
+      ? [{ type: 'helloReceived', startedAt: hasWorked ? midnight + 10 : null }]
+      : [{ type: 'connectionClosed' }]
+    if (isThere && exit) wire.push({ type: 'exitFound', exit })
+  }
+
+  function hear(report: AttemptReport): void {
+    assert(!isDetached, `${report.type} is reported after the detach`)
+    assert(!result, `${report.type} is reported after the end`)
+    const isStarted = reports.some(({ type }) => type === 'started')
+    assert(report.type !== 'started' || !isStarted, 'the start is reported twice')
+    assert(report.type !== 'reading' || isStarted, 'a reading is reported before the start')
+    reports.push(report)
+    if (report.type !== 'ended') return
+    result = report.result
+    expectTruth(report.result, isStarted)
+  }
+
+  function expectTruth(told: GenerationResult, isStarted: boolean): void {
+    const neverRan = told.how === 'neverBegan' || isStartFailure(told)
+    assert(
+      !neverRan || (claim === 'service' && !hasWorked),
+      `${told.how}, and the claim is ${claim}`,
+    )
+    assert(neverRan || isStarted, `${told.how} is reported before the start`)
+    if (told.how === 'completed') assert.equal(exit?.code, 0)
+    if (told.how === 'failed' && !neverRan) assert(exit && exit.code !== 0)
+    if (told.how === 'lost') assert(lastLookMissed, 'lost, and its exit was there at the last look')
+    const isGone = !isWorkerAlive && (shim === 'gone' || !isStateWritten)
+    assert(neverRan || !stopAsked || isGone, 'a stop is answered while something runs')
+  }
+}
+
+const isStartFailure = (result: GenerationResult): boolean =>
+  result.how === 'failed' && result.failure.code === 'environment_broken'

@@ -1,5 +1,5 @@
 /** What a poll costs while the queue is short and long, and how long others wait for a turn of the forecast. */
-import { createEstimator } from '../../src/actors/eta/estimator.ts'
+import { createEstimator, goOn, isPlaying, see, tell } from '../../src/actors/eta/estimator.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
 
@@ -12,7 +12,7 @@ const gpus = [0, 1, 2, 3, 4, 5, 6, 7] as GpuId[]
 /** Eight GPUs tell a step each second, as many polls come; simulated time, real work. */
 export function costOf(waiting: number): Cost {
   const begin = Date.UTC(2026, 0, 1)
-  const estimator = createEstimator({
+  let estimator = createEstimator({
     kinds: new Map(gpus.map((gpu) => [gpu, undefined])),
     defaults: { usual: { size: '1280x720', frames: 121, steps: 50 }, seconds: () => 540 },
     bootedAt: begin,
@@ -40,13 +40,15 @@ export function costOf(waiting: number): Cost {
   for (let second = 0; second < seconds; second++) {
     const now = begin + second * 1000
     queue = { ...queue, running: new Map([...queue.running].map(stepped(second, now))) }
-    estimator.see(queue)
-    for (let isDue = true; isDue; ) {
-      turns.push(timed(() => (isDue = estimator.goOn(now))))
-    }
+    estimator = see(estimator, queue)
+    do {
+      turns.push(timed(() => (estimator = goOn(estimator, { now, stopwatch }))))
+    } while (isPlaying(estimator))
     for (let poll = 0; poll < pollsPerSecond; poll++) {
       const seq = 9 + Math.floor((poll / pollsPerSecond) * waiting)
-      const took = timed(() => estimator.tell(idOf(seq), now + poll))
+      const took = timed(() => {
+        ;[estimator] = tell(estimator, idOf(seq), now + poll)
+      })
       turns.push(took)
       polls += took
     }
@@ -55,6 +57,8 @@ export function costOf(waiting: number): Cost {
   const sorted = turns.toSorted((a, b) => a - b)
   return { waiting, pollMicros, slowTurnMs: sorted[Math.floor(sorted.length * 0.999)] ?? 0 }
 }
+
+const stopwatch = () => performance.now()
 
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}` as JobId
 

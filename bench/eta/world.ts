@@ -1,6 +1,6 @@
 /** Real rules of the queue and of the estimates, simulated GPUs and time. */
 import { createPlace } from '../../src/actors/actor.ts'
-import { createEstimator } from '../../src/actors/eta/estimator.ts'
+import * as eta from '../../src/actors/eta/estimator.ts'
 import type { EstimateOutcome, PastAttempt } from '../../src/actors/eta/eta-ports.ts'
 import type {
   QueueCommand,
@@ -47,7 +47,7 @@ export function play(workload: Workload, seed: number): Played {
   const random = createRandom(seed, workload.name)
   const gpus = Array.from({ length: workload.gpus }, (_, gpu) => gpu as GpuId)
   const agenda = createAgenda()
-  const estimator = createEstimator({
+  let estimator = eta.createEstimator({
     kinds: new Map(gpus.map((gpu) => [gpu, undefined])),
     defaults: { usual: { size: '1280x720', frames: 121, steps: 50 }, seconds: () => 540 },
     bootedAt: begin - 1_000_000,
@@ -96,8 +96,9 @@ export function play(workload: Workload, seed: number): Played {
   function tell(message: QueueCommand | QueueNews): void {
     const [next, effects] = transition(state, message, agenda.now)
     state = next
-    estimator.see(state)
-    while (estimator.goOn(agenda.now));
+    estimator = eta.see(estimator, state)
+    do estimator = eta.goOn(estimator, { now: agenda.now, stopwatch: () => performance.now() })
+    while (eta.isPlaying(estimator))
     for (const effect of effects) perform(effect)
   }
 
@@ -211,7 +212,7 @@ export function play(workload: Workload, seed: number): Played {
   function ask(jobId: JobId, checkpoint: Checkpoint): void {
     const now = agenda.now
     const isExperienced = gpus.every((gpu) => (done.get(gpu) ?? 0) >= firstClaims)
-    const ours = estimator.tell(jobId, now)
+    const ours = estimate(jobId)
     if (ours) {
       told.push({
         who: 'ours',
@@ -237,8 +238,14 @@ export function play(workload: Workload, seed: number): Played {
     }
   }
 
+  function estimate(jobId: JobId): ReturnType<typeof eta.tell>[1] {
+    const [next, told] = eta.tell(estimator, jobId, agenda.now)
+    estimator = next
+    return told
+  }
+
   function look(jobId: JobId): void {
-    const told = estimator.tell(jobId, agenda.now)
+    const told = estimate(jobId)
     if (!told) return
     if (!(told.p50 > 0 && told.p10 <= told.p50 && told.p50 <= told.p90 && told.p90 < 1e9))
       faults += 1
@@ -264,7 +271,7 @@ export function play(workload: Workload, seed: number): Played {
     for (let index = told.length - 1; index >= 0; index--)
       if (told[index]?.jobId === jobId) told.splice(index, 1)
     const past: PastAttempt = attempt
-    estimator.remember([past], attempt.attempts === 1 ? outcomes : [])
+    estimator = eta.remember(estimator, [past], attempt.attempts === 1 ? outcomes : [])
     rivals.succeeded(attempt)
     done.set(gpu, (done.get(gpu) ?? 0) + 1)
     const track = (tracks.get(jobId) ?? []).filter(({ at }) => at >= claimedAt)

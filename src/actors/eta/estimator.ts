@@ -1,26 +1,50 @@
-/** From a view of the queue and the past to what is told: no actor, no clock, no store. */
+/** From a view of the queue and the past to what is told: a value, without actor, clock or store. */
 
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, size } from '../ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
-import { type Calibrations, calibrate, nearestCheckpoint } from './calibration.ts'
-import { type Outlook, relativeSpread } from './duration.ts'
+import { nearestCheckpoint } from './calibration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
-import type { Estimate } from './eta-protocol.ts'
-import { createForecast, type Forecast } from './forecast.ts'
+import { type Forecast, isPlayed, outlookIn, play, startForecast } from './forecast.ts'
+import * as knowledge from './knowledge.ts'
 import type { Plan } from './published-speeds.ts'
 import { outlookOf, progressOf } from './running.ts'
-import {
-  attemptsKept,
-  learn,
-  onGpu,
-  type SpeedModel,
-  type SpeedModelOptions,
-} from './speed-model.ts'
+import { learn, type SpeedModelOptions } from './speed-model.ts'
+import { type Told, toTold } from './told.ts'
 
-/** What is told, and how sure it was before experience corrected that. */
-export type Told = Estimate & Readonly<{ spread: number }>
+/**
+ * Everything that is derived and can be derived again: the model of speeds, the forecast of the
+ * queue, the plans that progress goes by. Polls only read it, however long the queue is.
+ */
+export type Estimator = Readonly<{
+  knowledge: knowledge.Knowledge
+  queue: QueueSnapshot | undefined
+  tracks: ReadonlyMap<JobId, Track>
+  /** The forecast that is read. */
+  forecast: Forecast | undefined
+  /** The forecast that replaces it when it is whole, and the milliseconds it has cost so far. */
+  next: Readonly<{ forecast: Forecast; costMs: number }> | undefined
+  isStale: boolean
+  /** No forecast starts before this time. */
+  dueAt: number
+}>
+
+/** What is known of an attempt that runs. */
+type Track = Readonly<{
+  epoch: number
+  isCold: boolean
+  plan: Plan
+  progress: number
+  latest?: Readonly<{ job: RunningJob; told: Told; at: Timestamp }>
+}>
+
+/** Clocks, read by the caller's shell. */
+export type Clock = Readonly<{
+  now: Timestamp
+  /** Milliseconds since any moment, to measure what a forecast costs. */
+  stopwatch(): number
+}>
 
 /** How many waiting jobs are played forward before others get their turn. */
 const jobsPerTurn = 1_000
@@ -31,213 +55,194 @@ const shareOfTime = 1 / 20
 /** With nothing new at all it is made anew: what is overdue has become more so. */
 const freshMs = 5_000
 
-/** So few attempts may be learned from at once, more only so often. */
-const learnedAtOnce = 20
-const learnEveryMs = 1_000
-
 /** A running job's estimate serves all who ask within this time. */
 const toldForMs = 200
 
-export type Estimator = ReturnType<typeof createEstimator>
+export const createEstimator = (options: SpeedModelOptions): Estimator => ({
+  knowledge: knowledge.knowNothing(options),
+  queue: undefined,
+  tracks: new Map(),
+  forecast: undefined,
+  next: undefined,
+  isStale: true,
+  dueAt: Number.NEGATIVE_INFINITY,
+})
 
-/**
- * Owns everything that is derived and can be derived again: the model of speeds, the forecast of
- * the queue, the plans that progress goes by. Polls only read it, however long the queue is.
- */
-export function createEstimator(options: SpeedModelOptions) {
-  let past: readonly PastAttempt[] = []
-  let outcomes: readonly EstimateOutcome[] = []
-  let queue: QueueSnapshot | undefined
-  let model = learn(past, options)
-  let calibrations: Calibrations = calibrate(outcomes)
-  let unlearned = 0
-  let learnedAt = Number.NEGATIVE_INFINITY
-  const tracks = new Map<JobId, Track>()
-  const recent = new WeakMap<RunningJob, { told: Told; at: Timestamp }>()
+export const remember = (
+  estimator: Estimator,
+  attempts: readonly PastAttempt[],
+  outcomes: readonly EstimateOutcome[] = [],
+): Estimator => ({
+  ...estimator,
+  knowledge: knowledge.remember(estimator.knowledge, attempts, outcomes),
+})
 
-  let forecast: Forecast | undefined
-  let next: { forecast: Forecast; costMs: number } | undefined
-  let isStale = true
-  let dueAt = Number.NEGATIVE_INFINITY
+/** A new model makes the forecast stale. */
+export function learnIfDue(estimator: Estimator, now: Timestamp): Estimator {
+  const learned = knowledge.learnIfDue(estimator.knowledge, now)
+  if (learned === estimator.knowledge) return estimator
+  return { ...estimator, knowledge: learned, isStale: true }
+}
 
+export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
+  const { queue: before, tracks } = estimator
+  const isGone = (jobId: JobId) => !seen.running.has(jobId)
+  const isStale =
+    estimator.isStale ||
+    before?.running !== seen.running ||
+    before.readyGpus !== seen.readyGpus ||
+    before.givenUpGpus !== seen.givenUpGpus ||
+    before.gpuHealth !== seen.gpuHealth ||
+    before.hasRoom !== seen.hasRoom ||
+    size(seen.waiting) < size(before.waiting)
   return {
-    remember(attempts: readonly PastAttempt[], known: readonly EstimateOutcome[] = []): void {
-      past = trim([...past, ...attempts].sort((a, b) => a.endedAt - b.endedAt))
-      outcomes = [...outcomes, ...known].slice(-500)
-      calibrations = calibrate(outcomes)
-      unlearned += attempts.length
-    },
-
-    see(seen: QueueSnapshot): void {
-      const before = queue
-      queue = seen
-      for (const jobId of tracks.keys()) if (!seen.running.has(jobId)) tracks.delete(jobId)
-      isStale ||=
-        before?.running !== seen.running ||
-        before.readyGpus !== seen.readyGpus ||
-        before.givenUpGpus !== seen.givenUpGpus ||
-        before.gpuHealth !== seen.gpuHealth ||
-        before.hasRoom !== seen.hasRoom ||
-        size(seen.waiting) < size(before.waiting)
-    },
-
-    /** How long each GPU is taken by the usual video, if anything is known of any. */
-    secondsPerJob(now: Timestamp): ReadonlyMap<GpuId, number> {
-      const { isLearned, plan } = modelAt(now)
-      const gpus = isLearned ? [...options.kinds.keys()] : []
-      return new Map(
-        gpus.map((gpu) => [gpu, onGpu(plan(gpu, options.defaults.usual, false)).median]),
-      )
-    },
-
-    /** Makes the forecast anew if it is time, a turn's worth of it; true when it needs another. */
-    goOn(now: Timestamp): boolean {
-      return queue !== undefined && !isFresh(queue, now)
-    },
-
-    tell(jobId: JobId, now: Timestamp): Told | undefined {
-      if (!queue) return undefined
-      const running = queue.running.get(jobId)
-      if (running) return tellRunning(running, queue, now)
-      const seq = get(queue.seqOf, jobId)
-      return seq === undefined ? undefined : tellWaiting(seq, queue, now)
-    },
-  }
-
-  function modelAt(now: Timestamp): SpeedModel {
-    const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > learnEveryMs)
-    if (!isDue) return model
-    model = learn(past, options)
-    unlearned = 0
-    learnedAt = now
-    isStale = true
-    return model
-  }
-
-  function tellRunning(job: RunningJob, among: QueueSnapshot, now: Timestamp): Told {
-    const known = recent.get(job)
-    if (known && now >= known.at && now - known.at < toldForMs) return known.told
-    const { video } = lookAt(job, among, now)
-    const track = trackOf(job, among, now)
-    track.progress = Math.max(track.progress, progressOf(job, track.plan, now))
-    const width = calibrations[nearestCheckpoint(track.progress)]
-    const told = toTold(video, width, sourceOf(job), track.progress, now)
-    recent.set(job, { told, at: now })
-    return told
-  }
-
-  function tellWaiting(seq: number, among: QueueSnapshot, now: Timestamp): Told | undefined {
-    // New ones at the end are played when somebody asks for them; all else is only read.
-    if (forecast && !forecast.isPlayed(seq)) forecast.play(among, jobsPerTurn)
-    const known = forecast ?? next?.forecast
-    const outlook = known?.of(seq)
-    if (!known || !outlook) return undefined
-    const median = outlook.median - (now - known.at) / 1000
-    return toTold({ ...outlook, median }, calibrations.submit, sourceOf(), 0, now)
-  }
-
-  function sourceOf(job?: RunningJob): EtaSource {
-    const heard = job?.phase === 'generating' ? job.reading?.source : undefined
-    return heard ?? (model.isLearned ? 'history' : 'default')
-  }
-
-  function isFresh(among: QueueSnapshot, now: Timestamp): boolean {
-    modelAt(now)
-    if (!next) {
-      const isOld = forecast === undefined || now - forecast.at > freshMs || now < forecast.at
-      if (forecast && !(isStale || isOld)) return true
-      if (forecast && now < dueAt && now >= forecast.at) return true
-      next = { forecast: startForecast(among, now), costMs: 0 }
-      isStale = false
-    }
-    const begin = performance.now()
-    const isWhole = next.forecast.play(among, jobsPerTurn)
-    next.costMs += performance.now() - begin
-    if (!isWhole) return false
-    forecast = next.forecast
-    dueAt = now + next.costMs / shareOfTime
-    next = undefined
-    return true
-  }
-
-  function startForecast(among: QueueSnapshot, now: Timestamp): Forecast {
-    const busy = [...among.running.values()]
-      .filter(({ phase }) => phase === 'generating')
-      .map((job) => {
-        const { gpu, load } = lookAt(job, among, now)
-        return { gpu: job.gpu, gpuLeft: gpu, loadLeft: load, isLoading: !hasLoaded(job) }
-      })
-    return createForecast(among, busy, model, { at: now, isCold: isColdAt(now, among) })
-  }
-
-  function lookAt(job: RunningJob, among: QueueSnapshot, now: Timestamp) {
-    const { isCold } = trackOf(job, among, now)
-    return outlookOf(job, modelAt(now).plan(job.gpu, job.shape, isCold), now)
-  }
-
-  /** The plan that progress goes by is what the past had taught when the attempt was claimed. */
-  function trackOf(job: RunningJob, among: QueueSnapshot, now: Timestamp): Track {
-    const known = tracks.get(job.jobId)
-    if (known?.epoch === job.epoch) return known
-    const { epoch, gpu, shape, claimedAt } = job
-    const before = past.filter(({ endedAt }) => endedAt < claimedAt)
-    const then = before.length === past.length ? modelAt(now) : learn(before, options)
-    const isCold = isColdAt(claimedAt, among)
-    const track = { epoch, isCold, plan: then.plan(gpu, shape, isCold), progress: 0 }
-    tracks.set(job.jobId, track)
-    return track
-  }
-
-  function isColdAt(at: Timestamp, { running }: QueueSnapshot): boolean {
-    const isWarm = [...running.values()].some(
-      ({ reading, trace, generatedAt = Number.POSITIVE_INFINITY }) =>
-        ((reading ?? trace)?.began?.encoding ?? generatedAt) < at,
-    )
-    return !isWarm && model.isCold(at)
+    ...estimator,
+    queue: seen,
+    isStale,
+    tracks: [...tracks.keys()].some(isGone)
+      ? new Map([...tracks].filter(([jobId]) => !isGone(jobId)))
+      : tracks,
   }
 }
 
-type Track = { epoch: number; isCold: boolean; plan: Plan; progress: number }
+/** How long each GPU is taken by the usual video, if anything is known of any. */
+export const secondsPerJob = (estimator: Estimator): ReadonlyMap<GpuId, number> =>
+  knowledge.secondsPerJob(estimator.knowledge)
+
+/** Plays one turn of the next forecast if it is time. `isPlaying` says whether it needs another. */
+export function goOn(estimator: Estimator, { now, stopwatch }: Clock): Estimator {
+  const { queue } = estimator
+  if (!queue) return estimator
+  const begun = beginForecast(learnIfDue(estimator, now), queue, now)
+  if (!begun.next) return begun
+  const from = stopwatch()
+  const { forecast, isWhole } = play(begun.next.forecast, queue, jobsPerTurn)
+  const costMs = begun.next.costMs + stopwatch() - from
+  if (!isWhole) return { ...begun, next: { forecast, costMs } }
+  return { ...begun, forecast, next: undefined, dueAt: now + costMs / shareOfTime }
+}
+
+export const isPlaying = ({ next }: Estimator): boolean => next !== undefined
+
+/** The estimate of a job, and the estimator that remembers it. Undefined: there is none. */
+export function tell(
+  estimator: Estimator,
+  jobId: JobId,
+  now: Timestamp,
+): readonly [Estimator, Told | undefined] {
+  const { queue } = estimator
+  if (!queue) return [estimator, undefined]
+  const running = queue.running.get(jobId)
+  if (running) return tellRunning(estimator, queue, running, now)
+  const seq = get(queue.seqOf, jobId)
+  return seq === undefined ? [estimator, undefined] : tellWaiting(estimator, queue, seq, now)
+}
+
+function tellRunning(
+  estimator: Estimator,
+  queue: QueueSnapshot,
+  job: RunningJob,
+  now: Timestamp,
+): readonly [Estimator, Told] {
+  const latest = estimator.tracks.get(job.jobId)?.latest
+  if (latest?.job === job && now >= latest.at && now - latest.at < toldForMs)
+    return [estimator, latest.told]
+  const [looked, { track, outlook }] = lookAt(estimator, queue, job, now)
+  const progress = Math.max(track.progress, progressOf(job, track.plan, now))
+  const width = looked.knowledge.calibrations[nearestCheckpoint(progress)]
+  const told = toTold(outlook.video, width, sourceOf(looked, job), progress, now)
+  return [
+    withTrack(looked, job.jobId, { ...track, progress, latest: { job, told, at: now } }),
+    told,
+  ]
+}
+
+/** New jobs at the end are played when somebody asks for them; all else is only read. */
+function tellWaiting(
+  estimator: Estimator,
+  queue: QueueSnapshot,
+  seq: number,
+  now: Timestamp,
+): readonly [Estimator, Told | undefined] {
+  const played = playUpTo(estimator, queue, seq)
+  const known = played.forecast ?? played.next?.forecast
+  const outlook = known && outlookIn(known, seq)
+  if (!known || !outlook) return [played, undefined]
+  const median = outlook.median - (now - known.at) / 1000
+  const width = played.knowledge.calibrations.submit
+  return [played, toTold({ ...outlook, median }, width, sourceOf(played), 0, now)]
+}
+
+function playUpTo(estimator: Estimator, queue: QueueSnapshot, seq: number): Estimator {
+  const { forecast } = estimator
+  if (!forecast || isPlayed(forecast, seq)) return estimator
+  return { ...estimator, forecast: play(forecast, queue, jobsPerTurn).forecast }
+}
+
+function sourceOf({ knowledge: { model } }: Estimator, job?: RunningJob): EtaSource {
+  const heard = job?.phase === 'generating' ? job.reading?.source : undefined
+  return heard ?? (model.isLearned ? 'history' : 'default')
+}
+
+/** With a next forecast, if none is being played and the present one is due to be replaced. */
+function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestamp): Estimator {
+  const { forecast, next, isStale, dueAt } = estimator
+  if (next) return estimator
+  const isOld = forecast === undefined || now - forecast.at > freshMs || now < forecast.at
+  if (forecast && !(isStale || isOld)) return estimator
+  if (forecast && now < dueAt && now >= forecast.at) return estimator
+  const generating = [...queue.running.values()].filter(({ phase }) => phase === 'generating')
+  let looked = estimator
+  const busy = generating.map((job) => {
+    const [after, { outlook }] = lookAt(looked, queue, job, now)
+    looked = after
+    const { gpu: gpuLeft, load: loadLeft } = outlook
+    return { gpu: job.gpu, gpuLeft, loadLeft, isLoading: !hasLoaded(job) }
+  })
+  const start = { at: now, isCold: isColdAt(looked, queue, now) }
+  const started = startForecast(queue, busy, looked.knowledge.model, start)
+  return { ...looked, next: { forecast: started, costMs: 0 }, isStale: false }
+}
+
+function lookAt(estimator: Estimator, queue: QueueSnapshot, job: RunningJob, now: Timestamp) {
+  const [tracked, track] = trackOf(estimator, queue, job, now)
+  const looked = learnIfDue(tracked, now)
+  const plan = looked.knowledge.model.plan(job.gpu, job.shape, track.isCold)
+  return [looked, { track, outlook: outlookOf(job, plan, now) }] as const
+}
+
+/** The plan that progress goes by is what the past had taught when the attempt was claimed. */
+function trackOf(
+  estimator: Estimator,
+  queue: QueueSnapshot,
+  job: RunningJob,
+  now: Timestamp,
+): readonly [Estimator, Track] {
+  const known = estimator.tracks.get(job.jobId)
+  if (known?.epoch === job.epoch) return [estimator, known]
+  const { epoch, gpu, shape, claimedAt } = job
+  const { past, options } = estimator.knowledge
+  const before = past.filter(({ endedAt }) => endedAt < claimedAt)
+  const isAll = before.length === past.length
+  const learned = isAll ? learnIfDue(estimator, now) : estimator
+  const model = isAll ? learned.knowledge.model : learn(before, options)
+  const isCold = isColdAt(learned, queue, claimedAt)
+  const track = { epoch, isCold, plan: model.plan(gpu, shape, isCold), progress: 0 }
+  return [withTrack(learned, job.jobId, track), track]
+}
+
+const withTrack = (estimator: Estimator, jobId: JobId, track: Track): Estimator => ({
+  ...estimator,
+  tracks: new Map(estimator.tracks).set(jobId, track),
+})
+
+function isColdAt(estimator: Estimator, { running }: QueueSnapshot, at: Timestamp): boolean {
+  const isWarm = [...running.values()].some(
+    ({ reading, trace, generatedAt = Number.POSITIVE_INFINITY }) =>
+      ((reading ?? trace)?.began?.encoding ?? generatedAt) < at,
+  )
+  return !isWarm && estimator.knowledge.model.isCold(at)
+}
 
 const hasLoaded = ({ reading }: RunningJob): boolean =>
   reading !== undefined && reading.stage !== 'loading'
-
-/** The latest of each GPU. */
-function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
-  const counts = new Map<GpuId, number>()
-  return past
-    .toReversed()
-    .filter(({ gpu }) => {
-      const count = (counts.get(gpu) ?? 0) + 1
-      counts.set(gpu, count)
-      return count <= attemptsKept
-    })
-    .reverse()
-}
-
-function toTold(
-  outlook: Outlook,
-  width: number,
-  source: EtaSource,
-  progress: number,
-  now: Timestamp,
-): Told {
-  const spread = relativeSpread(outlook)
-  const p50 = Math.max(minSeconds, outlook.median)
-  const factor = Math.exp(Math.min(widest, width * spread))
-  return {
-    p10: p50 / factor,
-    p50,
-    p90: p50 * factor,
-    etaAt: Math.round(now + p50 * 1000),
-    source,
-    progress,
-    spread,
-  }
-}
-
-/** A video that is not there is not there in no time. */
-const minSeconds = 0.1
-
-/** Who is less sure than that, a factor of twelve, should not make it sound like a prediction. */
-const widest = 2.5

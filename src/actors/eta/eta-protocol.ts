@@ -6,11 +6,14 @@ import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 
 export type EtaNews = Readonly<
   | { type: 'historyLoaded'; past: readonly PastAttempt[]; outcomes: readonly EstimateOutcome[] }
+  | { type: 'historyFailed'; error: unknown }
   | { type: 'attemptSucceeded'; attempt: FinishedAttempt }
   | { type: 'queueChanged'; queue: QueueSnapshot }
   /** A forecast is made in turns, so that others get theirs. */
   | { type: 'forecastDue' }
   | { type: 'checkpointsDue' }
+  /** Estimates could not be written. */
+  | { type: 'recordFailed'; error: unknown }
 >
 
 export type EtaQuestion = Readonly<

@@ -21,85 +21,160 @@ type Lane = { gpu: GpuId; free: number; squares: number; doubt: number }
 /** What a job takes of a GPU, and after that. */
 type Course = Readonly<{ gpu: Outlook; conversion: Outlook; loadSeconds: number }>
 
-export type Forecast = ReturnType<typeof createForecast>
+type CoursesOf = (shape: Shape, cold: boolean) => ReadonlyMap<GpuId, Course>
 
 /**
- * `busy` is what runs now. Played only as far as asked for: `play` goes on by so many jobs, and new
- * ones at the end of the queue are played when their turn comes. Seconds are counted from `at`.
+ * The queue played forward over the GPUs, as far as somebody has asked for. `play` continues it, and
+ * new jobs at the end of the queue are played later. Seconds are counted from `at`.
  */
-export function createForecast(
+export type Forecast = Readonly<{
+  at: Timestamp
+  hasRoom: boolean
+  coursesOf: CoursesOf
+  position: Readonly<Position>
+  /** Outlooks of the jobs played so far, in the order of the queue. */
+  chunks: readonly Chunk[]
+}>
+
+/** State of the GPUs after the last job that was played. */
+type Position = {
+  lanes: readonly Lane[]
+  slots: readonly number[]
+  lastClaim: number
+  /** Once one has loaded the model, its files are in memory for the others. */
+  warmFrom: number
+}
+
+/** Outlooks are kept in chunks, so that one more job copies one chunk and not 100,000 outlooks. */
+type Chunk = Readonly<{ seqs: readonly number[]; outlooks: readonly (Outlook | undefined)[] }>
+
+const maxChunk = 1_000
+
+/** `busy` is what runs now. No job is played yet. */
+export function startForecast(
   queue: ForecastQueue,
   busy: readonly Busy[],
   model: Pick<SpeedModel, 'plan'>,
   { at, isCold }: { at: Timestamp; isCold: boolean },
-) {
+): Forecast {
   const lanes = lanesOf(queue, busy, at)
-  const slots = loadSlots(queue.settings, busy)
-  /** Of the jobs played so far, in the order of the queue. */
-  const seqs: number[] = []
-  const outlooks: (Outlook | undefined)[] = []
-  const coursesByKind = new Map<string, ReadonlyMap<GpuId, Course>>()
-  let lastClaim = 0
-  /** Once one has loaded the model, its files are in memory for the others. */
-  let warmFrom = isCold
-    ? Math.min(Number.POSITIVE_INFINITY, ...busy.map(({ loadLeft }) => loadLeft.median))
-    : 0
-
   return {
     at,
-    /** Plays at most so many jobs more; true when all that wait now are played. */
-    play({ waiting }: Pick<QueueSnapshot, 'waiting'>, most: number): boolean {
-      let left = most
-      for (const job of valuesFrom(waiting, (seqs.at(-1) ?? -1) + 1)) {
-        if (left === 0) return false
-        left -= 1
-        outlooks.push(next(job))
-        seqs.push(job.seq)
-      }
-      return true
+    hasRoom: queue.hasRoom,
+    coursesOf: coursesOn(
+      lanes.map(({ gpu }) => gpu),
+      model,
+    ),
+    position: {
+      lanes,
+      slots: loadSlots(queue.settings, busy),
+      lastClaim: 0,
+      warmFrom: isCold
+        ? Math.min(Number.POSITIVE_INFINITY, ...busy.map(({ loadLeft }) => loadLeft.median))
+        : 0,
     },
-    isPlayed: (seq: number): boolean => seq <= (seqs.at(-1) ?? -1),
-    /** Nothing for a job that is not played, or gets no GPU. */
-    of: (seq: number): Outlook | undefined => outlooks[indexOf(seqs, seq)],
+    chunks: [],
   }
+}
 
-  function next({ shape, failedOn }: WaitingJob): Outlook | undefined {
-    if (!queue.hasRoom) return undefined
-    const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
-    const slot = minOf(slots)
-    const soonest = Math.max(lastClaim, slots[slot] ?? 0, soonestFree(avoided))
-    const courses = coursesOf(shape, soonest < warmFrom)
-    let best: Lane | undefined
-    for (const lane of lanes) {
-      if (lane.gpu === avoided || lane.free > soonest) continue
-      const isFaster = (a: Lane, b: Lane) => seconds(courses, a) < seconds(courses, b)
-      if (!best || isFaster(lane, best)) best = lane
+/** Plays at most `maxJobs` more jobs. `isWhole`: all jobs that wait now are played. */
+export function play(
+  forecast: Forecast,
+  { waiting }: Pick<QueueSnapshot, 'waiting'>,
+  maxJobs: number,
+): Readonly<{ forecast: Forecast; isWhole: boolean }> {
+  const seqs: number[] = []
+  const outlooks: (Outlook | undefined)[] = []
+  const board = boardOf(forecast.position)
+  let isWhole = true
+  for (const job of valuesFrom(waiting, lastSeq(forecast) + 1)) {
+    if (seqs.length === maxJobs) {
+      isWhole = false
+      break
     }
-    const course = best && courses.get(best.gpu)
-    if (!best || !course) return undefined
-    best.free = soonest + course.gpu.median
-    best.squares += course.gpu.deviation ** 2
-    best.doubt += course.gpu.doubt
-    slots[slot] = soonest + course.loadSeconds
-    warmFrom = Math.min(warmFrom, soonest + course.loadSeconds)
-    lastClaim = soonest
-    const gpuDone = { median: best.free, deviation: Math.sqrt(best.squares), doubt: best.doubt }
-    return plus(gpuDone, course.conversion)
+    outlooks.push(forecast.hasRoom ? move(board, forecast.coursesOf, job) : undefined)
+    seqs.push(job.seq)
   }
+  if (seqs.length === 0) return { forecast, isWhole }
+  const chunks = append(forecast.chunks, { seqs, outlooks })
+  return { forecast: { ...forecast, position: board, chunks }, isWhole }
+}
 
-  function soonestFree(avoided: GpuId | undefined): number {
-    let soonest = Number.POSITIVE_INFINITY
-    for (const { gpu, free } of lanes) if (gpu !== avoided) soonest = Math.min(soonest, free)
-    return soonest
+export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
+
+/** Undefined for a job that is not played, or gets no GPU. */
+export function outlookIn({ chunks }: Forecast, seq: number): Outlook | undefined {
+  const chunk = chunks[firstIndex(chunks.length, (index) => endOf(chunks[index]) >= seq)]
+  if (!chunk) return undefined
+  const { seqs, outlooks } = chunk
+  const index = firstIndex(seqs.length, (index) => (seqs[index] ?? 0) >= seq)
+  return seqs[index] === seq ? outlooks[index] : undefined
+}
+
+const lastSeq = ({ chunks }: Forecast): number => endOf(chunks.at(-1))
+
+const endOf = (chunk: Chunk | undefined): number => chunk?.seqs.at(-1) ?? -1
+
+function append(chunks: readonly Chunk[], more: Chunk): readonly Chunk[] {
+  const last = chunks.at(-1)
+  if (!last || last.seqs.length + more.seqs.length > maxChunk) return [...chunks, more]
+  const merged = {
+    seqs: [...last.seqs, ...more.seqs],
+    outlooks: [...last.outlooks, ...more.outlooks],
   }
+  return [...chunks.slice(0, -1), merged]
+}
 
-  /** How jobs of this kind go on each GPU. */
-  function coursesOf(shape: Shape, cold: boolean): ReadonlyMap<GpuId, Course> {
+/** A copy of a position that one call of `play` owns and changes. */
+type Board = Position & { lanes: Lane[]; slots: number[] }
+
+const boardOf = ({ lanes, slots, ...rest }: Readonly<Position>): Board => ({
+  ...rest,
+  lanes: lanes.map((lane) => ({ ...lane })),
+  slots: [...slots],
+})
+
+/** Gives the job to a GPU on the board. */
+function move(board: Board, coursesOf: CoursesOf, job: WaitingJob): Outlook | undefined {
+  const { lanes, slots } = board
+  const { shape, failedOn } = job
+  const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
+  const slot = minOf(slots)
+  const soonest = Math.max(board.lastClaim, slots[slot] ?? 0, soonestFree(lanes, avoided))
+  const courses = coursesOf(shape, soonest < board.warmFrom)
+  let best: Lane | undefined
+  for (const lane of lanes) {
+    if (lane.gpu === avoided || lane.free > soonest) continue
+    const isFaster = (a: Lane, b: Lane) => seconds(courses, a) < seconds(courses, b)
+    if (!best || isFaster(lane, best)) best = lane
+  }
+  const course = best && courses.get(best.gpu)
+  if (!best || !course) return undefined
+  best.free = soonest + course.gpu.median
+  best.squares += course.gpu.deviation ** 2
+  best.doubt += course.gpu.doubt
+  slots[slot] = soonest + course.loadSeconds
+  board.warmFrom = Math.min(board.warmFrom, soonest + course.loadSeconds)
+  board.lastClaim = soonest
+  const gpuDone = { median: best.free, deviation: Math.sqrt(best.squares), doubt: best.doubt }
+  return plus(gpuDone, course.conversion)
+}
+
+function soonestFree(lanes: readonly Lane[], avoided: GpuId | undefined): number {
+  let soonest = Number.POSITIVE_INFINITY
+  for (const { gpu, free } of lanes) if (gpu !== avoided) soonest = Math.min(soonest, free)
+  return soonest
+}
+
+/** How jobs of a kind go on each GPU. Memoised: most jobs of a queue are alike. */
+function coursesOn(gpus: readonly GpuId[], model: Pick<SpeedModel, 'plan'>): CoursesOf {
+  const coursesByKind = new Map<string, ReadonlyMap<GpuId, Course>>()
+  return (shape, cold) => {
     const key = `${shape.size} ${shape.frames} ${shape.steps} ${cold}`
     const known = coursesByKind.get(key)
     if (known) return known
     const courses = new Map(
-      lanes.map(({ gpu }) => {
+      gpus.map((gpu) => {
         const plan = model.plan(gpu, shape, cold)
         const conversion = whole(plan.converting)
         return [gpu, { gpu: onGpu(plan), conversion, loadSeconds: plan.loading.median }]
@@ -155,15 +230,14 @@ function loadSlots(
   return [...taken, ...Array.from({ length: limit - taken.length }, () => 0)]
 }
 
-function indexOf(sorted: readonly number[], value: number): number {
+/** Index of the first item that `isThere` holds for; it holds for all items after that one. */
+function firstIndex(count: number, isThere: (index: number) => boolean): number {
   let low = 0
-  let high = sorted.length - 1
-  while (low <= high) {
+  let high = count
+  while (low < high) {
     const middle = (low + high) >> 1
-    const found = sorted[middle] ?? 0
-    if (found === value) return middle
-    if (found < value) low = middle + 1
-    else high = middle - 1
+    if (isThere(middle)) high = middle
+    else low = middle + 1
   }
-  return -1
+  return low
 }

@@ -1,0 +1,55 @@
+import type { ToldEstimate } from '../../domain/estimate.ts'
+import type { GpuId, JobId } from '../../domain/job.ts'
+import type { Observation } from '../../domain/observation.ts'
+import type { ActorRef, AnswerEffect, Step } from '../actor.ts'
+import type { OrderedMap } from '../ordered-map.ts'
+import { createEstimator, type Estimator } from './estimator.ts'
+import type { EstimateReview } from './eta-protocol.ts'
+import type { SpeedModelOptions } from './speed-model.ts'
+
+export type EtaState = Readonly<{
+  estimator: Estimator
+  /**
+   * Estimates kept of each job that has not ended, to be compared with the outcome. A tree, because
+   * a new job must not copy 100,000 entries.
+   */
+  told: OrderedMap<JobId, readonly ToldEstimate[]>
+  unwritten: readonly ToldEstimate[]
+  /** The first look is over for jobs up to this one: they need no `submit` estimate any more. */
+  lastSeq: number | undefined
+  /** Number of checks by the clock. */
+  ticks: number
+  /** A `checkpointsDue` is on its way. */
+  isTicking: boolean
+  /** A `forecastDue` is on its way. */
+  isForecastDue: boolean
+}>
+
+export type EtaEffect =
+  | AnswerEffect
+  | Readonly<
+      | { do: 'announce' }
+      | { do: 'readHistory' }
+      | { do: 'tellSpeeds'; secondsPerJob: ReadonlyMap<GpuId, number> }
+      | { do: 'continueForecast' }
+      | { do: 'checkLater'; delayMs: number }
+      | { do: 'record'; estimates: readonly ToldEstimate[] }
+      | { do: 'answerReview'; to: ActorRef<EstimateReview> }
+      | { do: 'observe'; observation: Observation }
+      | { do: 'log'; level: 'info' | 'warn' | 'error'; fields: object; message: string }
+    >
+
+export type EtaStep = Step<EtaState, EtaEffect>
+
+export const initialEta = (speeds: SpeedModelOptions): EtaStep => [
+  {
+    estimator: createEstimator(speeds),
+    told: undefined,
+    unwritten: [],
+    lastSeq: undefined,
+    ticks: 0,
+    isTicking: false,
+    isForecastDue: false,
+  },
+  [{ do: 'readHistory' }, { do: 'announce' }],
+]

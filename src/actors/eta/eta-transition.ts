@@ -1,0 +1,78 @@
+import type { JobId, Timestamp } from '../../domain/job.ts'
+import { answer } from '../actor.ts'
+import { check, forget, write } from './checkpoint-rules.ts'
+import { type Clock, goOn, isPlaying, remember, see, tell } from './estimator.ts'
+import type { Estimate, EtaMessage } from './eta-protocol.ts'
+import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
+import { learnFrom, tellSpeeds } from './outcome-rules.ts'
+
+const checkEveryMs = 1_000
+
+/** All rules for estimates. Pure, with the caller's clock. */
+export function transition(state: EtaState, message: EtaMessage, clock: Clock): EtaStep {
+  const { now } = clock
+  switch (message.type) {
+    case 'historyLoaded': {
+      const { past, outcomes } = message
+      const estimator = remember(state.estimator, past, outcomes)
+      return thenForecast(tellSpeeds({ ...state, estimator }, now), clock)
+    }
+    case 'historyFailed':
+      return [state, [log('error', message.error, 'history could not be read')]]
+    case 'attemptSucceeded':
+      return thenForecast(learnFrom(state, message.attempt, now), clock)
+    case 'queueChanged': {
+      const seen = { ...state, estimator: see(state.estimator, message.queue), isTicking: true }
+      const [next, effects] = thenForecast([seen, []], clock)
+      return [check(next, now), state.isTicking ? effects : [...effects, checkLater]]
+    }
+    case 'forecastDue':
+      return thenForecast([{ ...state, isForecastDue: false }, []], clock)
+    case 'checkpointsDue': {
+      const [next, effects] = thenForecast([state, []], clock)
+      const [written, writing] = write(forget(check(next, now)))
+      return [written, [...effects, ...writing, checkLater]]
+    }
+    case 'recordFailed':
+      return [state, [log('warn', message.error, 'estimates could not be kept')]]
+    case 'estimate': {
+      const [next, estimates] = estimateEach(state, message.jobIds, now)
+      return [next, [answer(message.replyTo, estimates)]]
+    }
+    case 'reviewEstimates':
+      return [state, [{ do: 'answerReview', to: message.replyTo }]]
+  }
+}
+
+const checkLater: EtaEffect = { do: 'checkLater', delayMs: checkEveryMs }
+
+/** Plays a turn of the forecast, unless the next turn has a message of its own on the way. */
+function thenForecast([state, effects]: EtaStep, clock: Clock): EtaStep {
+  if (state.isForecastDue) return [state, effects]
+  const estimator = goOn(state.estimator, clock)
+  const isForecastDue = isPlaying(estimator)
+  const next = { ...state, estimator, isForecastDue }
+  return [next, isForecastDue ? [...effects, { do: 'continueForecast' }] : effects]
+}
+
+function estimateEach(
+  state: EtaState,
+  jobIds: readonly JobId[],
+  now: Timestamp,
+): readonly [EtaState, ReadonlyMap<JobId, Estimate>] {
+  const estimates = new Map<JobId, Estimate>()
+  let { estimator } = state
+  for (const jobId of jobIds) {
+    const [next, estimate] = tell(estimator, jobId, now)
+    estimator = next
+    if (estimate) estimates.set(jobId, estimate)
+  }
+  return [{ ...state, estimator }, estimates]
+}
+
+const log = (level: 'warn' | 'error', error: unknown, message: string): EtaEffect => ({
+  do: 'log',
+  level,
+  fields: { err: error },
+  message,
+})

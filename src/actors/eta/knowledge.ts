@@ -1,0 +1,84 @@
+/** What past attempts and past estimates have taught so far. */
+
+import type { GpuId, Timestamp } from '../../domain/job.ts'
+import { type Calibrations, calibrate } from './calibration.ts'
+import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
+import {
+  attemptsKept,
+  learn,
+  onGpu,
+  type SpeedModel,
+  type SpeedModelOptions,
+} from './speed-model.ts'
+
+export type Knowledge = Readonly<{
+  options: SpeedModelOptions
+  /** Latest attempts of each GPU, the oldest first. */
+  past: readonly PastAttempt[]
+  outcomes: readonly EstimateOutcome[]
+  model: SpeedModel
+  calibrations: Calibrations
+  /** Number of attempts in `past` that the model does not know yet. */
+  unlearned: number
+  learnedAt: number
+}>
+
+const maxOutcomes = 500
+
+/** So few attempts may be learned from at once, more only so often. */
+const learnedAtOnce = 20
+const learnEveryMs = 1_000
+
+export const knowNothing = (options: SpeedModelOptions): Knowledge => ({
+  options,
+  past: [],
+  outcomes: [],
+  model: learn([], options),
+  calibrations: calibrate([]),
+  unlearned: 0,
+  learnedAt: Number.NEGATIVE_INFINITY,
+})
+
+export function remember(
+  knowledge: Knowledge,
+  attempts: readonly PastAttempt[],
+  known: readonly EstimateOutcome[],
+): Knowledge {
+  const outcomes = [...knowledge.outcomes, ...known].slice(-maxOutcomes)
+  return {
+    ...knowledge,
+    past: trim([...knowledge.past, ...attempts].sort((a, b) => a.endedAt - b.endedAt)),
+    outcomes,
+    calibrations: calibrate(outcomes),
+    unlearned: knowledge.unlearned + attempts.length,
+  }
+}
+
+/** The same object if there is nothing new, or if it is too early to learn again. */
+export function learnIfDue(knowledge: Knowledge, now: Timestamp): Knowledge {
+  const { past, options, unlearned, learnedAt } = knowledge
+  const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > learnEveryMs)
+  if (!isDue) return knowledge
+  return { ...knowledge, model: learn(past, options), unlearned: 0, learnedAt: now }
+}
+
+/** How long each GPU is taken by the usual video, if anything is known of any. */
+export function secondsPerJob({ model, options }: Knowledge): ReadonlyMap<GpuId, number> {
+  const gpus = model.isLearned ? [...options.kinds.keys()] : []
+  return new Map(
+    gpus.map((gpu) => [gpu, onGpu(model.plan(gpu, options.defaults.usual, false)).median]),
+  )
+}
+
+/** The latest of each GPU. */
+function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
+  const counts = new Map<GpuId, number>()
+  return past
+    .toReversed()
+    .filter(({ gpu }) => {
+      const count = (counts.get(gpu) ?? 0) + 1
+      counts.set(gpu, count)
+      return count <= attemptsKept
+    })
+    .reverse()
+}

@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest'
+import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
+import { type EtaEffect, type EtaState, initialEta } from '../../../src/actors/eta/eta-state.ts'
+import { transition } from '../../../src/actors/eta/eta-transition.ts'
+import { values } from '../../../src/actors/ordered-map.ts'
+import { aFinished, aQueue, speeds, withReading } from '../../support/eta.ts'
+import { aRunningJob, gpu0, gpu1, jobId, midnight } from '../../support/jobs.ts'
+
+const gpus = [gpu0, gpu1]
+const seen = (waiting: number): EtaMessage => ({
+  type: 'queueChanged',
+  queue: aQueue({ waiting, ready: gpus, gpus }),
+})
+const empty: EtaMessage = { type: 'queueChanged', queue: aQueue({ ready: gpus, gpus }) }
+const checkpointsDue: EtaMessage = { type: 'checkpointsDue' }
+
+describe('the rules of the estimates', () => {
+  it('start with the history and an announcement to the queue', () => {
+    const [, effects] = initialEta(speeds())
+    expect(kindsOf(effects)).toEqual(['readHistory', 'announce'])
+  })
+
+  it('start one timer at the first look at the queue, and renew it at each check', () => {
+    const first = handle([seen(1)])
+    expect(kindsOf(first.effects)).toEqual(['checkLater'])
+    expect(kindsOf(handle([seen(2)], first.state).effects)).toEqual([])
+    expect(kindsOf(handle([checkpointsDue], first.state).effects)).toEqual(['checkLater'])
+  })
+
+  it('record the estimates since the last check together and once', () => {
+    const { state, effects } = handle([seen(1), seen(2), seen(3), checkpointsDue])
+    const recorded = effects.flatMap((effect) => (effect.do === 'record' ? [effect.estimates] : []))
+    const kept = recorded.map((estimates) => estimates.map((one) => [one.jobId, one.checkpoint]))
+    expect(kept).toEqual([
+      [
+        [jobId(2), 'submit'],
+        [jobId(3), 'submit'],
+      ],
+    ])
+    expect(state.unwritten).toEqual([])
+    expect(kindsOf(handle([checkpointsDue], state).effects)).not.toContain('record')
+  })
+
+  it('forget a job without a video a minute after its end', () => {
+    const { state } = handle([seen(1), seen(2), empty])
+    expect([...values(state.told)]).toHaveLength(1)
+    const ticks = (count: number) => Array.from({ length: count }, () => checkpointsDue)
+    expect([...values(handle(ticks(59), state).state.told)]).toHaveLength(1)
+    expect([...values(handle(ticks(60), state).state.told)]).toHaveLength(0)
+  })
+
+  it('compare the estimates of a first attempt with its outcome, and forget them', () => {
+    const { state } = handle([empty, seen(1)])
+    const { state: learned, effects } = handle(
+      [
+        {
+          type: 'attemptSucceeded',
+          attempt: { ...aFinished(1, 100), endedAt: midnight + 600_000 },
+        },
+      ],
+      state,
+    )
+    expect(kindsOf(effects)).toEqual(['observe', 'tellSpeeds', 'log'])
+    expect([...values(learned.told)]).toEqual([])
+  })
+
+  it('judge no estimate by a second attempt', () => {
+    const { state } = handle([empty, seen(1)])
+    const attempt = { ...aFinished(1, 100), attempts: 2 }
+    const { effects } = handle([{ type: 'attemptSucceeded', attempt }], state)
+    expect(kindsOf(effects)).toEqual(['tellSpeeds', 'log'])
+  })
+
+  it('continue a long forecast with one message at a time', () => {
+    const first = handle([seen(2_500)])
+    expect(kindsOf(first.effects)).toEqual(['continueForecast', 'checkLater'])
+    expect(kindsOf(handle([seen(2_501)], first.state).effects)).toEqual([])
+    const second = handle([{ type: 'forecastDue' }], first.state)
+    expect(kindsOf(second.effects)).toEqual(['continueForecast'])
+    const last = handle([{ type: 'forecastDue' }], second.state)
+    expect(last.effects).toEqual([])
+    expect(last.state.isForecastDue).toBe(false)
+  })
+
+  it('leave an earlier state as it was', () => {
+    const running = [aRunningJob(1, { claimedAt: midnight - 60_000 })]
+    const queue = withReading(aQueue({ running }), { stage: 'denoising', step: 20, totalSteps: 50 })
+    const { state } = handle([empty, { type: 'queueChanged', queue }])
+    const before = structuredClone({ ...state, estimator: state.estimator.tracks })
+    handle([checkpointsDue, seen(3), checkpointsDue], state)
+    expect({ ...state, estimator: state.estimator.tracks }).toEqual(before)
+  })
+})
+
+/** All messages arrive at the same time. */
+function handle(messages: readonly EtaMessage[], from: EtaState = initialEta(speeds())[0]) {
+  let state = from
+  const effects: EtaEffect[] = []
+  for (const message of messages) {
+    const [next, more] = transition(state, message, { now: midnight, stopwatch: () => 0 })
+    state = next
+    effects.push(...more)
+  }
+  return { state, effects }
+}
+
+const kindsOf = (effects: readonly EtaEffect[]) => effects.map((effect) => effect.do)

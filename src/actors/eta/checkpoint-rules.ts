@@ -1,12 +1,14 @@
 /** Which estimates are kept, so that they can be compared with the outcome. */
 
-import type { Checkpoint } from '../../domain/estimate.ts'
+import type { Checkpoint, ToldEstimate } from '../../domain/estimate.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { get, remove, set, values, valuesFrom } from '../ordered-map.ts'
-import { tell } from './estimator.ts'
+import { type Estimator, tell } from './estimator.ts'
 import type { EtaState, EtaStep } from './eta-state.ts'
+import type { Told } from './told.ts'
 
-const forgetEveryTicks = 60
+/** Number of jobs that one check looks at to find those that have ended. */
+const maxLooked = 1_000
 
 /** Progress from which a running job is at a checkpoint. */
 const shares: readonly (readonly [Checkpoint, number])[] = [
@@ -25,18 +27,20 @@ export function check(state: EtaState, now: Timestamp): EtaState {
   const isFirstLook = state.lastSeq === undefined
   let lastSeq = state.lastSeq ?? -1
   const from = lastSeq + 1
-  let next = state
+  const draft: Draft = { estimator: state.estimator, told: state.told, kept: [] }
   for (const { jobId, seq } of valuesFrom(queue.waiting, from)) {
-    if (!isFirstLook) next = keep(next, jobId, 'submit', now)
+    if (!isFirstLook) keep(draft, jobId, 'submit', now)
     lastSeq = seq
   }
   for (const { jobId, seq, attempts } of queue.running.values()) {
-    if (!isFirstLook && seq >= from) next = keep(next, jobId, 'submit', now)
+    if (!isFirstLook && seq >= from) keep(draft, jobId, 'submit', now)
     lastSeq = Math.max(seq, lastSeq)
     // No estimate foresees that an attempt fails: a second one is not judged.
-    if (attempts === 1) next = keepReached(next, jobId, now)
+    if (attempts === 1) keepReached(draft, jobId, now)
   }
-  return { ...next, lastSeq }
+  const { estimator, told, kept } = draft
+  const unwritten = kept.length > 0 ? [...state.unwritten, ...kept] : state.unwritten
+  return { ...state, estimator, told, unwritten, lastSeq }
 }
 
 /** Writes all estimates since the last time together; a failure costs no job. */
@@ -45,42 +49,53 @@ export const write = (state: EtaState): EtaStep =>
     ? [state, []]
     : [{ ...state, unwritten: [] }, [{ do: 'record', estimates: state.unwritten }]]
 
-/** Once a minute, forgets the jobs that have ended without a video. */
+/**
+ * Forgets the jobs that have ended without a video. Each check looks at a part of a long queue,
+ * because a look at 100,000 jobs at once would block the process.
+ */
 export function forget(state: EtaState): EtaState {
-  const { estimator, told } = state
+  const { estimator, told, forgetFrom: from } = state
   const { queue } = estimator
   if (!queue) return state
-  const ticks = state.ticks + 1
-  if (ticks % forgetEveryTicks !== 0) return { ...state, ticks }
   let left = told
-  for (const [first] of values(told)) {
+  let jobs = 0
+  let forgetFrom: JobId | undefined
+  for (const [first] of from === undefined ? values(told) : valuesFrom(told, from)) {
     if (!first) continue
     const { jobId } = first
+    if (jobs === maxLooked) {
+      forgetFrom = jobId
+      break
+    }
+    jobs += 1
     const isOpen = queue.running.has(jobId) || get(queue.seqOf, jobId) !== undefined
     if (!isOpen) left = remove(left, jobId)
   }
-  return { ...state, ticks, told: left }
+  return { ...state, told: left, forgetFrom }
 }
 
-function keepReached(state: EtaState, jobId: JobId, now: Timestamp): EtaState {
-  const [estimator, estimate] = tell(state.estimator, jobId, now)
-  const progress = estimate?.progress ?? 0
+/** Copies that one call of `check` owns and changes. */
+type Draft = { estimator: Estimator; told: EtaState['told']; kept: ToldEstimate[] }
+
+function keepReached(draft: Draft, jobId: JobId, now: Timestamp): void {
+  const progress = look(draft, jobId, now)?.progress ?? 0
   const reached = shares.findLast(([, share]) => progress >= share)?.[0]
-  const looked = { ...state, estimator }
-  return reached ? keep(looked, jobId, reached, now) : looked
+  if (reached) keep(draft, jobId, reached, now)
 }
 
-function keep(state: EtaState, jobId: JobId, checkpoint: Checkpoint, at: Timestamp): EtaState {
-  const ofJob = get(state.told, jobId) ?? []
-  if (ofJob.some((one) => one.checkpoint === checkpoint)) return state
-  const [estimator, estimate] = tell(state.estimator, jobId, at)
-  if (!estimate) return { ...state, estimator }
+function keep(draft: Draft, jobId: JobId, checkpoint: Checkpoint, at: Timestamp): void {
+  const ofJob = get(draft.told, jobId) ?? []
+  if (ofJob.some((one) => one.checkpoint === checkpoint)) return
+  const estimate = look(draft, jobId, at)
+  if (!estimate) return
   const { etaAt: _, progress: __, ...rest } = estimate
   const kept = { jobId, checkpoint, at, ...rest }
-  return {
-    ...state,
-    estimator,
-    told: set(state.told, jobId, [...ofJob, kept]),
-    unwritten: [...state.unwritten, kept],
-  }
+  draft.told = set(draft.told, jobId, [...ofJob, kept])
+  draft.kept.push(kept)
+}
+
+function look(draft: Draft, jobId: JobId, now: Timestamp): Told | undefined {
+  const [estimator, estimate] = tell(draft.estimator, jobId, now)
+  draft.estimator = estimator
+  return estimate
 }

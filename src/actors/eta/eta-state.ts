@@ -17,8 +17,8 @@ export type EtaState = Readonly<{
   unwritten: readonly ToldEstimate[]
   /** The first look is over for jobs up to this one: they need no `submit` estimate any more. */
   lastSeq: number | undefined
-  /** Number of checks by the clock. */
-  ticks: number
+  /** Job at which the search for ended jobs continues; undefined: at the first. */
+  forgetFrom: JobId | undefined
   /** A `checkpointsDue` is on its way. */
   isTicking: boolean
   /** A `forecastDue` is on its way. */
@@ -47,7 +47,7 @@ export const initialEta = (speeds: SpeedModelOptions): EtaStep => [
     told: undefined,
     unwritten: [],
     lastSeq: undefined,
-    ticks: 0,
+    forgetFrom: undefined,
     isTicking: false,
     isForecastDue: false,
   },

@@ -41,12 +41,19 @@ describe('the rules of the estimates', () => {
     expect(kindsOf(handle([checkpointsDue], state).effects)).not.toContain('record')
   })
 
-  it('forget a job without a video a minute after its end', () => {
-    const { state } = handle([seen(1), seen(2), empty])
-    expect([...values(state.told)]).toHaveLength(1)
-    const ticks = (count: number) => Array.from({ length: count }, () => checkpointsDue)
-    expect([...values(handle(ticks(59), state).state.told)]).toHaveLength(1)
-    expect([...values(handle(ticks(60), state).state.told)]).toHaveLength(0)
+  it('forget jobs that have ended without a video, and no others', () => {
+    const { state } = handle([empty, seen(5), checkpointsDue])
+    expect(toldOf(state)).toHaveLength(5)
+    expect(toldOf(handle([seen(3), checkpointsDue], state).state)).toEqual([1, 2, 3].map(jobId))
+  })
+
+  it('look at a part of a long queue in each check, in turns', () => {
+    const { state } = handle([empty, seen(2_500), empty])
+    const left = [1, 2, 3].map((checks) => {
+      const due = Array.from({ length: checks }, () => checkpointsDue)
+      return toldOf(handle(due, state).state).length
+    })
+    expect(left).toEqual([1_500, 500, 0])
   })
 
   it('compare the estimates of a first attempt with its outcome, and forget them', () => {
@@ -61,7 +68,7 @@ describe('the rules of the estimates', () => {
       state,
     )
     expect(kindsOf(effects)).toEqual(['observe', 'tellSpeeds', 'log'])
-    expect([...values(learned.told)]).toEqual([])
+    expect(toldOf(learned)).toEqual([])
   })
 
   it('judge no estimate by a second attempt', () => {
@@ -103,5 +110,7 @@ function handle(messages: readonly EtaMessage[], from: EtaState = initialEta(spe
   }
   return { state, effects }
 }
+
+const toldOf = ({ told }: EtaState) => [...values(told)].map(([first]) => first?.jobId)
 
 const kindsOf = (effects: readonly EtaEffect[]) => effects.map((effect) => effect.do)

@@ -2,6 +2,7 @@
 import { createPlace } from '../../src/actors/actor.ts'
 import * as eta from '../../src/actors/eta/estimator.ts'
 import type { EstimateOutcome, PastAttempt } from '../../src/actors/eta/eta-ports.ts'
+import type { Told as Estimated } from '../../src/actors/eta/told.ts'
 import type {
   QueueCommand,
   QueueEffect,
@@ -238,7 +239,7 @@ export function play(workload: Workload, seed: number): Played {
     }
   }
 
-  function estimate(jobId: JobId): ReturnType<typeof eta.tell>[1] {
+  function estimate(jobId: JobId): Estimated | undefined {
     const [next, told] = eta.tell(estimator, jobId, agenda.now)
     estimator = next
     return told

@@ -7,8 +7,8 @@ import { type Estimator, tell } from './estimator.ts'
 import type { EtaState, EtaStep } from './eta-state.ts'
 import type { Told } from './told.ts'
 
-/** Number of jobs that one check looks at to find those that have ended. */
-const maxLooked = 1_000
+/** Number of jobs that one check searches for ended ones. */
+const maxSearched = 1_000
 
 /** Progress from which a running job is at a checkpoint. */
 const shares: readonly (readonly [Checkpoint, number])[] = [
@@ -43,15 +43,15 @@ export function check(state: EtaState, now: Timestamp): EtaState {
   return { ...state, estimator, told, unwritten, lastSeq }
 }
 
-/** Writes all estimates since the last time together; a failure costs no job. */
+/** Writes all estimates since the last write together. */
 export const write = (state: EtaState): EtaStep =>
   state.unwritten.length === 0
     ? [state, []]
     : [{ ...state, unwritten: [] }, [{ do: 'record', estimates: state.unwritten }]]
 
 /**
- * Forgets the jobs that have ended without a video. Each check looks at a part of a long queue,
- * because a look at 100,000 jobs at once would block the process.
+ * Forgets the jobs that have ended without a video. A check searches only a part of a long queue,
+ * because a search of 100,000 jobs blocks the process for 150 ms.
  */
 export function forget(state: EtaState): EtaState {
   const { estimator, told, forgetFrom: from } = state
@@ -63,7 +63,7 @@ export function forget(state: EtaState): EtaState {
   for (const [first] of from === undefined ? values(told) : valuesFrom(told, from)) {
     if (!first) continue
     const { jobId } = first
-    if (jobs === maxLooked) {
+    if (jobs === maxSearched) {
       forgetFrom = jobId
       break
     }

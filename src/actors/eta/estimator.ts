@@ -1,4 +1,4 @@
-/** From a view of the queue and the past to what is told: a value, without actor, clock or store. */
+/** Estimates from a view of the queue and the past. A value: it uses no actor, clock or store. */
 
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
@@ -23,14 +23,14 @@ export type Estimator = Readonly<{
   tracks: ReadonlyMap<JobId, Track>
   /** The forecast that is read. */
   forecast: Forecast | undefined
-  /** The forecast that replaces it when it is whole, and the milliseconds it has cost so far. */
+  /** The forecast that replaces it when it is whole, and its cost so far in milliseconds. */
   next: Readonly<{ forecast: Forecast; costMs: number }> | undefined
   isStale: boolean
   /** No forecast starts before this time. */
   dueAt: number
 }>
 
-/** What is known of an attempt that runs. */
+/** Facts about a running attempt, kept until it leaves the queue. */
 type Track = Readonly<{
   epoch: number
   isCold: boolean
@@ -39,10 +39,10 @@ type Track = Readonly<{
   latest?: Readonly<{ job: RunningJob; told: Told; at: Timestamp }>
 }>
 
-/** Clocks, read by the caller's shell. */
+/** The clocks of the caller. */
 export type Clock = Readonly<{
   now: Timestamp
-  /** Milliseconds since any moment, to measure what a forecast costs. */
+  /** Milliseconds since an arbitrary moment, to measure the cost of a forecast. */
   stopwatch(): number
 }>
 
@@ -124,7 +124,7 @@ export function goOn(estimator: Estimator, { now, stopwatch }: Clock): Estimator
 
 export const isPlaying = ({ next }: Estimator): boolean => next !== undefined
 
-/** The estimate of a job, and the estimator that remembers it. Undefined: there is none. */
+/** Estimate of a job, and the estimator that remembers it. Undefined for a job without estimate. */
 export function tell(
   estimator: Estimator,
   jobId: JobId,
@@ -184,7 +184,7 @@ function sourceOf({ knowledge: { model } }: Estimator, job?: RunningJob): EtaSou
   return heard ?? (model.isLearned ? 'history' : 'default')
 }
 
-/** With a next forecast, if none is being played and the present one is due to be replaced. */
+/** Starts the next forecast if none is being played and the current one is due for replacement. */
 function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestamp): Estimator {
   const { forecast, next, isStale, dueAt } = estimator
   if (next) return estimator

@@ -15,13 +15,13 @@ export type EtaState = Readonly<{
    */
   told: OrderedMap<JobId, readonly ToldEstimate[]>
   unwritten: readonly ToldEstimate[]
-  /** The first look is over for jobs up to this one: they need no `submit` estimate any more. */
+  /** Latest job that has been checked: jobs up to it need no `submit` estimate any more. */
   lastSeq: number | undefined
   /** Job at which the search for ended jobs continues; undefined: at the first. */
   forgetFrom: JobId | undefined
-  /** A `checkpointsDue` is on its way. */
+  /** A timer for `checkpointsDue` runs. */
   isTicking: boolean
-  /** A `forecastDue` is on its way. */
+  /** A `forecastDue` is in the mailbox. */
   isForecastDue: boolean
 }>
 

@@ -8,7 +8,7 @@ import { learnFrom, tellSpeeds } from './outcome-rules.ts'
 
 const checkEveryMs = 1_000
 
-/** All rules for estimates. Pure, with the caller's clock. */
+/** All rules for estimates. Pure: the caller passes the clocks. */
 export function transition(state: EtaState, message: EtaMessage, clock: Clock): EtaStep {
   const { now } = clock
   switch (message.type) {
@@ -46,7 +46,7 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
 
 const checkLater: EtaEffect = { do: 'checkLater', delayMs: checkEveryMs }
 
-/** Plays a turn of the forecast, unless the next turn has a message of its own on the way. */
+/** Plays a turn of the forecast, unless a message for the next turn is in the mailbox. */
 function thenForecast([state, effects]: EtaStep, clock: Clock): EtaStep {
   if (state.isForecastDue) return [state, effects]
   const estimator = goOn(state.estimator, clock)

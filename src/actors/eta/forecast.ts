@@ -24,8 +24,8 @@ type Course = Readonly<{ gpu: Outlook; conversion: Outlook; loadSeconds: number 
 type CoursesOf = (shape: Shape, cold: boolean) => ReadonlyMap<GpuId, Course>
 
 /**
- * The queue played forward over the GPUs, as far as somebody has asked for. `play` continues it, and
- * new jobs at the end of the queue are played later. Seconds are counted from `at`.
+ * The queue played forward over the GPUs. `play` continues it by a number of jobs, and later by new
+ * jobs at the end of the queue. Seconds are counted from `at`.
  */
 export type Forecast = Readonly<{
   at: Timestamp
@@ -50,7 +50,7 @@ type Chunk = Readonly<{ seqs: readonly number[]; outlooks: readonly (Outlook | u
 
 const maxChunk = 1_000
 
-/** `busy` is what runs now. No job is played yet. */
+/** A forecast without any job played. `busy`: the generations that run now. */
 export function startForecast(
   queue: ForecastQueue,
   busy: readonly Busy[],
@@ -77,7 +77,7 @@ export function startForecast(
   }
 }
 
-/** Plays at most `maxJobs` more jobs. `isWhole`: all jobs that wait now are played. */
+/** Plays at most `maxJobs` more jobs. `isWhole`: all jobs that wait now have been played. */
 export function play(
   forecast: Forecast,
   { waiting }: Pick<QueueSnapshot, 'waiting'>,
@@ -102,7 +102,7 @@ export function play(
 
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 
-/** Undefined for a job that is not played, or gets no GPU. */
+/** Undefined for a job that has not been played, or that gets no GPU. */
 export function outlookIn({ chunks }: Forecast, seq: number): Outlook | undefined {
   const chunk = chunks[firstIndex(chunks.length, (index) => endOf(chunks[index]) >= seq)]
   if (!chunk) return undefined
@@ -230,7 +230,7 @@ function loadSlots(
   return [...taken, ...Array.from({ length: limit - taken.length }, () => 0)]
 }
 
-/** Index of the first item that `isThere` holds for; it holds for all items after that one. */
+/** Index of the first item for which `isThere` holds. It must hold for all later items too. */
 function firstIndex(count: number, isThere: (index: number) => boolean): number {
   let low = 0
   let high = count

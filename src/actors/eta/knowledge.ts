@@ -1,4 +1,4 @@
-/** What past attempts and past estimates have taught so far. */
+/** Knowledge from past attempts and past estimates. */
 
 import type { GpuId, Timestamp } from '../../domain/job.ts'
 import { type Calibrations, calibrate } from './calibration.ts'
@@ -54,7 +54,7 @@ export function remember(
   }
 }
 
-/** The same object if there is nothing new, or if it is too early to learn again. */
+/** Returns the same object if there is nothing new, or if it is too early to learn again. */
 export function learnIfDue(knowledge: Knowledge, now: Timestamp): Knowledge {
   const { past, options, unlearned, learnedAt } = knowledge
   const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > learnEveryMs)

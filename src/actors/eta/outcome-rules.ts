@@ -1,4 +1,4 @@
-/** What the end of an attempt teaches: how long it took, and how far off its estimates were. */
+/** Rules for the end of an attempt: learn its times, and compare its estimates with the outcome. */
 
 import type { Timestamp } from '../../domain/job.ts'
 import type { Observation } from '../../domain/observation.ts'

@@ -14,7 +14,7 @@ const seen = (waiting: number): EtaMessage => ({
 const empty: EtaMessage = { type: 'queueChanged', queue: aQueue({ ready: gpus, gpus }) }
 const checkpointsDue: EtaMessage = { type: 'checkpointsDue' }
 
-describe('the rules of the estimates', () => {
+describe('the rules of the EtaActor', () => {
   it('start with the history and an announcement to the queue', () => {
     const [, effects] = initialEta(speeds())
     expect(kindsOf(effects)).toEqual(['readHistory', 'announce'])
@@ -47,7 +47,7 @@ describe('the rules of the estimates', () => {
     expect(toldOf(handle([seen(3), checkpointsDue], state).state)).toEqual([1, 2, 3].map(jobId))
   })
 
-  it('look at a part of a long queue in each check, in turns', () => {
+  it('search a long queue for ended jobs in parts', () => {
     const { state } = handle([empty, seen(2_500), empty])
     const left = [1, 2, 3].map((checks) => {
       const due = Array.from({ length: checks }, () => checkpointsDue)

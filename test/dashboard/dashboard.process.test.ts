@@ -7,7 +7,7 @@ import { writePast } from '../../bench/dashboard/past.ts'
 import type { PastJob } from '../../bench/dashboard/record-past.ts'
 import { root } from '../../src/config/root.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
-import { needsBrowser } from '../support/browser.ts'
+import { needsBrowser } from '../support/dashboard/browser.ts'
 import {
   barriersOf,
   type Dashboard,
@@ -15,7 +15,7 @@ import {
   openDashboard,
   unhurried,
   untilOnPage,
-} from '../support/dashboard.ts'
+} from '../support/dashboard/dashboard.ts'
 import { aDataDirectory, quick, startService } from '../support/service.ts'
 
 /** A film of 121 frames is converted on a machine that has other things to do. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../src/config/root.ts'
 import { createCatalogue } from '../../src/infra/metrics/catalogue.ts'
-import { hasPromtool, promtool } from '../support/promtool.ts'
+import { hasPromtool, promtool } from '../support/metrics/promtool.ts'
 
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const own = (path: string) => join(root, 'deploy', 'prometheus', path)

@@ -28,7 +28,7 @@ import { RefusalError } from '../../src/domain/errors.ts'
 import type { JobId, JobStatus } from '../../src/domain/job.ts'
 import { newSecret, newWebhookId } from '../../src/domain/webhook.ts'
 import { aFailure, aRequest, aVideo, gpuId, jobId, midnight, queueSettings } from './jobs.ts'
-import { createSqliteStores } from './sqlite-stores.ts'
+import { createSqliteStores } from './store/sqlite-stores.ts'
 
 /** What the world knows of a job by itself, whatever the store says. */
 type Known = {

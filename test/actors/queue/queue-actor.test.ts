@@ -21,7 +21,7 @@ import {
   queueSettings,
 } from '../../support/jobs.ts'
 import { createProbe } from '../../support/probe.ts'
-import { createSqliteStores } from '../../support/sqlite-stores.ts'
+import { createSqliteStores } from '../../support/store/sqlite-stores.ts'
 
 describe('the actor of the queue', () => {
   it('has a conversion begun before it has it aborted, however soon it is canceled', async () => {

@@ -1,7 +1,7 @@
 /** The document of the API as people see it: the real service's page in a real browser. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Document } from '../../../bench/fuzz/contract.ts'
-import { needsBrowser, openBrowser, watchedPage } from '../../support/browser.ts'
+import { needsBrowser, openBrowser, watchedPage } from '../../support/dashboard/browser.ts'
 import { createShared, type Service, startService } from '../../support/service.ts'
 
 const shared = createShared()

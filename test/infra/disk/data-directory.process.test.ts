@@ -32,7 +32,7 @@ describe('the lock of a data directory', () => {
   })
 
   async function holder(): Promise<ChildProcess> {
-    const script = join(root, 'test/support/lock-holder.ts')
+    const script = join(root, 'test/support/disk/lock-holder.ts')
     const child = spawn(process.execPath, ['--expose-gc', script, directory], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../../src/config/root.ts'
 import type { Check } from '../../../src/domain/check.ts'
 import type { JobJson } from '../../../src/http/views/job-view.ts'
+import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import {
   aDataDirectory,
   killLeftovers,
@@ -16,7 +17,6 @@ import {
   serviceEnvironment,
   startService,
 } from '../../support/service.ts'
-import { aSmallDisk, canMount } from '../../support/small-disk.ts'
 
 const shortage = 'a disk is short of room; no job is taken or begun until there is more'
 const roomAgain = 'there is room on every disk again'

@@ -14,7 +14,6 @@ import type { Logger } from '../../../src/domain/log.ts'
 import type { Observation } from '../../../src/domain/observation.ts'
 import type { Figures } from '../../../src/infra/metrics/figures.ts'
 import { createMetrics } from '../../../src/infra/metrics/metrics.ts'
-import { seriesIn } from '../../support/exposition.ts'
 import {
   aFailure,
   anybody,
@@ -29,6 +28,7 @@ import {
   queueSettings,
   sentOnce,
 } from '../../support/jobs.ts'
+import { seriesIn } from '../../support/metrics/exposition.ts'
 import { anApp } from '../../support/routes.ts'
 
 describe('the figures of a service', () => {

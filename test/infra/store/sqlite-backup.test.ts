@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { describe, expect, it } from 'vitest'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
-import { jobsIn, submitLong, useSqliteFile } from '../../support/sqlite-file.ts'
+import { jobsIn, submitLong, useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
 

@@ -6,10 +6,10 @@ import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../../src/config/root.ts'
 import { UnusableDatabaseError } from '../../../src/infra/store/database.ts'
+import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import { jobId } from '../../support/jobs.ts'
 import { serviceEnvironment } from '../../support/service.ts'
-import { aSmallDisk, canMount } from '../../support/small-disk.ts'
-import { useSqliteFile } from '../../support/sqlite-file.ts'
+import { useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
 

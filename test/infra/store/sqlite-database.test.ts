@@ -18,7 +18,7 @@ import {
   UnusableDatabaseError,
 } from '../../../src/infra/store/database.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
-import { jobsIn, useSqliteFile } from '../../support/sqlite-file.ts'
+import { jobsIn, useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
 

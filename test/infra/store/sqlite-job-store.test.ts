@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { jobId } from '../../support/jobs.ts'
-import { createSqliteStores, type SqliteStores } from '../../support/sqlite-stores.ts'
+import { createSqliteStores, type SqliteStores } from '../../support/store/sqlite-stores.ts'
 import { made, numbersOf, submit } from '../../support/store-suites/operations.ts'
 import { commit } from '../../support/store-suites/stores.ts'
 

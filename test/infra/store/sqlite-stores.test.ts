@@ -1,4 +1,4 @@
-import { createSqliteStores } from '../../support/sqlite-stores.ts'
+import { createSqliteStores } from '../../support/store/sqlite-stores.ts'
 import { describeEtaStore } from '../../support/store-suites/eta-store.ts'
 import { describeHistoryStore } from '../../support/store-suites/history-store.ts'
 import { describeJobStore } from '../../support/store-suites/job-store.ts'

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { migrations } from '../../../src/infra/store/migrations/index.ts'
 import { createBackups } from '../../../src/infra/upkeep/backups.ts'
-import { jobsIn, useSqliteFile } from '../../support/sqlite-file.ts'
+import { jobsIn, useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
 

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { readLinkKey } from '../../../src/infra/webhooks/link-key.ts'
-import { aSmallDisk, canMount } from '../../support/small-disk.ts'
 
 let directory: string
 beforeEach(() => {
@@ -28,17 +27,5 @@ describe('the key that links are signed with', () => {
     const key = readLinkKey(path)
     expect(key).toHaveLength(32)
     expect(readLinkKey(path)).toEqual(key)
-  })
-
-  it.skipIf(!canMount)('is good for one life when the disk is full, and then for good', () => {
-    const disk = aSmallDisk({ mib: 1 })
-    const path = join(disk.path, 'link.key')
-    disk.fill()
-    const key = readLinkKey(path)
-    expect(key).toHaveLength(32)
-    expect(readLinkKey(path)).not.toEqual(key)
-    disk.makeRoom()
-    const kept = readLinkKey(path)
-    expect(readLinkKey(path)).toEqual(kept)
   })
 })

@@ -2,15 +2,15 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
-import type { StoreOperation } from '../../src/actors/queue/queue-ports.ts'
+import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import {
   type OpenDatabase,
   type OpenOptions,
   openDatabase,
-} from '../../src/infra/store/database.ts'
-import { createJobStore } from '../../src/infra/store/job-store.ts'
-import { migrateToLatest } from '../../src/infra/store/migrate.ts'
-import { aRequest, fromAnybody, jobId, midnight } from './jobs.ts'
+} from '../../../src/infra/store/database.ts'
+import { createJobStore } from '../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
+import { aRequest, fromAnybody, jobId, midnight } from '../jobs.ts'
 import { aMemoryDirectory } from './sqlite-stores.ts'
 
 export type SqliteFile = ReturnType<typeof useSqliteFile>

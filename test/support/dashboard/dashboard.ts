@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
 import { expect, onTestFinished, vi } from 'vitest'
+import { type Service, startService } from '../service.ts'
 import { openBrowser, watchedPage } from './browser.ts'
-import { type Service, startService } from './service.ts'
 
 /** Generations of some seconds, with every stage in them. */
 export const unhurried = {

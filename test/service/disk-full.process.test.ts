@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { root } from '../../../src/config/root.ts'
-import type { Check } from '../../../src/domain/check.ts'
-import type { JobJson } from '../../../src/http/views/job-view.ts'
-import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
+import { root } from '../../src/config/root.ts'
+import type { Check } from '../../src/domain/check.ts'
+import type { JobJson } from '../../src/http/views/job-view.ts'
+import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import {
   aDataDirectory,
   killLeftovers,
@@ -16,7 +16,7 @@ import {
   type Service,
   serviceEnvironment,
   startService,
-} from '../../support/service.ts'
+} from '../support/service.ts'
 
 const shortage = 'a disk is short of room; no job is taken or begun until there is more'
 const roomAgain = 'there is room on every disk again'

@@ -54,10 +54,9 @@ export function describeHistoryStore(name: string, createStores: CreateStores): 
       it('is for each step what a count of the jobs by hand says', async () => {
         await fc.assert(
           fc.asyncProperty(pasts, async (jobs) => {
-            const of = await createStores()
-            await recordPast(of, jobs)
-            const { waiting, busy } = await of.history.load(stretch)
-            await of.close()
+            const { jobs: recorded, eta, history, close } = await createStores()
+            const load = recordPast({ jobs: recorded, eta }, jobs).then(() => history.load(stretch))
+            const { waiting, busy } = await load.finally(close)
             for (let step = 0; step < steps; step++) {
               const end = from + (step + 1) * stepMs
               const waited = jobs.filter(

@@ -1,5 +1,5 @@
 /** The stores over a fresh SQLite database, ready within about a millisecond. */
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'kysely'
@@ -17,7 +17,7 @@ export type SqliteStores = OpenStores & Pick<OpenDatabase, 'db'>
 export async function createSqliteStores(): Promise<SqliteStores> {
   const directory = aMemoryDirectory('stores-')
   const path = join(directory, 'state.db')
-  copyFileSync(await migratedTemplate(), path)
+  writeFileSync(path, await migratedFile())
   return openStores(directory, openDatabase(path), path)
 }
 
@@ -53,22 +53,23 @@ function openStores(directory: string, { db, close }: OpenDatabase, path: string
   }
 }
 
-/** To migrate takes ten times longer than to copy the result. */
-let template: Promise<string> | undefined
+/** To migrate takes ten times longer than to write the result to a file. */
+let migrated: Promise<Buffer> | undefined
 
-function migratedTemplate(): Promise<string> {
-  template ??= migrateNew()
-  return template
+function migratedFile(): Promise<Buffer> {
+  migrated ??= migrateNew()
+  return migrated
 }
 
-async function migrateNew(): Promise<string> {
+async function migrateNew(): Promise<Buffer> {
   const directory = aMemoryDirectory('template-')
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
   const path = join(directory, 'state.db')
   const { db, close } = openDatabase(path)
   await migrateToLatest(db)
   await close()
-  return path
+  const file = readFileSync(path)
+  rmSync(directory, { recursive: true })
+  return file
 }
 
 /** A directory in memory, where there is one: a commit then waits for no disk. */

@@ -6,6 +6,7 @@ import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
 import { machine } from './performance/machine.ts'
+import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
 import { queue } from './performance/queue.ts'
 import { rest } from './performance/rest.ts'
@@ -24,6 +25,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     minutes: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '10' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -34,6 +36,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   queue,
   polls,
   submits,
+  pieces: (say) => measurePieces(say, Number(values.rounds)),
   scale,
   files,
   rest,
@@ -48,6 +51,7 @@ Let nothing else run meanwhile.
   ${Object.keys(benches).join(', ')}
 
   --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own)
+  --rounds N       of the pieces (10)
   --dry            write nothing into docs/performance.md
 `
 

@@ -76,7 +76,7 @@ function tableOf(found: Readonly<Record<string, readonly Load[]>>) {
 }
 
 /** The job as it is told once it is at work, with its estimate. */
-async function running(url: string, id: string): Promise<object> {
+export async function running(url: string, id: string): Promise<object> {
   for (;;) {
     const response = await fetch(`${url}/status/${id}?wait=10`)
     const job = (await response.json()) as { status: string; stage: string; eta_seconds: number }
@@ -86,7 +86,7 @@ async function running(url: string, id: string): Promise<object> {
 }
 
 /** Resolves with the first line that it prints. */
-async function start(
+export async function start(
   others: ChildProcess[],
   [script = '', ...args]: readonly string[],
   env: NodeJS.ProcessEnv = {},

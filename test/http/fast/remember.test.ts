@@ -50,4 +50,14 @@ describe('what is remembered of paths', () => {
     for (let n = 0; n < 3; n++) expect(ask(long)).toBe(long)
     expect(found).toBe(10_004)
   })
+
+  it('keeps a path that is used between a thousand others', () => {
+    let found = 0
+    const get = rememberPaths<string>()
+    const polled = () => get('/polled', () => `found ${++found}`)
+    for (let n = 0; n < 1_500; n++) {
+      expect(polled()).toBe('found 1')
+      get(`/${n}`, () => 'another')
+    }
+  })
 })

@@ -39,12 +39,15 @@ export function createAttemptWorld(
   let hasWorked = false
   let isStateWritten = false
   let isHung = false
+  let isForced = false
   let killedBy: string | null = null
   let exit: ShimExit | undefined
   let stopReason: string | null = null
   let stopAsked = false
   let isDetached = false
-  let lastLookMissed = false
+  /** When the last look began. */
+  let wasExitThere = false
+  let isForkServerGone = false
   let result: GenerationResult | undefined
   const reports: AttemptReport[] = []
   /** Of the one connection, in their order; undefined while there is none. */
@@ -67,27 +70,25 @@ export function createAttemptWorld(
 
   return {
     moves,
+    mishaps,
     reports,
     result: () => result,
     isOver: () => state.phase === 'over',
     /** Lets everything take its course, and has the attempt stopped if that has no end. */
     settle(): void {
       for (let moved = 0; state.phase !== 'over'; moved++) {
-        assert(moved < 2_000, `the attempt stays ${state.phase}`)
+        assert(moved < 10_000, `the attempt stays ${state.phase}`)
+        const usual = moves().find(([name]) => /^(answer|wire|shim)/.test(name))
+        if (usual) usual[1]()
+        else if (timers.length > 0) passTime()
+        else if (!stopAsked) stop('canceled')
+        else assert.fail(`nothing more will happen, and the attempt is ${state.phase}`)
         if (moved === 400) stop('canceled')
-        settleOnce()
       }
     },
   }
 
-  function settleOnce(): void {
-    const usual = moves().find(([name]) => /^(answer|wire|shim)/.test(name))
-    if (usual) return usual[1]()
-    assert(timers.length > 0, `nothing more will happen, and the attempt is ${state.phase}`)
-    passTime()
-  }
-
-  /** Everything that can happen next, by name. */
+  /** The ordinary moves that are possible now, by name. */
   function moves(): [name: string, move: () => void][] {
     const list: [string, () => void][] = []
     for (const [n, answer] of answers.entries()) {
@@ -96,23 +97,29 @@ export function createAttemptWorld(
       }
     }
     const message = wire?.[0]
-    if (message) list.push([`wire: ${message.type}`, () => void (wire?.shift(), receive(message))])
+    if (message) list.push([`wire: ${message.type}`, () => readWire(message)])
     if (['born', 'claimed', 'reaping'].includes(shim) && !isHung)
       list.push(['shim goes on', stepShim])
-    if (shim === 'working' && !isHung && (stopReason ?? exit) === null) {
-      list.push(['shim: the worker is stopped', () => endWorker(null)])
-    }
     if (shim === 'working' && !isHung) {
       list.push(['the worker ends', () => endWorker(0)], ['the worker fails', () => endWorker(1)])
       if (stopReason !== null) list.unshift(['shim stops the worker', () => endWorker(null)])
     }
-    if (shim === 'working') list.push(['it hangs', () => void (isHung = true)])
-    if (shim !== 'unborn' && shim !== 'gone') list.push(['it is killed', () => killShim('SIGKILL')])
     if (timers.length > 0) list.push(['time passes', passTime])
-    list.push(['the machine sleeps', () => void (at += 6_000)])
-    list.push(['the disk is full', () => receive({ type: 'noRoomSeen' })])
-    list.push(['a stop is asked for', () => stop('canceled')])
-    list.push(['it is detached', detach])
+    return list
+  }
+
+  /** Everything that seldom happens, and can now. */
+  function mishaps(): [name: string, move: () => void][] {
+    const list: [string, () => void][] = [
+      ['the machine sleeps', sleep],
+      ['the fork server dies', loseForkServer],
+      ['the disk is full', () => receive({ type: 'noRoomSeen' })],
+      ['a stop is asked for', () => stop('canceled')],
+      ['it is detached', detach],
+    ]
+    // Force is used once: a shim that hangs only after it is out of reach.
+    if (shim === 'working' && !isForced) list.push(['it hangs', hang])
+    if (shim !== 'unborn' && shim !== 'gone') list.push(['it is killed', () => killShim('SIGKILL')])
     return list
   }
 
@@ -125,6 +132,23 @@ export function createAttemptWorld(
     }
     const event = answer.find()
     if (event !== 'notYet') answer.found = event
+  }
+
+  function readWire(message: AttemptEvent): void {
+    wire?.shift()
+    receive(message)
+  }
+
+  function hang(): void {
+    isHung = true
+  }
+
+  function loseForkServer(): void {
+    isForkServerGone = true
+  }
+
+  function sleep(): void {
+    at += 6_000
   }
 
   function passTime(): void {
@@ -183,7 +207,7 @@ export function createAttemptWorld(
   function leave(): void {
     shim = 'gone'
     isHung = false
-    wire?.push({ type: 'connectionClosed' })
+    if (isGreeted) wire?.push({ type: 'connectionClosed' })
   }
 
   function perform(effect: AttemptEffect): void {
@@ -191,20 +215,18 @@ export function createAttemptWorld(
     switch (effect.do) {
       case 'startShim':
         shim = 'born'
-        answer(() => (shim === 'gone' ? { type: 'shimEnded', signal: killedBy } : 'notYet'))
+        answer(() => {
+          if (isForkServerGone) return { type: 'shimUnwatched' }
+          return shim === 'gone' ? { type: 'shimEnded', signal: killedBy } : 'notYet'
+        })
         break
       case 'lookForExit':
         answer(() => (exit ? { type: 'exitFound', exit } : { type: 'noExitFound' }))
         break
-      case 'lookForLastExit': {
-        const wasThere = exit !== undefined
-        answer(() => {
-          lastLookMissed = !exit
-          assert(exit || !wasThere)
-          return exit ? { type: 'exitFound', exit } : { type: 'noExitLeft' }
-        })
+      case 'lookForLastExit':
+        wasExitThere = exit !== undefined
+        answer(() => (exit ? { type: 'exitFound', exit } : { type: 'noExitLeft' }))
         break
-      }
       case 'connect':
         connect()
         break
@@ -232,12 +254,15 @@ export function createAttemptWorld(
         break
       case 'force':
         assert(stopAsked, 'a generation is killed that nobody wanted to stop')
+        isForced = true
         isWorkerAlive = false
         if (isStateWritten && shim !== 'gone') killShim('SIGKILL')
         break
       case 'killWorkers':
         answer(() => {
           isWorkerAlive = false
+          // A shim that lives sees that its worker has died.
+          if (shim === 'working' && !isHung) endWorker(null)
           return { type: 'workersKilled', unkillable: 0, hasFiles: true }
         })
         break
@@ -251,7 +276,7 @@ export function createAttemptWorld(
         answer(() => ({ type: 'outputFinished' }))
         break
       case 'awaitShimEnd':
-        answer(() => (shim === 'gone' || !isStateWritten ? { type: 'shimGone' } : 'notYet'))
+        answer(() => (isShimGone() ? { type: 'shimGone' } : 'notYet'))
         break
       case 'letGo':
         wire = undefined
@@ -296,9 +321,16 @@ export function createAttemptWorld(
     assert(neverRan || isStarted, `${told.how} is reported before the start`)
     if (told.how === 'completed') assert.equal(exit?.code, 0)
     if (told.how === 'failed' && !neverRan) assert(exit && exit.code !== 0)
-    if (told.how === 'lost') assert(lastLookMissed, 'lost, and its exit was there at the last look')
-    const isGone = !isWorkerAlive && (shim === 'gone' || !isStateWritten)
+    if (told.how === 'lost') assert(!wasExitThere, 'lost, and its exit was there at the last look')
+    if (told.how === 'neverBegan')
+      assert(how === 'adopt' || isForkServerGone, 'its shim was to come')
+    const isGone = !isWorkerAlive && isShimGone()
     assert(neverRan || !stopAsked || isGone, 'a stop is answered while something runs')
+  }
+
+  /** As far as can be known. Nobody waits for a shim that hangs. */
+  function isShimGone(): boolean {
+    return shim === 'gone' || isHung || !isStateWritten
   }
 }
 

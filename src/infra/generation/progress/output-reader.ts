@@ -18,10 +18,15 @@
  * the clocks in the output itself, as far as they agree: the bar's, and the stamps of INFO lines.
  */
 import type { GenerationStage, Reading, StageBegins, Timestamp } from '../../../domain/job.ts'
-import { type BarState, createBarClock } from './bar-clock.ts'
+import { createBarClock } from './bar-clock.ts'
 import { type Evidence, weightOf } from './failure.ts'
+import { createFinalErrorFinder } from './final-error.ts'
+import { createFold } from './folded-lines.ts'
 import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
-import { createSplitter, type RecordEnd } from './records.ts'
+import { plain } from './plain-text.ts'
+import { createSplitter } from './records.ts'
+import { findBar, samplingBar } from './sampling-bar.ts'
+import { scriptLine } from './script-lines.ts'
 
 export type OutputStream = 'stdout' | 'stderr'
 
@@ -156,19 +161,15 @@ export function createOutputReader({
 
   function readStdout(text: string): void {
     lastText.stdout = text
-    if (text.startsWith(wan21SaveFailed)) saveError = text.slice(wan21SaveFailed.length)
-    const stamp = infoStamp.exec(text)?.[0]
-    if (stamp === undefined) return
-    const message = text.slice(stamp.length)
-    if (generating.test(message)) announce('encoding', stamp)
-    else if (message.startsWith(saving)) announce('saving', stamp)
-    else if (message.startsWith(saveFailed)) saveError = message.slice(saveFailed.length)
-    else if (message === 'Finished.') finished = true
+    const line = scriptLine(text)
+    if (line?.says === 'saveFailed') saveError = line.error
+    else if (line?.says === 'finished') finished = true
+    else if (line) announce(line.says, line.at)
   }
 
-  function announce(stage: 'encoding' | 'saving', stamp: string): void {
+  function announce(stage: 'encoding' | 'saving', stamp: Timestamp): void {
     if (announced !== 'saving') announced = stage
-    stamped = [...stamped.filter((one) => one.stage !== stage), { stage, stamp: timeOf(stamp) }]
+    stamped = [...stamped.filter((one) => one.stage !== stage), { stage, stamp }]
     saveError = undefined
     finished = false
   }
@@ -226,149 +227,5 @@ export function createOutputReader({
     drawn = []
   }
 }
-
-// What generate.py says. Stages need only two of its lines, as any output at all means `loading`.
-
-/** `[%(asctime)s] %(levelname)s: `, the format of its logger, which writes to stdout. */
-const infoStamp = /^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] INFO: /
-
-/** Its stamps are in UTC, as the service sets TZ. NaN for a date that there is not. */
-function timeOf(stamp: string): Timestamp {
-  return Date.parse(`${stamp.slice(1, 11)}T${stamp.slice(12, 20)}.${stamp.slice(21, 24)}Z`)
-}
-
-/** Without the space in Wan2.1's VACE. */
-const generating = /^Generating video ?\.\.\.$/
-
-const saving = 'Saving generated video to '
-
-/** Logged with the text of whatever was raised, which may be none, before `Finished.` and exit 0. */
-const saveFailed = 'save_video failed, error:'
-
-/** Printed instead of logged. */
-const wan21SaveFailed = 'cache_video failed, error:'
-
-/**
- * `tqdm(timesteps)`: no description, hence nothing before the percentage, which tells it from
- * `Loading checkpoint shards: …`. In a run of several ranks, which one it is may come first. Times
- * are `mm:ss` or `h:mm:ss`, and `?` as long as nothing has been measured.
- */
-const samplingBarPattern =
-  /^(?:\[rank\d+\]: ?)? {0,3}\d{1,3}%\|[^|]*\| (\d+)\/(\d+) \[([\d:]+)<[\d:?]+, *([\d.?]+)(s\/it|it\/s)\]$/
-
-function samplingBar(text: string): (BarState & { total: number }) | undefined {
-  const [, step, total, elapsed = '', rate, unit] = samplingBarPattern.exec(text) ?? []
-  if (step === undefined) return undefined
-  return {
-    step: Number(step),
-    total: Number(total),
-    elapsedSeconds: elapsed.split(':').reduce((sum, part) => sum * 60 + Number(part), 0),
-    secondsPerStep: unit === 's/it' ? Number(rate) : 1 / Number(rate),
-  }
-}
-
-/** Anybody's bar: as tqdm draws it, whatever its description and unit. */
-const anyBar = /\d{1,3}%\|[^|]*\| [^/[\]|]+\/[^/[\]|]+ \[[^[\]]*\]/
-
-/** Put before each line of a traceback in a run of several ranks. */
-const rank = /^\[rank\d+\]: ?/
-
-/**
- * The bar that a text begins with, and what was written right after it: an unfinished bar leaves the
- * cursor on its line, so the next thing that is said to stderr ends up there.
- */
-function findBar(text: string): { text: string; rest: string } | undefined {
-  if (!text.includes('%|')) return undefined
-  const match = anyBar.exec(text)
-  if (!match) return undefined
-  const end = match.index + match[0].length
-  return { text: text.slice(0, end), rest: text.slice(end).trim() }
-}
-
-/**
- * Folds redraws as a screen would: of a line drawn again and again only the last state is passed on.
- * A redraw has the words of the one before up to its first number, and is a bar if that was one.
- * Blank lines are left out.
- */
-function createFold(pass: (line: string) => void) {
-  let drawn = ''
-  let drawnLabel = ''
-
-  return (text: string, end: RecordEnd): void => {
-    const label = text && (drawn || end === 'return') ? labelOf(text) : ''
-    if (drawn && (text ? label !== drawnLabel : end === 'newline')) {
-      pass(drawn)
-      drawn = ''
-    }
-    if (!text) return
-    if (end === 'newline') {
-      pass(text)
-      drawn = ''
-    } else {
-      drawn = text
-      drawnLabel = label
-    }
-  }
-}
-
-function labelOf(text: string): string {
-  const line = text.startsWith('[') ? text.replace(rank, '') : text
-  const number = line.search(/\d/)
-  const words = (number < 0 ? line : line.slice(0, number)).trim()
-  return line.includes('%|') ? `${words}|` : words
-}
-
-/**
- * Finds the line that names the error: the first after a traceback that is not indented, or what
- * argparse says. The last traceback wins, except over the cause that torchrun only passes on.
- */
-function createFinalErrorFinder() {
-  let raised: string | undefined
-  let usageError: string | undefined
-  let before = ''
-  let tracing: 'no' | 'yes' | 'aside' = 'no'
-
-  return {
-    get found() {
-      return raised ?? usageError
-    },
-    read(text: string): void {
-      const line = text.replace(rank, '')
-      if (line.endsWith('Traceback (most recent call last):')) {
-        tracing = harmlessTraceback.test(before) ? 'aside' : 'yes'
-      } else if (tracing !== 'no' && errorName.test(line)) {
-        if (tracing === 'yes' && !(raised && line.includes('ChildFailedError'))) raised = text
-        tracing = 'no'
-      } else if (argparseError.test(line)) {
-        usageError = text
-      }
-      before = line
-    },
-  }
-}
-
-/** Python reports these and goes on; the first happens for each record in a locale without UTF-8. */
-const harmlessTraceback = /^(?:--- Logging error ---|Exception ignored )/
-
-/** `SomeError: message`, or bare, as from an `assert`. The frames before it are indented. */
-const errorName = /^[A-Za-z_][\w.]*(?::|$)/
-
-/** Comes after the usage, with exit 2. */
-const argparseError = /^\S+\.py: error: /
-
-/** The text as a log can show it: escape sequences and control characters would act on a terminal. */
-function plain(record: string): string {
-  if (!record || !/\p{Cc}/u.test(record)) return record.trimEnd()
-  return record
-    .replace(escapeSequence, '')
-    .replaceAll('\t', ' ')
-    .replace(/\p{Cc}/gu, '')
-    .trimEnd()
-}
-
-/** ECMA-48: CSI with its parameters, OSC up to its terminator, and the short ones. */
-const escapeSequence =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
-  /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]/g
 
 const quote = (text: string): string => text.trim().slice(0, maxQuoteLength)

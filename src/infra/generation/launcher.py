@@ -22,7 +22,9 @@ stderr, tracebacks, exit status and signals are the script's own.
 No job may fail because of this file. What is not as expected is left as it is, and the service
 makes do with the script's output.
 
-Starting is part of every job, hence no more imports than Python itself has made.
+Starting is part of every job, hence no more imports than Python itself has made. One file because
+a module beside it would be in the script's `sys.modules`, in its search path and, unless hidden too,
+in its tracebacks; and because it is read at once, also while an upgrade replaces the files.
 """
 
 import os

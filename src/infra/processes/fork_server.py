@@ -29,6 +29,8 @@ sys.dont_write_bytecode = True  # where we are installed is no place to write to
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import shim
+from child_processes import fork, signal_name, stat_fields
+from event_loop import CAUGHT, IGNORED, NEVER, Events, catch_signals, forget_signals
 
 MOST_KEPT = 1024 * 1024  # of what a tool says: the first of its output, the last of its errors
 
@@ -45,8 +47,8 @@ def main():
 
 class ForkServer:
     def __init__(self):
-        self.events = shim.Events()
-        self.signals = shim.catch_signals()
+        self.events = Events()
+        self.signals = catch_signals()
         self.unread = b''
         self.running = {}  # by pid
 
@@ -55,7 +57,7 @@ class ForkServer:
         self.events.add(0, self.receive)
         tell({'ready': True})
         while True:
-            self.events.wait(shim.NEVER)
+            self.events.wait(NEVER)
 
     def receive(self, fd):
         received = os.read(fd, 64 * 1024)
@@ -108,7 +110,7 @@ class ForkServer:
     def fork_shim(self, directory, env):
         log = os.open(f'{directory}/shim.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            return shim.fork(lambda: self.become_shim(directory, env, log))
+            return fork(lambda: self.become_shim(directory, env, log))
         finally:
             os.close(log)
 
@@ -121,7 +123,7 @@ class ForkServer:
         os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        shim.forget_signals()
+        forget_signals()
         os.environ.clear()
         os.environ.update(env)
         show_as(sys.executable, '-I', '-S', shim.__file__, directory)
@@ -167,7 +169,7 @@ class Tool:
                     (os.POSIX_SPAWN_DUP2, stderr_end, 2),
                 ],
                 setsigmask=(),
-                setsigdef=(*shim.CAUGHT, *shim.IGNORED),
+                setsigdef=(*CAUGHT, *IGNORED),
             )
             self.pipes = {stdout: 'stdout', stderr: 'stderr'}
         finally:
@@ -213,7 +215,7 @@ class Tool:
 
 def end_of(status):
     if os.WIFSIGNALED(status):
-        return {'code': None, 'signal': shim.signal_name(os.WTERMSIG(status))}
+        return {'code': None, 'signal': signal_name(os.WTERMSIG(status))}
     return {'code': os.WEXITSTATUS(status), 'signal': None}
 
 
@@ -226,7 +228,7 @@ def tell(message):
 def show_as(*arguments):
     """Writes over our own arguments, so that whoever looks at the processes sees a shim and which.
     The blanks that we were started with make room for that; what is too long is cut off."""
-    fields = shim.stat_fields(os.getpid())
+    fields = stat_fields(os.getpid())
     start, end = int(fields[ARG_START]), int(fields[ARG_END])
     shown = b''.join(argument.encode() + b'\0' for argument in arguments)
     room = end - start

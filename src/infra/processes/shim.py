@@ -14,32 +14,37 @@ behind, and leaves the result in DIR for any later service. It writes nowhere el
     exit.json    how it ended; durable once it is there
 
 The service has us forked by fork_server.py, which spares each of us the start of an interpreter.
+All modules are imported before the first fork, so an upgrade of the files changes no shim that runs.
 """
 
-import ctypes
 import json
 import os
-import select
 import signal
-import socket
 import sys
 import time
+
+sys.dont_write_bytecode = True  # the installation directory may be read-only
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # `-I` leaves it out
+
+from child_processes import (
+    PR_SET_CHILD_SUBREAPER,
+    boot_id,
+    children,
+    fork_worker,
+    identity,
+    kill,
+    prctl,
+    signal_name,
+)
+from event_loop import NEVER, Events, catch_signals
+from shim_clients import Clients
 
 SIGTERM_GRACE_MS = 10_000
 MAX_GRACE_MS = 24 * 60 * 60 * 1000
 SWEEP_S = 5  # how long the killed may take to go before we leave without them
 SWEEP_AGAIN_S = 0.05
 WRITE_AGAIN_S = 1
-LONGEST_LINE = 64 * 1024
-MOST_CLIENTS = 64
 MOST_DEAD_AT_ONCE = 256
-NEVER = float('inf')
-
-PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>: Python knows neither these nor prctl
-PR_SET_CHILD_SUBREAPER = 36
-
-CAUGHT = (signal.SIGCHLD, signal.SIGTERM)
-IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def main(directory):
@@ -268,270 +273,6 @@ class Shim:
         if not self.told:
             self.told = True
             self.clients.tell_all({'exit': self.result})
-
-
-class Events:
-    """Calls back with a file descriptor whenever there is something to read from it."""
-
-    def __init__(self):
-        self.poll = select.poll()
-        self.callbacks = {}
-
-    def add(self, fd, callback):
-        self.callbacks[fd] = callback
-        self.poll.register(fd, select.POLLIN)
-
-    def remove(self, fd):
-        del self.callbacks[fd]
-        self.poll.unregister(fd)
-
-    def wait(self, deadline):
-        timeout_ms = None if deadline == NEVER else max(0, deadline - time.monotonic()) * 1000
-        for fd, _ in self.poll.poll(timeout_ms):
-            if fd in self.callbacks:  # not if an earlier callback has removed it
-                self.callbacks[fd](fd)
-
-
-class Clients:
-    """Whoever is connected to the socket. Nobody there can block or break the shim: those who talk
-    nonsense, or do not read what they are sent, are dropped."""
-
-    def __init__(self, events, greeting, obey):
-        self.events = events
-        self.greeting = greeting
-        self.obey = obey
-        self.listener = None
-        self.connected = {}  # the oldest first
-        self.begun = {}  # the line each of them has not ended yet
-
-    def listen(self):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.setblocking(False)
-        self.listener.bind('ctl.sock')
-        os.chmod('ctl.sock', 0o600)
-        self.listener.listen(MOST_CLIENTS)
-        self.events.add(self.listener.fileno(), self.accept)
-
-    def accept(self, _):
-        try:
-            client, _ = self.listener.accept()
-        except OSError:
-            return  # it has hung up by now
-        if len(self.connected) == MOST_CLIENTS:
-            self.drop(next(iter(self.connected)))  # the newest is the likeliest to be the service
-        client.setblocking(False)
-        fd = client.fileno()
-        self.connected[fd] = client
-        self.begun[fd] = b''
-        self.events.add(fd, self.receive)
-        for message in self.greeting():
-            self.tell(fd, message)
-
-    def receive(self, fd):
-        try:
-            received = self.connected[fd].recv(LONGEST_LINE)
-        except BlockingIOError:
-            return  # the event was for a client that was dropped, and this one has its number now
-        except OSError:
-            received = b''
-        if not received:
-            self.drop(fd)
-            return
-        *lines, self.begun[fd] = (self.begun[fd] + received).split(b'\n')
-        try:
-            if len(self.begun[fd]) > LONGEST_LINE:
-                raise ValueError('overlong')
-            for line in lines:
-                answer = self.obey(parse_command(line))
-                if answer:
-                    self.tell(fd, answer)
-        except ValueError:
-            self.drop(fd)
-
-    def tell(self, fd, message):
-        if fd not in self.connected:
-            return
-        line = json.dumps(message).encode() + b'\n'
-        try:
-            sent = self.connected[fd].send(line)
-        except OSError:
-            sent = 0
-        if sent < len(line):
-            self.drop(fd)
-
-    def tell_all(self, message):
-        for fd in list(self.connected):
-            self.tell(fd, message)
-
-    def drop(self, fd):
-        if fd in self.connected:
-            self.events.remove(fd)
-            self.connected.pop(fd).close()
-            del self.begun[fd]
-
-    def close(self):
-        for fd in list(self.connected):
-            self.drop(fd)
-        if self.listener:
-            self.listener.close()
-            try:
-                os.unlink('ctl.sock')
-            except OSError:
-                pass  # it has been deleted, or could not be made
-
-
-def parse_command(line):
-    """Raises ValueError for whatever is not a command."""
-    if len(line) > LONGEST_LINE:
-        raise ValueError('overlong')
-    try:
-        command = json.loads(line)
-    except RecursionError:
-        raise ValueError('too deep')
-    if not isinstance(command, dict):
-        raise ValueError('not an object')
-    op, grace_ms, reason = command.get('op'), command.get('graceMs'), command.get('reason')
-    if op == 'stop':
-        if not isinstance(grace_ms, (int, float)) or not grace_ms >= 0:  # nor is NaN
-            raise ValueError('no grace')
-        if not isinstance(reason, (str, type(None))):
-            raise ValueError('no reason')
-    return {'op': op, 'graceMs': grace_ms, 'reason': reason}
-
-
-def fork_worker(spec):
-    """Returns the worker's pid, and a pipe that is closed by its exec or brings the reason why
-    there was none. Nobody waits for that here: on a hung file system it would take for ever."""
-    cookie = f'{spec["job"]}/{spec["epoch"]}'
-    cwd = spec['cwd'].encode()  # UTF-8, whatever the locale
-    argv = [argument.encode() for argument in spec['argv']]
-    shim = os.getpid()
-    verdict, report = os.pipe()
-    pid = fork(lambda: become_worker(shim, report, cookie, cwd, argv))
-    os.close(report)
-    try:
-        os.setpgid(pid, pid)  # here as in the child: whoever is first, the group exists from now on
-    except OSError:
-        pass  # the child was first, and has even called exec
-    return pid, verdict
-
-
-def fork(become):
-    """Returns the pid of a child that runs `become` and ends. No signal may reach it while it still
-    has our handlers, which would tell it to us: it is to call `forget_signals`."""
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            live(become)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-    return pid
-
-
-def live(life):
-    code = 1
-    try:
-        life()
-        code = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)
-
-
-def forget_signals():
-    for number in (*CAUGHT, *IGNORED):
-        signal.signal(number, signal.SIG_DFL)  # exec would pass on what is ignored
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def become_worker(shim, report, cookie, cwd, argv):
-    """Runs in the child, and never returns."""
-    doing = 'prepare the worker'
-    try:
-        os.setpgid(0, 0)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != shim:
-            os._exit(127)  # the shim died before it could take us along
-        os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
-        os.dup2(os.open('stdout.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
-        os.dup2(os.open('stderr.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
-        forget_signals()
-        os.environ['WAN_ATTEMPT'] = cookie  # by this its strays are found if the shim is killed
-        doing = f'enter {cwd.decode()}'
-        os.chdir(cwd)
-        doing = f'run {argv[0].decode()}'
-        os.execvp(argv[0], argv)
-    except BaseException as error:
-        why = getattr(error, 'strerror', None) or error
-        os.write(report, f'cannot {doing}: {why}'.encode('utf-8', 'replace')[:4096])
-    finally:
-        os._exit(127)
-
-
-def catch_signals():
-    """Returns a pipe that brings the numbers of the signals caught, so that the loop hears them in
-    its turn and not in the middle of something."""
-    numbers, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in CAUGHT:
-        signal.signal(number, lambda *_: None)
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    return numbers
-
-
-def prctl(option, value):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, *(ctypes.c_ulong(word) for word in (value, 0, 0, 0))) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def kill(send, target, number):
-    try:
-        send(target, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # there is nobody there, or it has become another user's
-
-
-def signal_name(number):
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f'SIG{number}'  # most real-time signals have no name
-
-
-def children():
-    me = os.getpid()
-    try:
-        with open(f'/proc/self/task/{me}/children') as file:
-            return [int(pid) for pid in file.read().split()]
-    except FileNotFoundError:  # this kernel was built without it
-        pids = [int(name) for name in os.listdir('/proc') if name.isdigit()]
-        return [pid for pid in pids if stat_fields(pid)[1:2] == [str(me)]]
-
-
-def identity(pid):
-    """A pid is given out again one day; with the time of its start it is unique until the boot."""
-    return {'pid': pid, 'start': int(stat_fields(pid)[19])}
-
-
-def stat_fields(pid):
-    """/proc/PID/stat from its third field on. The second is the program's name in parentheses,
-    which may itself hold spaces and parentheses. Nothing if there is no such process."""
-    try:
-        with open(f'/proc/{pid}/stat', 'rb') as file:
-            return file.read().rpartition(b')')[2].decode().split()
-    except OSError:
-        return []
-
-
-def boot_id():
-    with open('/proc/sys/kernel/random/boot_id') as file:
-        return file.read().strip()
 
 
 def now_ms():

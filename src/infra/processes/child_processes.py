@@ -1,0 +1,127 @@
+"""Processes: how they are forked, signalled, found and told apart."""
+
+import ctypes
+import os
+import signal
+import sys
+
+from event_loop import forget_signals
+
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>: Python knows neither these nor prctl
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def fork_worker(spec):
+    """Returns the worker's pid, and a pipe that is closed by its exec or brings the reason why
+    there was none. Nobody waits for that here: on a hung file system it would take for ever."""
+    cookie = f'{spec["job"]}/{spec["epoch"]}'
+    cwd = spec['cwd'].encode()  # UTF-8, whatever the locale
+    argv = [argument.encode() for argument in spec['argv']]
+    shim = os.getpid()
+    verdict, report = os.pipe()
+    pid = fork(lambda: become_worker(shim, report, cookie, cwd, argv))
+    os.close(report)
+    try:
+        os.setpgid(pid, pid)  # here as in the child: whoever is first, the group exists from now on
+    except OSError:
+        pass  # the child was first, and has even called exec
+    return pid, verdict
+
+
+def fork(become):
+    """Returns the pid of a child that runs `become` and ends. No signal may reach it while it still
+    has our handlers, which would tell it to us: it is to call `forget_signals`."""
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            live(become)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return pid
+
+
+def live(life):
+    code = 1
+    try:
+        life()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def become_worker(shim, report, cookie, cwd, argv):
+    """Runs in the child, and never returns."""
+    doing = 'prepare the worker'
+    try:
+        os.setpgid(0, 0)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != shim:
+            os._exit(127)  # the shim died before it could take us along
+        os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
+        os.dup2(os.open('stdout.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
+        os.dup2(os.open('stderr.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
+        forget_signals()
+        os.environ['WAN_ATTEMPT'] = cookie  # by this its strays are found if the shim is killed
+        doing = f'enter {cwd.decode()}'
+        os.chdir(cwd)
+        doing = f'run {argv[0].decode()}'
+        os.execvp(argv[0], argv)
+    except BaseException as error:
+        why = getattr(error, 'strerror', None) or error
+        os.write(report, f'cannot {doing}: {why}'.encode('utf-8', 'replace')[:4096])
+    finally:
+        os._exit(127)
+
+
+def prctl(option, value):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, *(ctypes.c_ulong(word) for word in (value, 0, 0, 0))) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def kill(send, target, number):
+    try:
+        send(target, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # there is nobody there, or it has become another user's
+
+
+def signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'SIG{number}'  # most real-time signals have no name
+
+
+def children():
+    me = os.getpid()
+    try:
+        with open(f'/proc/self/task/{me}/children') as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # this kernel was built without it
+        pids = [int(name) for name in os.listdir('/proc') if name.isdigit()]
+        return [pid for pid in pids if stat_fields(pid)[1:2] == [str(me)]]
+
+
+def identity(pid):
+    """A pid is given out again one day; with the time of its start it is unique until the boot."""
+    return {'pid': pid, 'start': int(stat_fields(pid)[19])}
+
+
+def stat_fields(pid):
+    """/proc/PID/stat from its third field on. The second is the program's name in parentheses,
+    which may itself hold spaces and parentheses. Nothing if there is no such process."""
+    try:
+        with open(f'/proc/{pid}/stat', 'rb') as file:
+            return file.read().rpartition(b')')[2].decode().split()
+    except OSError:
+        return []
+
+
+def boot_id():
+    with open('/proc/sys/kernel/random/boot_id') as file:
+        return file.read().strip()

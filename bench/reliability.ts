@@ -7,11 +7,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { StoreOperation } from '../src/actors/queue/queue-ports.ts'
 import type { GpuId, JobId } from '../src/domain/job.ts'
 import { openDatabase } from '../src/infra/store/database.ts'
 import { createJobStore } from '../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../src/infra/store/migrate.ts'
+import type { StoreOperation } from '../src/infra/store/store-operations.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
 
 const [what] = process.argv.slice(2)

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import type { EstimateLog } from '../../src/actors/eta/eta-ports.ts'
-import type { JobStore, StoreOperation } from '../../src/actors/queue/queue-ports.ts'
 import type { ToldEstimate } from '../../src/domain/estimate.ts'
 import {
   type Failure,
@@ -11,6 +10,8 @@ import {
   type Timestamp,
   type VideoRequest,
 } from '../../src/domain/job.ts'
+import type { JobStore } from '../../src/infra/store/job-store.ts'
+import type { StoreOperation } from '../../src/infra/store/store-operations.ts'
 
 export type PastJob = Readonly<{
   prompt: string

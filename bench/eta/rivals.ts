@@ -1,6 +1,6 @@
 /** What others do: a mean, and the sampling bar's own word. */
-import type { FinishedAttempt, QueueState } from '../../src/actors/queue/queue-protocol.ts'
-import { positionOf } from '../../src/actors/queue/queue-state.ts'
+import type { FinishedAttempt } from '../../src/actors/queue/queue-protocol.ts'
+import { positionOf, type QueueState } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, JobId } from '../../src/domain/job.ts'
 
 const caution = 1.05

@@ -3,12 +3,9 @@ import { createPlace } from '../../src/actors/actor.ts'
 import * as eta from '../../src/actors/eta/estimator.ts'
 import type { EstimateOutcome, PastAttempt } from '../../src/actors/eta/eta-ports.ts'
 import type { Told as Estimated } from '../../src/actors/eta/told.ts'
-import type {
-  QueueCommand,
-  QueueEffect,
-  QueueNews,
-  QueueSettings,
-} from '../../src/actors/queue/queue-protocol.ts'
+import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
+import type { QueueCommand, QueueNews } from '../../src/actors/queue/queue-protocol.ts'
+import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/queue-transition.ts'
 import type { Checkpoint } from '../../src/domain/estimate.ts'

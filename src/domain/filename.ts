@@ -38,3 +38,6 @@ export const Filename = v.pipe(
     'must not begin like the names the service makes itself (result_gpu…)',
   ),
 )
+
+/** Names with one key are one file on disks that ignore case, as those of many clients do. */
+export const nameKey = (filename: string): string => filename.toLowerCase()

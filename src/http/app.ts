@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
+import type { ArchiveMessage } from '../actors/archive/archive-protocol.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JanitorMessage } from '../actors/janitor/janitor-protocol.ts'
@@ -50,6 +51,7 @@ import { createJobRenderer } from './views/job-view.ts'
 export type AppOptions = Readonly<{
   actors: Readonly<{
     queue: ActorRef<QueueMessage>
+    archive: ActorRef<ArchiveMessage>
     eta: ActorRef<EtaMessage>
     events: ActorRef<EventMessage>
     webhooks: ActorRef<WebhookMessage>

@@ -1,6 +1,9 @@
 /** The actors of the service: their places, what each is given, and the supervisor above them. */
 import { uptime } from 'node:os'
 import { type ActorRef, createPlace, startActorSystem, tell } from '../actors/actor.ts'
+import { archiveBehaviour } from '../actors/archive/archive-actor.ts'
+import type { ArchiveMail } from '../actors/archive/archive-protocol.ts'
+import { createArchiveWork } from '../actors/archive/archive-work.ts'
 import { conversionBehaviour } from '../actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from '../actors/conversion/conversion-protocol.ts'
 import { etaBehaviour } from '../actors/eta/eta-actor.ts'
@@ -12,8 +15,9 @@ import { gpuBehaviour } from '../actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from '../actors/gpu/gpu-protocol.ts'
 import { janitorBehaviour } from '../actors/janitor/janitor-actor.ts'
 import type { JanitorMessage } from '../actors/janitor/janitor-protocol.ts'
-import { type QueueMail, queueBehaviour } from '../actors/queue/queue-actor.ts'
-import type { QueueSettings } from '../actors/queue/queue-protocol.ts'
+import type { QueueMail } from '../actors/queue/journal-state.ts'
+import { queueBehaviour } from '../actors/queue/queue-actor.ts'
+import type { QueueSettings } from '../actors/queue/queue-state.ts'
 import { child, startSupervisor } from '../actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from '../actors/supervisor/supervisor-protocol.ts'
 import { webhookBehaviour } from '../actors/webhook/webhook-actor.ts'
@@ -68,6 +72,7 @@ export function startActors(options: ActorsOptions) {
   const { stores } = storage
   const speeds = speedsOf(config, gpus)
   const queue = createPlace<QueueMail>('queue')
+  const archive = createPlace<ArchiveMail>('archive')
   const eta = createPlace<EtaMessage>('eta')
   const events = createPlace<EventMessage>('events')
   const webhooks = createPlace<WebhookMessage>('webhooks')
@@ -75,6 +80,9 @@ export function startActors(options: ActorsOptions) {
   const janitor = createPlace<JanitorMessage>('janitor')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
   const system = startActorSystem()
+  const videoFiles = createVideoFiles(data, options.downloads)
+  const workFiles = createWorkFiles(data)
+  const archiveWork = createArchiveWork({ store: stores.jobs, videoFiles, jobFiles: workFiles })
 
   const children = [
     child(
@@ -84,9 +92,10 @@ export function startActors(options: ActorsOptions) {
         queueBehaviour({
           settings: queueSettings(options),
           store: stores.jobs,
-          videoFiles: createVideoFiles(data, options.downloads),
-          workFiles: createWorkFiles(data),
+          results: videoFiles,
+          workFiles,
           gpus: places,
+          archive,
           conversion,
           eta,
           events,
@@ -96,8 +105,15 @@ export function startActors(options: ActorsOptions) {
         }),
       { significant: true },
     ),
+    child(
+      system,
+      archive,
+      () =>
+        archiveBehaviour({ store: stores.jobs, work: archiveWork, queue, events, observe, log }),
+      { significant: true },
+    ),
     child(system, eta, () => etaBehaviour({ history: stores.eta, queue, speeds, observe, log })),
-    child(system, events, () => eventBehaviour({ queue, eta, log })),
+    child(system, events, () => eventBehaviour({ archive, eta, log })),
     child(system, webhooks, () => {
       const { retentionMs } = config.retention
       const links = createFileLinks(options.links)
@@ -124,6 +140,7 @@ export function startActors(options: ActorsOptions) {
         housekeeping: createHousekeeping({ data, backups, reserve, archiveDir, known }),
         retention: stores.retention,
         queue,
+        archive,
         minFreeBytes,
         limits,
         observe,
@@ -150,11 +167,11 @@ export function startActors(options: ActorsOptions) {
     if (event.type === 'childGivenUp' && event.significant) onGivenUp(event.id)
   })
 
-  return { queue, eta, events, webhooks, janitor, supervisor, crash }
+  return { queue, archive, eta, events, webhooks, janitor, supervisor, crash }
 
   /** For crash tests: sends an actor a message that it does not survive. */
   function crash(name: string): void {
-    const all = [queue, eta, events, webhooks, conversion, ...places.values()]
+    const all = [queue, archive, eta, events, webhooks, conversion, ...places.values()]
     const victim = all.find((place) => place.name === name)
     if (victim) tell(victim as ActorRef<never>, null as never)
   }

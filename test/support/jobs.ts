@@ -1,7 +1,8 @@
 /** Words of the domain, ready for use: ids, requests, videos, and jobs in each of their states. */
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
-import type { QueueSettings, Submission } from '../../src/actors/queue/queue-protocol.ts'
+import type { Submission } from '../../src/actors/queue/queue-protocol.ts'
+import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import type { Client } from '../../src/domain/client.ts'
 import {
   type Failure,

@@ -4,8 +4,8 @@ import type {
   Earlier,
   Identity,
   JobOperation,
+  QueueOperation,
   StoredQueue,
-  StoreOperation,
 } from '../../src/actors/queue/queue-ports.ts'
 import type {
   Epoch,
@@ -69,12 +69,11 @@ export function createPlainStore() {
       }
     },
 
-    apply(operation: StoreOperation): void {
+    apply(operation: QueueOperation): void {
       if (operation.op === 'setGpuHealth') {
         gpus.set(operation.gpu, operation.health)
         return
       }
-      if (operation.op === 'forgetTombstones') return
       const { jobId, at } = operation
       if (operation.op === 'submit') {
         const { seq, request, owner } = operation
@@ -104,7 +103,6 @@ export function createPlainStore() {
           keys.set(name, { jobId, fingerprint: operation.identity.fingerprint })
         return
       }
-      if (isOfRecord(operation)) return
       const active = job.status === 'queued' || job.status === 'running'
       assert(active, `${operation.op} of ${jobId}, which is ${job.status} for good`)
       const epoch = operation.op === 'claim' ? operation.epoch - 1 : operation.epoch
@@ -115,7 +113,7 @@ export function createPlainStore() {
 
   function changeOf(
     job: StoredJob,
-    operation: Exclude<JobOperation, { op: 'submit' | 'remember' } | OfRecord>,
+    operation: Exclude<JobOperation, { op: 'submit' | 'remember' }>,
   ): Partial<StoredJob> {
     const { at } = operation
     if (operation.op === 'claim') {
@@ -145,12 +143,6 @@ export function createPlainStore() {
     }
   }
 }
-
-/** Of jobs that are over, or of none of what a queue rests on. */
-type OfRecord = Extract<JobOperation, { op: 'forgetVideo' | 'remove' | 'expire' | 'pin' }>
-
-const isOfRecord = (operation: JobOperation): operation is OfRecord =>
-  ['forgetVideo', 'remove', 'expire', 'pin'].includes(operation.op)
 
 export type PlainStore = ReturnType<typeof createPlainStore>
 

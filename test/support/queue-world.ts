@@ -6,17 +6,17 @@ import { strict as assert } from 'node:assert'
 import { createPlace } from '../../src/actors/actor.ts'
 import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
 import { get, size, values } from '../../src/actors/ordered-map.ts'
-import type { StoreOperation } from '../../src/actors/queue/queue-ports.ts'
+import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
+import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   CancelSelection,
-  JobView,
   QueueCommand,
-  QueueEffect,
   QueueNews,
-  QueueSettings,
+  Submission,
+  SubmitAnswer,
 } from '../../src/actors/queue/queue-protocol.ts'
-import type { restoreQueue } from '../../src/actors/queue/queue-state.ts'
+import type { QueueSettings, restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { AttemptKey } from '../../src/domain/job.ts'
@@ -85,6 +85,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   const cancelers = new Map<unknown, Canceler>()
   /** Jobs that somebody wished to be canceled while they ran. */
   const wishes = new Set<JobId>()
+  const fingerprints = new Map<unknown, string>()
   const history: AttemptNews[] = []
   const mail: (QueueCommand | QueueNews)[] = []
   let settings = first
@@ -115,7 +116,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     }
   }
 
-  function keep(operation: StoreOperation): void {
+  function keep(operation: QueueOperation): void {
     if (operation.op === 'claim') checkClaim(operation)
     if (operation.op === 'release') {
       const began = generations.has(keyOf(operation))
@@ -129,11 +130,14 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
 
   function perform(effect: QueueEffect): void {
     switch (effect.do) {
-      case 'answerSubmit':
-        if (effect.answer instanceof RefusalError) break
-        assert(store.find(effect.answer.job.id), 'a job that was taken is on disk')
+      case 'prepareSubmission':
+        tellQueue({ type: 'admit', ...prepared(effect) })
         break
-      case 'answerRepeated':
+      case 'answer':
+        if (effect.to.name === 'canceler') checkAnswer(effect.to, effect.value as CancelAnswer)
+        else if (effect.to.name === 'submitter') checkTaken(effect.value as SubmitAnswer)
+        break
+      case 'findRepeated':
         assert(store.find(effect.jobId), 'a job that is there already is on disk')
         break
       case 'startGeneration':
@@ -160,9 +164,6 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         break
       case 'expectCancel':
         overdue.push(effect.ticket)
-        break
-      case 'answerCancel':
-        checkAnswer(effect.to, effect.answer)
         break
     }
   }
@@ -308,7 +309,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
 
   // --- what must be so ------------------------------------------------------------------------
 
-  function checkClaim({ jobId, epoch, attempt, gpu }: Extract<StoreOperation, { op: 'claim' }>) {
+  function checkClaim({ jobId, epoch, attempt, gpu }: Extract<QueueOperation, { op: 'claim' }>) {
     // One that has failed before may be waiting for another GPU than the one that is free.
     const [oldest] = store.having('queued').filter((job) => job.jobId === jobId || !job.failures)
     assert.equal(jobId, oldest?.jobId, 'the oldest waiting job is claimed')
@@ -327,6 +328,11 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     const generation = generations.get(keyOf({ jobId, epoch }))
     if (attempt?.phase !== 'generating' || generation?.result) return false
     return !generation?.reading || generation.reading.stage === 'loading'
+  }
+
+  function checkTaken(answer: SubmitAnswer): void {
+    if (answer instanceof RefusalError) return
+    assert(store.find(answer.job.id), 'a job that was taken is on disk')
   }
 
   function checkAnswer(to: unknown, { canceled, canceling, rest }: CancelAnswer): void {
@@ -386,6 +392,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       'no two active jobs have one name',
     )
     assert.equal(size(state.names), promised.length)
+    const isPreparing = mail.some(({ type }) => type === 'admit')
+    assert(isPreparing || size(state.reserved) === 0, 'no name stays reserved for nobody')
 
     const live = [...generations.values()].filter(({ result }) => !result)
     assert.equal(new Set(live.map(({ gpu }) => gpu)).size, live.length, 'one generation per GPU')
@@ -416,30 +424,41 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   }
 
   /** What a look into the store has found is as old as it may be: from when the queue began. */
-  function sent(key: string | undefined, fingerprint: string) {
+  function prepared({
+    draft,
+    client,
+    repetition,
+    replyTo,
+  }: Extract<QueueEffect, { do: 'prepareSubmission' }>): Submission {
+    submissions += 1
+    const { key } = repetition
+    const fingerprint = fingerprints.get(replyTo) ?? 'a'
     const identity = { caller: 'somebody', fingerprint, ...(key !== undefined && { key }) }
-    const repetition = { isRetry: false, ...(key !== undefined && { key }) }
     const known = key === undefined ? undefined : store.findSubmission(identity)
     const earlier = known && knownThen.has(known.jobId) ? known : undefined
-    return { identity, repetition, earlier }
+    const { filename } = draft
+    const nameTaken = store
+      .having('success')
+      .some(({ request }) => request.filename?.toLowerCase() === filename?.toLowerCase())
+    return {
+      ...{ jobId: jobId(submissions), client, identity, repetition, earlier, replyTo },
+      request: aRequest(filename === undefined ? {} : { filename }),
+      nameTaken: filename !== undefined && nameTaken,
+    }
   }
 
   // --- what may happen ------------------------------------------------------------------------
 
   const world = {
     submit({ filename, key, fingerprint = 'a' }: Submitted = {}): void {
-      submissions += 1
-      const nameTaken = store
-        .having('success')
-        .some(({ request }) => request.filename?.toLowerCase() === filename?.toLowerCase())
+      const replyTo = createPlace<SubmitAnswer>('submitter')
+      fingerprints.set(replyTo, fingerprint)
       tellQueue({
-        type: 'admit',
-        jobId: jobId(submissions),
-        request: aRequest(filename === undefined ? {} : { filename }),
+        type: 'submit',
+        draft: aRequest(filename === undefined ? {} : { filename }),
         client: anybody,
-        ...sent(key, fingerprint),
-        nameTaken: filename !== undefined && nameTaken,
-        replyTo: createPlace<JobView | RefusalError>('submitter'),
+        repetition: { isRetry: false, ...(key !== undefined && { key }) },
+        replyTo,
       })
     },
 

@@ -1,10 +1,20 @@
 /**
- * A world in which jobs expire: the rules of janitor and queue, the real store, a disk of which only
+ * A world in which jobs expire: the rules of janitor and archive, the real store, a disk of which only
  * names are kept, clients who pin and download, a clock that is set, and crashes between any two files.
  * It watches itself: what must not go throws as soon as it does.
  */
 import { strict as assert } from 'node:assert'
-import { createPlace } from '../../src/actors/actor.ts'
+import { type ActorRef, createPlace, refOf, tell } from '../../src/actors/actor.ts'
+import type { ArchiveOperation } from '../../src/actors/archive/archive-ports.ts'
+import type {
+  ArchiveCommand,
+  ArchiveMail,
+  ExpireAnswer,
+  PinAnswer,
+} from '../../src/actors/archive/archive-protocol.ts'
+import { type ArchiveState, newArchive } from '../../src/actors/archive/archive-state.ts'
+import { transition } from '../../src/actors/archive/archive-transition.ts'
+import { createArchiveWork } from '../../src/actors/archive/archive-work.ts'
 import type { FinishedStatus } from '../../src/actors/janitor/janitor-ports.ts'
 import type {
   PurgeAnswer,
@@ -14,16 +24,8 @@ import type {
 } from '../../src/actors/janitor/retention-protocol.ts'
 import type { RetentionLimits } from '../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../src/actors/janitor/retention-transition.ts'
-import { createFileWork } from '../../src/actors/queue/file-work.ts'
-import type { Outcome, StoreOperation } from '../../src/actors/queue/queue-ports.ts'
-import type {
-  ExpireAnswer,
-  PinAnswer,
-  QueueCommand,
-  QueueNews,
-} from '../../src/actors/queue/queue-protocol.ts'
+import type { Outcome, QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
-import { transition } from '../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { JobId, JobStatus } from '../../src/domain/job.ts'
 import { newSecret, newWebhookId } from '../../src/domain/webhook.ts'
@@ -57,7 +59,8 @@ export async function createWorld(limits: RetentionLimits) {
   /** When this life of the service may believe the clock again. */
   let heldUntil = 0
   let looked = false
-  let queue = restoreQueue(queueSettings, await store.load(0))
+  const queue = restoreQueue(queueSettings, await store.load(0))
+  let archive: ArchiveState = { ...newArchive, queue }
   let janitor = initialRetentionState
   /** Lives that have ended do nothing any more. */
   let life = 0
@@ -98,56 +101,71 @@ export async function createWorld(limits: RetentionLimits) {
     leaving = undefined
   }
 
-  const work = createFileWork({
+  const ports = {
     store,
     videoFiles: {
-      exists: async (filename) => files.has(filename),
-      isInUse: (filename) => jobs.some((job) => job.filename === filename && job.downloading),
-      remove: ({ jobId, filename }) => removeFile(jobId, filename),
+      isInUse: (filename: string) =>
+        jobs.some((job) => job.filename === filename && job.downloading),
+      remove: ({ jobId, filename }: { jobId: JobId; filename: string }) =>
+        removeFile(jobId, filename),
     },
-    workFiles: {
-      discard: async () => {},
-      keepImage: async () => {},
-      forget: (jobId) => removeFile(jobId, logOf(jobId)),
-    },
-  })
+    jobFiles: { forget: (jobId: JobId) => removeFile(jobId, logOf(jobId)) },
+  }
+  /** A crash of the service takes with it what it was at. */
+  let work = createArchiveWork(ports)
 
-  // --- the queue, as its shell does it: on disk first, and only then -----------------------------
+  // --- the archive, as its shell does it: on disk first, and only then ---------------------------
 
-  async function tellQueue(message: QueueCommand | QueueNews): Promise<unknown> {
-    const [next, effects] = transition(queue, message, now.at)
-    queue = next
-    const operations = effects.flatMap((effect) => (effect.do === 'store' ? effect.operation : []))
-    if (operations.length > 0) await store.commit(operations)
-    for (const { jobId } of operations.filter(({ op }) => op === 'expire') as { jobId: JobId }[]) {
-      const job = known(jobId)
-      assert(isFree(job), `${JSON.stringify(job)} does not expire`)
-      assert(!files.has(job.filename) && !files.has(logOf(jobId)), 'files go before the record')
-      job.gone = true
-      job.goneAt = now.at
-    }
-    for (const effect of effects) {
-      switch (effect.do) {
-        case 'expireJobs': {
-          const { jobIds, replyTo } = effect
-          const answer = await work.expireJobs(jobIds)
-          if (answer.error !== undefined) throw answer.error
-          return tellQueue({ type: 'jobsExpired', jobIds, answer, replyTo })
+  const mail: ArchiveMail[] = []
+  let isBusy = false
+
+  /** Until nothing is left to do, unless somebody is at it already: then by that one. */
+  async function tellArchive(message: ArchiveCommand): Promise<void> {
+    mail.push(message)
+    if (isBusy) return
+    isBusy = true
+    const ownLife = life
+    for (let next = mail.shift(); next; next = mail.shift()) {
+      const [state, effects] = transition(archive, next, now.at)
+      archive = state
+      for (const effect of effects) {
+        switch (effect.do) {
+          case 'work': {
+            const outcomes = await work.carryOut(effect.tasks, new AbortController().signal)
+            if (ownLife !== life) return
+            for (const outcome of outcomes) if (outcome.how === 'failed') throw outcome.error
+            mail.unshift({ type: 'worked', outcomes })
+            break
+          }
+          case 'commit': {
+            mail.unshift({ type: 'written', result: await store.commit(effect.operations) })
+            for (const operation of effect.operations) note(operation)
+            break
+          }
+          case 'answerPinned': {
+            const job = await work.find(effect.jobId, effect.scope)
+            tell(effect.replyTo, job instanceof RefusalError ? job : { job })
+            break
+          }
+          case 'answer':
+            tell(effect.to as ActorRef<unknown>, effect.value)
+            break
+          case 'answerFailed':
+            throw effect.cause
         }
-        case 'answerExpired':
-          return effect.answer
-        case 'findForPin': {
-          const { do: _, ...asked } = effect
-          const found = await work.find(asked)
-          return found instanceof RefusalError ? found : tellQueue({ type: 'setPin', ...asked })
-        }
-        case 'answerPinned':
-          return work.find(effect)
-        case 'answerPin':
-          return effect.answer
       }
     }
-    return undefined
+    isBusy = false
+  }
+
+  function note(operation: ArchiveOperation): void {
+    if (operation.op === 'pin') known(operation.jobId).pinned = operation.pinned
+    if (operation.op !== 'expire') return
+    const job = known(operation.jobId)
+    assert(isFree(job), `${JSON.stringify(job)} does not expire`)
+    assert(!files.has(job.filename) && !files.has(logOf(job.jobId)), 'files go before the record')
+    job.gone = true
+    job.goneAt = now.at
   }
 
   // --- the janitor ----------------------------------------------------------------------------
@@ -191,16 +209,21 @@ export async function createWorld(limits: RetentionLimits) {
         const { jobIds } = effect
         inSight = jobIds
         for (const act of afterPage.splice(0)) await act()
-        const replyTo = createPlace<ExpireAnswer>('janitor')
-        const answer = await tellQueue({ type: 'expire', jobIds, replyTo })
+        let answer: ExpireAnswer | undefined
+        const replyTo = refOf<ExpireAnswer>('janitor', (told) => {
+          answer = told
+          return true
+        })
+        await tellArchive({ type: 'expire', jobIds, replyTo })
         inSight = []
-        return { type: 'expired', ...(answer as ExpireAnswer) }
+        assert(answer && answer.error === undefined)
+        return { type: 'expired', ...answer }
       }
       case 'answer':
         return effect.value as PurgeAnswer
       case 'forgetTombstones':
         for (const job of jobs) if (job.gone && job.goneAt < effect.before) forgotten.add(job.jobId)
-        await tellQueue({ type: 'forgetTombstones', before: effect.before })
+        await tellArchive({ type: 'forgetTombstones', before: effect.before })
         return undefined
       default:
         return undefined
@@ -214,12 +237,15 @@ export async function createWorld(limits: RetentionLimits) {
     afterPage = []
     meanwhile = []
     leaving = undefined
+    mail.length = 0
+    isBusy = false
     for (const job of jobs) job.downloading = false
     now.uptimeMs = 1_000
     heldUntil = 0
     looked = false
     janitor = initialRetentionState
-    queue = restoreQueue(queueSettings, await store.load(0))
+    archive = { ...newArchive, queue }
+    work = createArchiveWork(ports)
     return 'crashed'
   }
 
@@ -285,13 +311,16 @@ export async function createWorld(limits: RetentionLimits) {
   /** Their files may be gone already: they were due when a crash came. */
   const touched = new Set<JobId>()
 
-  async function pin(id: JobId, pinned: boolean): Promise<void> {
-    const replyTo = createPlace<PinAnswer>('client')
-    const answer = await tellQueue({ type: 'pin', jobId: id, pinned, scope: 'everything', replyTo })
-    if (answer instanceof RefusalError) {
-      assert.equal(answer.code, forgotten.has(id) ? 'job_not_found' : 'job_expired')
-      assert(known(id).gone || queue.expiring.has(id), 'only what is about to go cannot be pinned')
-    } else known(id).pinned = pinned
+  /** Answered at once, or when the jobs that are just being removed are. */
+  async function pin(jobId: JobId, pinned: boolean): Promise<void> {
+    const replyTo = refOf<PinAnswer>('client', (answer) => {
+      if (answer instanceof RefusalError) {
+        assert.equal(answer.code, forgotten.has(jobId) ? 'job_not_found' : 'job_expired')
+        assert(known(jobId).gone, 'only what is gone cannot be pinned')
+      } else assert.equal(answer.job.pinnedAt !== undefined, pinned)
+      return true
+    })
+    await tellArchive({ type: 'pin', jobId, pinned, scope: 'everything', replyTo })
   }
 
   // --- what may happen ------------------------------------------------------------------------
@@ -319,7 +348,7 @@ export async function createWorld(limits: RetentionLimits) {
       const submitted = { jobId: id, at, seq: n, request: aRequest(), owner: null, address: null }
       const gpu = gpuId(n)
       const over = ['success', 'error', 'canceled'].includes(status)
-      const operations: StoreOperation[] = [
+      const operations: QueueOperation[] = [
         { op: 'submit', ...submitted, ...toTell },
         ...(status === 'queued'
           ? []
@@ -329,7 +358,6 @@ export async function createWorld(limits: RetentionLimits) {
           : []),
       ]
       await store.commit(operations)
-      queue = { ...restoreQueue(queueSettings, await store.load(0)), expiring: queue.expiring }
       const isVideo = status === 'success'
       if (isVideo) files.add(filename)
       if (over) files.add(logOf(id))

@@ -18,6 +18,7 @@ export function anApp({
   const app = createApp({
     actors: {
       queue: createPlace('queue'),
+      archive: createPlace('archive'),
       eta: createPlace('eta'),
       events: createPlace('events'),
       webhooks: createPlace('webhooks'),

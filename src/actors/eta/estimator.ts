@@ -3,7 +3,7 @@
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, size } from '../ordered-map.ts'
-import type { QueueSnapshot, RunningJob } from '../queue/queue-protocol.ts'
+import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
 import { nearestCheckpoint } from './calibration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 import { type Forecast, isPlayed, outlookIn, play, startForecast } from './forecast.ts'

@@ -1,7 +1,8 @@
 import type { Checkpoint, EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import type { Asks } from '../actor.ts'
-import type { FinishedAttempt, QueueSnapshot } from '../queue/queue-protocol.ts'
+import type { FinishedAttempt } from '../queue/queue-protocol.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 
 export type EtaNews = Readonly<

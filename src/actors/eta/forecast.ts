@@ -1,8 +1,7 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { valuesFrom } from '../ordered-map.ts'
-import type { QueueSnapshot, WaitingJob } from '../queue/queue-protocol.ts'
-import { healthOf } from '../queue/queue-state.ts'
+import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
 import { onGpu, type SpeedModel } from './speed-model.ts'
 

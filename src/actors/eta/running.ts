@@ -1,6 +1,6 @@
 /** What is left of an attempt that runs, and how far it has come. */
 import { type GenerationStage, type Stage, stages, type Timestamp } from '../../domain/job.ts'
-import type { RunningJob } from '../queue/queue-protocol.ts'
+import type { RunningJob } from '../queue/queue-state.ts'
 import {
   type Duration,
   nothingLeft,

@@ -12,9 +12,10 @@ import {
   tellAskerItFailed,
   tellLater,
 } from '../actor.ts'
+import type { JobFilter } from '../archive/archive-ports.ts'
+import type { ArchiveMessage } from '../archive/archive-protocol.ts'
 import type { Estimate, EtaMessage } from '../eta/eta-protocol.ts'
-import type { JobFilter } from '../queue/queue-ports.ts'
-import type { JobView, QueueMessage } from '../queue/queue-protocol.ts'
+import type { JobView } from '../queue/queue-protocol.ts'
 import type {
   EventEffect,
   EventMessage,
@@ -26,7 +27,7 @@ import { startLog } from './event-state.ts'
 import { transition } from './event-transition.ts'
 
 export type EventActorOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   eta: ActorRef<EtaMessage>
   log: Logger
   settings?: EventSettings
@@ -40,7 +41,7 @@ const openJobs: JobFilter = { status: ['queued', 'running'], order: 'asc', limit
 
 /** Owns the log of events: looks at what has changed, and tells those who watch. */
 export function eventBehaviour({
-  queue,
+  archive,
   eta,
   log,
   settings = { keptCharacters: 2_000_000, maxWatchers: 1_000 },
@@ -93,8 +94,8 @@ export function eventBehaviour({
 
   async function look({ jobIds, open }: Extract<EventEffect, { do: 'look' }>) {
     const scope: Scope = 'everything'
-    const asked = ask(queue, { type: 'findMany', jobIds, scope })
-    const listed = open.map((scope) => ask(queue, { type: 'list', filter: openJobs, scope }))
+    const asked = ask(archive, { type: 'findMany', jobIds, scope })
+    const listed = open.map((scope) => ask(archive, { type: 'list', filter: openJobs, scope }))
     const [views, pages] = await Promise.all([asked, Promise.all(listed)])
     const ids = [views, ...pages.map(({ jobs }) => jobs)].flat().map(({ job }) => job.id)
     // Without estimates, while their actor is being restarted, a job is still a job.

@@ -104,7 +104,7 @@ export function lookFailed(state: EventState, error: unknown): EventStep {
   return [
     next,
     [
-      ...asked.map(({ replyTo }) => answerFailed(replyTo, 'the queue could not be asked', error)),
+      ...asked.map(({ replyTo }) => answerFailed(replyTo, 'the archive could not be asked', error)),
       ...effects,
       { do: 'logLookFailed', error },
     ],

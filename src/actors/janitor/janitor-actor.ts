@@ -11,6 +11,7 @@ import {
   tellAskerItFailed,
   tellLater,
 } from '../actor.ts'
+import type { ArchiveMessage } from '../archive/archive-protocol.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
 import { createJanitorLog, isLogEffect } from './janitor-log.ts'
 import type { Housekeeping, RetentionStore } from './janitor-ports.ts'
@@ -22,6 +23,7 @@ export type JanitorActorOptions = Readonly<{
   housekeeping: Housekeeping
   retention: RetentionStore
   queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   /** With less than that on any disk nothing is taken or begun; 0: never mind. */
   minFreeBytes: number
   observe: Observe
@@ -38,6 +40,7 @@ export function janitorBehaviour({
   housekeeping,
   retention,
   queue,
+  archive,
   minFreeBytes,
   observe,
   limits,
@@ -121,12 +124,12 @@ export function janitorBehaviour({
         break
       }
       case 'expire': {
-        const asked = ask(queue, { type: 'expire', jobIds: effect.jobIds }, expireMs)
+        const asked = ask(archive, { type: 'expire', jobIds: effect.jobIds }, expireMs)
         pipe(self, asked, (answer) => ({ type: 'expired', ...answer }), stepFailed)
         break
       }
       case 'forgetTombstones':
-        tell(queue, { type: 'forgetTombstones', before: effect.before })
+        tell(archive, { type: 'forgetTombstones', before: effect.before })
         break
       case 'removeLeftOvers':
         pipe(self, housekeeping.removeLeftOvers(effect.before), nothing, sweepFailed)

@@ -1,7 +1,7 @@
 import type { Caused } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { ActorRef, AnswerEffect, Asks } from '../actor.ts'
-import type { ExpireAnswer } from '../queue/queue-protocol.ts'
+import type { ExpireAnswer } from '../archive/archive-protocol.ts'
 import type { Clock, Doubt } from './clock-rules.ts'
 import type { FinishedFilter, FinishedJob, FinishedStatus } from './janitor-ports.ts'
 import type { Selection, Tally } from './retention-rules.ts'

@@ -7,17 +7,19 @@ import type { GenerationStart } from '../gpu/gpu-protocol.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable } from './gpu-rules.ts'
+import { forgetName } from './name-rules.ts'
+import type { QueueEffect } from './queue-effects.ts'
 import type { Outcome } from './queue-ports.ts'
-import type { QueueEffect, QueueNews, QueueState, RunningJob } from './queue-protocol.ts'
+import type { QueueNews } from './queue-protocol.ts'
+import type { QueueState, RunningJob } from './queue-state.ts'
 import {
   enqueue,
-  forgetName,
   type QueueStep,
   stored,
   withoutGpu,
   withoutKey,
   withRunning,
-} from './queue-state.ts'
+} from './queue-steps.ts'
 
 type AttemptMessage = Extract<QueueNews, AttemptKey>
 

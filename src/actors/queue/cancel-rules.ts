@@ -1,18 +1,13 @@
 /** How jobs are canceled, and who is told when they are. */
 import { type Caused, causeOf, covers, type Scope } from '../../domain/client.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
+import { answer } from '../actor.ts'
 import { values } from '../ordered-map.ts'
-import type { CancelTicket, QueueCommand, QueueEffect, QueueState } from './queue-protocol.ts'
-import {
-  dequeue,
-  forgetName,
-  type QueueStep,
-  stored,
-  waitingJob,
-  without,
-  withoutKey,
-  withRunning,
-} from './queue-state.ts'
+import { forgetName } from './name-rules.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { QueueCommand } from './queue-protocol.ts'
+import { type CancelTicket, type QueueState, waitingJob } from './queue-state.ts'
+import { dequeue, type QueueStep, stored, without, withoutKey, withRunning } from './queue-steps.ts'
 
 export function cancel(
   state: QueueState,
@@ -43,8 +38,7 @@ export function cancel(
     effects.push(...more)
   }
   if (running.length === 0) {
-    const answer = { canceled: queued, canceling: [], rest }
-    return [now, [...effects, { do: 'answerCancel', to: replyTo, answer }]]
+    return [now, [...effects, answer(replyTo, { canceled: queued, canceling: [], rest })]]
   }
   const ticket = now.nextTicket
   const open: CancelTicket = { replyTo, waitingFor: new Set(running), canceled: queued, rest }
@@ -137,8 +131,5 @@ export function answerOverdueTicket(state: QueueState, number: number): QueueSte
   return [{ ...state, tickets: withoutKey(state.tickets, number) }, [answerTicket(ticket)]]
 }
 
-const answerTicket = ({ replyTo, canceled, waitingFor, rest }: CancelTicket): QueueEffect => ({
-  do: 'answerCancel',
-  to: replyTo,
-  answer: { canceled, canceling: [...waitingFor], rest },
-})
+const answerTicket = ({ replyTo, canceled, waitingFor, rest }: CancelTicket): QueueEffect =>
+  answer(replyTo, { canceled, canceling: [...waitingFor], rest })

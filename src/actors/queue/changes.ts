@@ -1,12 +1,13 @@
 import type { JobId } from '../../domain/job.ts'
-import type { StoreOperation } from './queue-ports.ts'
-import type { JobChange, QueueState } from './queue-protocol.ts'
+import type { QueueOperation } from './queue-ports.ts'
+import type { JobChange } from './queue-protocol.ts'
+import type { QueueState } from './queue-state.ts'
 
 /** What others may want to know of a commit: each job once, with the most that became of it. */
 export function changesBetween(
   before: Pick<QueueState, 'running'>,
   after: Pick<QueueState, 'running'>,
-  operations: readonly StoreOperation[],
+  operations: readonly QueueOperation[],
 ): ReadonlyMap<JobId, JobChange> {
   const changes = new Map<JobId, JobChange>()
   for (const { jobId, reading } of after.running.values()) {

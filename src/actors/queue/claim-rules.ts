@@ -2,15 +2,15 @@
 import { defaultFilename } from '../../domain/filename.ts'
 import type { GpuId, Timestamp } from '../../domain/job.ts'
 import { values } from '../ordered-map.ts'
-import type { QueueEffect, QueueState, RunningJob, WaitingJob } from './queue-protocol.ts'
+import type { QueueEffect } from './queue-effects.ts'
 import {
-  dequeue,
   generatingOn,
   isUsable,
-  type QueueStep,
-  stored,
-  withRunning,
+  type QueueState,
+  type RunningJob,
+  type WaitingJob,
 } from './queue-state.ts'
+import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
 /**
  * How many generations may wait for their conversion before no more are begun. As a rule one takes

@@ -3,26 +3,12 @@ import { type Caused, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { blamesGpu } from '../../domain/failures.ts'
 import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../domain/job.ts'
-import type { ActorRef } from '../actor.ts'
+import { type ActorRef, answer } from '../actor.ts'
 import { assign, thenAssign } from './claim-rules.ts'
-import type {
-  GpuUse,
-  QueueCommand,
-  QueueEffect,
-  QueueNews,
-  QueueState,
-  RunningJob,
-} from './queue-protocol.ts'
-import {
-  generatingOn,
-  gpuUse,
-  healthOf,
-  type QueueStep,
-  stored,
-  without,
-  withoutGpu,
-  withRunning,
-} from './queue-state.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { GpuUse, QueueCommand, QueueNews } from './queue-protocol.ts'
+import { generatingOn, gpuUse, healthOf, type QueueState, type RunningJob } from './queue-state.ts'
+import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
 
 export function welcomeGpu(
   state: QueueState,
@@ -75,8 +61,7 @@ export function drainOrResume(
       ? { ...healthOf(state, gpu), drained: true }
       : { drained: false, failures: [] }
   const [next, effects] = withHealth(state, gpu, health, causeOf(message))
-  const answer: QueueEffect = { do: 'answerGpu', to: replyTo, answer: gpuUse(next, gpu) }
-  return thenAssign([next, [...effects, answer]], at)
+  return thenAssign([next, [...effects, answer(replyTo, gpuUse(next, gpu))]], at)
 }
 
 /** The job of a GPU is not to be adopted by the next incarnation of its actor. */
@@ -87,7 +72,7 @@ export function disown(
   if (!isKnown(state, gpu)) return [state, [unknownGpu(gpu, replyTo)]]
   const own = generatingOn(state, gpu)
   const next = own ? withRunning(state, { ...own, orphaned: fate }) : state
-  return [next, [{ do: 'answerGpu', to: replyTo, answer: gpuUse(next, gpu) }]]
+  return [next, [answer(replyTo, gpuUse(next, gpu))]]
 }
 
 /** One job after the other failing here speaks against the GPU, not against the jobs. */
@@ -162,11 +147,8 @@ function withHealth(
 const isKnown = (state: QueueState, gpu: GpuId): boolean =>
   state.settings.gpus.includes(gpu) || generatingOn(state, gpu) !== undefined
 
-const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect => ({
-  do: 'answerGpu',
-  to,
-  answer: new RefusalError(
-    'gpu_not_found',
-    `This service has no GPU ${gpu}; GET /gpus lists them.`,
-  ),
-})
+const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect =>
+  answer(
+    to,
+    new RefusalError('gpu_not_found', `This service has no GPU ${gpu}; GET /gpus lists them.`),
+  )

@@ -1,8 +1,8 @@
 import { stageSpans } from '../../domain/job.ts'
 import type { Observation } from '../../domain/observation.ts'
-import type { StoreOperation } from './queue-ports.ts'
-import type { QueueEffect, QueueState } from './queue-protocol.ts'
-import { healthOf, waitingJob } from './queue-state.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { QueueOperation } from './queue-ports.ts'
+import { healthOf, type QueueState, waitingJob } from './queue-state.ts'
 
 /** What one step of the queue looks like to those who look on, once it is durable. */
 export const observationsOf = (
@@ -27,7 +27,7 @@ export const observationsOf = (
 function ofOperation(
   before: QueueState,
   after: QueueState,
-  operation: StoreOperation,
+  operation: QueueOperation,
 ): Observation[] {
   switch (operation.op) {
     case 'submit':
@@ -60,7 +60,7 @@ function ofOperation(
 
 function ofEnd(
   before: QueueState,
-  { jobId, outcome, at }: Extract<StoreOperation, { op: 'finish' }>,
+  { jobId, outcome, at }: Extract<QueueOperation, { op: 'finish' }>,
 ): Observation[] {
   const job = before.running.get(jobId) ?? waitingJob(before, jobId)
   if (!job) return []

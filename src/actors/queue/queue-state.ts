@@ -1,18 +1,138 @@
-/** The state of the queue: how it is restored, looked at and changed. The rules are in the files beside. */
-import { type GpuHealth, type GpuId, type Job, type JobId, shapeOf } from '../../domain/job.ts'
-import { fromSorted, get, rank, remove, set } from '../ordered-map.ts'
-import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
-import type {
-  GpuUse,
-  QueueEffect,
-  QueueSettings,
-  QueueState,
-  RunningJob,
-  WaitingJob,
-} from './queue-protocol.ts'
-import { noneRecent } from './repeat-rules.ts'
+/** The state of the queue, and what can be read from it. The rules that change it are beside. */
+import { nameKey } from '../../domain/filename.ts'
+import {
+  type Epoch,
+  type GpuHealth,
+  type GpuId,
+  type Job,
+  type JobId,
+  type Reading,
+  type RunningPhase,
+  type Shape,
+  shapeOf,
+  type Timestamp,
+  type Trace,
+} from '../../domain/job.ts'
+import type { ActorRef } from '../actor.ts'
+import { fromSorted, get, type OrderedMap, rank } from '../ordered-map.ts'
+import type { Earlier, PastSubmission, StoredQueue, StoredWaiting } from './queue-ports.ts'
+import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
 
-export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
+export type QueueState = Readonly<{
+  settings: QueueSettings
+  open: boolean
+  /** Somebody waits for the end of what runs. */
+  closing?: Readonly<{ mode: CloseMode; replyTo: ActorRef<'closed'> }>
+  /** On every disk that is written; without it nothing is taken or claimed. */
+  hasRoom: boolean
+  nextSeq: number
+  nextTicket: number
+  /** In the order of submission, which is the order of the queue. */
+  waiting: OrderedMap<number, WaitingJob>
+  seqOf: OrderedMap<JobId, number>
+  running: ReadonlyMap<JobId, RunningJob>
+  /** Names asked for by waiting and running jobs (name-rules.ts). */
+  names: OrderedMap<string, JobId>
+  /** Names asked for by submissions that are being prepared. */
+  reserved: OrderedMap<string, ActorRef<SubmitAnswer>>
+  /** What counts against JOBS_PER_HOUR, oldest first. */
+  submissions: readonly PastSubmission[]
+  /** What was submitted just now, to know it again. */
+  recent: RecentSubmissions
+  /** Which incarnation is there for work on each GPU. */
+  readyGpus: ReadonlyMap<GpuId, string>
+  /** Their generations are heard of no more, and must not hold up the others. */
+  givenUpGpus: ReadonlySet<GpuId>
+  gpuHealth: ReadonlyMap<GpuId, GpuHealth>
+  secondsPerJob: ReadonlyMap<GpuId, number>
+  tickets: ReadonlyMap<number, CancelTicket>
+}>
+
+/** Somebody waits to hear that these jobs are canceled. */
+export type CancelTicket = Readonly<{
+  replyTo: ActorRef<CancelAnswer>
+  waitingFor: ReadonlySet<JobId>
+  canceled: readonly JobId[]
+  rest: readonly JobId[]
+}>
+
+/** What others may see of the queue: it never changes, so it is handed over as it is. */
+export type QueueSnapshot = Pick<
+  QueueState,
+  | 'settings'
+  | 'hasRoom'
+  | 'waiting'
+  | 'seqOf'
+  | 'running'
+  | 'readyGpus'
+  | 'givenUpGpus'
+  | 'gpuHealth'
+>
+
+export type QueueSettings = Readonly<{
+  gpus: readonly GpuId[]
+  maxAttempts: number
+  maxQueue: number
+  /** Of one client; 0: as many as it likes. */
+  jobsPerHour: number
+  maxConcurrentLoads: number
+  /** What becomes of a running job whose generation is lost. */
+  orphanPolicy: 'adopt' | 'requeue' | 'fail'
+  /** Failures of different jobs in a row that put a GPU into quarantine. */
+  quarantineAfter: number
+  /** How long for the first time; doubled each time up to an hour. */
+  quarantineMs: number
+  /** How long an answer to a cancel may be waited for. */
+  cancelWaitMs: number
+}>
+
+export type WaitingJob = Readonly<{
+  jobId: JobId
+  owner: string | null
+  seq: number
+  submittedAt: Timestamp
+  epoch: Epoch
+  attempts: number
+  shape: Shape
+  /** Only when a name was asked for. */
+  filename?: string
+  /** Where its last attempt failed: another GPU is tried first. */
+  failedOn?: GpuId
+}>
+
+export type RunningJob = Readonly<{
+  jobId: JobId
+  owner: string | null
+  seq: number
+  submittedAt: Timestamp
+  epoch: Epoch
+  attempts: number
+  shape: Shape
+  gpu: GpuId
+  filename: string
+  /** Only when a name was asked for: it is kept over a retry. */
+  requestedFilename?: string
+  phase: RunningPhase
+  claimedAt: Timestamp
+  startedAt?: Timestamp
+  generatedAt?: Timestamp
+  cancelRequested: boolean
+  /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
+  orphaned?: 'requeue' | 'fail' | 'giveBack'
+  reading?: Reading
+  /** Of its generation, once that is over. */
+  trace?: Trace
+}>
+
+/** Two generations, of which the older is forgotten as a whole. */
+export type RecentSubmissions = Readonly<{
+  young: OrderedMap<string, Recent>
+  old: OrderedMap<string, Recent>
+  /** When the younger one was begun. */
+  since: Timestamp
+}>
+
+type Recent = Earlier & Readonly<{ at: Timestamp }>
 
 /** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
 export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
@@ -22,7 +142,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     )
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return {
-    settings,
+    settings: only(settings),
     open: true,
     hasRoom: true,
     nextSeq: stored.nextSeq,
@@ -33,6 +153,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     ),
     running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
     names: fromSorted(named),
+    reserved: undefined,
     submissions: stored.submissions,
     recent: noneRecent,
     readyGpus: new Map(),
@@ -40,9 +161,23 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     gpuHealth: stored.gpus,
     secondsPerJob: new Map(),
     tickets: new Map(),
-    expiring: new Set(),
   }
 }
+
+/** Exactly the settings of the queue: a configuration has others, with secrets among them. */
+const only = (settings: QueueSettings): QueueSettings => ({
+  gpus: settings.gpus,
+  maxAttempts: settings.maxAttempts,
+  maxQueue: settings.maxQueue,
+  jobsPerHour: settings.jobsPerHour,
+  maxConcurrentLoads: settings.maxConcurrentLoads,
+  orphanPolicy: settings.orphanPolicy,
+  quarantineAfter: settings.quarantineAfter,
+  quarantineMs: settings.quarantineMs,
+  cancelWaitMs: settings.cancelWaitMs,
+})
+
+export const noneRecent: RecentSubmissions = { young: undefined, old: undefined, since: 0 }
 
 const wellHealth: GpuHealth = { drained: false, failures: [] }
 
@@ -89,53 +224,6 @@ export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | 
 
 export const gpusAtWork = ({ running }: QueueState): ReadonlySet<GpuId> =>
   new Set([...running.values()].flatMap(({ gpu, phase }) => (phase === 'generating' ? [gpu] : [])))
-
-/** Names that differ only in case would be one file on the disks of some who download them. */
-export const nameKey = (filename: string): string => filename.toLowerCase()
-
-export const stored = (
-  operation: Extract<QueueEffect, { do: 'store' }>['operation'],
-): QueueEffect => ({
-  do: 'store',
-  operation,
-})
-
-export const enqueue = (state: QueueState, job: WaitingJob): QueueState => ({
-  ...state,
-  waiting: set(state.waiting, job.seq, job),
-  seqOf: set(state.seqOf, job.jobId, job.seq),
-})
-
-export const dequeue = (state: QueueState, jobId: JobId, seq: number): QueueState => ({
-  ...state,
-  waiting: remove(state.waiting, seq),
-  seqOf: remove(state.seqOf, jobId),
-})
-
-export const withRunning = (state: QueueState, job: RunningJob): QueueState => ({
-  ...state,
-  running: new Map([...state.running, [job.jobId, job]]),
-})
-
-export const forgetName = (state: QueueState, filename: string | undefined): QueueState =>
-  filename ? { ...state, names: remove(state.names, nameKey(filename)) } : state
-
-export const withoutGpu = (state: QueueState, gpu: GpuId): QueueState => ({
-  ...state,
-  readyGpus: withoutKey(state.readyGpus, gpu),
-})
-
-export function withoutKey<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> {
-  const rest = new Map(map)
-  rest.delete(key)
-  return rest
-}
-
-export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
-  const rest = new Set(set)
-  rest.delete(item)
-  return rest
-}
 
 const toWaiting = ({
   id,

@@ -1,20 +1,14 @@
-import { causeOf } from '../../domain/client.ts'
 import type { Timestamp } from '../../domain/job.ts'
+import { answer } from '../actor.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
-import { expire, keepExpired, setPin } from './expire-rules.ts'
 import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
-import type {
-  CloseMode,
-  QueueCommand,
-  QueueEffect,
-  QueueNews,
-  QueueState,
-} from './queue-protocol.ts'
-import { type QueueStep, stored } from './queue-state.ts'
-import { keepRemoved, remove } from './remove-rules.ts'
-import { admit, prepare } from './submit-rules.ts'
+import type { CloseMode, QueueCommand, QueueNews } from './queue-protocol.ts'
+import type { QueueState } from './queue-state.ts'
+import type { QueueStep } from './queue-steps.ts'
+import { tellRepeated } from './repeat-rules.ts'
+import { admit, notPrepared, prepare } from './submit-rules.ts'
 
 /** Every rule of the queue, with no store, process, clock or actor in sight. */
 export function transition(
@@ -26,7 +20,7 @@ export function transition(
   const { closing } = next
   if (!closing || !isOver(next, closing.mode)) return [next, effects]
   const { closing: _, ...closed } = next
-  return [closed, [...effects, { do: 'answerClosed', to: closing.replyTo }]]
+  return [closed, [...effects, answer(closing.replyTo, 'closed')]]
 }
 
 function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timestamp): QueueStep {
@@ -39,26 +33,6 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
       return cancel(state, message, at)
     case 'cancelOverdue':
       return answerOverdueTicket(state, message.ticket)
-    case 'deleteVideos':
-      return removeVideos(state, message)
-    case 'videosRemoved':
-      return forgetVideos(state, message, at)
-    case 'remove':
-      return remove(state, message)
-    case 'jobFilesRemoved':
-      return keepRemoved(state, message, at)
-    case 'expire':
-      return expire(state, message)
-    case 'jobsExpired':
-      return keepExpired(state, message, at)
-    case 'pin': {
-      const { type: _, ...asked } = message
-      return [state, [{ do: 'findForPin', ...asked }]]
-    }
-    case 'setPin':
-      return setPin(state, message, at)
-    case 'forgetTombstones':
-      return [state, [stored({ op: 'forgetTombstones', before: message.before })]]
     case 'close':
       return close(state, message)
     case 'drainGpu':
@@ -76,34 +50,16 @@ function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timest
       return loseGpu(state, message, at)
     case 'conversionReady':
       return resumeConversions(state)
-    case 'etaReady':
-      return [state, [{ do: 'showEta' }]]
+    case 'preparationFailed':
+      return notPrepared(state, message)
+    case 'repetitionFound':
+      return tellRepeated(state, message)
     case 'speedsLearned':
       return [{ ...state, secondsPerJob: message.secondsPerJob }, []]
     default:
       return onAttempt(state, message, at)
   }
 }
-
-const removeVideos = (
-  state: QueueState,
-  { type: _, ...asked }: Extract<QueueCommand, { type: 'deleteVideos' }>,
-): QueueStep => [state, [{ do: 'removeVideos', ...asked }]]
-
-const forgetVideos = (
-  state: QueueState,
-  message: Extract<QueueNews, { type: 'videosRemoved' }>,
-  at: Timestamp,
-): QueueStep => [
-  state,
-  [
-    ...message.jobs.flatMap(({ jobId }): QueueEffect[] => [
-      stored({ op: 'forgetVideo', jobId, at }),
-      { do: 'logChange', jobId, change: 'video deleted', ...causeOf(message) },
-    ]),
-    { do: 'answerDeleted', to: message.replyTo, jobs: message.jobs },
-  ],
-]
 
 /** Nothing is claimed any more; what runs goes on, or is stopped and given back as if never begun. */
 function close(

@@ -4,7 +4,7 @@ import { RefusalError } from '../../domain/errors.ts'
 import type { Timestamp } from '../../domain/job.ts'
 import type { Quota } from '../../domain/quota.ts'
 import { hourMs } from '../../domain/time.ts'
-import type { QueueState } from './queue-protocol.ts'
+import type { QueueState } from './queue-state.ts'
 
 /** What was submitted longer ago counts no more. */
 export const quotaPeriodMs = hourMs

@@ -8,17 +8,20 @@
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
+import { answer } from '../actor.ts'
 import { get, set } from '../ordered-map.ts'
+import { view } from './queue-answers.ts'
+import type { QueueEffect } from './queue-effects.ts'
 import type { Earlier, Identity } from './queue-ports.ts'
-import type { QueueEffect, RecentSubmissions, Repetition, Submission } from './queue-protocol.ts'
+import type { QueueNews, Repetition, Submission } from './queue-protocol.ts'
+import type { QueueState, RecentSubmissions } from './queue-state.ts'
+import type { QueueStep } from './queue-steps.ts'
 
 /** How long a key stands for the job that it was first sent with. */
 export const keyLifeMs = dayMs
 
 /** How long a client that says that it tries again is believed to mean what it sent before. */
 export const retryWindowMs = 60 * 1000
-
-export const noneRecent: RecentSubmissions = { young: undefined, old: undefined, since: 0 }
 
 export const mayBeRepeated = ({ key, isRetry }: Repetition): boolean => key !== undefined || isRetry
 
@@ -60,17 +63,25 @@ export function answerRepeated(
   { jobId, fingerprint }: Earlier,
   { identity, replyTo }: Submission,
 ): QueueEffect {
-  if (fingerprint === identity.fingerprint) return { do: 'answerRepeated', to: replyTo, jobId }
-  const answer = new RefusalError(
+  if (fingerprint === identity.fingerprint) return { do: 'findRepeated', jobId, replyTo }
+  const refusal = new RefusalError(
     'idempotency_key_reuse',
     'Idempotency-Key: this key was sent with another request before; a new request needs a new key.',
     { field: 'Idempotency-Key' },
   )
-  return { do: 'answerSubmit', to: replyTo, answer }
+  return answer(replyTo, refusal)
 }
 
+export const tellRepeated = (
+  state: QueueState,
+  { jobId, job, replyTo }: Extract<QueueNews, { type: 'repetitionFound' }>,
+): QueueStep => [
+  state,
+  [answer(replyTo, job ? { ...view(job, state), repeated: true } : noLonger(jobId))],
+]
+
 /** The job that a request was taken for has been deleted since. */
-export const noLonger = (jobId: JobId): RefusalError =>
+const noLonger = (jobId: JobId): RefusalError =>
   new RefusalError(
     'idempotency_key_reuse',
     `This request was taken before, for the job ${jobId}, which has been deleted; send it with a new Idempotency-Key.`,

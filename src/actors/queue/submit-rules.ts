@@ -2,16 +2,14 @@
 import { type Client, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { type Job, shapeOf, type Timestamp } from '../../domain/job.ts'
-import { get, set, size } from '../ordered-map.ts'
+import { answer, answerFailed } from '../actor.ts'
+import { size } from '../ordered-map.ts'
 import { thenAssign } from './claim-rules.ts'
-import type {
-  QueueCommand,
-  QueueEffect,
-  QueueState,
-  Submission,
-  WaitingJob,
-} from './queue-protocol.ts'
-import { enqueue, nameKey, type QueueStep, stored } from './queue-state.ts'
+import { holderOf, promiseName, releaseName, reserveName } from './name-rules.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { QueueCommand, QueueNews, Submission } from './queue-protocol.ts'
+import type { QueueState, WaitingJob } from './queue-state.ts'
+import { enqueue, type QueueStep, stored } from './queue-steps.ts'
 import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
 import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from './repeat-rules.ts'
 
@@ -21,11 +19,15 @@ export function prepare(
   at: Timestamp,
 ): QueueStep {
   const { type: _, ...submission } = message
-  const { client, repetition, replyTo } = submission
+  const { client, draft, repetition, replyTo } = submission
+  const { filename } = draft
+  const reserved = filename === undefined ? state : reserveName(state, filename, replyTo)
   // What was taken before is answered for, whatever would become of a new one.
-  const refusal = mayBeRepeated(repetition) ? undefined : refuseSubmit(state, client, at)
-  if (refusal) return [state, [{ do: 'answerSubmit', to: replyTo, answer: refusal }]]
-  return [state, [{ do: 'prepareSubmission', ...submission }]]
+  const refusal = mayBeRepeated(repetition)
+    ? undefined
+    : (refuseSubmit(state, client, at) ?? (reserved ? undefined : nameTaken(filename)))
+  if (refusal) return [state, [answer(replyTo, refusal)]]
+  return [reserved ?? state, [{ do: 'prepareSubmission', ...submission }]]
 }
 
 export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
@@ -33,8 +35,10 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
   const earlier = findEarlier(state.recent, submission, at)
   if (earlier) return notTaken(state, submission, answerRepeated(earlier, submission))
   const refusal = refuseSubmit(state, client, at) ?? refuseName(state, submission)
-  if (refusal) {
-    return notTaken(state, submission, { do: 'answerSubmit', to: replyTo, answer: refusal })
+  if (refusal) return notTaken(state, submission, answer(replyTo, refusal))
+  if (hasLostName(state, submission)) {
+    const why = 'the queue has lost the reservation of the filename'
+    return notTaken(state, submission, answerFailed(replyTo, why))
   }
 
   const seq = state.nextSeq
@@ -53,9 +57,8 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     ...(filename && { filename }),
   }
   const queued = {
-    ...enqueue(countSubmission(state, client, at), waiting),
+    ...promiseName(enqueue(countSubmission(state, client, at), waiting), filename, jobId),
     nextSeq: seq + 1,
-    names: filename ? set(state.names, nameKey(filename), jobId) : state.names,
     recent: remember(state.recent, submission, at),
   }
   const job: Job = {
@@ -70,14 +73,14 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
   }
   const toTell = webhook && { webhook }
   const quota = quotaOf(queued, client, at)
-  const answer = { job, position: size(queued.waiting), ...(quota && { quota }), ...toTell }
+  const taken = { job, position: size(queued.waiting), ...(quota && { quota }), ...toTell }
   return thenAssign(
     [
       queued,
       [
         stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
         stored({ op: 'remember', jobId, identity, keepSince: at - keyLifeMs, at }),
-        { do: 'answerSubmit', to: replyTo, answer },
+        answer(replyTo, taken),
         { do: 'logStatus', jobId, status: 'queued', epoch: 0, ...causeOf(submission) },
       ],
     ],
@@ -85,12 +88,23 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
   )
 }
 
-/** Its image, if it has one, is there already. */
-const notTaken = (
+/** A submission that is not taken leaves neither a reserved name nor an image. */
+export const notTaken = (
   state: QueueState,
-  { jobId, request }: Submission,
-  answer: QueueEffect,
-): QueueStep => [state, request.image ? [answer, { do: 'discardWork', jobId }] : [answer]]
+  { jobId, request, replyTo }: Submission,
+  reply: QueueEffect,
+): QueueStep => [
+  releaseName(state, request.filename, replyTo),
+  request.image ? [reply, { do: 'discardWork', jobId }] : [reply],
+]
+
+export const notPrepared = (
+  state: QueueState,
+  { filename, error, replyTo }: Extract<QueueNews, { type: 'preparationFailed' }>,
+): QueueStep => [
+  releaseName(state, filename, replyTo),
+  [answerFailed(replyTo, 'the submission could not be prepared', error)],
+]
 
 function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
   const { open, hasRoom, waiting, running, settings } = state
@@ -112,14 +126,21 @@ function refuseSubmit(state: QueueState, client: Client, at: Timestamp): Refusal
 
 function refuseName(
   state: QueueState,
-  { request, nameTaken }: Submission,
+  { request, nameTaken: isTaken, replyTo }: Submission,
 ): RefusalError | undefined {
   const { filename } = request
-  if (!filename) return undefined
-  if (!nameTaken && get(state.names, nameKey(filename)) === undefined) return undefined
-  return new RefusalError(
+  if (filename === undefined) return undefined
+  return isTaken || holderOf(state, filename, replyTo) === 'another'
+    ? nameTaken(filename)
+    : undefined
+}
+
+const hasLostName = (state: QueueState, { request: { filename }, replyTo }: Submission): boolean =>
+  filename !== undefined && holderOf(state, filename, replyTo) === 'nobody'
+
+const nameTaken = (filename: string | undefined): RefusalError =>
+  new RefusalError(
     'filename_taken',
     `filename: "${filename}" exists already or is promised to another job; choose another name or leave it out.`,
     { field: 'filename' },
   )
-}

@@ -3,7 +3,7 @@ import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
 import type { Delivery, Webhook, WebhookEvent } from '../../domain/webhook.ts'
 import { type ActorRef, actorOf, type Behaviour, pipe, tellLater } from '../actor.ts'
-import type { JobStore } from '../queue/queue-ports.ts'
+import type { ArchiveStore } from '../archive/archive-ports.ts'
 import { keysAt } from './secret-rules.ts'
 import type { AttemptResult, DueDelivery, WebhookSender, WebhookStore } from './webhook-ports.ts'
 import type { WebhookMessage } from './webhook-protocol.ts'
@@ -13,7 +13,7 @@ import { startWebhooks, transition } from './webhook-transition.ts'
 
 export type WebhookActorOptions = Readonly<{
   store: WebhookStore
-  jobs: Pick<JobStore, 'find'>
+  jobs: Pick<ArchiveStore, 'find'>
   sender: WebhookSender
   /** What a receiver is told, as JSON. */
   render(told: ToldEvent): string

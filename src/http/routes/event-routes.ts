@@ -2,8 +2,8 @@ import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask, tell } from '../../actors/actor.ts'
+import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import type { EventMessage, LiveEvent, Opening, Sight } from '../../actors/event/event-protocol.ts'
-import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { jobNotFound } from '../../domain/errors.ts'
 import { isOpen, type JobId } from '../../domain/job.ts'
 import type { Observe } from '../../domain/observation.ts'
@@ -22,7 +22,7 @@ import { found, orThrow } from '../response/outcome.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 
 export type EventRoutesOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   events: ActorRef<EventMessage>
   render: ReturnType<typeof createJobRenderer>
   /** Between signs of life, which keep proxies from giving up on a silent connection. */
@@ -43,7 +43,7 @@ const stream = {
 
 /** What happens, as it happens. */
 export function eventRoutes(options: EventRoutesOptions) {
-  const { queue, events, render, heartbeatMs, observe } = options
+  const { archive, events, render, heartbeatMs, observe } = options
   const json = createEventText(render)
 
   return new Hono<EventEnv>()
@@ -83,7 +83,7 @@ export function eventRoutes(options: EventRoutesOptions) {
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
-        const asked = ask(queue, { type: 'find', jobId, scope: c.var.scope })
+        const asked = ask(archive, { type: 'find', jobId, scope: c.var.scope })
         const view = found(await orLater(asked), () => jobNotFound(jobId))
         if (view === 'later') return comeAgain(c)
         if (c.req.header('Last-Event-ID') === lastId) return c.body(null, 204)

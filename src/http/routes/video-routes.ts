@@ -1,7 +1,7 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import { everything } from '../../domain/client.ts'
 import { hasExpired, jobNotFound } from '../../domain/errors.ts'
 import { hasFile, isExpired, videoSizes } from '../../domain/job.ts'
@@ -16,7 +16,7 @@ import { Count, Time, Uuid } from '../views/words.ts'
 
 export type VideoRoutesOptions = PreviewSenderOptions &
   Readonly<{
-    queue: ActorRef<QueueMessage>
+    archive: ActorRef<ArchiveMessage>
     resultsDir: string
     links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
     /** Told of each download, so that its file does not expire meanwhile. */
@@ -82,7 +82,7 @@ const getFile = {
 
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes(options: VideoRoutesOptions) {
-  const { queue, resultsDir, links, isPublic, downloads } = options
+  const { archive, resultsDir, links, isPublic, downloads } = options
   const sendPreview = createPreviewSender(options)
   return new Hono<ClientEnv>()
     .get(
@@ -97,7 +97,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       }),
       async (c) => {
         const { after, pinned, ...filter } = c.req.valid('query')
-        const page = await ask(queue, {
+        const page = await ask(archive, {
           type: 'list',
           scope: c.var.scope,
           filter: {
@@ -156,7 +156,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
         const { requestId } = c.var
         const command = { type: 'deleteVideos', selection, scope, requestId } as const
-        const deleted = await ask(queue, command, 60_000)
+        const deleted = await ask(archive, command, 60_000)
         const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
         const answer: DeletedVideosJson = {
           deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
@@ -190,7 +190,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
       }),
       async (c) => {
         const { id: jobId } = c.req.valid('param')
-        const view = await ask(queue, { type: 'find', jobId, scope: c.var.scope })
+        const view = await ask(archive, { type: 'find', jobId, scope: c.var.scope })
         const { job } = found(view, () => jobNotFound(jobId))
         if (!hasFile(job)) throw noVideo(jobId)
         // Another video is another job's.
@@ -206,7 +206,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
     )
 
   async function fileOf(c: Context<ClientEnv>, filename: string): Promise<Response> {
-    const job = await ask(queue, { type: 'findVideo', filename, scope: c.var.scope })
+    const job = await ask(archive, { type: 'findVideo', filename, scope: c.var.scope })
     if (isExpired(job)) throw hasExpired(job, 'video_expired')
     if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
     // A name we made is never made again; one that was asked for may be, once its video is deleted.

@@ -51,7 +51,7 @@ const contentTypes = ['video/mp4', 'image/webp']
 
 /** The Videos API of OpenAI, as far as this service can do what it promises: what has been submitted. */
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
-  const { queue, estimates, task, cancelWithinMs, resultsDir, downloads } = options
+  const { queue, archive, estimates, task, cancelWithinMs, resultsDir, downloads } = options
   const { find, render, show, tell } = createVideos(options)
   const sendPreview = createPreviewSender(options)
 
@@ -69,7 +69,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
       async (c) => {
         const query = c.req.valid('query')
         const { limit, order, after, status, prompt, prompt_contains } = query
-        const page = await ask(queue, {
+        const page = await ask(archive, {
           type: 'list',
           scope: c.var.scope,
           filter: {
@@ -128,7 +128,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           { type: 'cancel', selection: { ids: [jobId] }, scope, requestId },
           cancelWithinMs,
         )
-        orThrow(await ask(queue, { type: 'remove', jobId, scope, requestId }))
+        orThrow(await ask(archive, { type: 'remove', jobId, scope, requestId }))
         const answer: DeletedVideoJson = {
           id: videoIdOf(jobId),
           object: 'video.deleted',

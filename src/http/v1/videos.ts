@@ -2,6 +2,7 @@
 import type { Context } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { nameOf } from '../../domain/client.ts'
@@ -25,6 +26,7 @@ export type C = Context<ClientEnv>
 export type VideosOptions = Pick<ReturnType<typeof createJobRenderer>, 'estimates'> &
   Readonly<{
     queue: ActorRef<QueueMessage>
+    archive: ActorRef<ArchiveMessage>
     task: WanTask
     /** How long what is over is kept; 0: for good. */
     retentionMs: number
@@ -63,7 +65,7 @@ export const noFile = ['job_not_found', 'video_not_ready', 'video_failed', 'vide
 export const caching = { 'Cache-Control': 'private, no-cache' }
 
 /** Finds videos, and shows them as OpenAI's clients expect. */
-export function createVideos({ queue, estimates, task, retentionMs }: VideosOptions) {
+export function createVideos({ archive, estimates, task, retentionMs }: VideosOptions) {
   const show = (view: SeenJob, estimate: Estimate | undefined) =>
     videoJson(view, { task, estimate, retentionMs })
 
@@ -73,7 +75,7 @@ export function createVideos({ queue, estimates, task, retentionMs }: VideosOpti
   return { find, render, show, tell }
 
   async function find(c: C, jobId: JobId): Promise<JobView> {
-    const view = await ask(queue, { type: 'find', jobId, scope: c.get('scope') })
+    const view = await ask(archive, { type: 'find', jobId, scope: c.get('scope') })
     return found(view, () => videoNotFound(videoIdOf(jobId)))
   }
 

@@ -1,6 +1,6 @@
 /** How the attempts of a job look from outside, and how each failed. */
 import * as v from 'valibot'
-import type { JobDetail } from '../../actors/queue/queue-protocol.ts'
+import type { JobDetail } from '../../actors/archive/archive-protocol.ts'
 import { type Attempt, failureCodes, stageSpans, stages } from '../../domain/job.ts'
 import { Count, iso, isoTime, Time } from './words.ts'
 

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SQLite from 'better-sqlite3'
+import type { JobFiles } from '../../actors/archive/archive-ports.ts'
 import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
 import type { Epoch, JobId } from '../../domain/job.ts'
 import { sync } from './sync.ts'
@@ -47,7 +48,9 @@ export const logOf = ({ logsDir }: Pick<DataDirectory, 'logsDir'>, jobId: JobId)
   join(logsDir, `${jobId}.log`)
 
 /** Removes what the attempts of a job worked with, when the job is over. */
-export function createWorkFiles(data: Pick<DataDirectory, 'workDir' | 'logsDir'>): WorkFiles {
+export function createWorkFiles(
+  data: Pick<DataDirectory, 'workDir' | 'logsDir'>,
+): WorkFiles & JobFiles {
   // A shim that has told its end may still be tidying up in there.
   const discard = (jobId: JobId) =>
     rm(jobDirectory(data, jobId), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })

@@ -1,8 +1,9 @@
 import { link, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import type { VideoFiles } from '../../actors/archive/archive-ports.ts'
 import type { Conversion, VideoTools } from '../../actors/conversion/conversion-ports.ts'
-import type { VideoFiles } from '../../actors/queue/queue-ports.ts'
+import type { ResultFiles } from '../../actors/queue/queue-ports.ts'
 import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
@@ -111,7 +112,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
 export function createVideoFiles(
   data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
   { isInUse }: Pick<Downloads, 'isInUse'>,
-): VideoFiles {
+): VideoFiles & ResultFiles {
   const { resultsDir } = data
   return {
     exists: (filename) =>

@@ -1,5 +1,6 @@
 import type { Kysely, NotNull } from 'kysely'
-import type { JobStore, StoredWaiting, StoreOperation } from '../../actors/queue/queue-ports.ts'
+import type { ArchiveStore } from '../../actors/archive/archive-ports.ts'
+import type { CommitResult, QueueStore, StoredWaiting } from '../../actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../domain/client.ts'
 import { DiskFullError } from '../../domain/errors.ts'
 import type { GpuHealth } from '../../domain/job.ts'
@@ -8,7 +9,18 @@ import { createJobCache } from '../fast/job-cache.ts'
 import { isDiskFull, isWriteError, transact } from './database.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
-import { type AttemptContext, apply, forgetSubmissions } from './store-operations.ts'
+import {
+  type AttemptContext,
+  apply,
+  forgetSubmissions,
+  StaleOperationError,
+  type StoreOperation,
+} from './store-operations.ts'
+
+/** The ports of the queue and of the archive. They share one cache, so no commit goes unnoticed. */
+export type JobStore = Omit<QueueStore & ArchiveStore, 'commit'> & {
+  commit(operations: readonly StoreOperation[]): Promise<CommitResult>
+}
 
 /** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */
 export function createJobStore(
@@ -72,9 +84,12 @@ export function createJobStore(
           if (!lacksRoom(error) || operations.every(canWait) || !reserve?.release()) throw error
           return write()
         })
+        return { how: 'committed' }
       } catch (error) {
+        if (error instanceof StaleOperationError) return { how: 'stale', why: error.message }
         if (!lacksRoom(error)) throw error
-        throw new DiskFullError('the database has no room to write', { cause: error })
+        const full = new DiskFullError('the database has no room to write', { cause: error })
+        return { how: 'full', error: full }
       } finally {
         cache.forget(changed)
       }

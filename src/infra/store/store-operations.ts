@@ -1,12 +1,17 @@
 /** What each operation on the store changes in the database. */
 import type { Kysely, Updateable } from 'kysely'
-import type { JobOperation, StoreOperation } from '../../actors/queue/queue-ports.ts'
+import type { ArchiveOperation } from '../../actors/archive/archive-ports.ts'
+import type { JobOperation, QueueOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
 import { insertRow } from '../fast/insert.ts'
+import { applyToArchive } from './archive-operations.ts'
 import { writeDeliveries } from './job-end-deliveries.ts'
 import { toRow } from './job-rows.ts'
 import type { Database } from './schema.ts'
 import { webhookRow } from './webhook-rows.ts'
+
+/** All changes to jobs, whichever actor makes them. */
+export type StoreOperation = QueueOperation | ArchiveOperation
 
 /** Facts about this service that are stored with each attempt: the task, and the model of each GPU. */
 export type AttemptContext = Readonly<{
@@ -24,8 +29,24 @@ export async function apply(
   operation: StoreOperation,
   context: AttemptContext,
 ): Promise<void> {
-  if (operation.op === 'forgetTombstones') return forgetTombstones(trx, operation)
-  if (operation.op !== 'setGpuHealth') return applyToJob(trx, operation, context)
+  switch (operation.op) {
+    case 'setGpuHealth':
+      return setGpuHealth(trx, operation)
+    case 'forgetVideo':
+    case 'remove':
+    case 'expire':
+    case 'pin':
+    case 'forgetTombstones':
+      return applyToArchive(trx, operation)
+    default:
+      return applyToJob(trx, operation, context)
+  }
+}
+
+async function setGpuHealth(
+  trx: Kysely<Database>,
+  operation: Extract<QueueOperation, { op: 'setGpuHealth' }>,
+): Promise<void> {
   const { gpu: id } = operation
   const health = JSON.stringify(operation.health)
   await trx
@@ -159,86 +180,9 @@ async function applyToJob(
       await writeDeliveries(trx, jobId, status, at)
       break
     }
-    case 'forgetVideo':
-      await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
-      break
-    case 'remove':
-    case 'expire': {
-      const { numUpdatedRows } = await trx
-        .updateTable('job')
-        .set({
-          deleted_at: at,
-          ...(operation.op === 'expire' && { expired_at: at }),
-          file_deleted_at: at,
-          prompt: '',
-          prompt_digest: '',
-          image: null,
-          metadata: null,
-          failure: null,
-        })
-        .where('id', '=', jobId)
-        .where('deleted_at', 'is', null)
-        .where('status', 'in', ['success', 'error', 'canceled'])
-        .executeTakeFirst()
-      if (numUpdatedRows === 0n) break
-      // The prompt is in how a process was called, and may be in what it said last.
-      await trx
-        .updateTable('attempt')
-        .set({ failure: null, command: null })
-        .where('job_id', '=', jobId)
-        .execute()
-      break
-    }
-    case 'pin':
-      await trx
-        .updateTable('job')
-        .set({ pinned_at: operation.pinned ? at : null })
-        .where('id', '=', jobId)
-        .where('deleted_at', 'is', null)
-        .execute()
-      break
     default:
       operation satisfies never
   }
-}
-
-/** Estimates learn from attempts of the latest jobs, whatever has become of those. */
-const tombstonesKept = 1_000
-
-/** What is left over goes with the next sweep, seconds later; nothing waits for more than some milliseconds. */
-const forgottenAtOnce = 50
-
-async function forgetTombstones(
-  trx: Kysely<Database>,
-  { before }: Extract<StoreOperation, { op: 'forgetTombstones' }>,
-): Promise<void> {
-  const old = trx
-    .selectFrom('job')
-    .select('seq')
-    .where('deleted_at', '<', before)
-    .limit(forgottenAtOnce)
-  const newest = trx
-    .selectFrom('job')
-    .select(({ fn, eb, val }) => eb(fn.max('seq'), '-', val(tombstonesKept)).as('seq'))
-  await trx
-    .deleteFrom('job')
-    .where('seq', 'in', old.where('seq', '<=', newest))
-    .execute()
-  const nobodys = {
-    owner: null,
-    address: null,
-    filename: null,
-    requested_filename: null,
-    expired_at: null,
-  }
-  const named = old.where(({ or, eb }) =>
-    or([
-      eb('owner', 'is not', null),
-      eb('filename', 'is not', null),
-      eb('expired_at', 'is not', null),
-    ]),
-  )
-  await trx.updateTable('job').set(nobodys).where('seq', 'in', named).execute()
 }
 
 const traceColumn = ({ trace }: { trace?: Trace }) =>

@@ -11,7 +11,7 @@ import {
 } from '../../../src/actors/eta/estimator.ts'
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import { values } from '../../../src/actors/ordered-map.ts'
-import type { QueueState, RunningJob } from '../../../src/actors/queue/queue-protocol.ts'
+import type { QueueState, RunningJob } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import {
   type GpuHealth,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { DiskEffect, DiskNews, DiskState } from '../../../src/actors/janitor/disk-protocol.ts'
 import { guardDisks, initialDiskState } from '../../../src/actors/janitor/disk-transition.ts'
 import { janitorBehaviour } from '../../../src/actors/janitor/janitor-actor.ts'
@@ -91,6 +92,7 @@ describe('a janitor', () => {
     const quiet = (_: object, phrase: string) => void done.push(phrase)
     const behaviour = janitorBehaviour({
       queue: queue.ref,
+      archive: createProbe<ArchiveMessage>('archive').ref,
       retention: {
         latestEnd: async () => undefined,
         videoBytes: async () => 0,

@@ -14,11 +14,8 @@ import type {
 } from '../../../src/actors/janitor/retention-protocol.ts'
 import { choose, expiryOf, selectionsOf } from '../../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../../src/actors/janitor/retention-transition.ts'
-import { mayExpire } from '../../../src/actors/queue/expire-rules.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { createDownloads } from '../../../src/infra/media/downloads.ts'
-import { aQueuedJob, aRunningJob, jobId, midnight, queueSettings } from '../../support/jobs.ts'
+import { aQueuedJob, jobId, midnight } from '../../support/jobs.ts'
 
 const hour = 60 * 60_000
 const day = 24 * hour
@@ -36,45 +33,6 @@ describe('the time of a job', () => {
     ['is kept for good', over, 0],
   ])('is never over while it %s', (_, job, retentionMs) => {
     expect(expiryOf(job, retentionMs)).toBeUndefined()
-  })
-})
-
-describe('a job that is about to go', () => {
-  const over = { ...aQueuedJob(1), state: { status: 'canceled', endedAt: midnight } } as const
-
-  it.each([
-    ['stays while it waits', aQueuedJob(1), false, false],
-    ['stays while it runs', aRunningJob(1), false, false],
-    ['stays while it is pinned', { ...over, pinnedAt: midnight }, false, false],
-    ['stays until all have been told', over, true, false],
-    ['goes when nothing of this is so', over, false, true],
-  ])('%s', (_, job, isAwaited, goes) => {
-    expect(mayExpire(job, isAwaited)).toBe(goes)
-  })
-
-  it('can no longer be pinned once its files are being removed', () => {
-    const replyTo = createPlace<unknown>('somebody')
-    const ask = {
-      type: 'setPin',
-      jobId: jobId(1),
-      pinned: true,
-      scope: 'everything',
-      replyTo,
-    } as const
-    const rest = { nextSeq: 2, waiting: [], running: [], gpus: new Map(), submissions: [] }
-    const free = restoreQueue(queueSettings, rest)
-    const [expiring] = transition(free, { type: 'expire', jobIds: [jobId(1)], replyTo }, midnight)
-    const [, refused] = transition(expiring, ask, midnight)
-    expect(refused).toMatchObject([{ do: 'answerPin', answer: { code: 'job_expired' } }])
-    const answer = { gone: [] }
-    const news = { type: 'jobsExpired', jobIds: [jobId(1)], answer, replyTo } as const
-    const [kept] = transition(expiring, news, midnight)
-    const [, effects] = transition(kept, ask, midnight)
-    expect(effects).toMatchObject([
-      { do: 'store', operation: { op: 'pin' } },
-      { do: 'logChange', change: 'pinned' },
-      { do: 'answerPinned' },
-    ])
   })
 })
 

@@ -1,11 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
+import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
-import type {
-  QueueCommand,
-  QueueEffect,
-  QueueNews,
-} from '../../../src/actors/queue/queue-protocol.ts'
+import type { QueueCommand, QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
 import { gpuUse, restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
@@ -176,8 +173,8 @@ describe('a GPU with a process that survives SIGKILL', () => {
       epoch: 1,
       result: { how: 'unkillable' },
     })
-    const answers = effects.filter((effect) => effect.do === 'answerCancel')
-    expect(answers).toMatchObject([{ answer: { canceled: [], rest: [jobId(1)] } }])
+    const answers = effects.filter((effect) => effect.do === 'answer')
+    expect(answers).toMatchObject([{ value: { canceled: [], rest: [jobId(1)] } }])
   })
 })
 
@@ -187,7 +184,7 @@ describe('an operator', () => {
     queue.ready(gpu0)
     queue.submits(1, 2)
     const effects = queue.tell({ type: 'drainGpu', gpu: gpu0, replyTo: someone })
-    expect(effects.at(-1)).toMatchObject({ do: 'answerGpu', answer: { health: { drained: true } } })
+    expect(effects.at(-1)).toMatchObject({ do: 'answer', value: { health: { drained: true } } })
     queue.ends(1)
     expect(queue.working()).toEqual([])
     expect(claims(queue.tell({ type: 'resumeGpu', gpu: gpu0, replyTo: someone }))).toEqual([gpu0])
@@ -210,8 +207,8 @@ describe('an operator', () => {
           ? { type, gpu, fate: 'fail', replyTo: someone }
           : { type, gpu, replyTo: someone }
       const [effect] = queue.tell(command)
-      expect(effect).toMatchObject({ do: 'answerGpu' })
-      expect(effect?.do === 'answerGpu' && effect.answer).toBeInstanceOf(RefusalError)
+      expect(effect).toMatchObject({ do: 'answer' })
+      expect(effect?.do === 'answer' && effect.value).toBeInstanceOf(RefusalError)
     },
   )
 
@@ -254,7 +251,7 @@ describe('a queue that is closed', () => {
     const queue = aQueue()
     queue.ready(gpu0)
     queue.submits(1, 2)
-    expect(queue.tell(close('detach'))).toMatchObject([{ do: 'answerClosed' }])
+    expect(queue.tell(close('detach'))).toMatchObject([{ do: 'answer', value: 'closed' }])
     queue.ends(1)
     expect(queue.working()).toEqual([])
   })
@@ -264,10 +261,12 @@ describe('a queue that is closed', () => {
     queue.ready(gpu0)
     queue.submits(1, 2)
     expect(queue.tell(close('drain'))).toEqual([])
-    expect(queue.ends(1)).not.toContainEqual(expect.objectContaining({ do: 'answerClosed' }))
+    expect(queue.ends(1)).not.toContainEqual(
+      expect.objectContaining({ do: 'answer', value: 'closed' }),
+    )
     const video = { width: 1280, height: 720, frames: 121, durationSeconds: 5, bytes: 1 }
     expect(queue.tell({ type: 'converted', jobId: jobId(1), epoch: 1, video })).toContainEqual(
-      expect.objectContaining({ do: 'answerClosed' }),
+      expect.objectContaining({ do: 'answer', value: 'closed' }),
     )
   })
 
@@ -282,7 +281,7 @@ describe('a queue that is closed', () => {
         operation: expect.objectContaining({ op: 'release', attempts: 0 }),
       }),
     )
-    expect(effects).toContainEqual(expect.objectContaining({ do: 'answerClosed' }))
+    expect(effects).toContainEqual(expect.objectContaining({ do: 'answer', value: 'closed' }))
   })
 })
 
@@ -310,7 +309,7 @@ describe('a disk without room', () => {
       repetition: { isRetry: false },
       replyTo: someone,
     })
-    expect(refused).toMatchObject([{ answer: { code: 'disk_full' } }])
+    expect(refused).toMatchObject([{ value: { code: 'disk_full' } }])
     expect(claims(queue.tell({ type: 'roomChecked', hasRoom: true }))).toEqual([gpu0])
   })
 })

@@ -1,11 +1,12 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { tell } from '../../../src/actors/actor.ts'
+import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { ConversionMessage } from '../../../src/actors/conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../../../src/actors/event/event-protocol.ts'
 import type { GpuMessage } from '../../../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../../../src/actors/queue/queue-actor.ts'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
+import type { CommitResult, QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
 import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
 import { DiskFullError } from '../../../src/domain/errors.ts'
@@ -65,7 +66,8 @@ describe('the actor of the queue', () => {
       {
         observe: (observation) => seen.push(observation),
         beforeCommit() {
-          if (failures-- > 0) throw new DiskFullError('the disk is full')
+          if (failures-- <= 0) return undefined
+          return { how: 'full', error: new DiskFullError('the disk is full') }
         },
       },
     )
@@ -84,17 +86,18 @@ describe('the actor of the queue', () => {
 })
 
 async function aQueueActorWith(
-  operations: readonly StoreOperation[],
+  operations: readonly QueueOperation[],
   {
     observe = () => {},
-    beforeCommit = () => {},
-  }: { observe?: Observe; beforeCommit?(): void } = {},
+    beforeCommit = () => undefined,
+  }: { observe?: Observe; beforeCommit?(): CommitResult | undefined } = {},
 ) {
   const { jobs: store, close } = await createSqliteStores()
   onTestFinished(close)
   await store.commit(operations)
   const gpu = createProbe<GpuMessage>('gpu')
   const conversion = createProbe<ConversionMessage>('conversion')
+  const archive = createProbe<ArchiveMessage>('archive')
   const quiet = () => {}
   const actor = anActor(
     'queue',
@@ -102,15 +105,13 @@ async function aQueueActorWith(
       settings: queueSettings,
       store: {
         ...store,
-        async commit(changes) {
-          beforeCommit()
-          await store.commit(changes)
-        },
+        commit: async (changes) => beforeCommit() ?? store.commit(changes),
       },
-      videoFiles: { exists: async () => false, isInUse: () => false, remove: async () => {} },
-      workFiles: { discard: async () => {}, forget: async () => {}, keepImage: async () => {} },
+      results: { exists: async () => false },
+      workFiles: { discard: async () => {}, keepImage: async () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
       conversion: conversion.ref,
+      archive: archive.ref,
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
       webhooks: createProbe<WebhookMessage>('webhooks').ref,
@@ -118,5 +119,5 @@ async function aQueueActorWith(
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )
-  return { actor, gpu, conversion }
+  return { actor, gpu, conversion, archive, store }
 }

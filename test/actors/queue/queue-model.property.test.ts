@@ -6,16 +6,16 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
-import type {
-  QueueEffect,
-  QueueNews,
-  QueueSettings,
-  QueueState,
-} from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
+import type { QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
+import type { QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
+import {
+  noneRecent,
+  type QueueSettings,
+  type QueueState,
+  restoreQueue,
+} from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import { noneRecent } from '../../../src/actors/queue/repeat-rules.ts'
 import type { FailureCode } from '../../../src/domain/job.ts'
 import { aFailure, queueSettings } from '../../support/jobs.ts'
 import { allGpus, createWorld, type Rules, type World } from '../../support/queue-world.ts'
@@ -148,7 +148,9 @@ describe('the stories', () => {
     ],
     [
       'promises one name to two jobs',
-      broken((state, message, at) => transition({ ...state, names: undefined }, message, at)),
+      broken((state, message, at) =>
+        transition({ ...state, names: undefined, reserved: undefined }, message, at),
+      ),
     ],
     [
       'takes two jobs for one key',
@@ -207,7 +209,7 @@ function withoutCancels(state: QueueState): QueueState {
 }
 
 /** Rules that leave out an effect. */
-function without(effect: QueueEffect['do'], operation?: StoreOperation['op']): Rules {
+function without(effect: QueueEffect['do'], operation?: QueueOperation['op']): Rules {
   return broken((state, message, at) => {
     const [next, effects] = transition(state, message, at)
     const isMissing = (one: QueueEffect) =>

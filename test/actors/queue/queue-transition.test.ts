@@ -1,19 +1,22 @@
 import { describe, expect, it } from 'vitest'
-import { createPlace } from '../../../src/actors/actor.ts'
+import { type ActorRef, answer, createPlace } from '../../../src/actors/actor.ts'
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { first, values } from '../../../src/actors/ordered-map.ts'
+import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   CancelSelection,
   JobView,
   QueueCommand,
-  QueueEffect,
   QueueNews,
-  QueueSettings,
-  RemoveAnswer,
+  SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
-import { positionOf, restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import {
+  positionOf,
+  type QueueSettings,
+  restoreQueue,
+} from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../../../src/domain/client.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
@@ -83,7 +86,7 @@ describe('a submission', () => {
           at: midnight,
         },
       },
-      { do: 'answerSubmit', to: submitter, answer: { job: aQueuedJob(2), position: 2 } },
+      answer(submitter, { job: aQueuedJob(2), position: 2 }),
       { do: 'logStatus', jobId: jobId(2), status: 'queued', epoch: 0 },
     ])
     expect(queue.positions(1, 2)).toEqual([1, 2])
@@ -897,7 +900,7 @@ describe('canceling', () => {
       },
       { do: 'discardWork', jobId: jobId(1) },
       { do: 'logStatus', jobId: jobId(1), status: 'canceled', epoch: 0 },
-      { do: 'answerCancel', to: canceler, answer: anAnswer({ canceled: [1] }) },
+      answer(canceler, anAnswer({ canceled: [1] })),
     ])
     expect(queue.waiting()).toEqual([2])
     expect(queue.positions(1, 2)).toEqual([undefined, 1])
@@ -1026,11 +1029,7 @@ describe('canceling', () => {
     queue.cancels(1, 2, 3)
     queue.generationEnds(2, failed('killed'))
     expect(queue.tell({ type: 'cancelOverdue', ticket: 1 })).toEqual([
-      {
-        do: 'answerCancel',
-        to: canceler,
-        answer: anAnswer({ canceled: [3, 2], canceling: [1] }),
-      },
+      answer(canceler, anAnswer({ canceled: [3, 2], canceling: [1] })),
     ])
     const effects = queue.generationEnds(1, failed('killed'))
     expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
@@ -1065,9 +1064,7 @@ describe('canceling', () => {
 
   it('answers at once when there is nothing to cancel', () => {
     const queue = aQueue()
-    expect(queue.cancels(1)).toEqual([
-      { do: 'answerCancel', to: canceler, answer: anAnswer({ rest: [1] }) },
-    ])
+    expect(queue.cancels(1)).toEqual([answer(canceler, anAnswer({ rest: [1] }))])
   })
 })
 
@@ -1281,50 +1278,6 @@ describe('JOBS_PER_HOUR', () => {
 })
 
 describe('the queue', () => {
-  it('removes files first and forgets them then', () => {
-    const replyTo = createPlace<readonly { jobId: JobId; filename: string }[]>('deleter')
-    const selection = { filenames: ['fox.mp4'] }
-    const scope = { owner: 'ada' }
-    const jobs = [{ jobId: jobId(1), filename: 'fox.mp4' }]
-    const queue = aQueue()
-    expect(queue.tell({ type: 'deleteVideos', selection, scope, replyTo })).toEqual([
-      { do: 'removeVideos', selection, scope, replyTo },
-    ])
-    expect(queue.tell({ type: 'videosRemoved', jobs, replyTo })).toEqual([
-      { do: 'store', operation: { op: 'forgetVideo', jobId: jobId(1), at: midnight } },
-      { do: 'logChange', jobId: jobId(1), change: 'video deleted' },
-      { do: 'answerDeleted', to: replyTo, jobs },
-    ])
-  })
-
-  it('forgets a job that is over, once its files are gone', () => {
-    const replyTo = createPlace<RemoveAnswer>('deleter')
-    const queue = aQueue()
-    expect(queue.tell({ type: 'remove', jobId: jobId(1), scope: 'everything', replyTo })).toEqual([
-      { do: 'removeJob', jobId: jobId(1), scope: 'everything', replyTo },
-    ])
-    expect(queue.tell({ type: 'jobFilesRemoved', jobId: jobId(1), replyTo })).toEqual([
-      { do: 'store', operation: { op: 'remove', jobId: jobId(1), at: midnight } },
-      { do: 'logChange', jobId: jobId(1), change: 'deleted' },
-      { do: 'answerRemove', to: replyTo, answer: 'removed' },
-    ])
-  })
-
-  it.each([
-    ['everything', 'job_stopping'],
-    [{ owner: 'fox' }, 'job_not_found'],
-  ] as const)('forgets no job that waits or runs, asked within %o', (scope, code) => {
-    const replyTo = createPlace<RemoveAnswer>('deleter')
-    const queue = aQueue()
-    queue.gpuIsReady(gpu0)
-    queue.submits(1, 2)
-    for (const n of [1, 2]) {
-      expect(queue.tell({ type: 'remove', jobId: jobId(n), scope, replyTo })).toMatchObject([
-        { do: 'answerRemove', answer: { code } },
-      ])
-    }
-  })
-
   it('clears away the image of a job that it does not take', () => {
     const queue = aQueue({ maxQueue: 1 })
     queue.submits(1)
@@ -1339,13 +1292,9 @@ describe('the queue', () => {
       replyTo: submitter,
     })
     expect(refused).toMatchObject([
-      { do: 'answerSubmit', answer: { code: 'queue_full' } },
+      { do: 'answer', value: { code: 'queue_full' } },
       { do: 'discardWork', jobId: jobId(2) },
     ])
-  })
-
-  it('shows itself to estimates that are new', () => {
-    expect(aQueue().tell({ type: 'etaReady' })).toEqual([{ do: 'showEta' }])
   })
 })
 
@@ -1361,7 +1310,7 @@ describe('a repeated submission', () => {
     repetition: { isRetry: true },
   })
   const first = (n: number) => ({ ...again(n), repetition: { isRetry: false } })
-  const oldJob = [{ do: 'answerRepeated', to: submitter, jobId: jobId(1) }]
+  const oldJob = [{ do: 'findRepeated', jobId: jobId(1), replyTo: submitter }]
 
   it('with the same key gets the job that is there, and makes none', () => {
     const queue = aQueue()
@@ -1415,7 +1364,7 @@ describe('a repeated submission', () => {
       queue.tell({ ...first(n), identity: { caller: 'somebody', fingerprint: String(n) } })
       const aMinuteAgo = Math.max(1, n - 60)
       expect(queue.tell(again(1_000, String(aMinuteAgo)))).toEqual([
-        { do: 'answerRepeated', to: submitter, jobId: jobId(aMinuteAgo) },
+        { do: 'findRepeated', jobId: jobId(aMinuteAgo), replyTo: submitter },
       ])
     }
   })
@@ -1485,16 +1434,15 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     },
     submits: (...ns: number[]) => ns.flatMap((n) => submitsAs(anybody, n)),
     submitsAs,
-    submitsNamed: (n: number, filename: string, { nameTaken = false } = {}) =>
-      tell({
-        type: 'admit',
-        jobId: jobId(n),
-        request: aRequest({ filename }),
-        client: anybody,
-        ...sentOnce(n),
-        nameTaken,
-        replyTo: submitter,
-      }),
+    /** As its shell does it: the submission is prepared unless it is refused at once. */
+    submitsNamed(n: number, filename: string, { nameTaken = false } = {}) {
+      const replyTo = createPlace<SubmitAnswer>(submitter.name)
+      const draft = aRequest({ filename })
+      const asked = { client: anybody, ...sentOnce(n), replyTo }
+      const effects = tell({ type: 'submit', draft, ...asked })
+      if (!effects.some((effect) => effect.do === 'prepareSubmission')) return effects
+      return tell({ type: 'admit', jobId: jobId(n), request: draft, nameTaken, ...asked })
+    },
     gpuIsReady,
     gpusAreReady: (...gpus: GpuId[]) => gpus.flatMap((gpu) => gpuIsReady(gpu)),
     learns: (...secondsPerJob: [GpuId, number][]) =>
@@ -1538,8 +1486,13 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
 
 const numberOf = (id: JobId): number => Number(id.slice(-12))
 
-const answerOf = (effects: readonly QueueEffect[]) =>
-  effects.flatMap((effect) => (effect.do === 'answerSubmit' ? [effect.answer] : []))[0]
+const answerOf = (effects: readonly QueueEffect[]) => answersIn<SubmitAnswer>(effects, submitter)[0]
+
+/** Answers to anybody of this name. */
+const answersIn = <Reply>(effects: readonly QueueEffect[], { name }: ActorRef<Reply>) =>
+  effects.flatMap((effect) =>
+    effect.do === 'answer' && effect.to.name === name ? [effect.value as Reply] : [],
+  )
 
 /** Which job got which GPU, in the order in which they got them. */
 const claimsIn = (effects: readonly QueueEffect[]) =>
@@ -1558,8 +1511,7 @@ const touchedBy = (effects: readonly QueueEffect[]) =>
     effect.do === 'store' && 'jobId' in effect.operation ? [numberOf(effect.operation.jobId)] : [],
   )
 
-const cancelAnswersIn = (effects: readonly QueueEffect[]) =>
-  effects.flatMap((effect) => (effect.do === 'answerCancel' ? [effect.answer] : []))
+const cancelAnswersIn = (effects: readonly QueueEffect[]) => answersIn(effects, canceler)
 
 const anAnswer = (ids: { [list in keyof CancelAnswer]?: number[] }): CancelAnswer => ({
   canceled: (ids.canceled ?? []).map(jobId),

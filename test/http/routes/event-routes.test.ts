@@ -1,9 +1,9 @@
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
 import { createPlace, tell } from '../../../src/actors/actor.ts'
+import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
 import { eventBehaviour } from '../../../src/actors/event/event-actor.ts'
-import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { ClientEnv } from '../../../src/http/request/client-env.ts'
 import { eventRoutes } from '../../../src/http/routes/event-routes.ts'
 import { createJobRenderer } from '../../../src/http/views/job-view.ts'
@@ -29,10 +29,10 @@ describe('an event', () => {
   })
 })
 
-/** The real log of events in front of a queue that has one job. */
+/** The real log of events in front of an archive that has one job. */
 function someRoutes() {
   let count = 0
-  const queue = anActor<null, QueueMessage>('queue', {
+  const archive = anActor<null, ArchiveMessage>('archive', {
     init: () => null,
     receive(state, message) {
       const view = { job: aRunningJob(1) }
@@ -44,7 +44,7 @@ function someRoutes() {
   const eta = createPlace<EtaMessage>('eta')
   const quiet = () => {}
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
-  const { ref: events } = anActor('events', eventBehaviour({ queue: queue.ref, eta, log }))
+  const { ref: events } = anActor('events', eventBehaviour({ archive: archive.ref, eta, log }))
   const links = { urlOf: () => '', thumbnailOf: () => '' }
   const renderer = createJobRenderer({ eta, links, retentionMs: 0 })
   const render: typeof renderer = {
@@ -61,7 +61,7 @@ function someRoutes() {
     })
     .route(
       '/',
-      eventRoutes({ queue: queue.ref, events, render, observe: () => {}, heartbeatMs: 10_000 }),
+      eventRoutes({ archive: archive.ref, events, render, observe: () => {}, heartbeatMs: 10_000 }),
     )
   return { events, routes, rendered: () => count }
 }

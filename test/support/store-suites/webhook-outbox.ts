@@ -1,4 +1,4 @@
-import type { JobStore, Outcome } from '../../../src/actors/queue/queue-ports.ts'
+import type { Outcome } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   DueDelivery,
   Verdict,
@@ -15,6 +15,7 @@ import {
   type WebhookSecret,
 } from '../../../src/domain/webhook.ts'
 import { aRequest, gpu0, jobId, midnight } from '../jobs.ts'
+import type { JobStore } from './stores.ts'
 
 /** Creates the stores under test over an empty database. The end of a job writes deliveries. */
 export type CreateWebhookStores = () => Promise<

@@ -2,7 +2,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
-import type { StoreOperation } from '../../../src/actors/queue/queue-ports.ts'
 import {
   type OpenDatabase,
   type OpenOptions,
@@ -10,6 +9,7 @@ import {
 } from '../../../src/infra/store/database.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
+import type { StoreOperation } from '../../../src/infra/store/store-operations.ts'
 import { aRequest, fromAnybody, jobId, midnight } from '../jobs.ts'
 import { aMemoryDirectory } from './sqlite-stores.ts'
 

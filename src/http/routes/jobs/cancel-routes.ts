@@ -2,6 +2,7 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
+import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import type { QueueMessage } from '../../../actors/queue/queue-protocol.ts'
 import { everything } from '../../../domain/client.ts'
 import { jobNotFound } from '../../../domain/errors.ts'
@@ -14,6 +15,7 @@ import { Uuid } from '../../views/words.ts'
 
 export type CancelRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   /** How long an answer to a cancel may take: processes are given time to end by themselves. */
   cancelWithinMs: number
 }>
@@ -32,7 +34,7 @@ const CanceledJson = v.object({
 })
 type CanceledJson = v.InferOutput<typeof CanceledJson>
 
-export function cancelRoutes({ queue, cancelWithinMs }: CancelRoutesOptions) {
+export function cancelRoutes({ queue, archive, cancelWithinMs }: CancelRoutesOptions) {
   return new Hono<ClientEnv>().delete(
     '/jobs',
     route({
@@ -64,7 +66,7 @@ export function cancelRoutes({ queue, cancelWithinMs }: CancelRoutesOptions) {
         cancelWithinMs,
       )
       const deleted = delete_files
-        ? await ask(queue, {
+        ? await ask(archive, {
             type: 'deleteVideos',
             scope,
             requestId,
@@ -72,7 +74,7 @@ export function cancelRoutes({ queue, cancelWithinMs }: CancelRoutesOptions) {
           })
         : []
       const ended = await Promise.all(
-        rest.map((jobId) => ask(queue, { type: 'find', jobId, scope })),
+        rest.map((jobId) => ask(archive, { type: 'find', jobId, scope })),
       )
       const known = ended.flatMap((one) => (one && !isExpired(one) ? [one] : []))
       const unknown = rest.filter((id) => !known.some(({ job }) => job.id === id))

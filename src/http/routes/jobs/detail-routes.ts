@@ -1,7 +1,7 @@
 /** `GET /jobs/:id`, and whether the job may expire. */
 import { type Context, Hono } from 'hono'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
-import type { QueueMessage } from '../../../actors/queue/queue-protocol.ts'
+import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import { jobNotFound } from '../../../domain/errors.ts'
 import type { JobId } from '../../../domain/job.ts'
 import type { ClientEnv } from '../../request/client-env.ts'
@@ -11,7 +11,10 @@ import { JobDetailJson, JobJson } from '../../views/job-view.ts'
 import { ofOneJob } from './one-job.ts'
 import { type JobRenderer, renderOne } from './render-jobs.ts'
 
-export type DetailRoutesOptions = Readonly<{ queue: ActorRef<QueueMessage>; render: JobRenderer }>
+export type DetailRoutesOptions = Readonly<{
+  archive: ActorRef<ArchiveMessage>
+  render: JobRenderer
+}>
 
 const pinning = {
   ...ofOneJob,
@@ -20,10 +23,10 @@ const pinning = {
   answers: { 200: { means: 'The job as it is now', json: JobJson } },
 } as const
 
-export function detailRoutes({ queue, render }: DetailRoutesOptions) {
+export function detailRoutes({ archive, render }: DetailRoutesOptions) {
   const pin = async (c: Context<ClientEnv>, jobId: JobId, pinned: boolean) => {
     const { scope, requestId } = c.var
-    const view = orThrow(await ask(queue, { type: 'pin', jobId, pinned, scope, requestId }))
+    const view = orThrow(await ask(archive, { type: 'pin', jobId, pinned, scope, requestId }))
     return c.json(await renderOne(render, view), 200)
   }
 
@@ -40,7 +43,7 @@ export function detailRoutes({ queue, render }: DetailRoutesOptions) {
       async (c) => {
         const { id: jobId } = c.req.valid('param')
         const detail = found(
-          await ask(queue, { type: 'describe', jobId, scope: c.var.scope }),
+          await ask(archive, { type: 'describe', jobId, scope: c.var.scope }),
           () => jobNotFound(jobId),
         )
         return c.json(

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
-import type { QueueMessage } from '../../../actors/queue/queue-protocol.ts'
+import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import { RefusalError } from '../../../domain/errors.ts'
 import type { ClientEnv } from '../../request/client-env.ts'
 import { ListQuery, LookupQuery } from '../../request/parameters.ts'
@@ -12,9 +12,9 @@ import { JobJson } from '../../views/job-view.ts'
 import { Uuid } from '../../views/words.ts'
 import { type JobRenderer, renderAll, renderOne } from './render-jobs.ts'
 
-export type ListRoutesOptions = Readonly<{ queue: ActorRef<QueueMessage>; render: JobRenderer }>
+export type ListRoutesOptions = Readonly<{ archive: ActorRef<ArchiveMessage>; render: JobRenderer }>
 
-export function listRoutes({ queue, render }: ListRoutesOptions) {
+export function listRoutes({ archive, render }: ListRoutesOptions) {
   return new Hono<ClientEnv>()
     .get(
       '/jobs',
@@ -28,7 +28,7 @@ export function listRoutes({ queue, render }: ListRoutesOptions) {
       }),
       async (c) => {
         const { status, after, pinned, ...filter } = c.req.valid('query')
-        const page = await ask(queue, {
+        const page = await ask(archive, {
           type: 'list',
           scope: c.var.scope,
           filter: {
@@ -66,7 +66,7 @@ export function listRoutes({ queue, render }: ListRoutesOptions) {
       }),
       async (c) => {
         const { prompt, all } = c.req.valid('query')
-        const views = await ask(queue, {
+        const views = await ask(archive, {
           type: 'lookup',
           prompt,
           limit: all ? 1_000 : 1,

@@ -1,7 +1,7 @@
 /** `GET /jobs/:id/log`. */
 import { Hono } from 'hono'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
-import type { QueueMessage } from '../../../actors/queue/queue-protocol.ts'
+import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import { jobNotFound } from '../../../domain/errors.ts'
 import type { JobId } from '../../../domain/job.ts'
 import type { ClientEnv } from '../../request/client-env.ts'
@@ -11,14 +11,14 @@ import { sendLog } from '../../response/send-log.ts'
 import { ofOneJob } from './one-job.ts'
 
 export type LogRoutesOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
 }>
 
 const logTypes = ['text/plain; charset=utf-8']
 
-export function logRoutes({ queue, logPath }: LogRoutesOptions) {
+export function logRoutes({ archive, logPath }: LogRoutesOptions) {
   return new Hono<ClientEnv>().get(
     '/jobs/:id/log',
     route({
@@ -40,7 +40,9 @@ export function logRoutes({ queue, logPath }: LogRoutesOptions) {
     }),
     async (c) => {
       const { id: jobId } = c.req.valid('param')
-      found(await ask(queue, { type: 'find', jobId, scope: c.var.scope }), () => jobNotFound(jobId))
+      found(await ask(archive, { type: 'find', jobId, scope: c.var.scope }), () =>
+        jobNotFound(jobId),
+      )
       return sendLog(c, logPath(jobId))
     },
   )

@@ -1,8 +1,9 @@
 /** `GET /status/:id`, which clients poll. */
 import { Hono } from 'hono'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
+import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import type { EventMessage } from '../../../actors/event/event-protocol.ts'
-import type { JobView, QueueMessage } from '../../../actors/queue/queue-protocol.ts'
+import type { JobView } from '../../../actors/queue/queue-protocol.ts'
 import { nameOf } from '../../../domain/client.ts'
 import { jobNotFound } from '../../../domain/errors.ts'
 import { jsonText, type Written } from '../../fast/answer.ts'
@@ -17,12 +18,12 @@ import { ofOneJob } from './one-job.ts'
 import type { JobRenderer } from './render-jobs.ts'
 
 export type StatusRoutesOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   events: ActorRef<EventMessage>
   render: JobRenderer
 }>
 
-export function statusRoutes({ queue, events, render }: StatusRoutesOptions) {
+export function statusRoutes({ archive, events, render }: StatusRoutesOptions) {
   const share = sharing<Written>()
 
   return new Hono<ClientEnv>().get(
@@ -48,7 +49,7 @@ export function statusRoutes({ queue, events, render }: StatusRoutesOptions) {
       const scope = c.get('scope')
       const known = c.env.incoming.headers['if-none-match']
       const find = async () =>
-        found(await ask(queue, { type: 'find', jobId, scope }), () => jobNotFound(jobId))
+        found(await ask(archive, { type: 'find', jobId, scope }), () => jobNotFound(jobId))
       const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
       const write = async (view: JobView) => ({
         text: render.text(view, (await render.estimates([view.job])).get(view.job.id)),

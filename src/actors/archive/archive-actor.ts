@@ -1,0 +1,154 @@
+import { RefusalError } from '../../domain/errors.ts'
+import type { Logger } from '../../domain/log.ts'
+import type { Observe } from '../../domain/observation.ts'
+import {
+  type ActorRef,
+  type AnswerEffect,
+  actorOf,
+  type Behaviour,
+  pipe,
+  pipeAnswer,
+  tell,
+  tellAskerItFailed,
+  tellLater,
+} from '../actor.ts'
+import type { EventMessage } from '../event/event-protocol.ts'
+import { view } from '../queue/queue-answers.ts'
+import type { QueueMessage } from '../queue/queue-protocol.ts'
+import type { ArchiveEffect } from './archive-effects.ts'
+import type { ArchiveStore } from './archive-ports.ts'
+import type { ArchiveMail, PinAnswer } from './archive-protocol.ts'
+import { createArchiveReads } from './archive-reads.ts'
+import { type ArchiveState, askersOf } from './archive-state.ts'
+import { firstTurn, transition } from './archive-transition.ts'
+import type { ArchiveWork } from './archive-work.ts'
+
+export type ArchiveActorOptions = Readonly<{
+  store: ArchiveStore
+  /** The same for each incarnation. */
+  work: ArchiveWork
+  queue: ActorRef<QueueMessage>
+  events: ActorRef<EventMessage>
+  observe: Observe
+  log: Logger
+}>
+
+/** How long to wait before trying again to write what the store could not take. */
+const retryMs = 1_000
+
+/** Owns finished jobs: shows them with all others, keeps them, and deletes them. */
+export function archiveBehaviour({
+  store,
+  work,
+  queue,
+  events,
+  observe,
+  log,
+}: ArchiveActorOptions): Behaviour<ArchiveState, ArchiveMail> {
+  const reads = createArchiveReads(store)
+  const life = new AbortController()
+
+  return actorOf<ArchiveState, ArchiveMail, ArchiveEffect>({
+    initial: firstTurn,
+    transition: (state, mail) => transition(state, mail, Date.now()),
+    perform,
+    terminate(state) {
+      life.abort()
+      for (const asker of askersOf(state)) {
+        tellAskerItFailed(asker, 'the archive ended before it could answer')
+      }
+    },
+  })
+
+  function perform(
+    effect: Exclude<ArchiveEffect, AnswerEffect>,
+    self: ActorRef<ArchiveMail>,
+  ): void {
+    switch (effect.do) {
+      case 'announce':
+        tell(queue, { type: 'archiveReady' })
+        break
+      case 'read':
+        reads.reply(effect.question, effect.queue)
+        break
+      case 'selectVideos': {
+        const { command } = effect
+        const { selection, scope, replyTo } = command
+        pipe(
+          self,
+          store.videos(selection, scope),
+          (jobs) => ({ type: 'videosSelected', command, jobIds: jobs.map(({ id }) => id) }),
+          (error) => ({ type: 'selectionFailed', error, replyTo }),
+        )
+        break
+      }
+      case 'work':
+        pipe(
+          self,
+          work.carryOut(effect.tasks, life.signal),
+          (outcomes) => ({ type: 'worked', outcomes }),
+          (error) => ({ type: 'storeFailed', error }),
+        )
+        break
+      case 'commit':
+        commit(effect, self)
+        break
+      case 'retryLater':
+        tellLater(self, retryMs, { type: 'retryDue' })
+        break
+      case 'answerPinned':
+        pipeAnswer(effect.replyTo, pinned(effect), 'the store could not be read')
+        break
+      case 'tellChanges':
+        tell(events, { type: 'jobsChanged', changes: effect.changes })
+        break
+      case 'logChange': {
+        const { do: _, ...fields } = effect
+        log.info(fields, 'job changed')
+        break
+      }
+      case 'logDiskFull':
+        log.error({ err: effect.error }, 'the disk is full; the archive waits until it can write')
+        break
+      case 'logStale':
+        log.error({ reason: effect.why }, 'the store refused a stale change of the archive')
+        break
+      default:
+        effect satisfies never
+    }
+  }
+
+  function commit(
+    { operations }: Extract<ArchiveEffect, { do: 'commit' }>,
+    self: ActorRef<ArchiveMail>,
+  ): void {
+    const begun = performance.now()
+    pipe(
+      self,
+      work.commit(operations),
+      (result) => {
+        const tookMs = performance.now() - begun
+        observe(
+          result.how === 'committed'
+            ? { saw: 'committed', operations: operations.length, tookMs }
+            : { saw: 'commitFailed' },
+        )
+        return { type: 'written', result }
+      },
+      (error) => {
+        observe({ saw: 'commitFailed' })
+        return { type: 'storeFailed', error }
+      },
+    )
+  }
+
+  async function pinned({
+    jobId,
+    scope,
+    queue,
+  }: Extract<ArchiveEffect, { do: 'answerPinned' }>): Promise<PinAnswer> {
+    const job = await work.find(jobId, scope)
+    if (job instanceof RefusalError) return job
+    return queue ? view(job, queue) : { job }
+  }
+}

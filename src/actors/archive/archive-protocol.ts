@@ -1,0 +1,83 @@
+import type { Caused, Scoped } from '../../domain/client.ts'
+import type { RefusalError } from '../../domain/errors.ts'
+import type { Attempt, Expired, Job, JobId, Timestamp } from '../../domain/job.ts'
+import type { Asks } from '../actor.ts'
+import type { CommitResult } from '../queue/queue-ports.ts'
+import type { JobView } from '../queue/queue-protocol.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
+import type { JobFilter, VideoSelection } from './archive-ports.ts'
+
+/** Orders, in the imperative: the archive may still refuse them. */
+export type ArchiveCommand = Readonly<
+  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped &
+      Caused &
+      Asks<readonly DeletedVideo[]>)
+  /** Deletes the record and all files of a job that has ended. */
+  | ({ type: 'remove'; jobId: JobId } & Scoped & Caused & Asks<RemoveAnswer>)
+  /** Deletes finished jobs that nobody needs; the answer names those that were deleted. */
+  | ({ type: 'expire'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
+  /** Whether a job is kept, however old it gets. */
+  | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
+  /** Of those that were deleted or have expired before, nothing more is told. */
+  | { type: 'forgetTombstones'; before: Timestamp }
+>
+
+/** Questions: answered from the record and the queue's last snapshot, which they never change. */
+export type ArchiveQuestion = Readonly<
+  | ({ type: 'find'; jobId: JobId } & Scoped & Asks<JobView | Expired | undefined>)
+  | ({ type: 'findMany'; jobIds: readonly JobId[] } & Scoped & Asks<readonly JobView[]>)
+  | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | Expired | undefined>)
+  | ({ type: 'list'; filter: JobFilter } & Scoped & Asks<JobViewPage>)
+  | ({ type: 'lookup'; prompt: string; limit: number } & Scoped & Asks<readonly JobView[]>)
+  | ({ type: 'findVideo'; filename: string } & Scoped & Asks<Job | Expired | undefined>)
+>
+
+/** The queue has committed this state. */
+export type QueueChanged = Readonly<{ type: 'queueChanged'; queue: QueueSnapshot }>
+
+export type ArchiveMessage = ArchiveCommand | ArchiveQuestion | QueueChanged
+
+/** Results of the shell's reads, writes and work on files. */
+export type ArchiveNews = Readonly<
+  | { type: 'videosSelected'; command: DeleteVideos; jobIds: readonly JobId[] }
+  /** One outcome per task, in the same order. */
+  | { type: 'worked'; outcomes: readonly Outcome[] }
+  | { type: 'written'; result: CommitResult }
+  | { type: 'retryDue' }
+  | ({ type: 'selectionFailed'; error: unknown } & Asks<readonly DeletedVideo[]>)
+  | { type: 'storeFailed'; error: unknown }
+>
+
+/** All that the archive's own mailbox takes; others know it as a reference for `ArchiveMessage`. */
+export type ArchiveMail = ArchiveMessage | ArchiveNews
+
+export type DeleteVideos = Extract<ArchiveCommand, { type: 'deleteVideos' }>
+
+/** What is done to one job before its record is changed. */
+export type Task = Readonly<
+  | ({ do: 'pin'; jobId: JobId; pinned: boolean } & Scoped)
+  | ({ do: 'remove'; jobId: JobId } & Scoped)
+  | { do: 'deleteVideo' | 'expire'; jobId: JobId }
+>
+
+export type Outcome = Readonly<
+  /** The record may be changed: its files are deleted, or none had to be. */
+  | { how: 'done' }
+  | { how: 'videoDeleted'; filename: string }
+  /** The job, or its file, stays, or was deleted before. */
+  | { how: 'skipped' }
+  | { how: 'refused'; refusal: RefusalError }
+  | { how: 'failed'; error: unknown }
+>
+
+export type RemoveAnswer = 'removed' | RefusalError
+
+/** `error`: why something of the others could not be removed. */
+export type ExpireAnswer = Readonly<{ gone: readonly JobId[]; error?: unknown }>
+
+export type PinAnswer = JobView | RefusalError
+
+export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
+
+export type JobDetail = JobView & Readonly<{ attempts: readonly Attempt[] }>
+export type JobViewPage = Readonly<{ jobs: readonly JobView[]; hasMore: boolean }>

@@ -1,0 +1,62 @@
+import type { Asks } from '../actor.ts'
+import { type LinkedList, toArray } from '../linked-list.ts'
+import { type OrderedMap, set, values } from '../ordered-map.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
+import type { ArchiveOperation } from './archive-ports.ts'
+import type { ArchiveCommand, ArchiveQuestion, Outcome, Task } from './archive-protocol.ts'
+
+export type ArchiveState = Readonly<{
+  /** Absent until the queue has sent it. */
+  queue?: QueueSnapshot
+  /** Messages from before that. */
+  early: LinkedList<ArchiveCommand | ArchiveQuestion>
+  /** Requests that wait for their turn, by number: the lowest is next. */
+  requests: OrderedMap<number, Request>
+  nextNumber: number
+  /** One at a time, so that no two of them work on the same job or file. */
+  step?: ArchiveStep
+}>
+
+/** A command, its tasks, and the outcomes of those that have been carried out. */
+export type Request = Readonly<{
+  command: ArchiveCommand
+  tasks: readonly Task[]
+  outcomes: readonly Outcome[]
+}>
+
+/** A few jobs that are worked on together: files first, then all their records in one commit. */
+export type ArchiveStep = Readonly<
+  | { phase: 'working'; shares: readonly Share[] }
+  | { phase: 'writing'; shares: readonly DoneShare[]; operations: readonly ArchiveOperation[] }
+  /** The disk is full. Files are deleted already, so the commit is tried until it succeeds. */
+  | {
+      phase: 'blocked'
+      shares: readonly DoneShare[]
+      operations: readonly ArchiveOperation[]
+      error: Error
+    }
+>
+
+/** What a request has of a step. */
+export type Share = Readonly<{ request: Request; tasks: readonly Task[] }>
+export type DoneShare = Share & Readonly<{ outcomes: readonly Outcome[] }>
+
+export const newArchive: ArchiveState = { early: undefined, requests: undefined, nextNumber: 1 }
+
+export const addRequest = (state: ArchiveState, request: Request): ArchiveState => ({
+  ...state,
+  requests: set(state.requests, state.nextNumber, request),
+  nextNumber: state.nextNumber + 1,
+})
+
+/** Everybody who still waits for an answer when the actor ends. */
+export const askersOf = ({
+  early,
+  requests,
+  step,
+}: ArchiveState): readonly Partial<Asks<never>>[] =>
+  [
+    ...toArray(early),
+    ...(step?.shares ?? []).map(({ request }) => request.command),
+    ...[...values(requests)].map(({ command }) => command),
+  ] as Partial<Asks<never>>[]

@@ -1,0 +1,103 @@
+/** What the archive does with files before it changes their records. */
+import type { Scope } from '../../domain/client.ts'
+import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
+import { hasFile, type Job, type JobId } from '../../domain/job.ts'
+import type { ArchiveOperation, ArchiveStore, JobFiles, VideoFiles } from './archive-ports.ts'
+import type { Outcome, Task } from './archive-protocol.ts'
+import { mayExpire, refuseRemoval } from './removal-rules.ts'
+
+export type ArchiveWorkOptions = Readonly<{
+  store: Pick<ArchiveStore, 'commit' | 'find' | 'findExpired' | 'isAwaited'>
+  videoFiles: VideoFiles
+  jobFiles: JobFiles
+}>
+
+export type ArchiveWork = ReturnType<typeof createArchiveWork>
+
+/**
+ * Made once for all incarnations of the archive: one step, or one commit, at a time. Otherwise a
+ * file that a former incarnation is about to delete could be that of a new job by then.
+ */
+export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOptions) {
+  let last: Promise<unknown> = Promise.resolve()
+
+  return {
+    /** One outcome per task. Never rejects. No file is touched once `signal` is aborted. */
+    carryOut: (tasks: readonly Task[], signal: AbortSignal): Promise<readonly Outcome[]> =>
+      inTurn(async () => {
+        const outcomes: Outcome[] = []
+        for (const task of tasks) outcomes.push(await carryOut(task, signal))
+        return outcomes
+      }),
+
+    commit: (operations: readonly ArchiveOperation[]) => inTurn(() => store.commit(operations)),
+
+    find,
+  }
+
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(work)
+    last = turn.catch(() => {})
+    return turn
+  }
+
+  async function carryOut(task: Task, signal: AbortSignal): Promise<Outcome> {
+    try {
+      switch (task.do) {
+        case 'pin': {
+          const job = await find(task.jobId, task.scope)
+          return job instanceof RefusalError ? { how: 'refused', refusal: job } : { how: 'done' }
+        }
+        case 'remove':
+          return await remove(await find(task.jobId, task.scope), signal)
+        case 'expire':
+          return await expire(task.jobId, signal)
+        case 'deleteVideo':
+          return await deleteVideo(task.jobId, signal)
+      }
+    } catch (error) {
+      return { how: 'failed', error }
+    }
+  }
+
+  /** Files first: a crash in between leaves a record that can be deleted again, and no stray files. */
+  async function remove(job: Job | RefusalError, signal: AbortSignal): Promise<Outcome> {
+    const refusal = job instanceof RefusalError ? job : refuseRemoval(job)
+    if (refusal) return { how: 'refused', refusal }
+    if (!(job instanceof RefusalError)) await removeFiles(job, signal)
+    return { how: 'done' }
+  }
+
+  /** Whoever chose it may have looked a while ago, so it is checked again right before its files go. */
+  async function expire(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
+    const job = await store.find(jobId, 'everything')
+    if (!job || !mayExpire(job, await store.isAwaited(jobId))) return { how: 'skipped' }
+    if (hasFile(job) && videoFiles.isInUse(job.state.filename)) return { how: 'skipped' }
+    await removeFiles(job, signal)
+    return { how: 'done' }
+  }
+
+  /** Deleted meanwhile, its name may be that of another job's file by now. */
+  async function deleteVideo(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
+    const job = await store.find(jobId, 'everything')
+    if (!job || !hasFile(job)) return { how: 'skipped' }
+    const { filename } = job.state
+    signal.throwIfAborted()
+    await videoFiles.remove({ jobId, filename })
+    return { how: 'videoDeleted', filename }
+  }
+
+  async function removeFiles(job: Job, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (hasFile(job)) await videoFiles.remove({ jobId: job.id, filename: job.state.filename })
+    await jobFiles.forget(job.id)
+  }
+
+  /** The job, or why there is none. */
+  async function find(jobId: JobId, scope: Scope): Promise<Job | RefusalError> {
+    const job = await store.find(jobId, scope)
+    if (job) return job
+    const expired = await store.findExpired({ jobId }, scope)
+    return expired ? hasExpired(expired) : jobNotFound(jobId)
+  }
+}

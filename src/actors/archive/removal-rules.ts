@@ -1,0 +1,13 @@
+/** Which jobs may be deleted. */
+import { RefusalError } from '../../domain/errors.ts'
+import { isOpen, type Job } from '../../domain/job.ts'
+
+/** Why a job cannot be deleted yet. */
+export const refuseRemoval = (job: Job): RefusalError | undefined =>
+  isOpen(job)
+    ? new RefusalError('job_stopping', 'The job is not over yet; try again in a moment.')
+    : undefined
+
+/** What is not over, is wished to be kept, or is still to be told of stays. */
+export const mayExpire = (job: Job, isAwaited: boolean): boolean =>
+  !isOpen(job) && job.pinnedAt === undefined && !isAwaited

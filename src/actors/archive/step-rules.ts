@@ -1,0 +1,162 @@
+/**
+ * Requests take turns. One step at a time takes a few jobs, carries out what is asked for them, and
+ * writes that in one commit. So no two requests work on one job at a time, and a single one does
+ * not wait for thousands of others.
+ */
+import type { JobId, Timestamp } from '../../domain/job.ts'
+import type { Step } from '../actor.ts'
+import { first, remove, values } from '../ordered-map.ts'
+import type { CommitResult } from '../queue/queue-ports.ts'
+import type { JobChange } from '../queue/queue-protocol.ts'
+import type { ArchiveEffect } from './archive-effects.ts'
+import type { ArchiveOperation } from './archive-ports.ts'
+import type { Outcome } from './archive-protocol.ts'
+import {
+  type ArchiveState,
+  type ArchiveStep,
+  addRequest,
+  type DoneShare,
+  type Request,
+  type Share,
+} from './archive-state.ts'
+import { answerTo, giveUp, hasDeleted, isFinished, logsOf, operationsOf } from './request-rules.ts'
+
+export type ArchiveTurn = Step<ArchiveState, ArchiveEffect>
+
+/** Nobody else waits for long, however many jobs there are. */
+const maxJobsPerStep = 20
+
+/** New requests are refused as long as the disk is full. */
+export function enqueue(state: ArchiveState, request: Request): ArchiveTurn {
+  if (state.step?.phase === 'blocked') return [state, giveUp(request, state.step.error)]
+  return startStep(addRequest(state, request))
+}
+
+/** Starts the next step, unless one is under way or there is nothing to do. */
+function startStep(state: ArchiveState): ArchiveTurn {
+  if (state.step) return [state, []]
+  const shares: Share[] = []
+  let { requests } = state
+  let left = maxJobsPerStep
+  for (let next = first(requests); next && left > 0; next = first(requests)) {
+    const request = next.value
+    const from = request.outcomes.length
+    const tasks = request.tasks.slice(from, from + left)
+    shares.push({ request, tasks })
+    requests = remove(requests, next.key)
+    left -= Math.max(1, tasks.length)
+  }
+  if (shares.length === 0) return [state, []]
+  const tasks = shares.flatMap((share) => share.tasks)
+  return [{ ...state, requests, step: { phase: 'working', shares } }, [{ do: 'work', tasks }]]
+}
+
+export function worked(
+  state: ArchiveState,
+  outcomes: readonly Outcome[],
+  at: Timestamp,
+): ArchiveTurn {
+  const { step } = state
+  if (step?.phase !== 'working') return [state, []]
+  let from = 0
+  const shares = step.shares.map((share): DoneShare => {
+    const own = outcomes.slice(from, from + share.tasks.length)
+    from += own.length
+    return { ...share, outcomes: own }
+  })
+  const operations = shares.flatMap((share) => operationsOf(share, at))
+  if (operations.length === 0) return conclude(state, shares, operations)
+  return [
+    { ...state, step: { phase: 'writing', shares, operations } },
+    [{ do: 'commit', operations }],
+  ]
+}
+
+export function written(state: ArchiveState, result: CommitResult): ArchiveTurn {
+  const { step } = state
+  if (step?.phase !== 'writing') return [state, []]
+  switch (result.how) {
+    case 'committed':
+      return conclude(state, step.shares, step.operations)
+    case 'full':
+      return block(state, step, result.error)
+    case 'stale': {
+      const refused = refuse(
+        step.shares.map(({ request }) => request),
+        new Error(result.why),
+      )
+      const [next, effects] = startStep(withoutStep(state))
+      return [next, [{ do: 'logStale', why: result.why }, ...refused, ...effects]]
+    }
+  }
+}
+
+export function retry(state: ArchiveState): ArchiveTurn {
+  const { step } = state
+  if (step?.phase !== 'blocked') return [state, []]
+  const { shares, operations } = step
+  return [
+    { ...state, step: { phase: 'writing', shares, operations } },
+    [{ do: 'commit', operations }],
+  ]
+}
+
+/** The step is durable: now it may be known, and its requests go on or are answered. */
+function conclude(
+  state: ArchiveState,
+  shares: readonly DoneShare[],
+  operations: readonly ArchiveOperation[],
+): ArchiveTurn {
+  const changes = changesIn(operations)
+  const effects: ArchiveEffect[] = [
+    ...(changes.size > 0 ? [{ do: 'tellChanges', changes } as const] : []),
+    ...shares.flatMap(logsOf),
+  ]
+  let next = withoutStep(state)
+  for (const { request, outcomes } of shares) {
+    const done = { ...request, outcomes: [...request.outcomes, ...outcomes] }
+    if (isFinished(done)) effects.push(...answerTo(done, state.queue))
+    else next = addRequest(next, done)
+  }
+  const [started, more] = startStep(next)
+  return [started, [...effects, ...more]]
+}
+
+/** What has deleted files is kept until it can be written. All that has not begun is refused. */
+function block(
+  state: ArchiveState,
+  step: Extract<ArchiveStep, { phase: 'writing' }>,
+  error: Error,
+): ArchiveTurn {
+  const shares = step.shares.filter(hasDeleted)
+  const others = step.shares.filter((share) => !hasDeleted(share)).map(({ request }) => request)
+  const waiting = [...values(state.requests)].filter(({ outcomes }) => outcomes.length === 0)
+  const effects: ArchiveEffect[] = [
+    { do: 'logDiskFull', error },
+    ...refuse([...others, ...waiting], error),
+  ]
+  let next = { ...withoutStep(state), requests: undefined } as ArchiveState
+  for (const request of values(state.requests)) {
+    if (request.outcomes.length > 0) next = addRequest(next, request)
+  }
+  if (shares.length === 0) {
+    const [started, more] = startStep(next)
+    return [started, [...effects, ...more]]
+  }
+  const jobIds = new Set(shares.flatMap(({ tasks }) => tasks.map(({ jobId }) => jobId)))
+  const operations = step.operations.filter((one) => 'jobId' in one && jobIds.has(one.jobId))
+  return [
+    { ...next, step: { phase: 'blocked', shares, operations, error } },
+    [...effects, { do: 'retryLater' }],
+  ]
+}
+
+const refuse = (requests: readonly Request[], error: Error): ArchiveEffect[] =>
+  requests.flatMap((request) => giveUp(request, error))
+
+function withoutStep({ step: _, ...rest }: ArchiveState): ArchiveState {
+  return rest
+}
+
+const changesIn = (operations: readonly ArchiveOperation[]): ReadonlyMap<JobId, JobChange> =>
+  new Map(operations.flatMap((one) => ('jobId' in one ? [[one.jobId, 'status'] as const] : [])))

@@ -1,0 +1,49 @@
+import type { Caused } from '../../domain/client.ts'
+import type {
+  AttemptKey,
+  Epoch,
+  Failure,
+  GpuHealth,
+  GpuId,
+  JobId,
+  JobStatus,
+  Timestamp,
+} from '../../domain/job.ts'
+import type { AnswerEffect, Asks } from '../actor.ts'
+import type { Conversion } from '../conversion/conversion-ports.ts'
+import type { StopReason } from '../gpu/gpu-ports.ts'
+import type { QueueOperation } from './queue-ports.ts'
+import type { FinishedAttempt, QueueCommand, SubmitAnswer } from './queue-protocol.ts'
+
+/** Effects of the rules. The journal writes those that `store`; the others are performed after that. */
+export type QueueEffect =
+  | AnswerEffect
+  | Readonly<
+      | { do: 'store'; operation: QueueOperation }
+      | ({ do: 'prepareSubmission' } & Omit<Extract<QueueCommand, { type: 'submit' }>, 'type'>)
+      | ({ do: 'findRepeated'; jobId: JobId } & Asks<SubmitAnswer>)
+      | { do: 'expectCancel'; ticket: number; withinMs: number }
+      | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
+      | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
+      | JobOrder
+      | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
+      | { do: 'discardWork'; jobId: JobId }
+      | { do: 'tellEta'; attempt: FinishedAttempt }
+      | ({
+          do: 'logStatus'
+          jobId: JobId
+          status: JobStatus
+          epoch: Epoch
+          attempt?: number
+          gpu?: GpuId
+          cancelRequested?: true
+          failure?: Failure
+        } & Caused)
+    >
+
+/** Orders to others that are sent once the job has been read from the store. */
+export type JobOrder = Readonly<
+  | ({ do: 'startGeneration' | 'adoptGeneration'; gpu: GpuId } & AttemptKey)
+  | ({ do: 'convert' } & Omit<Conversion, 'request'>)
+  | ({ do: 'abortConversion' } & AttemptKey)
+>

@@ -1,0 +1,215 @@
+/**
+ * The journal in front of the queue's rules. All changes of a run of messages are written in one
+ * commit, and their effects are performed after that: nobody hears of what is not on disk.
+ *
+ * - `loading`: the state is being read from the store. Messages are kept.
+ * - `open`: `committed` is on disk, a batch is being written, and the next one is collected.
+ * - `blocked`: the disk is full. Commands are refused, and news is kept for the next attempt.
+ *
+ * States are immutable, so a failed commit is undone by going back to `committed`.
+ */
+import type { GpuId, Timestamp } from '../../domain/job.ts'
+import { answer, answerFailed } from '../actor.ts'
+import { append, toArray, toList } from '../linked-list.ts'
+import { changesBetween } from './changes.ts'
+import {
+  type Batch,
+  isCommand,
+  isNews,
+  isQuestion,
+  type Journal,
+  type JournalEffect,
+  type JournalStep,
+  messagesOf,
+  type Open,
+  type QueueMail,
+  type Turns,
+} from './journal-state.ts'
+import { observationsOf } from './observations.ts'
+import { summaryOf } from './queue-answers.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { CommitResult, StoredQueue } from './queue-ports.ts'
+import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from './queue-protocol.ts'
+import {
+  gpusAtWork,
+  gpuUse,
+  type QueueSettings,
+  type QueueState,
+  restoreQueue,
+} from './queue-state.ts'
+import { transition } from './queue-transition.ts'
+import { undo } from './undo-rules.ts'
+
+export type JournalOptions = Readonly<{ settings: QueueSettings; gpus: readonly GpuId[] }>
+
+export function createJournal({ settings, gpus }: JournalOptions) {
+  return { receive, settle }
+
+  function receive(journal: Journal, mail: QueueMail, at: Timestamp): JournalStep {
+    switch (mail.type) {
+      case 'loaded':
+        return journal.phase === 'loading' ? open(journal, mail.stored, at) : [journal, []]
+      case 'written':
+        return journal.phase === 'open' ? written(journal, mail.result) : [journal, []]
+      case 'retryDue':
+        return journal.phase === 'blocked' ? retry(journal, at) : [journal, []]
+      case 'jobRead': {
+        const { order, job } = mail
+        return [journal, job ? [{ do: 'order', order, job }] : []]
+      }
+      // A record that cannot be read is a crash: the next incarnation starts from the store.
+      case 'storeFailed':
+        throw mail.error
+    }
+    if (journal.phase === 'loading') {
+      return [{ ...journal, early: append(journal.early, mail) }, []]
+    }
+    if (isQuestion(mail)) return [journal, [reply(mail, journal.committed)]]
+    if (journal.phase === 'open') return [decide(journal, mail, at), []]
+    if (isNews(mail)) return [{ ...journal, news: append(journal.news, mail) }, []]
+    const [committed, effects] = undo(journal.committed, mail, journal.error)
+    return [{ ...journal, committed }, effects.filter(isPerformed)]
+  }
+
+  function open(
+    { early, nextTicket }: Extract<Journal, { phase: 'loading' }>,
+    stored: StoredQueue,
+    at: Timestamp,
+  ): JournalStep {
+    const committed = { ...restoreQueue(settings, stored), nextTicket }
+    let journal: Journal = { phase: 'open', committed }
+    const effects: JournalEffect[] = [
+      { do: 'announce', queue: committed },
+      atWork(committed),
+      { do: 'show', queue: committed },
+    ]
+    for (const message of toArray(early)) {
+      const [next, more] = receive(journal, message, at)
+      journal = next
+      effects.push(...more)
+    }
+    return [journal, effects]
+  }
+
+  function reply(question: QueueQuestion, committed: QueueState): JournalEffect {
+    switch (question.type) {
+      case 'describeGpus':
+        return answer(
+          question.replyTo,
+          gpus.map((gpu) => gpuUse(committed, gpu)),
+        )
+      case 'describeQueue':
+        return answer(question.replyTo, summaryOf(committed))
+      case 'etaReady':
+      case 'archiveReady':
+        return { do: 'show', queue: committed }
+    }
+  }
+}
+
+function decide(journal: Open, message: QueueCommand | QueueNews, at: Timestamp): Open {
+  const latest = journal.turns?.state ?? journal.inFlight?.state ?? journal.committed
+  const [state, effects] = transition(latest, message, at)
+  const turn = { message, effects, observations: observationsOf(latest, state, effects) }
+  return { ...journal, turns: { state, list: append(journal.turns?.list, turn) } }
+}
+
+/** Starts the commit of a run of messages, unless one is under way. */
+function settle(journal: Journal): JournalStep {
+  if (journal.phase !== 'open' || journal.inFlight || !journal.turns) return [journal, []]
+  const { committed, turns } = journal
+  const batch = batchOf(turns)
+  if (batch.operations.length === 0) return release({ phase: 'open', committed }, batch)
+  const { operations } = batch
+  return [{ phase: 'open', committed, inFlight: batch }, [{ do: 'commit', operations }]]
+}
+
+function batchOf({ state, list }: Turns): Batch {
+  const turns = toArray(list)
+  const operations = turns.flatMap(({ effects }) =>
+    effects.flatMap((effect) => (effect.do === 'store' ? [effect.operation] : [])),
+  )
+  return { state, turns, operations }
+}
+
+function written(journal: Open, result: CommitResult): JournalStep {
+  const { inFlight, ...rest } = journal
+  if (!inFlight) return [journal, []]
+  switch (result.how) {
+    case 'committed':
+      return release(rest, inFlight)
+    case 'full':
+      return block(journal, result.error)
+    case 'stale':
+      return reload(journal, result.why)
+  }
+}
+
+/** The batch is durable: now it may be known, and acted on. */
+function release(journal: Open, { state, turns, operations }: Batch): JournalStep {
+  const changes = changesBetween(journal.committed, state, operations)
+  const hasEnds = operations.some(({ op }) => op === 'finish')
+  return [
+    { ...journal, committed: state },
+    [
+      ...turns.flatMap(({ observations }) =>
+        observations.map((observation) => ({ do: 'observe', observation }) as const),
+      ),
+      atWork(state),
+      { do: 'show', queue: state },
+      ...(changes.size > 0 ? [{ do: 'tellChanges', changes } as const] : []),
+      ...(hasEnds ? [{ do: 'tellOfDeliveries' } as const] : []),
+      ...turns.flatMap(({ effects }) => effects.filter(isPerformed)),
+    ],
+  ]
+}
+
+function block(journal: Open, error: Error): JournalStep {
+  const undone = messagesOf(journal)
+  let { committed } = journal
+  const effects: JournalEffect[] = [{ do: 'logDiskFull', error }]
+  for (const command of undone.filter(isCommand)) {
+    const [next, more] = undo(committed, command, error)
+    committed = next
+    effects.push(...more.filter(isPerformed))
+  }
+  const news = toList(undone.filter(isNews))
+  return [{ phase: 'blocked', committed, news, error }, [...effects, { do: 'retryLater' }]]
+}
+
+function retry(
+  { committed, news }: Extract<Journal, { phase: 'blocked' }>,
+  at: Timestamp,
+): JournalStep {
+  let journal: Open = { phase: 'open', committed }
+  for (const message of toArray(news)) journal = decide(journal, message, at)
+  return [journal, []]
+}
+
+/** Memory and disk disagree: starts again from the store, as a new incarnation would. */
+function reload(journal: Open, why: string): JournalStep {
+  const { committed } = journal
+  const error = new Error(`the queue was loaded again: ${why}`)
+  const commands = messagesOf(journal).filter(isCommand)
+  // Who waits for the end of all work goes on waiting.
+  const closing = commands.filter((command) => command.type === 'close')
+  if (committed.closing) closing.push({ type: 'close', ...committed.closing })
+  const effects = commands
+    .filter((command) => command.type !== 'close')
+    .flatMap((command) => undo(committed, command, error)[1])
+  const waiting = [...committed.tickets.values()].map(({ replyTo }) =>
+    answerFailed(replyTo, 'the queue was loaded again', error),
+  )
+  return [
+    { phase: 'loading', early: toList<QueueMessage>(closing), nextTicket: committed.nextTicket },
+    [{ do: 'logStale', why }, ...effects.filter(isPerformed), ...waiting, { do: 'load' }],
+  ]
+}
+
+const atWork = (queue: QueueState): JournalEffect => ({
+  do: 'observe',
+  observation: { saw: 'gpusAtWork', gpus: gpusAtWork(queue) },
+})
+
+const isPerformed = (effect: QueueEffect): effect is Exclude<QueueEffect, { do: 'store' }> =>
+  effect.do !== 'store'

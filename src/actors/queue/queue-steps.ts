@@ -1,0 +1,44 @@
+/** Small changes of the queue's state that several rules make. */
+import type { GpuId, JobId } from '../../domain/job.ts'
+import { remove, set } from '../ordered-map.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { QueueOperation } from './queue-ports.ts'
+import type { QueueState, RunningJob, WaitingJob } from './queue-state.ts'
+
+export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
+
+export const stored = (operation: QueueOperation): QueueEffect => ({ do: 'store', operation })
+
+export const enqueue = (state: QueueState, job: WaitingJob): QueueState => ({
+  ...state,
+  waiting: set(state.waiting, job.seq, job),
+  seqOf: set(state.seqOf, job.jobId, job.seq),
+})
+
+export const dequeue = (state: QueueState, jobId: JobId, seq: number): QueueState => ({
+  ...state,
+  waiting: remove(state.waiting, seq),
+  seqOf: remove(state.seqOf, jobId),
+})
+
+export const withRunning = (state: QueueState, job: RunningJob): QueueState => ({
+  ...state,
+  running: new Map([...state.running, [job.jobId, job]]),
+})
+
+export const withoutGpu = (state: QueueState, gpu: GpuId): QueueState => ({
+  ...state,
+  readyGpus: withoutKey(state.readyGpus, gpu),
+})
+
+export function withoutKey<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> {
+  const rest = new Map(map)
+  rest.delete(key)
+  return rest
+}
+
+export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
+  const rest = new Set(set)
+  rest.delete(item)
+  return rest
+}

@@ -74,6 +74,15 @@ export function* values<K extends string | number, V>(map: OrderedMap<K, V>): Ge
   yield* values(map.right)
 }
 
+export function* entries<K extends string | number, V>(
+  map: OrderedMap<K, V>,
+): Generator<readonly [K, V]> {
+  if (!map) return
+  yield* entries(map.left)
+  yield [map.key, map.value]
+  yield* entries(map.right)
+}
+
 /** Those from this key on. */
 export function* valuesFrom<K extends string | number, V>(
   map: OrderedMap<K, V>,
@@ -87,18 +96,18 @@ export function* valuesFrom<K extends string | number, V>(
 
 /** In linear time, from entries already in ascending key order. */
 export function fromSorted<K extends string | number, V>(
-  entries: ReadonlyArray<readonly [K, V]>,
+  sorted: ReadonlyArray<readonly [K, V]>,
   from = 0,
-  to = entries.length,
+  to = sorted.length,
 ): OrderedMap<K, V> {
   const middle = (from + to) >> 1
-  const entry = entries[middle]
+  const entry = sorted[middle]
   if (from >= to || !entry) return undefined
   return makeNode(
     entry[0],
     entry[1],
-    fromSorted(entries, from, middle),
-    fromSorted(entries, middle + 1, to),
+    fromSorted(sorted, from, middle),
+    fromSorted(sorted, middle + 1, to),
   )
 }
 

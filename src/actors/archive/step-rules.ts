@@ -5,12 +5,12 @@
  */
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { Step } from '../actor.ts'
-import { first, remove, values } from '../ordered-map.ts'
+import { entries, remove, values } from '../ordered-map.ts'
 import type { CommitResult } from '../queue/queue-ports.ts'
 import type { JobChange } from '../queue/queue-protocol.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { Outcome } from './archive-protocol.ts'
+import type { Outcome, Task } from './archive-protocol.ts'
 import {
   type ArchiveState,
   type ArchiveStep,
@@ -36,19 +36,34 @@ export function enqueue(state: ArchiveState, request: Request): ArchiveTurn {
 function startStep(state: ArchiveState): ArchiveTurn {
   if (state.step) return [state, []]
   const shares: Share[] = []
+  const jobIds = new Set<JobId>()
   let { requests } = state
-  let left = maxJobsPerStep
-  for (let next = first(requests); next && left > 0; next = first(requests)) {
-    const request = next.value
-    const from = request.outcomes.length
-    const tasks = request.tasks.slice(from, from + left)
+  for (const [number, request] of entries(state.requests)) {
+    const tasks = nextTasks(request, jobIds)
+    if (tasks.length === 0 && request.tasks.length > 0) continue
+    for (const { jobId } of tasks) jobIds.add(jobId)
     shares.push({ request, tasks })
-    requests = remove(requests, next.key)
-    left -= Math.max(1, tasks.length)
+    requests = remove(requests, number)
+    if (jobIds.size === maxJobsPerStep) break
   }
   if (shares.length === 0) return [state, []]
-  const tasks = shares.flatMap((share) => share.tasks)
-  return [{ ...state, requests, step: { phase: 'working', shares } }, [{ do: 'work', tasks }]]
+  return [
+    { ...state, requests, step: { phase: 'working', shares } },
+    [{ do: 'work', tasks: shares.flatMap(({ tasks }) => tasks) }],
+  ]
+}
+
+/** As many as there is room for, up to a job that is in this step already. */
+function nextTasks({ tasks, outcomes }: Request, taken: ReadonlySet<JobId>): readonly Task[] {
+  const from = outcomes.length
+  const next = tasks.slice(from, from + maxJobsPerStep - taken.size)
+  const own = new Set<JobId>()
+  const free = next.findIndex(({ jobId }) => {
+    const isTaken = taken.has(jobId) || own.has(jobId)
+    own.add(jobId)
+    return isTaken
+  })
+  return free === -1 ? next : next.slice(0, free)
 }
 
 export function worked(

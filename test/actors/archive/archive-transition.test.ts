@@ -1,0 +1,261 @@
+import { describe, expect, it } from 'vitest'
+import { answer, createPlace } from '../../../src/actors/actor.ts'
+import type { ArchiveEffect } from '../../../src/actors/archive/archive-effects.ts'
+import type {
+  ArchiveMail,
+  DeletedVideo,
+  ExpireAnswer,
+  Outcome,
+  PinAnswer,
+  RemoveAnswer,
+  Task,
+} from '../../../src/actors/archive/archive-protocol.ts'
+import { newArchive } from '../../../src/actors/archive/archive-state.ts'
+import { transition } from '../../../src/actors/archive/archive-transition.ts'
+import type { JobView } from '../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { DiskFullError, jobNotFound } from '../../../src/domain/errors.ts'
+import type { Expired } from '../../../src/domain/job.ts'
+import { jobId, midnight, queueSettings } from '../../support/jobs.ts'
+
+const deleter = createPlace<readonly DeletedVideo[]>('deleter')
+const remover = createPlace<RemoveAnswer>('remover')
+const pinner = createPlace<PinAnswer>('pinner')
+const janitor = createPlace<ExpireAnswer>('janitor')
+const scope = 'everything'
+const done: Outcome = { how: 'done' }
+const full = new DiskFullError('the disk is full')
+
+describe('a deletion of videos', () => {
+  it('deletes files first, changes the records then, and is answered last', () => {
+    const archive = anArchive()
+    const command = {
+      type: 'deleteVideos',
+      selection: { filenames: ['fox.mp4'] },
+      scope: { owner: 'ada' },
+      requestId: 'r1',
+      replyTo: deleter,
+    } as const
+    expect(archive.tell(command)).toEqual([{ do: 'selectVideos', command }])
+    expect(archive.tell({ type: 'videosSelected', command, jobIds: [jobId(1)] })).toEqual([
+      { do: 'work', tasks: [{ do: 'deleteVideo', jobId: jobId(1) }] },
+    ])
+    const outcomes = [{ how: 'videoDeleted', filename: 'fox.mp4' } as const]
+    expect(archive.tell({ type: 'worked', outcomes })).toEqual([
+      { do: 'commit', operations: [{ op: 'forgetVideo', jobId: jobId(1), at: midnight }] },
+    ])
+    expect(archive.commits()).toEqual([
+      { do: 'tellChanges', changes: new Map([[jobId(1), 'status']]) },
+      { do: 'logChange', jobId: jobId(1), change: 'video deleted', requestId: 'r1' },
+      answer(deleter, [{ jobId: jobId(1), filename: 'fox.mp4' }]),
+    ])
+  })
+
+  it('leaves out what was deleted meanwhile', () => {
+    const archive = anArchive()
+    archive.deletes(1, 2)
+    const effects = archive.works([
+      { how: 'skipped' },
+      { how: 'videoDeleted', filename: 'owl.mp4' },
+    ])
+    expect(effects).toEqual([
+      { do: 'commit', operations: [{ op: 'forgetVideo', jobId: jobId(2), at: midnight }] },
+    ])
+    expect(archive.commits()).toContainEqual(
+      answer(deleter, [{ jobId: jobId(2), filename: 'owl.mp4' }]),
+    )
+  })
+
+  it('is done 20 jobs at a time, and others get their turn in between', () => {
+    const archive = anArchive()
+    expect(workIn(archive.deletes(...range(1, 45)))).toEqual(range(1, 20))
+    expect(archive.tell({ type: 'remove', jobId: jobId(99), scope, replyTo: remover })).toEqual([])
+    archive.works(range(1, 20).map(() => ({ how: 'videoDeleted', filename: 'x.mp4' })))
+    expect(workIn(archive.commits())).toEqual([99, ...range(21, 39)])
+    archive.works([done, ...range(21, 39).map(() => ({ how: 'skipped' }) as const)])
+    const effects = archive.commits()
+    expect(effects).toContainEqual(answer(remover, 'removed'))
+    expect(workIn(effects)).toEqual(range(40, 45))
+  })
+
+  it('does not work on a job that another request works on', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'pin', jobId: jobId(9), pinned: true, scope, replyTo: pinner })
+    archive.tell({ type: 'remove', jobId: jobId(2), scope, replyTo: remover })
+    archive.deletes(1, 2, 3)
+    archive.works([{ how: 'skipped' }])
+    expect(archive.workNow()).toEqual([2, 1])
+    archive.works([done, { how: 'skipped' }])
+    expect(workIn(archive.commits())).toEqual([2, 3])
+  })
+
+  it('ends at a file that cannot be deleted, and records what has been', () => {
+    const archive = anArchive()
+    archive.deletes(...range(1, 30))
+    const error = new Error('permission denied')
+    const outcomes = range(1, 20).map(
+      (n): Outcome =>
+        n === 2 ? { how: 'failed', error } : { how: 'videoDeleted', filename: `${n}.mp4` },
+    )
+    expect(archive.works(outcomes)).toMatchObject([{ do: 'commit', operations: { length: 19 } }])
+    const effects = archive.commits()
+    expect(effects.at(-1)).toMatchObject({ do: 'answerFailed', to: deleter, cause: error })
+    expect(workIn(effects)).toBeUndefined()
+  })
+})
+
+describe('the removal of a job', () => {
+  it('forgets the job once its files are deleted', () => {
+    const archive = anArchive()
+    expect(archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })).toEqual([
+      { do: 'work', tasks: [{ do: 'remove', jobId: jobId(1), scope }] },
+    ])
+    expect(archive.works([done])).toEqual([
+      { do: 'commit', operations: [{ op: 'remove', jobId: jobId(1), at: midnight }] },
+    ])
+    expect(archive.commits().slice(1)).toEqual([
+      { do: 'logChange', jobId: jobId(1), change: 'deleted' },
+      answer(remover, 'removed'),
+    ])
+  })
+
+  it('is refused without a commit when there is no such job', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
+    const refusal = jobNotFound(jobId(1))
+    expect(archive.works([{ how: 'refused', refusal }])).toEqual([answer(remover, refusal)])
+  })
+})
+
+describe('an expiry', () => {
+  it('is answered with the jobs that are gone, and with what failed', () => {
+    const archive = anArchive()
+    const error = new Error('permission denied')
+    archive.tell({ type: 'expire', jobIds: range(1, 3).map(jobId), replyTo: janitor })
+    archive.works([done, { how: 'skipped' }, { how: 'failed', error }])
+    expect(archive.commits()).toContainEqual(answer(janitor, { gone: [jobId(1)], error }))
+  })
+
+  it('comes before a pin that is asked for meanwhile', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'expire', jobIds: [jobId(1)], replyTo: janitor })
+    expect(
+      archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner }),
+    ).toEqual([])
+    archive.works([done])
+    expect(archive.commits().at(-1)).toEqual({
+      do: 'work',
+      tasks: [{ do: 'pin', jobId: jobId(1), pinned: true, scope }],
+    })
+  })
+})
+
+describe('a pin', () => {
+  it('is stored, and answered with the job as it is then', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
+    expect(archive.works([done])).toEqual([
+      { do: 'commit', operations: [{ op: 'pin', jobId: jobId(1), pinned: true, at: midnight }] },
+    ])
+    expect(archive.commits().slice(1)).toMatchObject([
+      { do: 'logChange', jobId: jobId(1), change: 'pinned' },
+      { do: 'answerPinned', jobId: jobId(1), replyTo: pinner, queue: archive.queue },
+    ])
+  })
+})
+
+describe('an archive that has just started', () => {
+  it('keeps messages until the queue has sent its state', () => {
+    const archive = anArchive({ isNew: true })
+    const asker = createPlace<JobView | Expired | undefined>('asker')
+    const question = { type: 'find', jobId: jobId(1), scope, replyTo: asker } as const
+    expect(archive.tell(question)).toEqual([])
+    expect(archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })).toEqual([])
+    const { queue } = archive
+    expect(archive.tell({ type: 'queueChanged', queue })).toEqual([
+      { do: 'read', question, queue },
+      { do: 'work', tasks: [{ do: 'remove', jobId: jobId(1), scope }] },
+    ])
+  })
+})
+
+describe('a full disk', () => {
+  it('holds up what has deleted files, and refuses all else', () => {
+    const archive = anArchive()
+    archive.deletes(...range(1, 30))
+    archive.tell({ type: 'pin', jobId: jobId(99), pinned: true, scope, replyTo: pinner })
+    archive.works(range(1, 20).map((n) => ({ how: 'videoDeleted', filename: `${n}.mp4` })))
+    expect(archive.tell({ type: 'written', result: { how: 'full', error: full } })).toMatchObject([
+      { do: 'logDiskFull' },
+      { do: 'answerFailed', to: pinner, cause: full },
+      { do: 'retryLater' },
+    ])
+    expect(
+      archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover }),
+    ).toMatchObject([{ do: 'answerFailed', to: remover, cause: full }])
+    expect(archive.tell({ type: 'retryDue' })).toMatchObject([
+      { do: 'commit', operations: { length: 20 } },
+    ])
+    expect(workIn(archive.commits())).toEqual(range(21, 30))
+  })
+
+  it('refuses a pin at once, for no file depends on it', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
+    archive.works([done])
+    expect(archive.tell({ type: 'written', result: { how: 'full', error: full } })).toMatchObject([
+      { do: 'logDiskFull' },
+      { do: 'answerFailed', to: pinner, cause: full },
+    ])
+    expect(workIn(archive.deletes(1))).toEqual([1])
+  })
+})
+
+describe('a stale change', () => {
+  it('is refused and logged, and the next request gets its turn', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
+    archive.deletes(2)
+    archive.works([done])
+    const stale = { how: 'stale', why: 'too late' } as const
+    expect(archive.tell({ type: 'written', result: stale })).toMatchObject([
+      { do: 'logStale', why: 'too late' },
+      { do: 'answerFailed', to: remover },
+      { do: 'work', tasks: [{ do: 'deleteVideo', jobId: jobId(2) }] },
+    ])
+  })
+})
+
+const range = (from: number, to: number): number[] =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index)
+
+const numbersOf = (tasks: readonly Task[]): number[] =>
+  tasks.map(({ jobId }) => Number(jobId.slice(-12)))
+
+/** Jobs that are worked on next. */
+const workIn = (effects: readonly ArchiveEffect[]): number[] | undefined =>
+  effects.flatMap((effect) => (effect.do === 'work' ? [numbersOf(effect.tasks)] : []))[0]
+
+/** The archive's rules with the state kept; each word answers with the effects. */
+function anArchive({ isNew = false } = {}) {
+  const stored = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
+  const queue = restoreQueue(queueSettings, stored)
+  let state = isNew ? newArchive : { ...newArchive, queue }
+  const tell = (mail: ArchiveMail): readonly ArchiveEffect[] => {
+    const [next, effects] = transition(state, mail, midnight)
+    state = next
+    return effects
+  }
+  return {
+    queue,
+    tell,
+    deletes(...numbers: number[]) {
+      const selection = { status: ['success'] } as const
+      const command = { type: 'deleteVideos', selection, scope, replyTo: deleter } as const
+      return tell({ type: 'videosSelected', command, jobIds: numbers.map(jobId) })
+    },
+    workNow: () => numbersOf(state.step?.shares.flatMap(({ tasks }) => tasks) ?? []),
+    works: (outcomes: readonly Outcome[]) => tell({ type: 'worked', outcomes }),
+    commits: () => tell({ type: 'written', result: { how: 'committed' } }),
+  }
+}

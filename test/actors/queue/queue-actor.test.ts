@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { tell } from '../../../src/actors/actor.ts'
+import { ask, tell } from '../../../src/actors/actor.ts'
 import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { ConversionMessage } from '../../../src/actors/conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
@@ -83,6 +83,33 @@ describe('the actor of the queue', () => {
     await expect.poll(ends).toMatchObject([{ end: { code: 'checkpoint_missing' } }])
     expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
   })
+
+  it('loads the store again when the record has changed behind its back, and goes on', async () => {
+    const { actor, gpu, conversion, archive, store } = await aQueueActorWith([submit(1), submit(2)])
+    await gpu.next()
+    await conversion.next()
+    const outcome = { status: 'canceled' } as const
+    await store.commit([{ op: 'finish', jobId: jobId(1), epoch: 0, outcome, at: midnight }])
+    const selection = { ids: [jobId(1)] }
+    const late = ask(actor.ref, { type: 'cancel', selection, scope: 'everything' })
+    await expect(late).rejects.toThrow('the store could not write')
+    // As at its start: others announce themselves, and those who look on are shown the queue.
+    expect(await gpu.next()).toEqual({ type: 'announce' })
+    expect(await conversion.next()).toEqual({ type: 'announce' })
+    expect(await ask(actor.ref, { type: 'describeQueue' })).toMatchObject({ waiting: 1 })
+    expect(archive.told.at(-1)).toMatchObject({ type: 'queueChanged' })
+    const other = { type: 'cancel', selection: { ids: [jobId(2)] }, scope: 'everything' } as const
+    expect(await ask(actor.ref, other)).toMatchObject({ canceled: [jobId(2)] })
+  })
+})
+
+const submit = (n: number): QueueOperation => ({
+  op: 'submit',
+  jobId: jobId(n),
+  seq: n,
+  request: aRequest(),
+  ...fromAnybody,
+  at: midnight,
 })
 
 async function aQueueActorWith(

@@ -1,0 +1,288 @@
+import { describe, expect, it } from 'vitest'
+import { answer, createPlace } from '../../../src/actors/actor.ts'
+import {
+  askersOf,
+  type Journal,
+  type JournalEffect,
+  newJournal,
+  type QueueMail,
+} from '../../../src/actors/queue/journal-state.ts'
+import { createJournal } from '../../../src/actors/queue/queue-journal.ts'
+import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
+import type {
+  CancelAnswer,
+  GpuUse,
+  QueueSummary,
+  SubmitAnswer,
+} from '../../../src/actors/queue/queue-protocol.ts'
+import { DiskFullError } from '../../../src/domain/errors.ts'
+import {
+  anybody,
+  aRequest,
+  aRunningJob,
+  gpu0,
+  gpu1,
+  jobId,
+  midnight,
+  queueSettings,
+  sentOnce,
+} from '../../support/jobs.ts'
+
+const submitter = createPlace<SubmitAnswer>('submitter')
+const canceler = createPlace<CancelAnswer>('canceler')
+const committed = { how: 'committed' } as const
+const full = { how: 'full', error: new DiskFullError('the disk is full') } as const
+const stale = { how: 'stale', why: 'claim of a job comes too late' } as const
+
+describe('a journal that loads', () => {
+  it('keeps messages, and handles them in their order once it is loaded', () => {
+    const journal = aJournal({ isLoading: true })
+    const asker = createPlace<QueueSummary>('asker')
+    expect(journal.hears(admit(1))).toEqual([])
+    expect(journal.hears({ type: 'describeQueue', replyTo: asker })).toEqual([])
+    const effects = journal.hears({ type: 'loaded', stored: nothingStored })
+    expect(namesOf(effects)).toEqual(['announce', 'observe', 'show', 'answer'])
+    expect(journal.settles()).toMatchObject([
+      { do: 'commit', operations: [{ op: 'submit', jobId: jobId(1) }, { op: 'remember' }] },
+    ])
+  })
+
+  it('names those who wait when it ends', () => {
+    const journal = aJournal({ isLoading: true })
+    journal.hears(admit(1))
+    expect(askersOf(journal.state())).toMatchObject([{ replyTo: submitter }])
+  })
+})
+
+describe('a journal that is open', () => {
+  it('writes all that a run of messages changes in one commit, and acts after that', () => {
+    const journal = aJournal()
+    expect(journal.hears(admit(1))).toEqual([])
+    expect(journal.hears(admit(2))).toEqual([])
+    expect(operationsIn(journal.settles())).toEqual(['submit', 'remember', 'submit', 'remember'])
+    const effects = journal.hears({ type: 'written', result: committed })
+    expect(namesOf(effects)).toEqual([
+      ...['observe', 'observe', 'observe', 'show', 'tellChanges'],
+      ...['answer', 'logStatus', 'answer', 'logStatus'],
+    ])
+  })
+
+  it('shows the queue before it answers, so that whoever was answered finds the job', () => {
+    const journal = aJournal()
+    journal.hears(admit(1))
+    journal.settles()
+    const names = namesOf(journal.hears({ type: 'written', result: committed }))
+    expect(names.indexOf('show')).toBeLessThan(names.indexOf('answer'))
+  })
+
+  it('collects the next batch while one is being written', () => {
+    const journal = aJournal()
+    journal.hears(admit(1))
+    journal.settles()
+    journal.hears(admit(2))
+    expect(journal.settles()).toEqual([])
+    const effects = journal.hears({ type: 'written', result: committed })
+    expect(effects.filter((effect) => effect.do === 'answer')).toMatchObject([
+      { value: { job: { id: jobId(1) } } },
+    ])
+    expect(operationsIn(journal.settles())).toEqual(['submit', 'remember'])
+  })
+
+  it('acts at once on what needs no commit', () => {
+    const journal = aJournal()
+    journal.hears({ type: 'speedsLearned', secondsPerJob: new Map([[gpu0, 3]]) })
+    expect(namesOf(journal.settles())).toEqual(['observe', 'show'])
+  })
+
+  it('answers questions from what is on disk', () => {
+    const journal = aJournal()
+    const asker = createPlace<QueueSummary>('asker')
+    const waiting = () => journal.hears({ type: 'describeQueue', replyTo: asker })
+    journal.hears(admit(1))
+    expect(waiting()).toMatchObject([{ value: { waiting: 0 } }])
+    journal.settles()
+    expect(waiting()).toMatchObject([{ value: { waiting: 0 } }])
+    journal.hears({ type: 'written', result: committed })
+    expect(waiting()).toMatchObject([{ value: { waiting: 1 } }])
+  })
+
+  it('describes every GPU that it knows, ours or not', () => {
+    const journal = aJournal()
+    const asker = createPlace<readonly GpuUse[]>('asker')
+    expect(journal.hears({ type: 'describeGpus', replyTo: asker })).toMatchObject([
+      { do: 'answer', to: asker, value: [{ gpu: gpu0 }, { gpu: gpu1 }] },
+    ])
+  })
+
+  it.each(['etaReady', 'archiveReady'] as const)('shows itself at %s', (type) => {
+    const journal = aJournal()
+    expect(journal.hears({ type })).toMatchObject([{ do: 'show', queue: { nextSeq: 1 } }])
+  })
+
+  it('throws what it cannot read or write for an unknown reason', () => {
+    const error = new Error('the database is gone')
+    expect(() => aJournal().hears({ type: 'storeFailed', error })).toThrow(error)
+  })
+})
+
+describe('a full disk', () => {
+  it('refuses who asked, keeps news, and acts on it when it can be written', () => {
+    const journal = aJournal({ running: [aRunningJob(1)] })
+    journal.hears({ type: 'generationEnded', result: { how: 'completed' }, ...attempt(1) })
+    journal.hears(admit(2))
+    journal.settles()
+    journal.hears(cancel(1))
+    expect(journal.hears({ type: 'written', result: full })).toMatchObject([
+      { do: 'logDiskFull' },
+      { do: 'answer', to: submitter, value: { code: 'disk_full' } },
+      { do: 'answerFailed', to: canceler, cause: full.error },
+      { do: 'retryLater' },
+    ])
+    expect(journal.hears(cancel(1))).toMatchObject([{ do: 'answerFailed', to: canceler }])
+    expect(journal.settles()).toEqual([])
+    expect(journal.hears({ type: 'retryDue' })).toEqual([])
+    expect(operationsIn(journal.settles())).toEqual(['generated'])
+    const effects = journal.hears({ type: 'written', result: committed })
+    expect(namesOf(effects)).toContain('convert')
+  })
+
+  it('leaves neither a reserved name nor an image of a submission that is refused', () => {
+    const journal = aJournal()
+    const image = { type: 'png', width: 64, height: 64, bytes: 9, sha256: 'x' } as const
+    const admitted = { ...admit(1), request: { ...aRequest({ filename: 'fox.mp4' }), image } }
+    journal.hears(submit('fox.mp4'))
+    journal.settles()
+    journal.hears(admitted)
+    journal.settles()
+    const effects = journal.hears({ type: 'written', result: full })
+    expect(effects).toContainEqual({ do: 'discardWork', jobId: jobId(1) })
+    journal.hears({ type: 'retryDue' })
+    journal.hears(submit('fox.mp4'))
+    expect(namesOf(journal.settles())).toContain('prepareSubmission')
+  })
+})
+
+describe('a stale change', () => {
+  it('has the queue loaded again, and refuses who asked', () => {
+    const journal = aJournal({ running: [aRunningJob(1)] })
+    journal.hears(cancel(1))
+    journal.hears({ type: 'gpuReady', gpu: gpu0, incarnation: 'gpu-0.1' })
+    journal.settles()
+    journal.hears(admit(2))
+    expect(journal.hears({ type: 'written', result: stale })).toMatchObject([
+      { do: 'logStale', why: stale.why },
+      { do: 'answerFailed', to: canceler },
+      { do: 'answerFailed', to: submitter },
+      { do: 'load' },
+    ])
+    expect(journal.hears(admit(3))).toEqual([])
+    const effects = journal.hears({ type: 'loaded', stored: nothingStored })
+    expect(namesOf(effects)).toEqual(['announce', 'observe', 'show'])
+    expect(operationsIn(journal.settles())).toEqual(['submit', 'remember'])
+  })
+
+  it('is the end of the wait for a cancel, and no later ticket has its number', () => {
+    const journal = aJournal({ running: [aRunningJob(1)] })
+    const running = { ...nothingStored, running: [aRunningJob(1)] }
+    journal.hears(cancel(1))
+    journal.settles()
+    journal.hears({ type: 'written', result: committed })
+    journal.hears(admit(2))
+    journal.settles()
+    const effects = journal.hears({ type: 'written', result: stale })
+    expect(effects).toContainEqual(expect.objectContaining({ do: 'answerFailed', to: canceler }))
+    journal.hears({ type: 'loaded', stored: running })
+    journal.hears(cancel(1))
+    journal.settles()
+    expect(journal.hears({ type: 'written', result: committed })).toContainEqual(
+      expect.objectContaining({ do: 'expectCancel', ticket: 2 }),
+    )
+  })
+
+  it('does not open a queue again that is closing, and who waits for that is answered', () => {
+    const closer = createPlace<'closed'>('closer')
+    const journal = aJournal({ running: [aRunningJob(1)] })
+    const running = { ...nothingStored, running: [aRunningJob(1)] }
+    journal.hears({ type: 'close', mode: 'drain', replyTo: closer })
+    journal.settles()
+    journal.hears(cancel(1))
+    journal.settles()
+    journal.hears({ type: 'written', result: stale })
+    journal.hears({ type: 'loaded', stored: running })
+    expect(namesOf(journal.settles())).not.toContain('answer')
+    journal.hears({ type: 'generationEnded', result: { how: 'lost' }, ...attempt(1) })
+    journal.settles()
+    expect(journal.hears({ type: 'written', result: committed })).toContainEqual(
+      answer(closer, 'closed'),
+    )
+  })
+
+  it('ends a submission that was being prepared, when its name is no longer reserved', () => {
+    const journal = aJournal()
+    journal.hears(submit('fox.mp4'))
+    journal.settles()
+    journal.hears(admit(2))
+    journal.settles()
+    journal.hears({ type: 'written', result: stale })
+    journal.hears({ type: 'loaded', stored: nothingStored })
+    journal.hears({ ...admit(1), request: aRequest({ filename: 'fox.mp4' }) })
+    expect(journal.settles()).toContainEqual(
+      expect.objectContaining({ do: 'answerFailed', to: submitter }),
+    )
+  })
+})
+
+const nothingStored: StoredQueue = {
+  nextSeq: 1,
+  waiting: [],
+  running: [],
+  gpus: new Map(),
+  submissions: [],
+}
+
+const attempt = (n: number) => ({ jobId: jobId(n), epoch: 1 })
+
+const admit = (n: number) =>
+  ({
+    type: 'admit',
+    jobId: jobId(n),
+    request: aRequest(),
+    client: anybody,
+    ...sentOnce(n),
+    nameTaken: false,
+    replyTo: submitter,
+  }) as const
+
+const submit = (filename: string): QueueMail => {
+  const { repetition } = sentOnce(0)
+  const draft = aRequest({ filename })
+  return { type: 'submit', draft, client: anybody, repetition, replyTo: submitter }
+}
+
+const cancel = (n: number): QueueMail => ({
+  type: 'cancel',
+  selection: { ids: [jobId(n)] },
+  scope: 'everything',
+  replyTo: canceler,
+})
+
+const namesOf = (effects: readonly JournalEffect[]) => effects.map((effect) => effect.do)
+
+const operationsIn = (effects: readonly JournalEffect[]) =>
+  effects.flatMap((effect) => (effect.do === 'commit' ? effect.operations.map(({ op }) => op) : []))
+
+/** The journal with its state kept; each word answers with the effects. */
+function aJournal({
+  isLoading = false,
+  ...stored
+}: Partial<StoredQueue> & { isLoading?: boolean } = {}) {
+  const { receive, settle } = createJournal({ settings: queueSettings, gpus: [gpu0, gpu1] })
+  let [journal]: readonly [Journal, unknown] = newJournal
+  function take([next, effects]: readonly [Journal, readonly JournalEffect[]]) {
+    journal = next
+    return effects
+  }
+  const hears = (mail: QueueMail) => take(receive(journal, mail, midnight))
+  if (!isLoading) hears({ type: 'loaded', stored: { ...nothingStored, ...stored } })
+  return { hears, settles: () => take(settle(journal)), state: () => journal }
+}

@@ -63,6 +63,7 @@ export const rows = {
 
   'gpu-actor': (world) => crashActor(world, gpuNames(world)),
   'queue-actor': (world) => crashActor(world, ['queue']),
+  'archive-actor': (world) => crashActor(world, ['archive']),
 
   'stop-cont': async (world) => {
     const { random, service } = world

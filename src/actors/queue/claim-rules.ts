@@ -3,7 +3,13 @@ import { defaultFilename } from '../../domain/filename.ts'
 import type { GpuId, Timestamp } from '../../domain/job.ts'
 import { values } from '../ordered-map.ts'
 import type { QueueEffect } from './queue-effects.ts'
-import { generatingOn, isUsable, type QueueState, type RunningJob, type WaitingJob } from './queue-state.ts'
+import {
+  generatingOn,
+  isUsable,
+  type QueueState,
+  type RunningJob,
+  type WaitingJob,
+} from './queue-state.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
 /**

@@ -28,9 +28,15 @@ import {
 import { observationsOf } from './observations.ts'
 import { summaryOf } from './queue-answers.ts'
 import type { QueueEffect } from './queue-effects.ts'
-import type { CommitResult, StoredQueue } from './queue-ports.ts'
+import type { CommitResult, QueueOperation, StoredQueue } from './queue-ports.ts'
 import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from './queue-protocol.ts'
-import { gpusAtWork, gpuUse, type QueueSettings, type QueueState, restoreQueue } from './queue-state.ts'
+import {
+  gpusAtWork,
+  gpuUse,
+  type QueueSettings,
+  type QueueState,
+  restoreQueue,
+} from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { undo } from './undo-rules.ts'
 
@@ -120,9 +126,10 @@ function settle(journal: Journal): JournalStep {
 
 function batchOf({ state, list }: Turns): Batch {
   const turns = toArray(list)
-  const operations = turns.flatMap(({ effects }) =>
-    effects.flatMap((effect) => (effect.do === 'store' ? [effect.operation] : [])),
-  )
+  const operations: QueueOperation[] = []
+  for (const { effects } of turns) {
+    for (const effect of effects) if (effect.do === 'store') operations.push(effect.operation)
+  }
   return { state, turns, operations }
 }
 
@@ -141,21 +148,19 @@ function written(journal: Open, result: CommitResult): JournalStep {
 
 /** The batch is durable: now it may be known, and acted on. */
 function release(journal: Open, { state, turns, operations }: Batch): JournalStep {
-  const changes = changesBetween(journal.committed, state, operations)
-  const hasEnds = operations.some(({ op }) => op === 'finish')
-  return [
-    { ...journal, committed: state },
-    [
-      ...turns.flatMap(({ observations }) =>
-        observations.map((observation) => ({ do: 'observe', observation }) as const),
-      ),
-      atWork(state),
-      { do: 'show', queue: state },
-      ...(changes.size > 0 ? [{ do: 'tellChanges', changes } as const] : []),
-      ...(hasEnds ? [{ do: 'tellOfDeliveries' } as const] : []),
-      ...turns.flatMap(({ effects }) => effects.filter(isPerformed)),
-    ],
-  ]
+  const { committed } = journal
+  const changes = changesBetween(committed, state, operations)
+  const effects: JournalEffect[] = []
+  for (const { observations } of turns) {
+    for (const observation of observations) effects.push({ do: 'observe', observation })
+  }
+  if (state !== committed) effects.push(atWork(state), { do: 'show', queue: state })
+  if (changes.size > 0) effects.push({ do: 'tellChanges', changes })
+  if (operations.some(({ op }) => op === 'finish')) effects.push({ do: 'tellOfDeliveries' })
+  for (const turn of turns) {
+    for (const effect of turn.effects) if (isPerformed(effect)) effects.push(effect)
+  }
+  return [{ ...journal, committed: state }, effects]
 }
 
 function block(journal: Open, error: Error): JournalStep {

@@ -209,6 +209,33 @@ describe('the name a submission asks for', () => {
     expect(answerOf(queue.submitsNamed(3, 'Fox.mp4'))).toMatchObject({ position: 1 })
   })
 
+  it('is reserved while the submission is prepared: another is refused at once', () => {
+    const queue = aQueue()
+    expect(queue.asksFor('fox.mp4')).toMatchObject([{ do: 'prepareSubmission' }])
+    expect(answerOf(queue.asksFor('Fox.mp4'))).toEqual(taken)
+    expect(answerOf(queue.submitsNamed(1, 'owl.mp4'))).toMatchObject({ position: 1 })
+  })
+
+  it('is not checked for a request that may be a repetition, which may get its job', () => {
+    const queue = aQueue()
+    queue.asksFor('fox.mp4')
+    expect(queue.asksFor('fox.mp4', { key: 'key', isRetry: false })).toMatchObject([
+      { do: 'prepareSubmission' },
+    ])
+  })
+
+  it('is free again when the submission could not be prepared, or is refused', () => {
+    const queue = aQueue({ maxQueue: 1 })
+    const replyTo = createPlace<SubmitAnswer>('submitter')
+    queue.asksFor('fox.mp4', repetition, replyTo)
+    const error = new Error('the store could not be read')
+    expect(
+      queue.tell({ type: 'preparationFailed', filename: 'fox.mp4', error, replyTo }),
+    ).toMatchObject([{ do: 'answerFailed', to: replyTo, cause: error }])
+    queue.submitsNamed(1, 'fox.mp4', { nameTaken: true })
+    expect(answerOf(queue.submitsNamed(2, 'fox.mp4'))).toMatchObject({ position: 1 })
+  })
+
   it('is made by the service when none is asked for, from GPU, time and id', () => {
     const queue = aQueue()
     queue.submits(1)
@@ -1434,6 +1461,18 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     },
     submits: (...ns: number[]) => ns.flatMap((n) => submitsAs(anybody, n)),
     submitsAs,
+    asksFor: (
+      filename: string,
+      sent = repetition,
+      replyTo = createPlace<SubmitAnswer>('submitter'),
+    ) =>
+      tell({
+        type: 'submit',
+        draft: aRequest({ filename }),
+        client: anybody,
+        repetition: sent,
+        replyTo,
+      }),
     /** As its shell does it: the submission is prepared unless it is refused at once. */
     submitsNamed(n: number, filename: string, { nameTaken = false } = {}) {
       const replyTo = createPlace<SubmitAnswer>(submitter.name)

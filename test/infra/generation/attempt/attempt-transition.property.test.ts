@@ -23,6 +23,11 @@ const seed = Number(process.env.PROPERTY_SEED ?? 20_260_101)
 const runs = Number(process.env.PROPERTY_RUNS ?? 0)
 
 const event: fc.Arbitrary<AttemptEvent> = fc.oneof(
+  // Often, or the phases behind them are seldom reached.
+  fc.constantFrom<AttemptEvent>(
+    { type: 'helloReceived', startedAt: midnight },
+    { type: 'connectionClosed' },
+  ),
   fc.constantFrom<AttemptEvent>(
     { type: 'stopAsked', reason: 'canceled', graceMs: 1_000 },
     { type: 'cannotStart', why: 'no python' },

@@ -39,5 +39,5 @@ export const Filename = v.pipe(
   ),
 )
 
-/** Names with one key are one file on disks that ignore case, as those of many clients do. */
+/** Names with the same key are the same file on a file system that ignores case. */
 export const nameKey = (filename: string): string => filename.toLowerCase()

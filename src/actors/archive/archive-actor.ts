@@ -25,7 +25,7 @@ import type { ArchiveWork } from './archive-work.ts'
 
 export type ArchiveActorOptions = Readonly<{
   store: ArchiveStore
-  /** The same for each incarnation. */
+  /** Shared by all incarnations. */
   work: ArchiveWork
   queue: ActorRef<QueueMessage>
   events: ActorRef<EventMessage>
@@ -36,7 +36,7 @@ export type ArchiveActorOptions = Readonly<{
 /** How long to wait before trying again to write what the store could not take. */
 const retryMs = 1_000
 
-/** Owns finished jobs: shows them with all others, keeps them, and deletes them. */
+/** Owns finished jobs: pins and deletes them. Answers questions about all jobs. */
 export function archiveBehaviour({
   store,
   work,

@@ -9,20 +9,20 @@ export type ArchiveOperation = RecordOperation | TombstoneOperation
 export type RecordOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
     | { op: 'forgetVideo' }
-    /** Of a job that is over: its attempts stay for the statistics, and nobody sees it again. */
+    /** Deletes a finished job. Its attempts stay for the statistics. */
     | { op: 'remove' }
-    /** The same, and for a while whoever asks is told since when it is gone. */
+    /** Like `remove`. The time of expiry stays readable until the tombstone is forgotten. */
     | { op: 'expire' }
     | { op: 'pin'; pinned: boolean }
   )
 >
 
-/** Of jobs that were deleted or have expired before: nobody is told of them any more. */
+/** Deletes the remains of jobs that were deleted or expired before this time. */
 export type TombstoneOperation = Readonly<{ op: 'forgetTombstones'; before: Timestamp }>
 
 /**
- * Asynchronous, so that a store on another machine can take its place. What lies outside a scope is
- * answered for like what does not exist.
+ * Asynchronous, so that a store on another machine can take its place. A job outside the scope is
+ * treated like a job that does not exist.
  */
 export type ArchiveStore = {
   /** All or nothing, and durable when it resolves. */
@@ -30,15 +30,15 @@ export type ArchiveStore = {
   find(jobId: JobId, scope: Scope): Promise<Job | undefined>
   findMany(jobIds: readonly JobId[], scope: Scope): Promise<Job[]>
   attempts(jobId: JobId): Promise<Attempt[]>
-  /** What is told of a job that has expired; by its file, of the latest of that name. */
+  /** The expiry of a job; by filename, of the latest job with this file. */
   findExpired(
     which: Readonly<{ jobId: JobId } | { filename: string }>,
     scope: Scope,
   ): Promise<Expired | undefined>
-  /** Whether somebody is still to be told of its end. */
+  /** Whether a delivery to a webhook is still pending. */
   isAwaited(jobId: JobId): Promise<boolean>
   list(filter: JobFilter, scope: Scope): Promise<JobPage>
-  /** The jobs of exactly this prompt, latest first. */
+  /** Jobs with exactly this prompt, latest first. */
   lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
   videos(selection: VideoSelection, scope: Scope): Promise<Job[]>
@@ -68,9 +68,9 @@ export type VideoSelection = Readonly<
 
 /** The files of finished videos. */
 export type VideoFiles = {
-  /** Somebody is downloading it, or will go on to in a moment. */
+  /** The file is being downloaded, or was a moment ago. */
   isInUse(filename: string): boolean
-  /** With all that was made from it; harmless when it is gone already. */
+  /** Deletes a video and its previews. Does nothing when they are deleted already. */
   remove(video: Readonly<{ jobId: JobId; filename: string }>): Promise<void>
 }
 

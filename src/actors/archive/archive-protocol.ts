@@ -18,7 +18,7 @@ export type ArchiveCommand = Readonly<
   | ({ type: 'expire'; jobIds: readonly JobId[] } & Asks<ExpireAnswer>)
   /** Whether a job is kept, however old it gets. */
   | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
-  /** Of those that were deleted or have expired before, nothing more is told. */
+  /** Deletes the remains of jobs that were deleted or expired before this time. */
   | { type: 'forgetTombstones'; before: Timestamp }
 >
 
@@ -53,7 +53,7 @@ export type ArchiveMail = ArchiveMessage | ArchiveNews
 
 export type DeleteVideos = Extract<ArchiveCommand, { type: 'deleteVideos' }>
 
-/** What is done to one job before its record is changed. */
+/** One job and the work on it, before its record is changed. */
 export type Task = Readonly<
   | ({ do: 'pin'; jobId: JobId; pinned: boolean } & Scoped)
   | ({ do: 'remove'; jobId: JobId } & Scoped)
@@ -72,7 +72,7 @@ export type Outcome = Readonly<
 
 export type RemoveAnswer = 'removed' | RefusalError
 
-/** `error`: why something of the others could not be removed. */
+/** `error`: the reason why a file of another job could not be deleted. */
 export type ExpireAnswer = Readonly<{ gone: readonly JobId[]; error?: unknown }>
 
 export type PinAnswer = JobView | RefusalError

@@ -6,14 +6,14 @@ import type { ArchiveOperation } from './archive-ports.ts'
 import type { ArchiveCommand, ArchiveQuestion, Outcome, Task } from './archive-protocol.ts'
 
 export type ArchiveState = Readonly<{
-  /** Absent until the queue has sent it. */
+  /** Latest committed state of the queue. Absent until the queue has sent it. */
   queue?: QueueSnapshot
   /** Messages from before that. */
   early: LinkedList<ArchiveCommand | ArchiveQuestion>
   /** Requests that wait for their turn, by number: the lowest is next. */
   requests: OrderedMap<number, Request>
   nextNumber: number
-  /** One at a time, so that no two of them work on the same job or file. */
+  /** At most one, so that two requests never work on the same job or file. */
   step?: ArchiveStep
 }>
 
@@ -37,7 +37,7 @@ export type ArchiveStep = Readonly<
     }
 >
 
-/** What a request has of a step. */
+/** The tasks of one request in a step. */
 export type Share = Readonly<{ request: Request; tasks: readonly Task[] }>
 export type DoneShare = Share & Readonly<{ outcomes: readonly Outcome[] }>
 
@@ -49,7 +49,7 @@ export const addRequest = (state: ArchiveState, request: Request): ArchiveState 
   nextNumber: state.nextNumber + 1,
 })
 
-/** Everybody who still waits for an answer when the actor ends. */
+/** Messages without an answer yet. */
 export const askersOf = ({
   early,
   requests,

@@ -1,4 +1,4 @@
-/** What the archive does with files before it changes their records. */
+/** The archive's work on files, which precedes the change of their records. */
 import type { Scope } from '../../domain/client.ts'
 import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
 import { hasFile, type Job, type JobId } from '../../domain/job.ts'
@@ -15,8 +15,8 @@ export type ArchiveWorkOptions = Readonly<{
 export type ArchiveWork = ReturnType<typeof createArchiveWork>
 
 /**
- * Made once for all incarnations of the archive: one step, or one commit, at a time. Otherwise a
- * file that a former incarnation is about to delete could be that of a new job by then.
+ * Shared by all incarnations of the archive: one step or one commit at a time. Otherwise a previous
+ * incarnation could delete a file whose name has been given to a new job in the meantime.
  */
 export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOptions) {
   let last: Promise<unknown> = Promise.resolve()
@@ -60,7 +60,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     }
   }
 
-  /** Files first: a crash in between leaves a record that can be deleted again, and no stray files. */
+  /** Files are deleted before the record: after a crash in between, the job can be deleted again. */
   async function remove(job: Job | RefusalError, signal: AbortSignal): Promise<Outcome> {
     const refusal = job instanceof RefusalError ? job : refuseRemoval(job)
     if (refusal) return { how: 'refused', refusal }
@@ -68,7 +68,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     return { how: 'done' }
   }
 
-  /** Whoever chose it may have looked a while ago, so it is checked again right before its files go. */
+  /** The janitor chose the job some time ago, so the job is checked again before its files are deleted. */
   async function expire(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
     const job = await store.find(jobId, 'everything')
     if (!job || !mayExpire(job, await store.isAwaited(jobId))) return { how: 'skipped' }
@@ -77,7 +77,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     return { how: 'done' }
   }
 
-  /** Deleted meanwhile, its name may be that of another job's file by now. */
+  /** Reads the job again: its file may be deleted, and the name may belong to another job by now. */
   async function deleteVideo(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
     const job = await store.find(jobId, 'everything')
     if (!job || !hasFile(job)) return { how: 'skipped' }

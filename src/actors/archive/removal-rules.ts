@@ -8,6 +8,6 @@ export const refuseRemoval = (job: Job): RefusalError | undefined =>
     ? new RefusalError('job_stopping', 'The job is not over yet; try again in a moment.')
     : undefined
 
-/** What is not over, is wished to be kept, or is still to be told of stays. */
+/** Unfinished and pinned jobs stay, and jobs with a pending webhook delivery. */
 export const mayExpire = (job: Job, isAwaited: boolean): boolean =>
   !isOpen(job) && job.pinnedAt === undefined && !isAwaited

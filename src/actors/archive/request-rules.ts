@@ -1,4 +1,4 @@
-/** What a command asks for job by job, and what its sender is answered. */
+/** The tasks of a command, the changes that follow from them, and its answer. */
 import { causeOf } from '../../domain/client.ts'
 import type { RefusalError } from '../../domain/errors.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
@@ -38,7 +38,7 @@ function tasksOf(command: Exclude<ArchiveCommand, DeleteVideos>): readonly Task[
   }
 }
 
-/** Nothing more is done for it: all has been, or one of its files cannot be deleted. */
+/** All tasks are carried out, or a file could not be deleted. */
 export const isFinished = ({ command, tasks, outcomes }: Request): boolean =>
   outcomes.length === tasks.length ||
   (command.type === 'deleteVideos' && outcomes.some(({ how }) => how === 'failed'))
@@ -66,11 +66,11 @@ function operationOf(task: Task, at: Timestamp): ArchiveOperation {
   }
 }
 
-/** The commit of a share cannot be given up: its files are deleted. */
+/** Files are deleted, so the commit must be tried until it succeeds. */
 export const hasDeleted = ({ tasks, outcomes }: DoneShare): boolean =>
   changed(tasks, outcomes).some((task) => task.do !== 'pin')
 
-/** Expired jobs are logged by whoever had them expire, all together. */
+/** The janitor logs expired jobs, all together. */
 export const logsOf = ({ request: { command }, tasks, outcomes }: DoneShare): ArchiveEffect[] =>
   changed(tasks, outcomes).flatMap((task): ArchiveEffect[] => {
     if (task.do === 'expire') return []
@@ -131,7 +131,7 @@ function answerToOne(
   return { do: 'answerPinned', jobId, scope, replyTo, queue }
 }
 
-/** Its sender hears that nothing, or no more of it, is done. */
+/** Rejects the question of the sender. */
 export const giveUp = ({ command }: Request, error: Error): readonly ArchiveEffect[] =>
   'replyTo' in command ? [answerFailed(command.replyTo, 'the store could not write', error)] : []
 

@@ -1,7 +1,7 @@
 /**
- * Requests take turns. One step at a time takes a few jobs, carries out what is asked for them, and
- * writes that in one commit. So no two requests work on one job at a time, and a single one does
- * not wait for thousands of others.
+ * Requests take turns. A step takes a few jobs of the first requests, works on their files, and
+ * writes all changes in one commit. There is one step at a time, so two requests never work on the
+ * same job, and a single deletion does not wait for a bulk of thousands.
  */
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { Step } from '../actor.ts'
@@ -23,7 +23,7 @@ import { answerTo, giveUp, hasDeleted, isFinished, logsOf, operationsOf } from '
 
 export type ArchiveTurn = Step<ArchiveState, ArchiveEffect>
 
-/** Nobody else waits for long, however many jobs there are. */
+/** Bounds the time that other requests wait for a bulk deletion. */
 const maxJobsPerStep = 20
 
 /** New requests are refused as long as the disk is full. */
@@ -53,7 +53,7 @@ function startStep(state: ArchiveState): ArchiveTurn {
   ]
 }
 
-/** As many as there is room for, up to a job that is in this step already. */
+/** Tasks for this step: no more than there is room for, and none of a job that is in it already. */
 function nextTasks({ tasks, outcomes }: Request, taken: ReadonlySet<JobId>): readonly Task[] {
   const from = outcomes.length
   const next = tasks.slice(from, from + maxJobsPerStep - taken.size)
@@ -116,7 +116,7 @@ export function retry(state: ArchiveState): ArchiveTurn {
   ]
 }
 
-/** The step is durable: now it may be known, and its requests go on or are answered. */
+/** The step is durable: its requests are answered, or wait for their next turn. */
 function conclude(
   state: ArchiveState,
   shares: readonly DoneShare[],
@@ -137,7 +137,7 @@ function conclude(
   return [started, [...effects, ...more]]
 }
 
-/** What has deleted files is kept until it can be written. All that has not begun is refused. */
+/** Changes whose files are deleted are kept for a retry. Requests that have not started are refused. */
 function block(
   state: ArchiveState,
   step: Extract<ArchiveStep, { phase: 'writing' }>,

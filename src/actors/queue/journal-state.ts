@@ -73,7 +73,7 @@ export type Batch = Readonly<{
   operations: readonly QueueOperation[]
 }>
 
-/** Everybody who still waits for an answer when the actor ends. */
+/** Messages without an answer yet, and tickets that wait for jobs to end. */
 export function askersOf(journal: Journal): readonly Partial<Asks<never>>[] {
   if (journal.phase === 'loading') return toArray(journal.early) as Partial<Asks<never>>[]
   const { tickets, closing } = journal.committed

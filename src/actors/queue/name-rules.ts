@@ -36,7 +36,7 @@ export const isNameKept = async (
   filename: string,
 ): Promise<boolean> => (await store.isNamePromised(filename)) || (await results.exists(filename))
 
-/** `nobody`: the reservation was lost, for the queue has been loaded again. */
+/** `nobody`: the queue has been loaded again and the reservation is lost. */
 export function holderOf(
   { names, reserved }: QueueState,
   filename: string,

@@ -132,7 +132,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'startGeneration':
       case 'adoptGeneration':
       case 'convert':
-      // In the same way as `convert`, which it would overtake otherwise.
+      // Reads the job too: otherwise it would overtake `convert`.
       case 'abortConversion':
         pipe(
           self,

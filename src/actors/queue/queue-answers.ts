@@ -1,4 +1,4 @@
-/** What the committed state of the queue says of GPUs, of the queue as a whole, and of one job. */
+/** Views of the committed state: the queue as a whole, and a single job. */
 import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
 import type { JobView, QueueSummary } from './queue-protocol.ts'

@@ -15,7 +15,7 @@ import type { StopReason } from '../gpu/gpu-ports.ts'
 import type { QueueOperation } from './queue-ports.ts'
 import type { FinishedAttempt, QueueCommand, SubmitAnswer } from './queue-protocol.ts'
 
-/** Effects of the rules. The journal writes those that `store`; the others are performed after that. */
+/** Effects of the rules. The journal writes `store` effects and performs the others after the commit. */
 export type QueueEffect =
   | AnswerEffect
   | Readonly<

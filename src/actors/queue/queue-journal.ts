@@ -1,6 +1,6 @@
 /**
  * The journal in front of the queue's rules. All changes of a run of messages are written in one
- * commit, and their effects are performed after that: nobody hears of what is not on disk.
+ * commit, and their effects are performed after that: no other actor sees a change that is not on disk.
  *
  * - `loading`: the state is being read from the store. Messages are kept.
  * - `open`: `committed` is on disk, a batch is being written, and the next one is collected.
@@ -146,7 +146,7 @@ function written(journal: Open, result: CommitResult): JournalStep {
   }
 }
 
-/** The batch is durable: now it may be known, and acted on. */
+/** The batch is durable: its effects are performed. */
 function release(journal: Open, { state, turns, operations }: Batch): JournalStep {
   const { committed } = journal
   const changes = changesBetween(committed, state, operations)
@@ -185,12 +185,12 @@ function retry(
   return [journal, []]
 }
 
-/** Memory and disk disagree: starts again from the store, as a new incarnation would. */
+/** Memory and disk disagree: loads the store again, as a new incarnation would. */
 function reload(journal: Open, why: string): JournalStep {
   const { committed } = journal
   const error = new Error(`the queue was loaded again: ${why}`)
   const commands = messagesOf(journal).filter(isCommand)
-  // Who waits for the end of all work goes on waiting.
+  // A shutdown continues to wait for the end of all work.
   const closing = commands.filter((command) => command.type === 'close')
   if (committed.closing) closing.push({ type: 'close', ...committed.closing })
   const effects = commands

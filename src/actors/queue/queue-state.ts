@@ -33,7 +33,7 @@ export type QueueState = Readonly<{
   running: ReadonlyMap<JobId, RunningJob>
   /** Names asked for by waiting and running jobs (name-rules.ts). */
   names: OrderedMap<string, JobId>
-  /** Names asked for by submissions that are being prepared. */
+  /** Names reserved by submissions that are being prepared (name-rules.ts). */
   reserved: OrderedMap<string, ActorRef<SubmitAnswer>>
   /** What counts against JOBS_PER_HOUR, oldest first. */
   submissions: readonly PastSubmission[]
@@ -142,7 +142,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     )
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return {
-    settings: only(settings),
+    settings: pickSettings(settings),
     open: true,
     hasRoom: true,
     nextSeq: stored.nextSeq,
@@ -164,8 +164,8 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
   }
 }
 
-/** Exactly the settings of the queue: a configuration has others, with secrets among them. */
-const only = (settings: QueueSettings): QueueSettings => ({
+/** Picks the settings of the queue: a configuration has more, and some are secret. */
+const pickSettings = (settings: QueueSettings): QueueSettings => ({
   gpus: settings.gpus,
   maxAttempts: settings.maxAttempts,
   maxQueue: settings.maxQueue,

@@ -1,4 +1,4 @@
-/** How a command ends whose changes could not be written. */
+/** The end of a command whose changes could not be written. */
 import { DiskFullError, RefusalError } from '../../domain/errors.ts'
 import { type AnswerEffect, answer, answerFailed } from '../actor.ts'
 import type { QueueCommand } from './queue-protocol.ts'
@@ -6,7 +6,7 @@ import type { QueueState } from './queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 import { notTaken } from './submit-rules.ts'
 
-/** Its sender is refused, and nothing is left of it. */
+/** Refuses the sender and removes all traces of the command. */
 export function undo(state: QueueState, command: QueueCommand, error: Error): QueueStep {
   if (command.type === 'admit') return notTaken(state, command, refusalOf(command, error))
   return [state, [refusalOf(command, error)]]

@@ -26,7 +26,7 @@ import { createProbe } from '../../support/probe.ts'
 const scope = 'everything' as const
 
 describe('the actor of the archive', () => {
-  it('leaves the file of a new job alone that has got the name of a deleted one', async () => {
+  it('keeps the file of a new job that reuses the name of a deleted one during a bulk deletion', async () => {
     const { archive, files, add, afterCommit } = await anArchiveOf(25)
     // The bulk has chosen its jobs; the single deletion comes next, and then a new job.
     afterCommit(async (operations) => {
@@ -42,7 +42,7 @@ describe('the actor of the archive', () => {
     expect([...files]).toEqual([['video-25.mp4', jobId(26)]])
   })
 
-  it('shows jobs with their place in the queue that it was sent last', async () => {
+  it('shows jobs with their position in the latest queue it received', async () => {
     const { archive, store } = await anArchiveOf(0)
     await store.commit([submit(1), submit(2)])
     tell(archive, { type: 'queueChanged', queue: restoreQueue(queueSettings, await store.load(0)) })
@@ -53,7 +53,7 @@ describe('the actor of the archive', () => {
     expect(jobs.map(({ position }) => position)).toEqual([1, 2])
   })
 
-  it('announces itself to the queue, and tells of changes once they are on disk', async () => {
+  it('announces itself to the queue, and reports changes once they are on disk', async () => {
     const { archive, queue, events } = await anArchiveOf(1)
     expect(await queue.next()).toEqual({ type: 'archiveReady' })
     const pinned = await ask(archive, { type: 'pin', jobId: jobId(1), pinned: true, scope })
@@ -64,7 +64,7 @@ describe('the actor of the archive', () => {
     })
   })
 
-  it('writes a removal as soon as a full disk has room again', async () => {
+  it('commits a removal as soon as a full disk has room again', async () => {
     let failures = 2
     const { archive, files, store } = await anArchiveOf(1, {
       beforeCommit() {
@@ -79,7 +79,7 @@ describe('the actor of the archive', () => {
     expect(await store.find(jobId(1), scope)).toBeUndefined()
   })
 
-  it('tells everybody who waits when it ends', async () => {
+  it('fails open questions when it ends', async () => {
     const { incarnation } = await anArchiveOf(0, { isNew: true })
     const question = ask(incarnation.ref, { type: 'find', jobId: jobId(1), scope })
     incarnation.stop()

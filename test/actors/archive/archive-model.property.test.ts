@@ -1,6 +1,6 @@
 /**
  * Names and files in a world in which each read, write and removal may take any time, and both actors
- * may crash: fast-check makes up the stories, the world (support/archive-world.ts) watches.
+ * may crash. fast-check generates the stories; the world (support/archive-world.ts) checks the rules.
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -50,7 +50,7 @@ const story = (parts: Parts = {}) =>
   )
 
 describe('a file', () => {
-  it('belongs to one job, and is there as long as its record says so', async () => {
+  it('belongs to one job, and exists as long as the record says so', async () => {
     await fc.assert(story(), { seed, numRuns })
   })
 })
@@ -58,7 +58,7 @@ describe('a file', () => {
 describe('the stories', () => {
   it.each<[what: string, parts: Parts]>([
     [
-      'deletes what it found long ago without another look',
+      'deletes files without reading their jobs again',
       {
         archiveStore(store) {
           const seen = new Map<JobId, Job>()
@@ -74,7 +74,7 @@ describe('the stories', () => {
       },
     ],
     [
-      'asks nobody whether a name is promised',
+      'does not check whether a name is promised',
       { queueStore: (store) => ({ ...store, isNamePromised: async () => false }) },
     ],
   ])('find an archive or queue that %s', async (_what, parts) => {

@@ -27,7 +27,7 @@ const done: Outcome = { how: 'done' }
 const full = new DiskFullError('the disk is full')
 
 describe('a deletion of videos', () => {
-  it('deletes files first, changes the records then, and is answered last', () => {
+  it('deletes files first, then changes the records, then answers', () => {
     const archive = anArchive()
     const command = {
       type: 'deleteVideos',
@@ -51,7 +51,7 @@ describe('a deletion of videos', () => {
     ])
   })
 
-  it('leaves out what was deleted meanwhile', () => {
+  it('skips videos that were deleted meanwhile', () => {
     const archive = anArchive()
     archive.deletes(1, 2)
     const effects = archive.works([
@@ -66,7 +66,7 @@ describe('a deletion of videos', () => {
     )
   })
 
-  it('is done 20 jobs at a time, and others get their turn in between', () => {
+  it('takes 20 jobs per step, and other requests take their turn in between', () => {
     const archive = anArchive()
     expect(workIn(archive.deletes(...range(1, 45)))).toEqual(range(1, 20))
     expect(archive.tell({ type: 'remove', jobId: jobId(99), scope, replyTo: remover })).toEqual([])
@@ -78,7 +78,7 @@ describe('a deletion of videos', () => {
     expect(workIn(effects)).toEqual(range(40, 45))
   })
 
-  it('does not work on a job that another request works on', () => {
+  it('never takes a job twice in one step', () => {
     const archive = anArchive()
     archive.tell({ type: 'pin', jobId: jobId(9), pinned: true, scope, replyTo: pinner })
     archive.tell({ type: 'remove', jobId: jobId(2), scope, replyTo: remover })
@@ -89,7 +89,7 @@ describe('a deletion of videos', () => {
     expect(workIn(archive.commits())).toEqual([2, 3])
   })
 
-  it('ends at a file that cannot be deleted, and records what has been', () => {
+  it('stops at a file that cannot be deleted, and records the deleted ones', () => {
     const archive = anArchive()
     archive.deletes(...range(1, 30))
     const error = new Error('permission denied')
@@ -128,7 +128,7 @@ describe('the removal of a job', () => {
 })
 
 describe('an expiry', () => {
-  it('is answered with the jobs that are gone, and with what failed', () => {
+  it('answers with the deleted jobs and the error', () => {
     const archive = anArchive()
     const error = new Error('permission denied')
     archive.tell({ type: 'expire', jobIds: range(1, 3).map(jobId), replyTo: janitor })
@@ -136,7 +136,7 @@ describe('an expiry', () => {
     expect(archive.commits()).toContainEqual(answer(janitor, { gone: [jobId(1)], error }))
   })
 
-  it('comes before a pin that is asked for meanwhile', () => {
+  it('delays a pin of the same job until it is done', () => {
     const archive = anArchive()
     archive.tell({ type: 'expire', jobIds: [jobId(1)], replyTo: janitor })
     expect(
@@ -151,7 +151,7 @@ describe('an expiry', () => {
 })
 
 describe('a pin', () => {
-  it('is stored, and answered with the job as it is then', () => {
+  it('is stored, then answered with the current job', () => {
     const archive = anArchive()
     archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
     expect(archive.works([done])).toEqual([
@@ -180,7 +180,7 @@ describe('an archive that has just started', () => {
 })
 
 describe('a full disk', () => {
-  it('holds up what has deleted files, and refuses all else', () => {
+  it('retries changes whose files are deleted, and refuses other requests', () => {
     const archive = anArchive()
     archive.deletes(...range(1, 30))
     archive.tell({ type: 'pin', jobId: jobId(99), pinned: true, scope, replyTo: pinner })
@@ -199,7 +199,7 @@ describe('a full disk', () => {
     expect(workIn(archive.commits())).toEqual(range(21, 30))
   })
 
-  it('refuses a pin at once, for no file depends on it', () => {
+  it('refuses a pin at once', () => {
     const archive = anArchive()
     archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
     archive.works([done])
@@ -212,7 +212,7 @@ describe('a full disk', () => {
 })
 
 describe('a stale change', () => {
-  it('is refused and logged, and the next request gets its turn', () => {
+  it('is refused and logged, and the next request takes its turn', () => {
     const archive = anArchive()
     archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
     archive.deletes(2)

@@ -7,15 +7,15 @@ import { covers, type Scope } from '../../../src/domain/client.ts'
 import type { Job, JobId, JobState } from '../../../src/domain/job.ts'
 import { aQueuedJob, aRunningJob, aVideo, gpu0, jobId, midnight } from '../../support/jobs.ts'
 
-describe('a job that is about to go', () => {
+describe('a job that may expire', () => {
   const over = { ...aQueuedJob(1), state: { status: 'canceled', endedAt: midnight } } as const
 
   it.each([
     ['stays while it waits', aQueuedJob(1), false, false],
     ['stays while it runs', aRunningJob(1), false, false],
     ['stays while it is pinned', { ...over, pinnedAt: midnight }, false, false],
-    ['stays until all have been told', over, true, false],
-    ['goes when nothing of this is so', over, false, true],
+    ['stays while a webhook delivery is pending', over, true, false],
+    ['expires otherwise', over, false, true],
   ])('%s', (_, job, isAwaited, goes) => {
     expect(mayExpire(job, isAwaited)).toBe(goes)
   })
@@ -40,20 +40,20 @@ describe('the removal of a job', () => {
   it.each([
     ['everything', 'job_stopping'],
     [{ owner: 'fox' }, 'job_not_found'],
-  ] as const)('is refused while the job waits or runs, asked within %o', async (scope, code) => {
+  ] as const)('is refused while the job waits or runs, in scope %o', async (scope, code) => {
     const { carryOut, deleted } = someWork([aQueuedJob(1), aRunningJob(2)])
     const refused = { how: 'refused', refusal: { code } }
     expect(await carryOut([remove(1, scope), remove(2, scope)])).toMatchObject([refused, refused])
     expect(deleted).toEqual([])
   })
 
-  it('spares a video that is being downloaded when it only expires', async () => {
+  it('does not delete an expired video during a download', async () => {
     const { carryOut, deleted } = someWork([finished(1)], { isInUse: true })
     expect(await carryOut([{ do: 'expire', jobId: jobId(1) }])).toEqual([{ how: 'skipped' }])
     expect(deleted).toEqual([])
   })
 
-  it('goes on with the other jobs when one file cannot be deleted', async () => {
+  it('continues with other jobs when one file cannot be deleted', async () => {
     const error = new Error('permission denied')
     const { carryOut } = someWork([finished(1), finished(2)], {
       remove({ filename }) {
@@ -69,7 +69,7 @@ describe('the removal of a job', () => {
 })
 
 describe('the work of an incarnation that has ended', () => {
-  it('touches no other file, and the next incarnation waits until it has stopped', async () => {
+  it('stops before its next file, and the next incarnation waits for that', async () => {
     const held = Promise.withResolvers<void>()
     const begun: string[] = []
     const { work } = someWork([finished(1), finished(2), finished(3)], {

@@ -84,7 +84,7 @@ describe('the actor of the queue', () => {
     expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
   })
 
-  it('loads the store again when the record has changed behind its back, and goes on', async () => {
+  it('reloads the store after a stale change, and continues', async () => {
     const { actor, gpu, conversion, archive, store } = await aQueueActorWith([submit(1), submit(2)])
     await gpu.next()
     await conversion.next()

@@ -35,7 +35,7 @@ const full = { how: 'full', error: new DiskFullError('the disk is full') } as co
 const stale = { how: 'stale', why: 'claim of a job comes too late' } as const
 
 describe('a journal that loads', () => {
-  it('keeps messages, and handles them in their order once it is loaded', () => {
+  it('keeps messages, and handles them in order once it is loaded', () => {
     const journal = aJournal({ isLoading: true })
     const asker = createPlace<QueueSummary>('asker')
     expect(journal.hears(admit(1))).toEqual([])
@@ -47,7 +47,7 @@ describe('a journal that loads', () => {
     ])
   })
 
-  it('names those who wait when it ends', () => {
+  it('lists messages without an answer', () => {
     const journal = aJournal({ isLoading: true })
     journal.hears(admit(1))
     expect(askersOf(journal.state())).toMatchObject([{ replyTo: submitter }])
@@ -55,7 +55,7 @@ describe('a journal that loads', () => {
 })
 
 describe('a journal that is open', () => {
-  it('writes all that a run of messages changes in one commit, and acts after that', () => {
+  it('writes all changes of a run of messages in one commit, then performs the effects', () => {
     const journal = aJournal()
     expect(journal.hears(admit(1))).toEqual([])
     expect(journal.hears(admit(2))).toEqual([])
@@ -67,7 +67,7 @@ describe('a journal that is open', () => {
     ])
   })
 
-  it('shows the queue before it answers, so that whoever was answered finds the job', () => {
+  it('shows the queue before it answers, so that a client with a 202 finds its job', () => {
     const journal = aJournal()
     journal.hears(admit(1))
     journal.settles()
@@ -88,13 +88,13 @@ describe('a journal that is open', () => {
     expect(operationsIn(journal.settles())).toEqual(['submit', 'remember'])
   })
 
-  it('acts at once on what needs no commit', () => {
+  it('performs effects at once when there is nothing to commit', () => {
     const journal = aJournal()
     journal.hears({ type: 'speedsLearned', secondsPerJob: new Map([[gpu0, 3]]) })
     expect(namesOf(journal.settles())).toEqual(['observe', 'show'])
   })
 
-  it('answers questions from what is on disk', () => {
+  it('answers questions from the committed state', () => {
     const journal = aJournal()
     const asker = createPlace<QueueSummary>('asker')
     const waiting = () => journal.hears({ type: 'describeQueue', replyTo: asker })
@@ -106,7 +106,7 @@ describe('a journal that is open', () => {
     expect(waiting()).toMatchObject([{ value: { waiting: 1 } }])
   })
 
-  it('describes every GPU that it knows, ours or not', () => {
+  it('describes every GPU, including former ones', () => {
     const journal = aJournal()
     const asker = createPlace<readonly GpuUse[]>('asker')
     expect(journal.hears({ type: 'describeGpus', replyTo: asker })).toMatchObject([
@@ -119,14 +119,14 @@ describe('a journal that is open', () => {
     expect(journal.hears({ type })).toMatchObject([{ do: 'show', queue: { nextSeq: 1 } }])
   })
 
-  it('throws what it cannot read or write for an unknown reason', () => {
+  it('throws an unknown error of the store', () => {
     const error = new Error('the database is gone')
     expect(() => aJournal().hears({ type: 'storeFailed', error })).toThrow(error)
   })
 })
 
 describe('a full disk', () => {
-  it('refuses who asked, keeps news, and acts on it when it can be written', () => {
+  it('refuses commands, keeps news, and handles it once there is room', () => {
     const journal = aJournal({ running: [aRunningJob(1)] })
     journal.hears({ type: 'generationEnded', result: { how: 'completed' }, ...attempt(1) })
     journal.hears(admit(2))
@@ -146,7 +146,7 @@ describe('a full disk', () => {
     expect(namesOf(effects)).toContain('convert')
   })
 
-  it('leaves neither a reserved name nor an image of a submission that is refused', () => {
+  it('removes the reserved name and the image of a refused submission', () => {
     const journal = aJournal()
     const image = { type: 'png', width: 64, height: 64, bytes: 9, sha256: 'x' } as const
     const admitted = { ...admit(1), request: { ...aRequest({ filename: 'fox.mp4' }), image } }
@@ -163,7 +163,7 @@ describe('a full disk', () => {
 })
 
 describe('a stale change', () => {
-  it('has the queue loaded again, and refuses who asked', () => {
+  it('reloads the queue and refuses the undone commands', () => {
     const journal = aJournal({ running: [aRunningJob(1)] })
     journal.hears(cancel(1))
     journal.hears({ type: 'gpuReady', gpu: gpu0, incarnation: 'gpu-0.1' })
@@ -181,7 +181,7 @@ describe('a stale change', () => {
     expect(operationsIn(journal.settles())).toEqual(['submit', 'remember'])
   })
 
-  it('is the end of the wait for a cancel, and no later ticket has its number', () => {
+  it('fails open cancels, and never gives a ticket number twice', () => {
     const journal = aJournal({ running: [aRunningJob(1)] })
     const running = { ...nothingStored, running: [aRunningJob(1)] }
     journal.hears(cancel(1))
@@ -199,7 +199,7 @@ describe('a stale change', () => {
     )
   })
 
-  it('does not open a queue again that is closing, and who waits for that is answered', () => {
+  it('keeps a closing queue closed, and answers the close later', () => {
     const closer = createPlace<'closed'>('closer')
     const journal = aJournal({ running: [aRunningJob(1)] })
     const running = { ...nothingStored, running: [aRunningJob(1)] }
@@ -217,7 +217,7 @@ describe('a stale change', () => {
     )
   })
 
-  it('ends a submission that was being prepared, when its name is no longer reserved', () => {
+  it('fails a submission whose reserved name is lost', () => {
     const journal = aJournal()
     journal.hears(submit('fox.mp4'))
     journal.settles()

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { queueSettings } from '../../support/jobs.ts'
 
-it('the state of the queue has the settings of the queue and no others, such as tokens', () => {
+it('the state of the queue holds only the settings of the queue, and no token', () => {
   const stored = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
   const config = { ...queueSettings, clients: [{ name: 'ada', tokenDigest: Buffer.from('x') }] }
   expect(restoreQueue(config, stored).settings).toEqual(queueSettings)

@@ -151,7 +151,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         break
       }
       case 'discardWork':
-        discardWork(effect.jobId)
+        discardWork(effect.jobId, self)
         break
       case 'tellEta':
         tell(eta, { type: 'attemptSucceeded', attempt: effect.attempt })
@@ -243,10 +243,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
     return actor !== undefined && tell(actor, message)
   }
 
-  function discardWork(jobId: JobId): void {
-    workFiles.discard(jobId).catch((error: unknown) => {
+  function discardWork(jobId: JobId, self: ActorRef<QueueMail>): void {
+    const logFailure = (error: unknown) => {
       log.warn({ err: error, jobId }, 'work files could not be removed')
-    })
+      return undefined
+    }
+    pipe(self, workFiles.discard(jobId), () => undefined, logFailure)
   }
 }
 

@@ -1,5 +1,11 @@
 /** What a poll costs while the queue is short and long, and how long others wait for a turn of the forecast. */
-import { createEstimator, goOn, isPlaying, see, tell } from '../../src/actors/eta/estimator.ts'
+import {
+  createEstimator,
+  estimateJob,
+  goOn,
+  isPlaying,
+  see,
+} from '../../src/actors/eta/estimator.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
 
@@ -47,7 +53,7 @@ export function costOf(waiting: number): Cost {
     for (let poll = 0; poll < pollsPerSecond; poll++) {
       const seq = 9 + Math.floor((poll / pollsPerSecond) * waiting)
       const took = timed(() => {
-        ;[estimator] = tell(estimator, idOf(seq), now + poll)
+        ;[estimator] = estimateJob(estimator, idOf(seq), now + poll)
       })
       turns.push(took)
       polls += took

@@ -237,7 +237,7 @@ export function play(workload: Workload, seed: number): Played {
   }
 
   function estimate(jobId: JobId): Estimated | undefined {
-    const [next, told] = eta.tell(estimator, jobId, agenda.now)
+    const [next, told] = eta.estimateJob(estimator, jobId, agenda.now)
     estimator = next
     return told
   }

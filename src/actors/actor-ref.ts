@@ -8,12 +8,12 @@ export const fail: unique symbol = Symbol('fail')
 /** The address of an actor, typed by what the actor can be told. */
 export type ActorRef<in Message> = {
   readonly name: string
-  readonly [deliver]: (message: Message) => Delivery
+  readonly [deliver]: (message: Message) => DeliveryResult
   /** Only the address of an asker has it: where the news goes that no answer will ever come. */
   readonly [fail]?: (error: ActorFailedError) => void
 }
 
-export type Delivery = 'delivered' | 'not_running' | 'mailbox_full'
+export type DeliveryResult = 'delivered' | 'not_running' | 'mailbox_full'
 
 /** A message that wants an answer says where to send it. */
 export type Asks<Reply> = { readonly replyTo: ActorRef<Reply> }

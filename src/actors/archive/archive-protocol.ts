@@ -41,7 +41,7 @@ export type ArchiveMessage = ArchiveCommand | ArchiveQuestion | QueueChanged
 export type ArchiveNews = Readonly<
   | { type: 'videosSelected'; command: DeleteVideos; jobIds: readonly JobId[] }
   /** One outcome per task, in the same order. */
-  | { type: 'worked'; outcomes: readonly Outcome[] }
+  | { type: 'worked'; outcomes: readonly TaskOutcome[] }
   | { type: 'written'; result: CommitResult }
   | { type: 'retryDue' }
   | ({ type: 'selectionFailed'; error: unknown } & Asks<readonly DeletedVideo[]>)
@@ -60,7 +60,7 @@ export type Task = Readonly<
   | { do: 'deleteVideo' | 'expire'; jobId: JobId }
 >
 
-export type Outcome = Readonly<
+export type TaskOutcome = Readonly<
   /** The record may be changed: its files are deleted, or none had to be. */
   | { how: 'done' }
   | { how: 'videoDeleted'; filename: string }

@@ -3,7 +3,7 @@ import { type LinkedList, toArray } from '../linked-list.ts'
 import { type OrderedMap, set, values } from '../ordered-map.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { ArchiveCommand, ArchiveQuestion, Outcome, Task } from './archive-protocol.ts'
+import type { ArchiveCommand, ArchiveQuestion, Task, TaskOutcome } from './archive-protocol.ts'
 
 export type ArchiveState = Readonly<{
   /** Latest committed state of the queue. Absent until the queue has sent it. */
@@ -21,7 +21,7 @@ export type ArchiveState = Readonly<{
 export type Request = Readonly<{
   command: ArchiveCommand
   tasks: readonly Task[]
-  outcomes: readonly Outcome[]
+  outcomes: readonly TaskOutcome[]
 }>
 
 /** A few jobs that are worked on together: files first, then all their records in one commit. */
@@ -39,7 +39,7 @@ export type ArchiveStep = Readonly<
 
 /** The tasks of one request in a step. */
 export type Share = Readonly<{ request: Request; tasks: readonly Task[] }>
-export type DoneShare = Share & Readonly<{ outcomes: readonly Outcome[] }>
+export type DoneShare = Share & Readonly<{ outcomes: readonly TaskOutcome[] }>
 
 export const newArchive: ArchiveState = { early: undefined, requests: undefined, nextNumber: 1 }
 

@@ -3,7 +3,7 @@ import type { Scope } from '../../domain/client.ts'
 import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
 import { hasFile, type Job, type JobId } from '../../domain/job.ts'
 import type { ArchiveOperation, ArchiveStore, JobFiles, VideoFiles } from './archive-ports.ts'
-import type { Outcome, Task } from './archive-protocol.ts'
+import type { Task, TaskOutcome } from './archive-protocol.ts'
 import { mayExpire, refuseRemoval } from './removal-rules.ts'
 
 export type ArchiveWorkOptions = Readonly<{
@@ -23,9 +23,9 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
 
   return {
     /** One outcome per task. Never rejects. No file is touched once `signal` is aborted. */
-    carryOut: (tasks: readonly Task[], signal: AbortSignal): Promise<readonly Outcome[]> =>
+    carryOut: (tasks: readonly Task[], signal: AbortSignal): Promise<readonly TaskOutcome[]> =>
       inTurn(async () => {
-        const outcomes: Outcome[] = []
+        const outcomes: TaskOutcome[] = []
         for (const task of tasks) outcomes.push(await carryOut(task, signal))
         return outcomes
       }),
@@ -41,7 +41,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     return turn
   }
 
-  async function carryOut(task: Task, signal: AbortSignal): Promise<Outcome> {
+  async function carryOut(task: Task, signal: AbortSignal): Promise<TaskOutcome> {
     try {
       switch (task.do) {
         case 'pin': {
@@ -61,7 +61,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
   }
 
   /** Files are deleted before the record: after a crash in between, the job can be deleted again. */
-  async function remove(job: Job | RefusalError, signal: AbortSignal): Promise<Outcome> {
+  async function remove(job: Job | RefusalError, signal: AbortSignal): Promise<TaskOutcome> {
     const refusal = job instanceof RefusalError ? job : refuseRemoval(job)
     if (refusal) return { how: 'refused', refusal }
     if (!(job instanceof RefusalError)) await removeFiles(job, signal)
@@ -69,7 +69,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
   }
 
   /** The janitor chose the job some time ago, so the job is checked again before its files are deleted. */
-  async function expire(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
+  async function expire(jobId: JobId, signal: AbortSignal): Promise<TaskOutcome> {
     const job = await store.find(jobId, 'everything')
     if (!job || !mayExpire(job, await store.isAwaited(jobId))) return { how: 'skipped' }
     if (hasFile(job) && videoFiles.isInUse(job.state.filename)) return { how: 'skipped' }
@@ -78,7 +78,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
   }
 
   /** Reads the job again: its file may be deleted, and the name may belong to another job by now. */
-  async function deleteVideo(jobId: JobId, signal: AbortSignal): Promise<Outcome> {
+  async function deleteVideo(jobId: JobId, signal: AbortSignal): Promise<TaskOutcome> {
     const job = await store.find(jobId, 'everything')
     if (!job || !hasFile(job)) return { how: 'skipped' }
     const { filename } = job.state

@@ -6,7 +6,7 @@ import { answer, answerFailed } from '../actor.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { ArchiveCommand, DeleteVideos, Outcome, Task } from './archive-protocol.ts'
+import type { ArchiveCommand, DeleteVideos, Task, TaskOutcome } from './archive-protocol.ts'
 import type { DoneShare, Request } from './archive-state.ts'
 
 export const requestOf = (command: Exclude<ArchiveCommand, DeleteVideos>): Request => ({
@@ -119,7 +119,7 @@ export function answerTo(
 
 function answerToOne(
   command: Extract<ArchiveCommand, { type: 'pin' | 'remove' }>,
-  outcome: Outcome | undefined,
+  outcome: TaskOutcome | undefined,
   queue: QueueSnapshot | undefined,
 ): ArchiveEffect {
   if (outcome?.how === 'refused') return answer<RefusalError>(command.replyTo, outcome.refusal)
@@ -135,7 +135,7 @@ function answerToOne(
 export const giveUp = ({ command }: Request, error: Error): readonly ArchiveEffect[] =>
   'replyTo' in command ? [answerFailed(command.replyTo, 'the store could not write', error)] : []
 
-const changed = (tasks: readonly Task[], outcomes: readonly Outcome[]): readonly Task[] =>
+const changed = (tasks: readonly Task[], outcomes: readonly TaskOutcome[]): readonly Task[] =>
   tasks.filter((_, index) => {
     const how = outcomes[index]?.how
     return how === 'done' || how === 'videoDeleted'

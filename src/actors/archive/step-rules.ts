@@ -10,7 +10,7 @@ import type { CommitResult } from '../queue/queue-ports.ts'
 import type { JobChange } from '../queue/queue-protocol.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { Outcome, Task } from './archive-protocol.ts'
+import type { Task, TaskOutcome } from './archive-protocol.ts'
 import {
   type ArchiveState,
   type ArchiveStep,
@@ -68,7 +68,7 @@ function nextTasks({ tasks, outcomes }: Request, taken: ReadonlySet<JobId>): rea
 
 export function worked(
   state: ArchiveState,
-  outcomes: readonly Outcome[],
+  outcomes: readonly TaskOutcome[],
   at: Timestamp,
 ): ArchiveTurn {
   const { step } = state

@@ -3,7 +3,7 @@
 import type { Checkpoint, ToldEstimate } from '../../domain/estimate.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { get, remove, set, values, valuesFrom } from '../ordered-map.ts'
-import { type Estimator, tell } from './estimator.ts'
+import { type Estimator, estimateJob } from './estimator.ts'
 import type { EtaState, EtaStep } from './eta-state.ts'
 import type { Told } from './told.ts'
 
@@ -95,7 +95,7 @@ function keep(draft: Draft, jobId: JobId, checkpoint: Checkpoint, at: Timestamp)
 }
 
 function look(draft: Draft, jobId: JobId, now: Timestamp): Told | undefined {
-  const [estimator, estimate] = tell(draft.estimator, jobId, now)
+  const [estimator, estimate] = estimateJob(draft.estimator, jobId, now)
   draft.estimator = estimator
   return estimate
 }

@@ -125,7 +125,7 @@ export function goOn(estimator: Estimator, { now, stopwatch }: Clock): Estimator
 export const isPlaying = ({ next }: Estimator): boolean => next !== undefined
 
 /** Estimate of a job, and the estimator that remembers it. Undefined for a job without estimate. */
-export function tell(
+export function estimateJob(
   estimator: Estimator,
   jobId: JobId,
   now: Timestamp,

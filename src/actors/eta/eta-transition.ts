@@ -1,7 +1,7 @@
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { check, forget, write } from './checkpoint-rules.ts'
-import { type Clock, goOn, isPlaying, remember, see, tell } from './estimator.ts'
+import { type Clock, estimateJob, goOn, isPlaying, remember, see } from './estimator.ts'
 import type { Estimate, EtaMessage } from './eta-protocol.ts'
 import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
 import { learnFrom, tellSpeeds } from './outcome-rules.ts'
@@ -63,7 +63,7 @@ function estimateEach(
   const estimates = new Map<JobId, Estimate>()
   let { estimator } = state
   for (const jobId of jobIds) {
-    const [next, estimate] = tell(estimator, jobId, now)
+    const [next, estimate] = estimateJob(estimator, jobId, now)
     estimator = next
     if (estimate) estimates.set(jobId, estimate)
   }

@@ -105,10 +105,10 @@ export type Settlement = Readonly<{ at: Timestamp; attempts: number; result: Att
 /** Sends one message to an address that whoever asked for it may reach, and follows it nowhere else. */
 export type WebhookSender = {
   /** Never rejects. */
-  send(message: WebhookMessage): Promise<AttemptResult>
+  send(message: OutgoingWebhook): Promise<AttemptResult>
 }
 
-export type WebhookMessage = Readonly<{
+export type OutgoingWebhook = Readonly<{
   url: string
   id: DeliveryId
   body: string

@@ -5,10 +5,10 @@ import type {
   ArchiveMail,
   DeletedVideo,
   ExpireAnswer,
-  Outcome,
   PinAnswer,
   RemoveAnswer,
   Task,
+  TaskOutcome,
 } from '../../../src/actors/archive/archive-protocol.ts'
 import { newArchive } from '../../../src/actors/archive/archive-state.ts'
 import { transition } from '../../../src/actors/archive/archive-transition.ts'
@@ -23,7 +23,7 @@ const remover = createPlace<RemoveAnswer>('remover')
 const pinner = createPlace<PinAnswer>('pinner')
 const janitor = createPlace<ExpireAnswer>('janitor')
 const scope = 'everything'
-const done: Outcome = { how: 'done' }
+const done: TaskOutcome = { how: 'done' }
 const full = new DiskFullError('the disk is full')
 
 describe('a deletion of videos', () => {
@@ -94,7 +94,7 @@ describe('a deletion of videos', () => {
     archive.deletes(...range(1, 30))
     const error = new Error('permission denied')
     const outcomes = range(1, 20).map(
-      (n): Outcome =>
+      (n): TaskOutcome =>
         n === 2 ? { how: 'failed', error } : { how: 'videoDeleted', filename: `${n}.mp4` },
     )
     expect(archive.works(outcomes)).toMatchObject([{ do: 'commit', operations: { length: 19 } }])
@@ -255,7 +255,7 @@ function anArchive({ isNew = false } = {}) {
       return tell({ type: 'videosSelected', command, jobIds: numbers.map(jobId) })
     },
     workNow: () => numbersOf(state.step?.shares.flatMap(({ tasks }) => tasks) ?? []),
-    works: (outcomes: readonly Outcome[]) => tell({ type: 'worked', outcomes }),
+    works: (outcomes: readonly TaskOutcome[]) => tell({ type: 'worked', outcomes }),
     commits: () => tell({ type: 'written', result: { how: 'committed' } }),
   }
 }

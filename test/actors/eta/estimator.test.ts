@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest'
 import {
   createEstimator,
   type Estimator,
+  estimateJob,
   goOn,
   isPlaying,
   remember,
   see,
-  tell,
 } from '../../../src/actors/eta/estimator.ts'
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import { values } from '../../../src/actors/ordered-map.ts'
@@ -169,7 +169,7 @@ describe('any estimate', () => {
           for (const at of times) {
             estimator = turn(estimator, at)
             for (const id of [1, 5, ...running.map((_, index) => 100 + index)].map(jobId)) {
-              const [next, estimate] = tell(estimator, id, at)
+              const [next, estimate] = estimateJob(estimator, id, at)
               estimator = next
               const { p10 = -1, p50 = -1, p90 = -1, progress = -1 } = estimate ?? {}
               expect(p10).toBeGreaterThan(0)
@@ -233,7 +233,7 @@ describe('a forecast', () => {
     expect(steps).toBeGreaterThanOrEqual(5_000)
     steps = 0
     for (let poll = 0; poll < 100; poll++) {
-      ;[estimator] = tell(estimator, jobId(5_000), midnight + poll)
+      ;[estimator] = estimateJob(estimator, jobId(5_000), midnight + poll)
     }
     expect(steps).toBeLessThan(100 * 40)
   })
@@ -285,7 +285,8 @@ function playOn(estimator: Estimator, at = midnight): Estimator {
 
 const turn = (estimator: Estimator, now: number) => goOn(estimator, { now, stopwatch: () => 0 })
 
-const estimateOf = (estimator: Estimator, id: JobId, at: number) => tell(estimator, id, at)[1]
+const estimateOf = (estimator: Estimator, id: JobId, at: number) =>
+  estimateJob(estimator, id, at)[1]
 
 const etas = (past: readonly PastAttempt[], queue: QueueState, at = midnight) =>
   told(past, queue, at).map((estimate) => Math.round(estimate?.p50 ?? Number.NaN))

@@ -490,7 +490,7 @@ describe('what goes wrong under /v1', () => {
     const own = await startService({ env: { FAULT_INJECTION: '1' } })
     const seen = new Set<string>()
     const ask = async () => {
-      writeFileSync(join(own.dataDir, 'crash'), 'queue')
+      writeFileSync(join(own.dataDir, 'crash'), 'archive')
       own.child.kill('SIGUSR2')
       const response = await own.request('/v1/videos')
       const body = (await response.json()) as { error?: { code: string } }

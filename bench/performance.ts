@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     minutes: { type: 'string', default: '1' },
-    rounds: { type: 'string', default: '10' },
+    pairs: { type: 'string', default: '4' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -36,7 +36,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   queue,
   polls,
   submits,
-  pieces: (say) => measurePieces(say, Number(values.rounds)),
+  pieces: (say) => measurePieces(say, Number(values.pairs)),
   scale,
   files,
   rest,
@@ -51,7 +51,7 @@ Let nothing else run meanwhile.
   ${Object.keys(benches).join(', ')}
 
   --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own)
-  --rounds N       of the pieces (10)
+  --pairs N        of services, for each of the pieces (4; an even number)
   --dry            write nothing into docs/performance.md
 `
 

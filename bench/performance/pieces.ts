@@ -8,6 +8,8 @@ import { running, start } from './polls.ts'
 
 /** Short ones, in turns that begin with the other side each time: both meet the same noise. */
 const seconds = 1
+/** Of each pair of processes: two of the same program may differ by some percent for as long as they live. */
+const roundsOfPair = 5
 const warmUpSeconds = 3
 const connections = { polls: 16, submits: 64 }
 const readers = 100
@@ -33,20 +35,20 @@ const pieces: readonly Piece[] = [
 
 type Say = (line: string) => void
 
-export async function measurePieces(say: Say, rounds: number): Promise<Report> {
-  const rows = [['nothing: the noise', ...(await measure('nothing', {}, { rounds, say }))]]
+export async function measurePieces(say: Say, pairs: number): Promise<Report> {
+  const rows = [['nothing: the noise', ...(await measure('nothing', {}, { pairs, say }))]]
   for (const piece of pieces) {
-    const cells = await measure(piece.name, without(piece), { rounds, say })
+    const cells = await measure(piece.name, without(piece), { pairs, say })
     rows.push([`\`${piece.name}\``, ...cells])
   }
   const polls = `polls of one job: ${connections.polls} connections, ${readers} readers of \`/events\``
   return {
-    how: `from source, ${rounds} rounds of ${seconds} s, in turns; ${polls}; submits: ${connections.submits} connections; medians of the rounds`,
-    tables: [{ head: ['without', ...headOf('polls'), ...headOf('submits')], rows }],
+    how: `from source, ${pairs} pairs of new services, ${roundsOfPair} rounds of ${seconds} s each, in turns; ${polls}; submits: ${connections.submits} connections; CPU time of the service, ÷ that of the service as it is beside it`,
+    tables: [{ head: ['without', ...headOf('poll'), ...headOf('submit')], rows }],
   }
 }
 
-const headOf = (load: string): string[] => [`${load} a second`, 'with', 'without ÷ with']
+const headOf = (load: string): string[] => [`${load}s a second`, `CPU of a ${load}`, '÷ with']
 
 function without({ module, standIn }: Piece): NodeJS.ProcessEnv {
   const hook = new URL('pieces/replace-module.ts', import.meta.url)
@@ -57,21 +59,34 @@ function without({ module, standIn }: Piece): NodeJS.ProcessEnv {
   }
 }
 
-/** Cells: how many a second without, how many with, and the median of the rounds' ratios; of both loads. */
+/** Cells of both loads: answers a second, CPU of an answer, and that beside the service as it is. */
 async function measure(
   name: string,
   env: NodeJS.ProcessEnv,
-  { rounds, say }: Readonly<{ rounds: number; say: Say }>,
+  { pairs, say }: Readonly<{ pairs: number; say: Say }>,
 ): Promise<string[]> {
   const cells: string[] = []
   for (const [kind, prepare] of Object.entries(loads)) {
-    const found = await compare(env, prepare, rounds)
-    const ratio = times(median(found.without.map((one, round) => one / (found.with[round] ?? 0))))
-    say(`without ${name}: ${kind}: ${ratio}`)
-    cells.push(median(found.without).toFixed(0), median(found.with).toFixed(0), ratio)
+    const found: Sides[] = []
+    for (let pair = 0; pair < pairs; pair++) found.push(await compare(env, prepare, pair))
+    const ratios = found.map((sides) => cpuOfAnswer(sides.without) / cpuOfAnswer(sides.with))
+    const ratio = times(geometricMean(ratios))
+    say(`without ${name}: ${kind}: ${ratio} (${ratios.map(times).join(', ')})`)
+    const all = found.flatMap((sides) => sides.without)
+    const perSecond = median(all.map((round) => round.answers / seconds))
+    cells.push(perSecond.toFixed(0), `${(cpuOfAnswer(all) * 1e6).toFixed(1)} µs`, ratio)
   }
   return cells
 }
+
+const cpuOfAnswer = (rounds: readonly Round[]): number => {
+  const sum = (of: (round: Round) => number) => rounds.reduce((all, one) => all + of(one), 0)
+  return sum(({ cpu }) => cpu) / sum(({ answers }) => answers)
+}
+
+/** Two processes of one program may differ for as long as they live, in both directions. */
+const geometricMean = (ratios: readonly number[]): number =>
+  Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length)
 
 type Target = Readonly<{ url: string; connections: number; body?: object }>
 
@@ -92,37 +107,45 @@ const loads: Readonly<Record<'polls' | 'submits', Prepare>> = {
   },
 }
 
-/** Answers a second, by round. */
-type Found = Readonly<{ without: readonly number[]; with: readonly number[] }>
+/** CPU seconds of the service: other work of the machine hardly shows in them. */
+type Round = Readonly<{ answers: number; cpu: number }>
+type Sides = Record<'without' | 'with', Round[]>
 
-async function compare(env: NodeJS.ProcessEnv, prepare: Prepare, rounds: number): Promise<Found> {
+async function compare(env: NodeJS.ProcessEnv, prepare: Prepare, pair: number): Promise<Sides> {
   const others: ChildProcess[] = []
-  const services: Readonly<{ service: BenchService; directory: string }>[] = []
+  const launched: Readonly<{ service: BenchService; directory: string }>[] = []
   // So slow that what is at work stays so.
   const common = { SIM_SPEED: '0.1', MAX_QUEUE: '1000000' }
-  const launch = async (more: NodeJS.ProcessEnv): Promise<Target> => {
+  const launch = (more: NodeJS.ProcessEnv): BenchService => {
     const directory = aDirectory()
     const service = launchService(directory, { ...common, ...more }, { from: 'source' })
-    services.push({ service, directory })
-    return prepare(await service.listening(), others)
+    launched.push({ service, directory })
+    return service
   }
   try {
-    const targets = { without: await launch(env), with: await launch({}) }
-    const found = { without: [] as number[], with: [] as number[] }
-    const sides = ['without', 'with'] as const
-    for (const side of sides) await load({ ...targets[side], seconds: warmUpSeconds })
-    for (let round = 0; round < rounds; round++) {
-      for (const side of round % 2 === 0 ? sides : sides.toReversed()) {
-        const { perSecond } = await load({ ...targets[side], seconds })
-        found[side].push(perSecond)
+    const ready: Readonly<{ side: keyof Sides; service: BenchService; target: Target }>[] = []
+    for (const side of inTurn(['without', 'with'] as const, pair)) {
+      const service = launch(side === 'without' ? env : {})
+      ready.push({ side, service, target: await prepare(await service.listening(), others) })
+    }
+    for (const { target } of ready) await load({ ...target, seconds: warmUpSeconds })
+    const sides: Sides = { without: [], with: [] }
+    for (let round = 0; round < roundsOfPair; round++) {
+      for (const { side, service, target } of inTurn(ready, round)) {
+        const before = service.cpu()
+        const { requests } = await load({ ...target, seconds })
+        sides[side].push({ answers: requests, cpu: service.cpu() - before })
       }
     }
-    return found
+    return sides
   } finally {
     for (const other of others) other.kill('SIGKILL')
-    for (const { service, directory } of services) {
+    for (const { service, directory } of launched) {
       await service.kill()
       removeDirectory(directory)
     }
   }
 }
+
+const inTurn = <Side>(sides: readonly Side[], turn: number): readonly Side[] =>
+  turn % 2 === 0 ? sides : sides.toReversed()

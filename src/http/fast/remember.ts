@@ -21,12 +21,15 @@ const maxPathLength = 128
 
 /** What follows from a path alone, and is not found out again for each request. Refusals are. */
 export function rememberPaths<Found extends NonNullable<unknown>>() {
-  const known = new LRUCache<string, Found>({ max: maxPaths })
+  // Created at its first use: it reserves room for all paths, and most routes are rarely requested.
+  let known: LRUCache<string, Found> | undefined
   return (path: string, find: () => Found): Found => {
-    const before = known.get(path)
+    const before = known?.get(path)
     if (before !== undefined) return before
     const found = find()
-    if (path.length <= maxPathLength) known.set(path, found)
+    if (path.length > maxPathLength) return found
+    known ??= new LRUCache({ max: maxPaths })
+    known.set(path, found)
     return found
   }
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { ask, spawn, startActorSystem, tell } from '../../../src/actors/actor.ts'
 import { archiveBehaviour } from '../../../src/actors/archive/archive-actor.ts'
 import type { ArchiveOperation } from '../../../src/actors/archive/archive-ports.ts'
@@ -65,6 +65,8 @@ describe('the actor of the archive', () => {
   })
 
   it('commits a removal as soon as a full disk has room again', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     let failures = 2
     const { archive, files, store } = await anArchiveOf(1, {
       beforeCommit() {
@@ -72,8 +74,16 @@ describe('the actor of the archive', () => {
         return { how: 'full', error: new DiskFullError('the disk is full') }
       },
     })
-    const removal = ask(archive, { type: 'remove', jobId: jobId(1), scope })
-    expect(await removal).toBe('removed')
+    let answer: unknown
+    void ask(archive, { type: 'remove', jobId: jobId(1), scope }, 60_000).then((removal) => {
+      answer = removal
+    })
+    await expect
+      .poll(() => {
+        vi.advanceTimersByTime(1_000)
+        return answer
+      })
+      .toBe('removed')
     expect(failures).toBe(-1)
     expect(files.size).toBe(0)
     expect(await store.find(jobId(1), scope)).toBeUndefined()

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { ask, tell } from '../../../src/actors/actor.ts'
 import { etaBehaviour } from '../../../src/actors/eta/eta-actor.ts'
 import type { EstimateOutcome, PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
@@ -57,35 +57,41 @@ describe('the actor of the estimates', () => {
   })
 
   it('keeps what it told of new jobs, and of running ones when they get to a checkpoint', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const { actor, kept } = anEtaActor({ past: [anAttempt(gpu0, 0, 100)] })
     tell(actor.ref, { type: 'queueChanged', queue: aQueue({ waiting: 1, ready: [gpu0] }) })
     tell(actor.ref, { type: 'queueChanged', queue: aQueue({ waiting: 2, ready: [gpu0] }) })
     // That of job 1 was told by somebody before us.
-    await expect.poll(kept, { timeout: 5_000 }).toEqual([[jobId(2), 'submit']])
+    await expect.poll(eachSecond(kept)).toEqual([[jobId(2), 'submit']])
     const claimedAt = Date.now() - 55_000
     const running = [aRunningJob(2, { claimedAt })]
     const steps = { stage: 'denoising', step: 30, totalSteps: 50, steppedAt: Date.now() } as const
     tell(actor.ref, { type: 'queueChanged', queue: withReading(aQueue({ running }), steps) })
-    await expect.poll(kept, { timeout: 5_000 }).toEqual([
+    await expect.poll(eachSecond(kept)).toEqual([
       [jobId(2), 'submit'],
       [jobId(2), '50'],
     ])
   })
 
   it('keeps nothing of a second attempt, which nobody could foresee', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const { actor, kept } = anEtaActor({ past: [anAttempt(gpu0, 0, 100)] })
     const running = [aRunningJob(1, { claimedAt: Date.now() - 90_000 }, { epoch: 2, attempts: 2 })]
     const queue = withReading(aQueue({ running }), { stage: 'saving' })
     tell(actor.ref, { type: 'queueChanged', queue })
     tell(actor.ref, { type: 'queueChanged', queue: { ...queue, ...newJob(queue, 2) } })
-    await expect.poll(kept, { timeout: 5_000 }).toEqual([[jobId(2), 'submit']])
+    await expect.poll(eachSecond(kept)).toEqual([[jobId(2), 'submit']])
   })
 
   it('does not mind a store that keeps nothing', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const { actor, estimates, warn } = anEtaActor({ record: new Error('disk full') })
     tell(actor.ref, { type: 'queueChanged', queue: aQueue({ ready: [gpu0] }) })
     tell(actor.ref, { type: 'queueChanged', queue: aQueue({ waiting: 1, ready: [gpu0] }) })
-    await expect.poll(() => warn.mock.calls.length, { timeout: 5_000 }).toBe(1)
+    await expect.poll(eachSecond(() => warn.mock.calls.length)).toBe(1)
     expect((await estimates(1)).size).toBe(1)
   })
 
@@ -112,6 +118,14 @@ describe('the actor of the estimates', () => {
     expect(checkpoints['50']?.meanErrorPercent).toBeCloseTo(100 / 11)
   })
 })
+
+/** Reads a value a second later each time: the actor writes once a second. */
+function eachSecond<Value>(read: () => Value): () => Value {
+  return () => {
+    vi.advanceTimersByTime(1_000)
+    return read()
+  }
+}
 
 function anEtaActor({
   past = [],

@@ -40,15 +40,15 @@ describe('the figures of a service', () => {
         series.get(`nodejs_eventloop_lag_${name}_seconds`),
       )
     }
-    await delay(50)
-    const busyUntil = performance.now() + 700
+    await delay(200)
+    const busyUntil = performance.now() + 2_000
     while (performance.now() < busyUntil);
-    await delay(50)
+    await delay(200)
     const [max = 0, p99 = 0, mean = 0] = await lag()
-    expect(max).toBeGreaterThan(0.66)
-    expect(p99).toBeGreaterThan(0.66)
+    expect(max).toBeGreaterThan(1.9)
+    expect(p99).toBeGreaterThan(1.9)
     expect(mean).toBeLessThan(max)
-    for (const figure of await lag()) expect(figure).toBeLessThan(0.35)
+    for (const figure of await lag()) expect(figure).toBeLessThan(1)
   })
 
   it('have as many series after ten thousand jobs as before the first', async () => {

@@ -13,6 +13,7 @@ import {
   tellLater,
 } from '../actor.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
+import { observedCommit } from '../queue/observed-commit.ts'
 import { view } from '../queue/queue-answers.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
@@ -91,7 +92,12 @@ export function archiveBehaviour({
         )
         break
       case 'commit':
-        commit(effect, self)
+        pipe(
+          self,
+          observedCommit(observe, effect.operations, work.commit),
+          (result) => ({ type: 'written', result }),
+          (error) => ({ type: 'storeFailed', error }),
+        )
         break
       case 'retryLater':
         tellLater(self, retryMs, { type: 'retryDue' })
@@ -116,30 +122,6 @@ export function archiveBehaviour({
       default:
         effect satisfies never
     }
-  }
-
-  function commit(
-    { operations }: Extract<ArchiveEffect, { do: 'commit' }>,
-    self: ActorRef<ArchiveMail>,
-  ): void {
-    const begun = performance.now()
-    pipe(
-      self,
-      work.commit(operations),
-      (result) => {
-        const tookMs = performance.now() - begun
-        observe(
-          result.how === 'committed'
-            ? { saw: 'committed', operations: operations.length, tookMs }
-            : { saw: 'commitFailed' },
-        )
-        return { type: 'written', result }
-      },
-      (error) => {
-        observe({ saw: 'commitFailed' })
-        return { type: 'storeFailed', error }
-      },
-    )
   }
 
   async function pinned({

@@ -26,6 +26,7 @@ import {
   newJournal,
   type QueueMail,
 } from './journal-state.ts'
+import { observedCommit } from './observed-commit.ts'
 import { createJournal } from './queue-journal.ts'
 import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
@@ -80,7 +81,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         )
         break
       case 'commit':
-        commit(effect, self)
+        pipe(
+          self,
+          observedCommit(observe, effect.operations, store.commit),
+          (result) => ({ type: 'written', result }),
+          storeFailed,
+        )
         break
       case 'retryLater':
         tellLater(self, retryMs, { type: 'retryDue' })
@@ -178,31 +184,6 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       default:
         effect satisfies never
     }
-  }
-
-  function commit(
-    { operations }: Extract<JournalEffect, { do: 'commit' }>,
-    self: ActorRef<QueueMail>,
-  ): void {
-    const begun = performance.now()
-    pipe(
-      self,
-      store.commit(operations),
-      (result) => {
-        const tookMs = performance.now() - begun
-        const isDone = result.how === 'committed'
-        observe(
-          isDone
-            ? { saw: 'committed', operations: operations.length, tookMs }
-            : { saw: 'commitFailed' },
-        )
-        return { type: 'written', result }
-      },
-      (error) => {
-        observe({ saw: 'commitFailed' })
-        return storeFailed(error)
-      },
-    )
   }
 
   function announce({ waiting, running }: QueueState): void {

@@ -5,6 +5,7 @@
  * handlers at once and can hang the process (docs/decisions/0002-nact-behind-one-module.md).
  */
 import * as nact from 'nact'
+import { maxTimerMs } from '../domain/time.ts'
 import { type ActorRef, deliver, tell, tellAskerItFailed } from './actor-ref.ts'
 
 export * from './actor-ref.ts'
@@ -272,9 +273,6 @@ export function pipeAnswer<Reply>(
     (error: unknown) => tellAskerItFailed({ replyTo: to }, why, error),
   )
 }
-
-/** Longest delay of a timer in Node: a longer one would fire at once. */
-const maxTimerMs = 2 ** 31 - 1
 
 /** Sends a message after a delay. The timer keeps no process alive. */
 export function tellLater<Message>(

@@ -9,6 +9,7 @@ import { version } from '../config/version.ts'
 import { createAddressGuard } from '../domain/address-guard.ts'
 import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import { maxTimerMs } from '../domain/time.ts'
 import { createApp } from '../http/app.ts'
 import { logOf } from '../infra/disk/data-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
@@ -28,9 +29,6 @@ import { openStorage } from './storage.ts'
 
 /** A cancel is answered at most this long after the time that a process has to end by itself. */
 const afterGraceMs = 10_000
-
-/** Longest delay of a timer in Node, for a question that may take as long as it takes. */
-const maxTimerMs = 2 ** 31 - 1
 
 const loopback = /^(127\.|::1$|::ffff:127\.)/
 

@@ -1,6 +1,6 @@
 /** Everything on disk: the data directory, its lock, the database, and the end of the previous run. */
 import type { Config } from '../config/config.ts'
-import type { Job, JobId } from '../domain/job.ts'
+import { isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createDirectories, lockDirectory, removeUploads } from '../infra/disk/data-directory.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
@@ -83,5 +83,5 @@ export async function openStorage(
 
 function fateOf(job: Job | undefined): 'open' | 'over' | 'unknown' {
   if (!job) return 'unknown'
-  return job.state.status === 'queued' || job.state.status === 'running' ? 'open' : 'over'
+  return isOpen(job) ? 'open' : 'over'
 }

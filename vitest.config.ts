@@ -16,7 +16,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'fast', include: ['test/**/*.test.ts'], exclude: [process, chaos] },
+        test: {
+          name: 'fast',
+          include: ['test/**/*.test.ts'],
+          exclude: [process, chaos],
+          // No fast test changes what others share. Loading every module once saves a third of the time.
+          isolate: false,
+        },
       },
       { extends: true, test: { name: 'process', include: [process, chaos] } },
     ],

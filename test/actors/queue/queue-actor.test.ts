@@ -78,7 +78,7 @@ describe('the actor of the queue', () => {
     for (const failed of [1, 2]) {
       await expect.poll(() => seen.filter(({ saw }) => saw === 'commitFailed')).toHaveLength(failed)
       expect(ends()).toEqual([])
-      await vi.runAllTimersAsync()
+      await vi.runOnlyPendingTimersAsync()
     }
     await expect.poll(ends).toMatchObject([{ end: { code: 'checkpoint_missing' } }])
     expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)

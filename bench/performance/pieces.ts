@@ -20,8 +20,7 @@ type Piece = Readonly<{ name: string; module: string; standIn: string }>
 const pieces: readonly Piece[] = [
   { name: 'answer', module: 'http/fast/answer.ts', standIn: 'answer.ts' },
   { name: 'outgoing', module: 'http/fast/outgoing.ts', standIn: 'outgoing.ts' },
-  { name: 'rememberLast', module: 'http/fast/remember.ts', standIn: 'remember-last.ts' },
-  { name: 'rememberPaths', module: 'http/fast/remember.ts', standIn: 'remember-paths.ts' },
+  { name: 'rememberPaths', module: 'http/fast/remember-paths.ts', standIn: 'remember-paths.ts' },
   {
     name: 'remembering-router',
     module: 'http/fast/remembering-router.ts',

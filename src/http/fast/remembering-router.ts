@@ -2,7 +2,7 @@ import type { Result, Router } from 'hono/router'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { SmartRouter } from 'hono/router/smart-router'
 import { TrieRouter } from 'hono/router/trie-router'
-import { rememberPaths } from './remember.ts'
+import { rememberPaths } from './remember-paths.ts'
 
 /** Hono's own choice of routers, asked once for each path that is asked for again and again. */
 export function rememberingRouter<Handler>(): Router<Handler> {

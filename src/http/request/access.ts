@@ -4,7 +4,6 @@ import { matchedRoutes } from 'hono/route'
 import type { RouterRoute } from 'hono/types'
 import { type Client, scopeOf, type TokenHolder } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
-import { rememberLast } from '../fast/remember.ts'
 import type { FileLinks } from '../views/file-links.ts'
 import { clientAddress } from './address.ts'
 import type { ClientEnv } from './client-env.ts'
@@ -49,9 +48,7 @@ export const routeOf = (c: Context) => matchedRoutes(c).find(({ method }) => met
 const accessTo = (route: RouterRoute | undefined): Access => (route ? accessOf(route) : 'client')
 
 /** A route that is not described is for admins. */
-const accessOf = rememberLast(
-  ({ handler }: RouterRoute): Access => descriptionOf(handler)?.access ?? 'admin',
-)
+const accessOf = ({ handler }: RouterRoute): Access => descriptionOf(handler)?.access ?? 'admin'
 
 function tokenIn(c: Context<ClientEnv>): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(c.env.incoming.headers.authorization ?? '')?.[1]

@@ -15,7 +15,7 @@ import { sharing } from '../fast/share.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import type { Submitted } from '../request/submit.ts'
 import { found } from '../response/outcome.ts'
-import { type createJobRenderer, type SeenJob, writeSeen } from '../views/job-view.ts'
+import type { createJobRenderer, SeenJob } from '../views/job-view.ts'
 import { videoIdOf } from '../views/video-id.ts'
 import { WebhookToldJson } from '../views/webhook-view.ts'
 import { VideoId } from './schemas.ts'
@@ -70,7 +70,6 @@ export function createVideos({ archive, estimates, task, retentionMs }: VideosOp
     videoJson(view, { task, estimate, retentionMs })
 
   const share = sharing<Written>()
-  const textOf = writeSeen(show)
 
   return { find, render, show, tell }
 
@@ -84,7 +83,7 @@ export function createVideos({ archive, estimates, task, retentionMs }: VideosOp
     const { text, headers } = await share(`${jobId} ${nameOf(c.get('scope'))}`, async () => {
       const view = await find(c, jobId)
       const estimate = await estimateOf(view)
-      return { text: textOf(view, estimate), headers: pollHeaders(view, estimate) }
+      return { text: JSON.stringify(show(view, estimate)), headers: pollHeaders(view, estimate) }
     })
     return jsonText<VideoJson, 200>(text, 200, headers)
   }

@@ -16,7 +16,6 @@ import {
   videoSizes,
   type WithFile,
 } from '../../domain/job.ts'
-import { rememberLast } from '../fast/remember.ts'
 import { AttemptJson, attemptsOf, FailureJson, failureJson } from './attempt-view.ts'
 import type { FileLinks } from './file-links.ts'
 import { WebhookToldJson } from './webhook-view.ts'
@@ -140,8 +139,6 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
 
     job: toJson,
 
-    text: writeSeen(toJson),
-
     attempts: attemptsOf,
   }
 
@@ -198,18 +195,6 @@ export type SeenJob = Readonly<{
   position?: number | undefined
   reading?: Reading | undefined
 }>
-
-/** As JSON: that of an open job serves as long as nothing in it has changed. */
-export function writeSeen(toJson: (seen: SeenJob, estimate: Estimate | undefined) => object) {
-  const textOfOpen = rememberLast(
-    (job: Job, position?: number, reading?: Reading, estimate?: Estimate) =>
-      JSON.stringify(toJson({ job, position, reading }, estimate)),
-  )
-  return ({ job, position, reading }: SeenJob, estimate: Estimate | undefined): string =>
-    isOpen(job)
-      ? textOfOpen(job, position, reading, estimate)
-      : JSON.stringify(toJson({ job, position, reading }, estimate))
-}
 
 /** Whole seconds, and at least one: what is not there is not there in no time. */
 const seconds = (exact: number): number => Math.max(1, Math.round(exact))

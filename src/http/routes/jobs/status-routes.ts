@@ -52,7 +52,9 @@ export function statusRoutes({ archive, events, render }: StatusRoutesOptions) {
         found(await ask(archive, { type: 'find', jobId, scope }), () => jobNotFound(jobId))
       const standing = (view: JobView) => ({ ETag: tagOf(view), 'Cache-Control': 'no-store' })
       const write = async (view: JobView) => ({
-        text: render.text(view, (await render.estimates([view.job])).get(view.job.id)),
+        text: JSON.stringify(
+          render.job(view, (await render.estimates([view.job])).get(view.job.id)),
+        ),
         headers: standing(view),
       })
       const answer = ({ text, headers }: Written) => jsonText<JobJson, 200>(text, 200, headers)

@@ -1,19 +1,5 @@
 import { LRUCache } from 'lru-cache'
 
-/** Makes a thing anew only when something it is made of is another than the last time. */
-export function rememberLast<Key extends object, Rest extends readonly unknown[], Made>(
-  make: (key: Key, ...rest: Rest) => Made,
-) {
-  const last = new WeakMap<Key, Readonly<{ rest: Rest; made: Made }>>()
-  return (key: Key, ...rest: Rest): Made => {
-    const known = last.get(key)
-    if (known?.rest.every((one, index) => one === rest[index])) return known.made
-    const made = make(key, ...rest)
-    last.set(key, { rest, made })
-    return made
-  }
-}
-
 /** Ids make for many paths, but most that are asked for are asked for again in a moment. */
 const maxPaths = 1_000
 /** Nobody polls a longer one, and it is not worth the room. */

@@ -65,7 +65,7 @@ describe('a service with tokens', () => {
     expect((await service.request('/jobs', { headers })).status).toBe(200)
   })
 
-  it.each([...access].filter(([, who]) => who !== 'anybody' && who !== 'stranger'))(
+  it.each([...access].filter(([, who]) => !['anybody', 'probe', 'stranger'].includes(who ?? '')))(
     'lets no stranger use %s',
     async (route) => {
       const [method, path = ''] = route.split(' ')
@@ -94,6 +94,18 @@ describe('a service with tokens', () => {
 
   it.each(['/health', '/ready'])('answers anybody at %s', async (path) => {
     expect((await service.request(path)).status).not.toBe(401)
+    expect((await service.as('of-nobody').request(path)).status).not.toBe(401)
+  })
+
+  it('shows the details of GET /ready to clients only', async () => {
+    const checks = async (client: ServiceClient) =>
+      (await client.json<{ checks: { name: string; detail: string }[] }>('/ready')).checks
+    for (const client of [service, service.as('of-nobody')]) {
+      const shown = await checks(client)
+      expect(shown.map(({ name }) => name)).toContain('checkpoint')
+      for (const { detail } of shown) expect(detail).toBe('Send a token to read this.')
+    }
+    expect((await checks(ada)).map(({ detail }) => detail)).toContain('usable: 0')
   })
 
   it.each([...access].filter(([, who]) => who === 'admin'))(

@@ -105,6 +105,7 @@ const securitySchemes = {
 
 const security: Readonly<Record<Access, readonly Json[]>> = {
   anybody: [],
+  probe: [{}, { token: [] }],
   stranger: [{}, { token: [] }],
   link: [{ token: [] }, { link: [] }],
   client: [{ token: [] }],
@@ -272,7 +273,7 @@ function refusalsOf(
 ): RefusalCode[] {
   const changes = method !== 'GET' && method !== 'HEAD'
   const all: (RefusalCode | false)[] = [
-    access !== 'anybody' && 'unauthorized',
+    access !== 'anybody' && access !== 'probe' && 'unauthorized',
     access === 'admin' && 'forbidden',
     access === 'link' && 'link_invalid',
     access === 'link' && 'link_expired',

@@ -24,6 +24,13 @@ export const createIdentify =
     const needed = accessTo(asked)
     if (needed === 'anybody') return
     const token = tokenIn(c)
+    const address = clientAddress(c, trustedProxies)
+    if (needed === 'probe') {
+      // A monitor with a revoked token still needs to know whether the service is alive.
+      const client = findClient(token, holders, address)
+      if (client) c.set('client', client)
+      return
+    }
     const isNobody = token === undefined && holders.length > 0
     if (isNobody && needed === 'stranger') return
     if (isNobody && needed === 'link') {
@@ -33,7 +40,7 @@ export const createIdentify =
         return
       }
     }
-    const client = clientOf(token, holders, clientAddress(c, trustedProxies))
+    const client = clientOf(token, holders, address)
     if (needed === 'admin' && !client.isAdmin) {
       throw new RefusalError('forbidden', `${c.req.method} ${c.req.path} is for admins.`)
     }
@@ -59,13 +66,24 @@ function clientOf(
   holders: readonly TokenHolder[],
   address: string,
 ): Client {
+  const client = findClient(token, holders, address)
+  if (client) return client
+  const detail =
+    token === undefined
+      ? 'Send a token: "Authorization: Bearer <token>".'
+      : 'This token is not known.'
+  throw new RefusalError('unauthorized', detail)
+}
+
+function findClient(
+  token: string | undefined,
+  holders: readonly TokenHolder[],
+  address: string,
+): Client | undefined {
   if (holders.length === 0) return { name: null, isAdmin: true, address }
-  if (token === undefined) {
-    throw new RefusalError('unauthorized', 'Send a token: "Authorization: Bearer <token>".')
-  }
+  if (token === undefined) return undefined
   const digest = createHash('sha256').update(token).digest()
   // Each is compared, and in constant time: how long it takes tells nothing of any token.
   const [holder] = holders.filter(({ tokenDigest }) => timingSafeEqual(tokenDigest, digest))
-  if (!holder) throw new RefusalError('unauthorized', 'This token is not known.')
-  return { name: holder.name, isAdmin: holder.isAdmin, address }
+  return holder && { name: holder.name, isAdmin: holder.isAdmin, address }
 }

@@ -42,9 +42,9 @@ export type RouteDescription<
 
 /**
  * Who may use a route. `link`: a client, or anybody with a signed link. `stranger`: a client, or a caller
- * without a token. Admins are clients.
+ * without a token. `probe`: anybody, as a client if the token is known. Admins are clients.
  */
-export type Access = 'anybody' | 'stranger' | 'link' | 'client' | 'admin'
+export type Access = 'anybody' | 'probe' | 'stranger' | 'link' | 'client' | 'admin'
 
 export type Tag = 'jobs' | 'videos' | 'openai' | 'webhooks' | 'gpus' | 'service'
 

@@ -1,9 +1,10 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Check, StandingCheck } from '../../domain/check.ts'
+import type { Client } from '../../domain/client.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
 import { Count } from '../views/words.ts'
@@ -22,7 +23,7 @@ const HealthJson = v.object({
   uptime_seconds: Count,
   given_up: v.pipe(
     v.array(v.object({ id: v.string(), error: v.nullable(v.string()) })),
-    v.description('parts of the service that crashed too often'),
+    v.description('parts of the service that crashed too often; with `API_TOKENS`, clients see the error'),
   ),
 })
 type HealthJson = v.InferOutput<typeof HealthJson>
@@ -33,7 +34,10 @@ const ReadinessJson = v.object({
     v.object({
       name: v.string(),
       ok: v.boolean(),
-      detail: v.pipe(v.string(), v.description('what to do if it is not so')),
+      detail: v.pipe(
+        v.string(),
+        v.description('what to do if it is not so; with `API_TOKENS`, for clients only'),
+      ),
       age_seconds: v.pipe(v.number(), v.description('of the verdict; nobody waits for a new one')),
     }),
   ),
@@ -47,7 +51,7 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
       '/health',
       route({
         id: 'checkHealth',
-        access: 'anybody',
+        access: 'probe',
         tag: 'service',
         summary: 'Whether the service lives',
         answers: { 200: { means: 'It does', json: HealthJson } },
@@ -59,7 +63,10 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
           status: givenUp.length > 0 ? 'degraded' : 'ok',
           version,
           uptime_seconds: Math.floor(process.uptime()),
-          given_up: givenUp.map(({ id, error }) => ({ id, error: error ?? null })),
+          given_up: givenUp.map(({ id, error }) => ({
+            id,
+            error: isClient(c) ? (error ?? null) : null,
+          })),
         }
         return c.json(health, 200)
       },
@@ -69,7 +76,7 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
       '/ready',
       route({
         id: 'checkReadiness',
-        access: 'anybody',
+        access: 'probe',
         tag: 'service',
         summary: 'Whether a job that came now would get somewhere',
         answers: {
@@ -83,7 +90,8 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
         )
         const found = [...queueChecks(queueNow).map(justNow), ...checks()]
         const ready = found.every(({ ok }) => ok)
-        const readiness: ReadinessJson = { ready, checks: found.map(checkJson) }
+        const shown = isClient(c) ? found : found.map(withoutDetail)
+        const readiness: ReadinessJson = { ready, checks: shown.map(checkJson) }
         return c.json(readiness, ready ? 200 : 503)
       },
     )
@@ -115,6 +123,15 @@ function queueChecks(queue: QueueSummary | undefined): Check[] {
     },
   ]
 }
+
+/** Details name paths and addresses of this machine. */
+const withoutDetail = (check: StandingCheck): StandingCheck => ({
+  ...check,
+  detail: 'Send a token to read this.',
+})
+
+const isClient = (c: Context<ClientEnv>): boolean =>
+  (c.var.client as Client | undefined) !== undefined
 
 const justNow = (check: Check): StandingCheck => ({ ...check, ageMs: 0 })
 

@@ -40,13 +40,14 @@ describe('the document', () => {
     expect(security).toEqual(
       {
         anybody: [],
+        probe: [{}, { token: [] }],
         stranger: [{}, { token: [] }],
         link: [{ token: [] }, { link: [] }],
         client: [{ token: [] }],
         admin: [{ token: [] }],
       }[who ?? 'admin'],
     )
-    expect(codesOf(401).includes('unauthorized')).toBe(who !== 'anybody')
+    expect(codesOf(401).includes('unauthorized')).toBe(who !== 'anybody' && who !== 'probe')
     expect(codesOf(403).includes('link_invalid')).toBe(who === 'link')
     if (who === 'admin') expect(codesOf(403)).toContain('forbidden')
   })

@@ -30,7 +30,7 @@ describe('a route of the app', () => {
   })
 
   it('is open without a token only where it gives out nothing of a client', () => {
-    expect(routesFor('anybody', 'stranger')).toEqual([
+    expect(routesFor('anybody', 'probe', 'stranger')).toEqual([
       'GET /',
       'GET /assets/:file',
       'GET /docs',

@@ -26,6 +26,7 @@ import type { ClientEnv } from './request/client-env.ts'
 import type { RefuseUrl } from './request/fields.ts'
 import type { Uploads } from './request/form.ts'
 import { hearOut } from './request/hear-out.ts'
+import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
 import { unreadable } from './response/problem.ts'
 import type { Downloads } from './response/send-file.ts'
@@ -162,9 +163,10 @@ export function createApp({
   app.route('/', dashboardRoutes(files.dashboardDir))
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
-  const forVideos = { ...actors, ...files, ...limits, task, refuseUrl, ...render }
+  const repeatedJobs = createRepeatedJobs()
+  const forVideos = { ...actors, ...files, ...limits, task, refuseUrl, repeatedJobs, ...render }
   return app
-    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request }))
+    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request, repeatedJobs }))
     .route('/', eventRoutes({ ...actors, ...limits, render, observe }))
     .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))

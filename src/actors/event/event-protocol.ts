@@ -26,7 +26,13 @@ export type EventNews = Readonly<
   | { type: 'refreshDue' }
 >
 
-export type EventMessage = EventCommand | EventNews
+/** Questions: answered from the present state, which they never change. */
+export type EventQuestion = Readonly<
+  /** The number of watchers of this very job; watchers of all jobs do not count. */
+  { type: 'countWatchers'; jobId: JobId } & Asks<number>
+>
+
+export type EventMessage = EventCommand | EventNews | EventQuestion
 
 export type Watch = Readonly<{
   watcher: ActorRef<LiveMessage>

@@ -1,8 +1,9 @@
 import type { JobId } from '../../domain/job.ts'
+import { answer } from '../actor.ts'
 import type { EventMessage, EventState, Reason } from './event-protocol.ts'
 import { beat, type EventStep, startAnew, withReasons } from './event-state.ts'
 import { lookFailed, lookIfDue, seen } from './look-rules.ts'
-import { unwatch, watch } from './watch-rules.ts'
+import { unwatch, watch, watchersOf } from './watch-rules.ts'
 
 /** Every rule of what is told live, with no connection, store or clock in sight. */
 export function transition(state: EventState, message: EventMessage): EventStep {
@@ -17,6 +18,8 @@ function decide(state: EventState, message: EventMessage): EventStep {
       return watch(state, message)
     case 'unwatch':
       return [unwatch(state, message), []]
+    case 'countWatchers':
+      return [state, [answer(message.replyTo, watchersOf(state, message.jobId))]]
     case 'jobsChanged':
       return noteChanges(state, message.changes)
     case 'progressDue':

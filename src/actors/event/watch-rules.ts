@@ -41,6 +41,10 @@ export function unwatch(state: EventState, { watcher }: Pick<Watch, 'watcher'>):
   }
 }
 
+/** Number of those who wait for this very job. */
+export const watchersOf = ({ watches, joining, looking }: EventState, jobId: JobId): number =>
+  [...watches, ...joining, ...(looking?.joining ?? [])].filter((one) => one.jobId === jobId).length
+
 /** From here on the watcher receives events. */
 export function seat(state: EventState, one: Watch): EventStep {
   const seated = { ...state, watches: [...state.watches, one] }

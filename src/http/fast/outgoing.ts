@@ -25,6 +25,8 @@ let requests = 0
 export class Outgoing extends ServerResponse {
   /** What the request is called in logs and in its answer: as the client has it, if that is a plain word. */
   readonly requestId: string
+  /** The service closed the connection; its client did not hang up. */
+  wasCut = false
 
   constructor(incoming: IncomingMessage) {
     super(incoming)

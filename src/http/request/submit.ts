@@ -9,20 +9,22 @@ import type { createJobRenderer } from '../views/job-view.ts'
 import type { WebhookToldJson } from '../views/webhook-view.ts'
 import type { ClientEnv } from './client-env.ts'
 import { repeatedHeader, repetitionOf } from './edge.ts'
+import type { RepeatedJobs } from './repeated-jobs.ts'
 
 export type Submitted = Readonly<{
-  view: JobView
+  /** `repeated`: an earlier request created the job. */
+  view: JobView & Readonly<{ repeated?: boolean }>
   /** What the answer says beside the job, whichever shape that has. */
   headers: Record<string, string>
   webhook: Partial<WebhookToldJson>
 }>
 
+export type SubmitOptions = Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'> &
+  Readonly<{ repeatedJobs: RepeatedJobs }>
+
 /** How both APIs hand a job in. */
 export const createSubmit =
-  (
-    queue: ActorRef<QueueMessage>,
-    { secondsUntilNext }: Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'>,
-  ) =>
+  (queue: ActorRef<QueueMessage>, { secondsUntilNext, repeatedJobs }: SubmitOptions) =>
   async (c: Context<ClientEnv>, draft: VideoDraft): Promise<Submitted> => {
     const { client, requestId } = c.var
     const repetition = repetitionOf(c)
@@ -33,6 +35,7 @@ export const createSubmit =
     }
     const view = orThrow(answer)
     const { webhook } = view
+    if (view.repeated) repeatedJobs.add(view.job.id)
     return {
       view,
       headers: { ...quotaHeaders(view.quota), ...repeatedHeader(view) },

@@ -15,6 +15,7 @@ import {
   type Uploads,
   withBody,
 } from '../request/form.ts'
+import type { RepeatedJobs } from '../request/repeated-jobs.ts'
 import { route, submissionHeaders, submissionRefusals } from '../request/route.ts'
 import { createSubmit, type Submitted } from '../request/submit.ts'
 import { waitForEnd } from '../response/long-poll.ts'
@@ -41,6 +42,7 @@ export type SubmissionRoutesOptions = VideosOptions &
   Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'> &
   Readonly<{
     events: ActorRef<EventMessage>
+    repeatedJobs: RepeatedJobs
     refuseUrl: RefuseUrl
     maxFrames: number
     cancelWithinMs: number
@@ -91,11 +93,11 @@ const refuse = (c: C): never => {
 
 /** How videos are asked for in the Videos API of OpenAI. */
 export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
-  const { queue, task, maxFrames, cancelWithinMs, uploads, refuseUrl, secondsUntilNext } = options
+  const { queue, task, maxFrames, cancelWithinMs, uploads, refuseUrl, repeatedJobs } = options
   const { events, syncWaitMs, resultsDir, downloads } = options
   const { find, render } = createVideos(options)
   const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
-  const submit = createSubmit(queue, { secondsUntilNext })
+  const submit = createSubmit(queue, options)
 
   return new Hono<ClientEnv>()
     .post(
@@ -122,7 +124,8 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
         id: 'createVideoAndWait',
         access: 'client',
         summary: 'Submit, and be given the video itself when it is there',
-        details: 'Whoever hangs up before cancels it.',
+        details:
+          'Closing the connection before cancels the video, unless another request waits for it or received it by its `Idempotency-Key`.',
         body: createVideo,
         form: true,
         answers: {
@@ -192,25 +195,34 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
     return render(view, { headers: { Location, ...headers }, webhook })
   }
 
-  async function untilOver(c: C, view: JobView): Promise<JobView> {
+  /** Its client hung up, this request created the job, and no other request counts on it. */
+  async function isOnlyOurs(c: C, { job: { id: jobId }, repeated }: SubmittedView): Promise<boolean> {
+    if (c.env.outgoing.wasCut || repeated || repeatedJobs.has(jobId)) return false
+    // Without an answer, somebody may be waiting: the job is kept.
+    const watchers = await ask(events, { type: 'countWatchers', jobId }).catch(() => 1)
+    return watchers === 0
+  }
+
+  async function untilOver(c: C, view: SubmittedView): Promise<JobView> {
     const { scope } = c.var
     const { id: jobId } = view.job
     const { signal } = c.req.raw
     const waiting = { scope, signal, waitMs: syncWaitMs, find: () => find(c, jobId) }
     const ended = await waitForEnd(events, view, waiting)
     if (ended) return ended
-    if (signal.aborted)
-      await ask(
-        queue,
-        { type: 'cancel', selection: { ids: [jobId] }, scope, requestId: c.var.requestId },
-        cancelWithinMs,
-      )
+    if (signal.aborted && (await isOnlyOurs(c, view))) {
+      const selection = { ids: [jobId] }
+      const { requestId } = c.var
+      await ask(queue, { type: 'cancel', selection, scope, requestId }, cancelWithinMs)
+    }
     throw new RefusalError(
       'video_not_in_time',
       `The video is not finished after ${syncWaitMs / 1_000} seconds. It goes on: see ${videoPath(jobId)}.`,
     )
   }
 }
+
+type SubmittedView = Submitted['view']
 
 /** The same in everything but the words: seed, size and length. */
 function remixOf({ id, request }: WithFile, prompt: string): VideoDraft {

@@ -132,6 +132,23 @@ describe('whoever watches', () => {
   })
 })
 
+describe('the number of watchers of a job', () => {
+  it('counts those that were answered and those that wait, and no watcher of all jobs', () => {
+    const log = aLog()
+    expect(log.watchersOf(1)).toBe(0)
+    const early = log.watches(1)
+    log.watches()
+    log.watches(2)
+    expect(log.watchersOf(1)).toBe(1)
+    log.looks()
+    const late = log.watches(1)
+    expect(log.watchersOf(1)).toBe(2)
+    for (const { ref } of [early, late]) log.tell({ type: 'unwatch', watcher: ref })
+    expect(log.watchersOf(1)).toBe(0)
+    expect(log.watchersOf(2)).toBe(1)
+  })
+})
+
 describe('whoever comes back', () => {
   it('is told what it missed of what it watches', () => {
     const log = aLog()
@@ -369,6 +386,12 @@ function aLog(changed: Partial<typeof settings> = {}) {
     looks,
     fails,
     changes,
+    watchersOf(n: number): unknown {
+      const asked = { type: 'countWatchers', jobId: jobId(n), replyTo: undefined as never } as const
+      const [next, effects] = transition(state, asked)
+      expect(next).toBe(state)
+      return effects.flatMap((effect) => (effect.do === 'answer' ? [effect.value] : [])).at(0)
+    },
     performed: (what: EventEffect['do']) => done.filter((effect) => effect.do === what).length,
 
     does(step: Step): void {

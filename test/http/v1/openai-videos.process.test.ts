@@ -437,7 +437,56 @@ describe('who waits for the video itself', () => {
     await expect(response).rejects.toThrow()
     expect(await own.until(id)).toMatchObject({ status: 'canceled' })
   })
+
+  it.each<[what: string, Waiting, Waiting]>([
+    ['the repetition, while the first request waits', 'sync', 'sync'],
+    ['the first request, after POST /v1/videos received the video', 'sync', 'create'],
+    ['the only waiting request, of a video that POST /v1/videos created', 'create', 'sync'],
+  ])('does not cancel it by hanging up %s', async (what, first, second) => {
+    const own = await startService()
+    const isRepetition = !what.startsWith('the first')
+    const ask = (kind: Waiting) => {
+      const gone = new AbortController()
+      const ended = own.request(kind === 'sync' ? '/v1/videos/sync' : '/v1/videos', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', 'Idempotency-Key': 'one' },
+        body: JSON.stringify({ ...quickVideo, prompt: 'a fox [sim:step=1]' }),
+        signal: gone.signal,
+      })
+      ended.catch(() => {})
+      return { ended, hangUp: () => gone.abort() }
+    }
+    const one = ask(first)
+    const jobs = async () => (await own.json<{ jobs: { id: string }[] }>('/jobs')).jobs
+    await expect.poll(jobs).toHaveLength(1)
+    const [{ id } = { id: '' }] = await jobs()
+    const two = ask(second)
+    if (second === 'create') await two.ended
+    // The queue takes submissions in their order: it has seen the repetition before this one.
+    else await own.submit({ prompt: 'an owl' })
+    const leaving = isRepetition ? two : one
+    leaving.hangUp()
+    await expect(leaving.ended).rejects.toThrow()
+    expect(await own.until(id)).toMatchObject({ status: 'success' })
+    const staying = isRepetition ? one : two
+    expect((await staying.ended).status).toBe(200)
+  })
+
+  it('does not cancel it by hanging up while another client waits for its end', async () => {
+    const own = await startService()
+    const gone = new AbortController()
+    const response = wait({ prompt: 'a fox [sim:step=1]' }, own, gone.signal)
+    const jobs = async () => (await own.json<{ jobs: { id: string }[] }>('/jobs')).jobs
+    await expect.poll(jobs).toHaveLength(1)
+    const [{ id } = { id: '' }] = await jobs()
+    const events = await own.request(`/jobs/${id}/events`)
+    gone.abort()
+    await expect(response).rejects.toThrow()
+    expect(await events.text()).toContain('"status":"success"')
+  })
 })
+
+type Waiting = 'sync' | 'create'
 
 describe('what goes wrong under /v1', () => {
   const json = { 'Content-Type': 'application/json' }

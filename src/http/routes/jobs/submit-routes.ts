@@ -10,20 +10,21 @@ import { isForm, parse, repeatedHeaderSays } from '../../request/edge.ts'
 import { withNumbers } from '../../request/fields.ts'
 import { type Uploads, withBody } from '../../request/form.ts'
 import { route, submissionHeaders, submissionRefusals } from '../../request/route.ts'
-import { createSubmit } from '../../request/submit.ts'
+import { createSubmit, type SubmitOptions } from '../../request/submit.ts'
 import { quotaHeadersSay } from '../../response/problem.ts'
 import { AcceptedJson } from '../../views/job-view.ts'
 import { type JobRenderer, renderOne } from './render-jobs.ts'
 
-export type SubmitRoutesOptions = Readonly<{
+export type SubmitRoutesOptions = Pick<SubmitOptions, 'repeatedJobs'> &
+  Readonly<{
   queue: ActorRef<QueueMessage>
   render: JobRenderer
   request: ReturnType<typeof generateSchema>
   uploads: Uploads
 }>
 
-export function submitRoutes({ queue, render, request, uploads }: SubmitRoutesOptions) {
-  const submit = createSubmit(queue, render)
+export function submitRoutes({ queue, render, request, uploads, repeatedJobs }: SubmitRoutesOptions) {
+  const submit = createSubmit(queue, { ...render, repeatedJobs })
 
   return new Hono<ClientEnv>().post(
     '/generate',

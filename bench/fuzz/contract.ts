@@ -44,7 +44,7 @@ export type Contract = ReturnType<typeof createContract>
 const beyondRoutes: Readonly<Record<number, readonly string[]>> = {
   400: ['malformed_request'],
   401: ['unauthorized', 'invalid_api_key'],
-  403: ['origin_not_allowed'],
+  403: ['origin_not_allowed', 'host_not_allowed'],
   404: ['route_not_found'],
   405: ['method_not_allowed'],
   413: ['body_too_large'],

@@ -36,6 +36,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     jobsPerHour: env.JOBS_PER_HOUR,
     trustedProxies: env.TRUST_PROXY,
     corsOrigins: env.CORS_ORIGINS ?? [],
+    allowedHosts: env.ALLOWED_HOSTS ?? [],
     dataDir,
     data: {
       workDir: join(dataDir, 'work'),

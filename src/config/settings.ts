@@ -7,6 +7,7 @@ import {
   addresses,
   amount,
   commaSeparated,
+  hostNames,
   jsonArray,
   onOrOff,
   origins,
@@ -53,6 +54,10 @@ export const Env = v.object({
   CORS_ORIGINS: setting(
     v.optional(origins),
     'origins whose pages may use the API in a browser, `https://app.example.org`, separated by commas; `*`: all',
+  ),
+  ALLOWED_HOSTS: setting(
+    v.optional(hostNames),
+    'without tokens, names that the service may be called by, separated by commas, besides IP addresses, `localhost`, `HOST` and the host of `HOST_BASE_URL`; `*`: all',
   ),
   FILE_URL_TTL_S: setting(
     v.optional(wholeNumber(1, 31_536_000), '3600'),

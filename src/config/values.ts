@@ -66,3 +66,14 @@ export const origins = v.pipe(
     'must be * or origins like https://app.example.org, with nothing behind the host',
   ),
 )
+
+export const hostNames = v.pipe(
+  commaSeparated,
+  v.check(
+    (list) => list.every((entry) => entry === '*' || isHostName(entry)),
+    'must be * or host names like gpu.example.lan, without scheme and port',
+  ),
+)
+
+const isHostName = (entry: string): boolean =>
+  /^[^:/?#@\\\s]+$/.test(entry) && URL.canParse(`http://${entry}`)

@@ -11,6 +11,7 @@ export type RefusalCode =
   | 'unauthorized'
   | 'forbidden'
   | 'origin_not_allowed'
+  | 'host_not_allowed'
   | 'link_invalid'
   | 'link_expired'
   | 'route_not_found'

@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
 import type { ArchiveMessage } from '../actors/archive/archive-protocol.ts'
@@ -26,9 +26,9 @@ import type { ClientEnv } from './request/client-env.ts'
 import type { RefuseUrl } from './request/fields.ts'
 import type { Uploads } from './request/form.ts'
 import { hearOut } from './request/hear-out.ts'
+import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
 import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
-import { unreadable } from './response/problem.ts'
 import type { Downloads } from './response/send-file.ts'
 import type { Previews } from './response/send-preview.ts'
 import { adminRoutes } from './routes/admin-routes.ts'
@@ -63,6 +63,8 @@ export type AppOptions = Readonly<{
     /** Clients with a token; none: every client may do everything. */
     clients: readonly TokenHolder[]
     trustedProxies: number
+    /** Names that requests may call the service by; absent: any. */
+    ownHosts?: OwnHosts | undefined
     /** Origins whose pages may use the API in a browser; `*`: all. */
     corsOrigins: readonly string[]
     links: FileLinksOptions
@@ -122,7 +124,7 @@ export function createApp({
   const app = new Hono<ClientEnv>({ router: rememberingRouter() })
   const renderFailure = renderError(log)
   const identify = createIdentify({ ...access, holders: clients, links })
-  const refuseUnreadable = createRefuseUnreadable()
+  const refuseHosts = createRefuseHosts(access.ownHosts)
   const toPages = corsOrigins.length > 0 ? allowOrigins(corsOrigins) : undefined
   // One layer, for each of them costs a request more than most of what is done in it.
   app.use(async (c, next) => {
@@ -130,7 +132,7 @@ export function createApp({
     const asked = routeOf(c)
     c.set('requestId', c.env.outgoing.requestId)
     const admit = () => {
-      refuseUnreadable(c)
+      refuseHosts(c, asked)
       refuseOtherPages(c, corsOrigins)
       identify(c, asked)
       return next()
@@ -184,18 +186,6 @@ export function createApp({
 
 /** The API as clients see it. */
 export type App = ReturnType<typeof createApp>
-
-/** What of a Host is not a name would be taken for the path. */
-function createRefuseUnreadable() {
-  // Nearly all requests have the same, and nothing else of an address can be unreadable here.
-  let readable: string | undefined
-  return (c: Context<ClientEnv>): void => {
-    const { host } = c.env.incoming.headers
-    if (host === readable) return
-    if (!URL.canParse(c.req.url) || /[/?#@\\]/.test(host ?? '')) throw unreadable()
-    readable = host
-  }
-}
 
 function methodsFor(routes: readonly RouterRoute[], path: string): string[] {
   const matching = routes.filter(

@@ -118,6 +118,8 @@ async function startService(
       clients: config.clients,
       trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
+      // A page of another name has no token to show.
+      ownHosts: config.clients.length === 0 ? ownHosts(config) : undefined,
       links,
     },
     gpus: { gpus: owned, childOf, measured },
@@ -183,6 +185,8 @@ function announce(
     log.warn({ url }, 'others can reach this address, and nobody is asked for a token')
   }
 }
+
+const ownHosts = ({ host, baseUrl, allowedHosts: allowed }: Config) => ({ host, baseUrl, allowed })
 
 /** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
 function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {

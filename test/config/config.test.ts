@@ -15,6 +15,7 @@ describe('the configuration', () => {
       jobsPerHour: 0,
       trustedProxies: 0,
       corsOrigins: [],
+      allowedHosts: [],
       dataDir: resolve('data'),
       data: {
         workDir: resolve('data/work'),

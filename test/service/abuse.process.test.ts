@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(shared.clearAway)
 
-const post = 'POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
+const post = 'POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
 
 function flood(headers: number): string {
   return Array.from({ length: headers }, (_, n) => `X-${n}: ${n}\r\n`).join('')
@@ -27,8 +27,9 @@ describe('a service that is abused', () => {
       'GET /health HTTP/1.1\r\nHost: w*\xf5#~\xfa\xc7\xc3)y\r\n\r\n',
     ],
     ['another Host within', 'GET /health HTTP/1.1\r\nHost: a@b/c\r\n\r\n'],
-    ['a backslash in the path', 'GET /jobs\\..\\x HTTP/1.1\r\nHost: x\r\n\r\n'],
-    ['an address of nowhere', 'GET http://[::x/ HTTP/1.1\r\nHost: x\r\n\r\n'],
+    ['a backslash in the path', 'GET /jobs\\..\\x HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+    ['two Hosts', 'GET /health HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\n\r\n'],
+    ['an address of nowhere', 'GET http://[::x/ HTTP/1.1\r\nHost: localhost\r\n\r\n'],
   ])('refuses %s with a problem', async (_, request) => {
     const [answer] = await exchange(request, 1)
     expect(answer).toMatch(/^HTTP\/1\.1 400 /)
@@ -38,8 +39,8 @@ describe('a service that is abused', () => {
 
   it.each([
     ['no HTTP at all', 'hello\r\n\r\n', 400],
-    ['a method that is none', 'G\0T / HTTP/1.1\r\nHost: x\r\n\r\n', 400],
-    ['a space in the path', 'GET /a b HTTP/1.1\r\nHost: x\r\n\r\n', 400],
+    ['a method that is none', 'G\0T / HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
+    ['a space in the path', 'GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
     ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400],
     ['two lengths', `${post}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
     [
@@ -48,14 +49,14 @@ describe('a service that is abused', () => {
       400,
     ],
     ['a chunk of no size', `${post}Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n`, 400],
-    ['a header folded', 'GET /health HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n', 400],
-    ['a flood of headers', `GET /health HTTP/1.1\r\nHost: x\r\n${flood(3_000)}\r\n`, 431],
+    ['a header folded', 'GET /health HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n', 400],
+    ['a flood of headers', `GET /health HTTP/1.1\r\nHost: localhost\r\n${flood(3_000)}\r\n`, 431],
     [
       'one endless header',
-      `GET /health HTTP/1.1\r\nHost: x\r\nA: ${'x'.repeat(20_000)}\r\n\r\n`,
+      `GET /health HTTP/1.1\r\nHost: localhost\r\nA: ${'x'.repeat(20_000)}\r\n\r\n`,
       431,
     ],
-    ['an endless address', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`, 431],
+    ['an endless address', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 431],
   ])('refuses %s and is there for the next', async (_, request, status) => {
     const [answer] = await exchange(request, 1)
     expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
@@ -126,7 +127,7 @@ describe('a service that is abused', () => {
 
   it('answers what is sent in one go in its order', async () => {
     const paths = ['/health', '/nothing', '/jobs?limit=1', '/status/x', '/openapi.json', '/gpus']
-    const requests = paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    const requests = paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
     const answers = await exchange(requests.join(''), paths.length)
     expect(answers.map((answer) => answer.slice(9, 12))).toEqual([
       '200',
@@ -139,9 +140,9 @@ describe('a service that is abused', () => {
   })
 
   it('takes no second request out of the body of a first', async () => {
-    const hidden = 'DELETE /jobs?all=true HTTP/1.1\r\nHost: x\r\n\r\n'
-    const request = `GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`
-    const answers = await exchange(`${request}GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n`, 2)
+    const hidden = 'DELETE /jobs?all=true HTTP/1.1\r\nHost: localhost\r\n\r\n'
+    const request = `GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`
+    const answers = await exchange(`${request}GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n`, 2)
     expect(answers.map((answer) => answer.slice(9, 12))).toEqual(['200', '404'])
   })
 

@@ -89,6 +89,48 @@ describe('pages of other origins', () => {
   })
 })
 
+describe('pages of a foreign name that resolves to the service', () => {
+  const Host = 'evil.example:8080'
+  /** What a browser sends after DNS rebinding: to it, page and service have one origin. */
+  const headers = { Host, Origin: `http://${Host}`, 'Sec-Fetch-Site': 'same-origin' }
+
+  it.each([
+    ['POST', '/generate'],
+    ['DELETE', '/jobs?all=true'],
+    ['DELETE', '/videos?all=true'],
+    ['POST', '/admin/purge'],
+    ['POST', '/gpus/0/drain'],
+    ['POST', '/webhook'],
+    ['GET', '/jobs'],
+    ['GET', '/events'],
+    ['GET', '/v1/videos'],
+    ['GET', '/ready'],
+    ['GET', '/'],
+  ])('are refused without tokens at %s %s', async (method, path) => {
+    const { statusCode } = await ask(`${open.url}${path}`, method, headers)
+    expect(statusCode).toBe(403)
+    const own = await ask(`${open.url}${path}`, 'HEAD', { Host: 'localhost' })
+    expect(own.statusCode).not.toBe(403)
+  })
+
+  it('have no token to show, so that with tokens the name does not matter', async () => {
+    const by = async (more: Record<string, string>) =>
+      (await ask(`${guarded.url}/jobs`, 'GET', { ...headers, ...more })).statusCode
+    expect(await by({})).toBe(401)
+    expect(await by({ Authorization: `Bearer ${token}` })).toBe(200)
+  })
+
+  it('are pages of the service when ALLOWED_HOSTS or HOST_BASE_URL names them', async () => {
+    const env = { GPU_IDS: '0', ALLOWED_HOSTS: 'gpu.lan', HOST_BASE_URL: 'https://wan.example.org' }
+    const named = await startService({ env })
+    const by = async (Host: string) =>
+      (await ask(`${named.url}/jobs`, 'GET', { Host })).statusCode
+    expect(await by('gpu.lan:8080')).toBe(200)
+    expect(await by('wan.example.org')).toBe(200)
+    expect(await by('evil.example')).toBe(403)
+  })
+})
+
 describe('every answer', () => {
   it.each([
     ['/jobs', 200],

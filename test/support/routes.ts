@@ -4,15 +4,18 @@ import { createPlace } from '../../src/actors/actor.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
+import type { OwnHosts } from '../../src/http/request/hosts.ts'
 import { type Access, descriptionOf } from '../../src/http/request/route.ts'
 
 /** The app as it is served, in front of nobody. */
 export function anApp({
   observe = () => {},
   dashboardDir = '',
+  ownHosts,
 }: {
   observe?: Observe
   dashboardDir?: string
+  ownHosts?: OwnHosts | undefined
 } = {}) {
   const quiet = () => {}
   const app = createApp({
@@ -29,6 +32,7 @@ export function anApp({
       clients: [],
       trustedProxies: 0,
       corsOrigins: [],
+      ownHosts,
       links: { baseUrl: '', key: undefined, lifeS: 1 },
     },
     gpus: { gpus: [], childOf: String, measured: () => new Map() },
@@ -61,14 +65,15 @@ export function anApp({
   })
   const { request } = app
   app.request = (input, init, env, context) =>
-    request(input, init, { ...nodesOwn(init), ...(env as object) }, context)
+    request(input, init, nodesOwn(init, env), context)
   return app
 }
 
-/** What Node would bring: some headers are put on its answer right away. */
-function nodesOwn(init: RequestInit | undefined) {
+/** What Node would bring: some headers are put on its answer right away. `changed`: fields of the request. */
+function nodesOwn(init: RequestInit | undefined, changed: object = {}) {
   const incoming = new IncomingMessage(new Socket())
   incoming.headers = Object.fromEntries(new Headers(init?.headers))
+  Object.assign(incoming, changed)
   return { incoming, outgoing: new Outgoing(incoming) }
 }
 

@@ -15,6 +15,7 @@ export const problems = {
   unauthorized: { status: 401, title: 'A token is needed' },
   forbidden: { status: 403, title: 'Only an admin may do this' },
   origin_not_allowed: { status: 403, title: 'Pages of this origin may not do this' },
+  host_not_allowed: { status: 403, title: 'The service is not known by this name' },
   link_invalid: { status: 403, title: 'The link is not valid' },
   link_expired: { status: 410, title: 'The link has expired' },
   route_not_found: { status: 404, title: 'There is no such route' },

@@ -2,12 +2,11 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Hono } from 'hono'
-import { etag } from 'hono/etag'
 import * as v from 'valibot'
 import { RefusalError } from '../../domain/errors.ts'
-import { pageTag } from '../request/browsers.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
+import { createFixedContent, type FixedContent } from '../response/fixed-content.ts'
 import { found } from '../response/outcome.ts'
 
 /** Only what this service sends itself: nothing inline, and nothing from elsewhere. */
@@ -34,27 +33,32 @@ const parts = {
   'favicon-32x32.png': [library, 'image/png'],
 } as const
 
+/** May be kept, and is asked for again each time: a new version of the service brings others. */
+const caching = { 'Cache-Control': 'no-cache' }
+
 /** Read once, so that no page gets parts of an installation that has taken the place of its own. */
 function readPage() {
-  const read = (directory: string, name: string) =>
-    new Uint8Array(readFileSync(join(directory, name)))
   return {
-    page: readFileSync(join(own, 'page.html'), 'utf8'),
+    page: createFixedContent(readFileSync(join(own, 'page.html')), {
+      ...caching,
+      'Content-Type': 'text/html; charset=utf-8',
+      'Content-Security-Policy': pagePolicy,
+    }),
     files: new Map(
       Object.entries(parts).map(([name, [directory, type]]) => [
         name,
-        { content: read(directory, name), type },
+        createFixedContent(readFileSync(join(directory, name)), {
+          ...caching,
+          'Content-Type': type,
+        }),
       ]),
     ),
   }
 }
 
-/** May be kept, and is asked for again each time: a new version of the service brings others. */
-const caching = { 'Cache-Control': 'no-cache' }
-
 /** The document of the API, for programs and for people; open to anybody. */
 export function documentRoutes(describe: () => object) {
-  let document: string | undefined
+  let document: FixedContent | undefined
   const { page, files } = readPage()
 
   return new Hono<ClientEnv>()
@@ -70,10 +74,12 @@ export function documentRoutes(describe: () => object) {
           304: { means: 'It is the one that you have' },
         },
       }),
-      etag(),
       (c) => {
-        document ??= JSON.stringify(describe())
-        return c.body(document, 200, { ...caching, 'Content-Type': 'application/json' })
+        document ??= createFixedContent(JSON.stringify(describe()), {
+          ...caching,
+          'Content-Type': 'application/json',
+        })
+        return document(c)
       },
     )
 
@@ -89,13 +95,7 @@ export function documentRoutes(describe: () => object) {
           304: { means: 'It is the one that you have' },
         },
       }),
-      pageTag(),
-      (c) =>
-        c.body(page, 200, {
-          ...caching,
-          'Content-Type': 'text/html; charset=utf-8',
-          'Content-Security-Policy': pagePolicy,
-        }),
+      (c) => page(c),
     )
 
     .get(
@@ -112,14 +112,13 @@ export function documentRoutes(describe: () => object) {
         },
         refusals: ['route_not_found'],
       }),
-      etag(),
       (c) => {
         const { file } = c.req.valid('param')
-        const { content, type } = found(
+        const part = found(
           files.get(file),
           () => new RefusalError('route_not_found', `There is nothing at ${c.req.path}.`),
         )
-        return c.body(content, 200, { ...caching, 'Content-Type': type })
+        return part(c)
       },
     )
 }

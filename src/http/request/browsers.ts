@@ -1,15 +1,7 @@
 /** What browsers are told, and what pages of other origins may do. */
 import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
-import { etag, RETAINED_304_HEADERS } from 'hono/etag'
 import { RefusalError } from '../../domain/errors.ts'
-
-/**
- * For pages: a browser takes the headers of a 304 for those of what it has, and so has to be told the
- * page's own policy once more.
- */
-export const pageTag = (): MiddlewareHandler =>
-  etag({ retainedHeaders: [...RETAINED_304_HEADERS, 'content-security-policy'] })
 
 /** Pages of these origins may read our answers; they show a token, never cookies. */
 export const allowOrigins = (origins: readonly string[]): MiddlewareHandler =>

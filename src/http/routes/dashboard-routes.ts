@@ -3,9 +3,9 @@ import { extname, join } from 'node:path'
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { RefusalError } from '../../domain/errors.ts'
-import { pageTag } from '../request/browsers.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
+import { createFixedContent } from '../response/fixed-content.ts'
 import { found } from '../response/outcome.ts'
 
 /**
@@ -42,7 +42,13 @@ const notBuilt = `<!doctype html>
 
 /** The dashboard as it was built: a page, and files whose names tell their content. */
 export function dashboardRoutes(directory: string) {
-  const { page, assets } = readBuild(directory)
+  const { html, assets } = readBuild(directory)
+  const page = createFixedContent(html, {
+    'Content-Type': 'text/html; charset=utf-8',
+    'Content-Security-Policy': pagePolicy,
+    // A new version of the service brings another one.
+    'Cache-Control': 'no-cache',
+  })
 
   return new Hono<ClientEnv>()
     .get(
@@ -57,14 +63,7 @@ export function dashboardRoutes(directory: string) {
           304: { means: 'It is the one that you have' },
         },
       }),
-      pageTag(),
-      (c) =>
-        c.body(page, 200, {
-          'Content-Type': 'text/html; charset=utf-8',
-          'Content-Security-Policy': pagePolicy,
-          // A new version of the service brings another one.
-          'Cache-Control': 'no-cache',
-        }),
+      (c) => page(c),
     )
 
     .get(
@@ -98,12 +97,12 @@ function readBuild(directory: string) {
     const inside = join(directory, 'assets')
     const names = readdirSync(inside)
     return {
-      page: readFileSync(join(directory, 'index.html'), 'utf8'),
+      html: readFileSync(join(directory, 'index.html'), 'utf8'),
       assets: new Map(
         names.map((name) => [name, new Uint8Array(readFileSync(join(inside, name)))]),
       ),
     }
   } catch {
-    return { page: notBuilt, assets: new Map<string, Uint8Array<ArrayBuffer>>() }
+    return { html: notBuilt, assets: new Map<string, Uint8Array<ArrayBuffer>>() }
   }
 }

@@ -71,6 +71,7 @@ describe('the configuration', () => {
       FILE_URL_TTL_S: '60',
       JOBS_PER_HOUR: '20',
       TRUST_PROXY: '1',
+      ALLOWED_HOSTS: 'gpu.lan, wan',
       CORS_ORIGINS: 'https://app.example.org, http://localhost:5173',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
@@ -117,6 +118,7 @@ describe('the configuration', () => {
       fileUrlTtlS: 60,
       jobsPerHour: 20,
       trustedProxies: 1,
+      allowedHosts: ['gpu.lan', 'wan'],
       corsOrigins: ['https://app.example.org', 'http://localhost:5173'],
       dataDir: '/srv/wan',
       data: {

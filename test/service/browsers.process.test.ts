@@ -123,8 +123,7 @@ describe('pages of a foreign name that resolves to the service', () => {
   it('are pages of the service when ALLOWED_HOSTS or HOST_BASE_URL names them', async () => {
     const env = { GPU_IDS: '0', ALLOWED_HOSTS: 'gpu.lan', HOST_BASE_URL: 'https://wan.example.org' }
     const named = await startService({ env })
-    const by = async (Host: string) =>
-      (await ask(`${named.url}/jobs`, 'GET', { Host })).statusCode
+    const by = async (Host: string) => (await ask(`${named.url}/jobs`, 'GET', { Host })).statusCode
     expect(await by('gpu.lan:8080')).toBe(200)
     expect(await by('wan.example.org')).toBe(200)
     expect(await by('evil.example')).toBe(403)

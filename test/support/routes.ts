@@ -64,8 +64,7 @@ export function anApp({
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })
   const { request } = app
-  app.request = (input, init, env, context) =>
-    request(input, init, nodesOwn(init, env), context)
+  app.request = (input, init, env, context) => request(input, init, nodesOwn(init, env), context)
   return app
 }
 

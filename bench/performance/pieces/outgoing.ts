@@ -5,6 +5,7 @@ import type * as product from '../../../src/http/fast/outgoing.ts'
 
 export class Outgoing extends ServerResponse implements product.Outgoing {
   readonly requestId: string
+  wasCut = false
 
   constructor(incoming: IncomingMessage) {
     super(incoming)

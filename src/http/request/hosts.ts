@@ -46,7 +46,11 @@ export function createRefuseHosts(own: OwnHosts | undefined) {
 }
 
 /** No name server can make an IP address or `localhost` lead elsewhere, so they need no list. */
-export function createIsOwnHost({ host, baseUrl, allowed }: OwnHosts): (hostname: string) => boolean {
+export function createIsOwnHost({
+  host,
+  baseUrl,
+  allowed,
+}: OwnHosts): (hostname: string) => boolean {
   if (allowed.includes('*')) return () => true
   const base = URL.parse(baseUrl)?.host ?? ''
   const names = new Set(['localhost', ...[host, base, ...allowed].map(hostnameOf)])

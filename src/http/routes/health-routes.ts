@@ -23,7 +23,9 @@ const HealthJson = v.object({
   uptime_seconds: Count,
   given_up: v.pipe(
     v.array(v.object({ id: v.string(), error: v.nullable(v.string()) })),
-    v.description('parts of the service that crashed too often; with `API_TOKENS`, clients see the error'),
+    v.description(
+      'parts of the service that crashed too often; with `API_TOKENS`, clients see the error',
+    ),
   ),
 })
 type HealthJson = v.InferOutput<typeof HealthJson>

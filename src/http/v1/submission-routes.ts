@@ -196,7 +196,10 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
   }
 
   /** Its client hung up, this request created the job, and no other request counts on it. */
-  async function isOnlyOurs(c: C, { job: { id: jobId }, repeated }: SubmittedView): Promise<boolean> {
+  async function isOnlyOurs(
+    c: C,
+    { job: { id: jobId }, repeated }: SubmittedView,
+  ): Promise<boolean> {
     if (c.env.outgoing.wasCut || repeated || repeatedJobs.has(jobId)) return false
     // Without an answer, somebody may be waiting: the job is kept.
     const watchers = await ask(events, { type: 'countWatchers', jobId }).catch(() => 1)

@@ -70,7 +70,8 @@ describe('a request', () => {
 
   it('by a foreign name is refused also after one by a known name', async () => {
     const app = anApp({ ownHosts: own })
-    const by = (host: string) => app.request('/openapi.json', {}, withHosts('/openapi.json', [host]))
+    const by = (host: string) =>
+      app.request('/openapi.json', {}, withHosts('/openapi.json', [host]))
     for (const [host, status] of [
       ['wan.lan:8080', 200],
       ['evil.example', 403],

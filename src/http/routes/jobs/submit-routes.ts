@@ -17,13 +17,19 @@ import { type JobRenderer, renderOne } from './render-jobs.ts'
 
 export type SubmitRoutesOptions = Pick<SubmitOptions, 'repeatedJobs'> &
   Readonly<{
-  queue: ActorRef<QueueMessage>
-  render: JobRenderer
-  request: ReturnType<typeof generateSchema>
-  uploads: Uploads
-}>
+    queue: ActorRef<QueueMessage>
+    render: JobRenderer
+    request: ReturnType<typeof generateSchema>
+    uploads: Uploads
+  }>
 
-export function submitRoutes({ queue, render, request, uploads, repeatedJobs }: SubmitRoutesOptions) {
+export function submitRoutes({
+  queue,
+  render,
+  request,
+  uploads,
+  repeatedJobs,
+}: SubmitRoutesOptions) {
   const submit = createSubmit(queue, { ...render, repeatedJobs })
 
   return new Hono<ClientEnv>().post(

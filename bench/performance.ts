@@ -39,7 +39,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   pieces: (say) => measurePieces(say, Number(values.pairs)),
   scale,
   files,
-  rest,
+  rest: (say) => rest(say, Number(values.minutes)),
   soak: (say) => soak(say, Number(values.minutes)),
 }
 
@@ -50,7 +50,7 @@ Let nothing else run meanwhile.
 
   ${Object.keys(benches).join(', ')}
 
-  --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own)
+  --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own) and at rest (1)
   --pairs N        of services, for each of the pieces (4; an even number)
   --dry            write nothing into docs/performance.md
 `

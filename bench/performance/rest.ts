@@ -6,12 +6,12 @@ import { until } from './wait.ts'
 
 const starts = 7
 const gpuCounts = [2, 8, 64]
-const idleSeconds = 60
 
-export async function rest(say: (line: string) => void): Promise<Report> {
+/** `minutes` without work, after the starts. */
+export async function rest(say: (line: string) => void, minutes: number): Promise<Report> {
   const started = await measureStarts(say)
-  const idle = await measureRest(say)
-  return { how: `medians of ${starts} starts; ${idleSeconds} s at rest`, tables: [started, idle] }
+  const idle = await measureRest(say, minutes * 60)
+  return { how: `medians of ${starts} starts; ${minutes} min at rest`, tables: [started, idle] }
 }
 
 /** Each with an empty queue: on a new data directory, and on one that was in use before. */
@@ -58,7 +58,7 @@ async function timeStart(directory: string, env: NodeJS.ProcessEnv): Promise<Too
 }
 
 /** All at once: at rest they do not mind each other. */
-async function measureRest(say: (line: string) => void): Promise<Table> {
+async function measureRest(say: (line: string) => void, idleSeconds: number): Promise<Table> {
   const services = gpuCounts.map((count) => {
     const directory = aDirectory()
     const ids = Array.from({ length: count }, (_, gpu) => gpu).join(',')

@@ -1,5 +1,6 @@
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
+import { size } from '../ordered-map.ts'
 import { check, forget, write } from './checkpoint-rules.ts'
 import { type Clock, estimateJob, goOn, isPlaying, remember, see } from './estimator.ts'
 import type { Estimate, EtaMessage } from './eta-protocol.ts'
@@ -31,7 +32,9 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
     case 'checkpointsDue': {
       const [next, effects] = thenForecast([state, []], clock)
       const [written, writing] = write(forget(check(next, now)))
-      return [written, [...effects, ...writing, checkLater]]
+      // The timer stops with the work, because an idle service should not wake up every second.
+      const isTicking = hasWork(written)
+      return [{ ...written, isTicking }, [...effects, ...writing, ...(isTicking ? [checkLater] : [])]]
     }
     case 'recordFailed':
       return [state, [log('warn', message.error, 'estimates could not be kept')]]
@@ -43,6 +46,9 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
       return [state, [{ do: 'answerReview', to: message.replyTo }]]
   }
 }
+
+const hasWork = ({ estimator: { queue }, told }: EtaState): boolean =>
+  size(queue?.running) > 0 || size(queue?.waiting) > 0 || size(told) > 0
 
 const checkLater: EtaEffect = { do: 'checkLater', delayMs: checkEveryMs }
 

@@ -27,6 +27,12 @@ describe('the rules of the EtaActor', () => {
     expect(kindsOf(handle([checkpointsDue], first.state).effects)).toEqual(['checkLater'])
   })
 
+  it('stop the timer at a check that finds no work, and start it with the next work', () => {
+    const { state, effects } = handle([seen(1), empty, checkpointsDue])
+    expect(kindsOf(effects).filter((kind) => kind === 'checkLater')).toHaveLength(1)
+    expect(kindsOf(handle([seen(1)], state).effects)).toContain('checkLater')
+  })
+
   it('record the estimates since the last check together and once', () => {
     const { state, effects } = handle([seen(1), seen(2), seen(3), checkpointsDue])
     const recorded = effects.flatMap((effect) => (effect.do === 'record' ? [effect.estimates] : []))

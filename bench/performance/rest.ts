@@ -1,5 +1,6 @@
 /** How soon the service is there, and what it takes while there is nothing to do. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { cpuOfTree } from '../process-cpu.ts'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { median, ms, type Report, type Table } from './figures.ts'
 import { until } from './wait.ts'
@@ -57,7 +58,7 @@ async function timeStart(directory: string, env: NodeJS.ProcessEnv): Promise<Too
   return { listening, ready }
 }
 
-/** All at once: at rest they do not mind each other. */
+/** All at once, because at rest they do not disturb each other. The CPU time is that of all processes of a service. */
 async function measureRest(say: (line: string) => void, idleSeconds: number): Promise<Table> {
   const services = gpuCounts.map((count) => {
     const directory = aDirectory()
@@ -67,10 +68,10 @@ async function measureRest(say: (line: string) => void, idleSeconds: number): Pr
   for (const { service } of services) await service.listening()
   // What a start leaves to be done is not rest.
   await delay(5_000)
-  const before = services.map(({ service }) => service.cpu())
+  const before = services.map(({ service }) => cpuOfTree(service.child.pid ?? 0))
   await delay(idleSeconds * 1_000)
   const rows = services.map(({ count, service }, index) => {
-    const share = (service.cpu() - (before[index] ?? 0)) / idleSeconds
+    const share = (cpuOfTree(service.child.pid ?? 0) - (before[index] ?? 0)) / idleSeconds
     return [String(count), `${service.memory().toFixed(0)} MB`, `${(share * 100).toFixed(2)} %`]
   })
   for (const row of rows) say(`${row[0]} GPUs: ${row[1]}, ${row[2]}`)
@@ -78,5 +79,8 @@ async function measureRest(say: (line: string) => void, idleSeconds: number): Pr
     await service.stop()
     removeDirectory(directory)
   }
-  return { head: ['GPUs', 'resident memory at rest', 'CPU at rest'], rows }
+  return {
+    head: ['GPUs', 'resident memory at rest', 'CPU at rest, with the processes it starts'],
+    rows,
+  }
 }

@@ -34,7 +34,10 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
       const [written, writing] = write(forget(check(next, now)))
       // The timer stops with the work, because an idle service should not wake up every second.
       const isTicking = hasWork(written)
-      return [{ ...written, isTicking }, [...effects, ...writing, ...(isTicking ? [checkLater] : [])]]
+      return [
+        { ...written, isTicking },
+        [...effects, ...writing, ...(isTicking ? [checkLater] : [])],
+      ]
     }
     case 'recordFailed':
       return [state, [log('warn', message.error, 'estimates could not be kept')]]

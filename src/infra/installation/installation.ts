@@ -2,17 +2,17 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Check } from '../../domain/check.ts'
 import type { WanSetup } from '../generation/command.ts'
-import { runTool } from '../processes/tool.ts'
 import { findCheckpointFaults, howToDownload } from './checkpoint.ts'
 import type { Looks } from './standing-checks.ts'
+import { checkTool } from './tool-check.ts'
 
 /** What a generation and a conversion need, and what to do where it is not there. */
 export const installationLooks = (wan: WanSetup): Looks => ({
   'generate.py': () =>
     isThere('generate.py', join(wan.wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
   checkpoint: () => checkpoint(wan),
-  ffmpeg: () => runs('ffmpeg'),
-  ffprobe: () => runs('ffprobe'),
+  ffmpeg: checkTool('ffmpeg'),
+  ffprobe: checkTool('ffprobe'),
 })
 
 const isThere = (name: string, path: string, hint: string): Promise<Check> =>
@@ -28,9 +28,3 @@ async function checkpoint(wan: WanSetup): Promise<Check> {
   const detail = [...named, howToDownload(wan)].join(' ')
   return { name: 'checkpoint', ok: false, detail }
 }
-
-const runs = (tool: string): Promise<Check> =>
-  runTool([tool, '-version'], { timeoutMs: 5_000 }).then(
-    (output) => ({ name: tool, ok: true, detail: output.split('\n', 1)[0] ?? '' }),
-    (error: Error) => ({ name: tool, ok: false, detail: `${error.message}. Install ffmpeg.` }),
-  )

@@ -40,13 +40,13 @@ describe('the figures of a service', () => {
         series.get(`nodejs_eventloop_lag_${name}_seconds`),
       )
     }
-    await delay(200)
+    await delay(500)
     const busyUntil = performance.now() + 2_000
     while (performance.now() < busyUntil);
-    await delay(200)
+    await delay(500)
     const [max = 0, p99 = 0, mean = 0] = await lag()
-    expect(max).toBeGreaterThan(1.9)
-    expect(p99).toBeGreaterThan(1.9)
+    expect(max).toBeGreaterThan(1.7)
+    expect(p99).toBeGreaterThan(1.7)
     expect(mean).toBeLessThan(max)
     for (const figure of await lag()) expect(figure).toBeLessThan(1)
   })

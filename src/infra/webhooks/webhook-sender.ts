@@ -1,11 +1,10 @@
 import type { LookupAddress } from 'node:dns'
 import { lookup, Resolver } from 'node:dns/promises'
-import http from 'node:http'
-import https from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import { Webhook } from 'standardwebhooks'
-import type { AttemptResult, WebhookSender } from '../../actors/webhook/webhook-ports.ts'
+import type { WebhookSender } from '../../actors/webhook/webhook-ports.ts'
 import type { AddressGuard } from '../../domain/address-guard.ts'
+import { exchange } from './exchange.ts'
 
 export type WebhookSenderOptions = Readonly<{
   guard: AddressGuard
@@ -16,9 +15,6 @@ export type WebhookSenderOptions = Readonly<{
   withinMs?: number
 }>
 
-/** Of what the receiver says only the status counts; this much of the rest is listened to. */
-const maxBytes = 16 * 1024
-
 /** Sends signed messages over connections to addresses that have been checked, and to no others. */
 export function createWebhookSender({
   guard,
@@ -27,11 +23,10 @@ export function createWebhookSender({
   withinMs = 15_000,
 }: WebhookSenderOptions): WebhookSender {
   return {
-    async send({ url: text, id, body, keys }) {
+    async send({ url, id, body, keys }) {
       // Again, since the settings may have changed since it was taken.
-      const refusal = guard.refuse(text)
+      const refusal = guard.refuse(url)
       if (refusal) return { how: 'failed', error: `The URL ${refusal}.` }
-      const url = new URL(text)
       const at = new Date()
       const headers = {
         'Content-Type': 'application/json',
@@ -41,41 +36,8 @@ export function createWebhookSender({
         'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
         'webhook-signature': keys.map((key) => new Webhook(key).sign(id, at, body)).join(' '),
       }
-      const timeIsUp = AbortSignal.timeout(withinMs)
-      const failed = (error: unknown): AttemptResult => ({
-        how: 'failed',
-        error: timeIsUp.aborted
-          ? `There was no whole answer within ${withinMs / 1000} s.`
-          : (error as Error).message,
-      })
-      return post(url, headers, body, timeIsUp).catch(failed)
+      return exchange(new URL(url), { headers, body, lookup: checked, withinMs })
     },
-  }
-
-  function post(
-    url: URL,
-    headers: http.OutgoingHttpHeaders,
-    body: string,
-    signal: AbortSignal,
-  ): Promise<AttemptResult> {
-    return new Promise((resolve, reject) => {
-      const { request } = url.protocol === 'https:' ? https : http
-      // A connection of its own: one that is kept may be to an address of yesterday.
-      const sent = request(url, { method: 'POST', headers, signal, agent: false, lookup: checked })
-      sent.on('error', reject)
-      sent.once('response', (response) => {
-        let left = maxBytes
-        const answered = () => resolve(toResult(response))
-        response.once('end', answered)
-        response.once('close', answered)
-        response.on('error', reject)
-        response.on('data', (chunk: Buffer) => {
-          left -= chunk.length
-          if (left < 0) response.destroy()
-        })
-      })
-      sent.end(body)
-    })
   }
 
   /** In place of the system's own: the connection goes to what this says, so no later answer counts. */
@@ -110,20 +72,4 @@ export function createWebhookSender({
     }
     return allowed.map((address) => ({ address, family: isIP(address) }))
   }
-}
-
-function toResult({ statusCode = 0, headers }: http.IncomingMessage): AttemptResult {
-  const retryAfterMs = afterMs(headers['retry-after'])
-  return {
-    how: 'answered',
-    status: statusCode,
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-  }
-}
-
-/** In seconds, or as a date. */
-function afterMs(header: string | undefined): number | undefined {
-  if (header === undefined) return undefined
-  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
 }

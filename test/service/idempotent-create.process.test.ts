@@ -78,6 +78,18 @@ describe.each(generations)('%s', (name, Generation) => {
     expect(await jobsOf('same', own.as('x'.repeat(32)) as Service)).toHaveLength(2)
   })
 
+  it('gets the webhook of a video whose first answer was lost', async () => {
+    const proxy = await aDroppingProxy(service.url, 1)
+    const client = openAiAt(Generation, proxy.url)
+    const prompt = `told to ${name}`
+    const request = { prompt, webhook_url: 'https://example.org/hook' }
+    const video = (await create(client, request)) as unknown as Record<string, string>
+    expect(proxy.dropped()).toBe(1)
+    expect(video.webhook_secret).toMatch(/^whsec_/)
+    expect(await service.json(`/webhook/${video.webhook_id}`)).toMatchObject({ status: 'active' })
+    expect(await jobsOf(prompt)).toHaveLength(1)
+  })
+
   it('makes one video for a key, and none for another request with it', async () => {
     const client = openAiAt(Generation, service.url)
     const prompt = `keyed by ${name}`
@@ -170,6 +182,42 @@ describe('POST /generate with a key', () => {
       detail: expect.stringContaining('deleted'),
     })
     expect(await jobsOf('deleted')).toEqual([])
+  })
+
+  it('returns the webhook of the job again, to the client that has submitted it only', async () => {
+    const [fox, owl] = ['f'.repeat(32), 'o'.repeat(32)]
+    const API_TOKENS = `fox:${fox},owl:${owl}`
+    const own = await startService({ env: { API_TOKENS } })
+    const headers = { 'Idempotency-Key': 'with-webhook' }
+    const body = { prompt: 'told', webhook_url: 'https://example.org/hook' }
+    type Taken = { id: string; webhook_id?: string; webhook_secret?: string }
+    const create = async (token: string, of = own) =>
+      (await (await post(body, headers, of.as(token) as Service)).json()) as Taken
+    const first = await create(fox)
+    expect(first.webhook_secret).toMatch(/^whsec_/)
+    expect(await create(fox)).toMatchObject({ id: first.id, ...webhookOf(first) })
+    const other = await create(owl)
+    expect(other.id).not.toBe(first.id)
+    expect(other.webhook_secret).not.toBe(first.webhook_secret)
+    expect(other.webhook_id).not.toBe(first.webhook_id)
+
+    await own.stop('SIGKILL')
+    const next = await startService({ dataDir: own.dataDir, env: { API_TOKENS } })
+    expect(await create(fox, next)).toMatchObject({ id: first.id, ...webhookOf(first) })
+    const { webhook_id } = first
+    const rotation = await next
+      .as(fox)
+      .json<{ secret: string }>(`/webhook/${webhook_id}/rotate`, { method: 'POST' })
+    expect(await create(fox, next)).toMatchObject({ webhook_id, webhook_secret: rotation.secret })
+    await next.as(fox).request(`/webhook/${webhook_id}`, { method: 'DELETE' })
+    const last = await create(fox, next)
+    expect(last.id).toBe(first.id)
+    expect(last).not.toHaveProperty('webhook_secret')
+    expect(next.allLogs()).not.toContain(first.webhook_secret)
+
+    function webhookOf({ webhook_id, webhook_secret }: Taken) {
+      return { webhook_id, webhook_secret }
+    }
   })
 
   it.each(['', 'a b', 'é', 'x'.repeat(256)])('refuses the key "%s"', async (key) => {

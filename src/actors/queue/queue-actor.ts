@@ -121,8 +121,8 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         const { jobId, replyTo } = effect
         pipe(
           self,
-          store.find(jobId, 'everything'),
-          (job) => ({ type: 'repetitionFound', jobId, job, replyTo }),
+          Promise.all([store.find(jobId, 'everything'), store.findWebhook(jobId)]),
+          ([job, webhook]) => ({ type: 'repetitionFound', jobId, job, webhook, replyTo }),
           (error) => ({ type: 'preparationFailed', filename: undefined, error, replyTo }),
         )
         break

@@ -68,9 +68,14 @@ export type QueueStore = {
   find(jobId: JobId, scope: Scope): Promise<Job | undefined>
   /** The latest job that was taken for this key or, where there is none, for an equal request. */
   findSubmission(identity: Identity, since: Timestamp): Promise<Earlier | undefined>
+  /** The webhook of this job alone, with the secret that signs now. */
+  findWebhook(jobId: JobId): Promise<JobWebhook | undefined>
   /** A waiting, running or present file of this name, whoever's: there is one directory for all. */
   isNamePromised(filename: string): Promise<boolean>
 }
+
+/** What a client has to know of the webhook that it submitted with a job. */
+export type JobWebhook = Pick<NewWebhook, 'id' | 'secret'>
 
 /** What tells one request from another. */
 export type Identity = Readonly<{

@@ -19,7 +19,7 @@ import type { Asks } from '../actor.ts'
 import type { PastAttempt } from '../eta/eta-ports.ts'
 import type { GenerationResult } from '../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../gpu/gpu-protocol.ts'
-import type { Earlier, Identity } from './queue-ports.ts'
+import type { Earlier, Identity, JobWebhook } from './queue-ports.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
 export type QueueCommand = Readonly<
@@ -67,7 +67,12 @@ export type QueueNews = Readonly<
       error: unknown
     } & Asks<SubmitAnswer>)
   /** The job that a repeated submission was taken for before, if it is still there. */
-  | ({ type: 'repetitionFound'; jobId: JobId; job: Job | undefined } & Asks<SubmitAnswer>)
+  | ({
+      type: 'repetitionFound'
+      jobId: JobId
+      job: Job | undefined
+      webhook: JobWebhook | undefined
+    } & Asks<SubmitAnswer>)
   | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
 >
 
@@ -105,11 +110,12 @@ export type Repetition = Readonly<{
 }>
 
 /**
- * The job as it was taken, and what is left to the client; its webhook's secret is told this once.
+ * The job as it was taken, and what is left to the client. Only the caller that submitted the job, with
+ * the same request, receives the secret of its webhook.
  * `repeated`: the job was there already, for this request was taken before.
  */
 export type SubmitAnswer =
-  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean; webhook?: NewWebhook }>)
+  | (JobView & Readonly<{ quota?: Quota; repeated?: boolean; webhook?: JobWebhook }>)
   | RefusalError
 
 export type CancelSelection = Readonly<

@@ -74,11 +74,12 @@ export function answerRepeated(
 
 export const tellRepeated = (
   state: QueueState,
-  { jobId, job, replyTo }: Extract<QueueNews, { type: 'repetitionFound' }>,
-): QueueStep => [
-  state,
-  [answer(replyTo, job ? { ...view(job, state), repeated: true } : noLonger(jobId))],
-]
+  { jobId, job, webhook, replyTo }: Extract<QueueNews, { type: 'repetitionFound' }>,
+): QueueStep => {
+  if (!job) return [state, [answer(replyTo, noLonger(jobId))]]
+  const repeated = { ...view(job, state), repeated: true, ...(webhook && { webhook }) }
+  return [state, [answer(replyTo, repeated)]]
+}
 
 /** The job that a request was taken for has been deleted since. */
 const noLonger = (jobId: JobId): RefusalError =>

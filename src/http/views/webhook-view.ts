@@ -25,7 +25,9 @@ export const WebhookToldJson = v.object({
   webhook_id: v.pipe(Uuid, v.description('with `webhook_url`')),
   webhook_secret: v.pipe(
     v.string(),
-    v.description('with `webhook_url`: what its deliveries are signed with; told this once'),
+    v.description(
+      'with `webhook_url`: secret that signs its deliveries; returned to its submitter only',
+    ),
   ),
 })
 export type WebhookToldJson = v.InferOutput<typeof WebhookToldJson>

@@ -16,6 +16,7 @@ import {
   StaleOperationError,
   type StoreOperation,
 } from './store-operations.ts'
+import { currentSecret } from './webhook-rows.ts'
 
 /** The ports of the queue and of the archive. They share one cache, so no commit goes unnoticed. */
 export type JobStore = Omit<QueueStore & ArchiveStore, 'commit'> & {
@@ -177,6 +178,15 @@ export function createJobStore(
       return key === undefined
         ? own.where('fingerprint', '=', fingerprint).executeTakeFirst()
         : own.where('key', '=', key).executeTakeFirst()
+    },
+
+    async findWebhook(jobId) {
+      const row = await db
+        .selectFrom('webhook')
+        .select(['id', 'secrets'])
+        .where('job_id', '=', jobId)
+        .executeTakeFirst()
+      return row && { id: row.id, secret: currentSecret(row) }
     },
 
     async lookup(prompt, limit, scope) {

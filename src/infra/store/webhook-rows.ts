@@ -97,3 +97,11 @@ export const toDue = (
   secrets: JSON.parse(row.secrets) as WebhookSecret[],
   ...(row.job_id !== null && { jobId: row.job_id }),
 })
+
+export function currentSecret({
+  secrets,
+}: Pick<Selectable<Database['webhook']>, 'secrets'>): string {
+  const [latest] = JSON.parse(secrets) as WebhookSecret[]
+  if (!latest) throw new Error('a webhook has no secret')
+  return latest.key
+}

@@ -39,6 +39,7 @@ export type RefusalCode =
   | 'webhook_not_found'
   | 'webhook_disabled'
   | 'too_many_webhooks'
+  | 'too_many_secrets'
   | 'delivery_not_found'
   | 'shutting_down'
   | 'service_busy'

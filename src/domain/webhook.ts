@@ -37,14 +37,19 @@ export const eventsOfEnd: Record<'success' | 'error' | 'canceled', readonly JobE
 /** `whsec_` and 24 to 64 bytes in base64, as https://www.standardwebhooks.com has it. */
 export type WebhookSecret = Readonly<{
   key: string
-  /** It has a successor, beside which it signs until then. */
-  until?: Timestamp
+  /** It has a successor, beside which it signs until then, on the clock of deliveries. */
+  until?: number
 }>
 
 export type Webhook = Readonly<{
   id: WebhookId
   /** Whose jobs it is told of; null: everybody's. */
   owner: string | null
+  /**
+   * The client that registered it. Several: one of them did, before this was recorded. None: it was
+   * registered while the service had no tokens.
+   */
+  registeredBy: readonly string[]
   /** It is for the end of this job alone. */
   jobId?: JobId
   url: string
@@ -67,7 +72,7 @@ export type Delivery = Readonly<{
   status: DeliveryStatus
   /** Since it was created or replayed. */
   attempts: number
-  /** When it is tried again; only while pending. */
+  /** When it is tried again; only while pending. In the store, on the clock of deliveries. */
   nextAt?: Timestamp
   lastAt?: Timestamp
   /** What the receiver answered last, or why there was no answer. */

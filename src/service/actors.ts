@@ -20,6 +20,7 @@ import { queueBehaviour } from '../actors/queue/queue-actor.ts'
 import type { QueueSettings } from '../actors/queue/queue-state.ts'
 import { child, startSupervisor } from '../actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from '../actors/supervisor/supervisor-protocol.ts'
+import { startDeliveryClock } from '../actors/webhook/delivery-clock.ts'
 import { webhookBehaviour } from '../actors/webhook/webhook-actor.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { Config } from '../config/config.ts'
@@ -82,6 +83,7 @@ export function startActors(options: ActorsOptions) {
   const system = startActorSystem()
   const videoFiles = createVideoFiles(data, options.downloads)
   const workFiles = createWorkFiles(data)
+  const deliveryClock = startDeliveryClock(storage.deliveryClock)
   const archiveWork = createArchiveWork({ store: stores.jobs, videoFiles, jobFiles: workFiles })
 
   const children = [
@@ -124,6 +126,8 @@ export function startActors(options: ActorsOptions) {
           guard: options.guard,
           userAgent: `wan-supervisor/${version}`,
         }),
+        clock: deliveryClock,
+        clients: config.clients.map(({ name, isAdmin }) => ({ name, isAdmin })),
         render: createEventBody(createJobRenderer({ eta, links, retentionMs })),
         observe,
         log,

@@ -1,4 +1,6 @@
 /** Everything on disk: the data directory, its lock, the database, and the end of the previous run. */
+import { type KnownClient, whyWithheld } from '../actors/webhook/registrant-rules.ts'
+import type { WebhookStore } from '../actors/webhook/webhook-ports.ts'
 import type { Config } from '../config/config.ts'
 import { isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
@@ -53,6 +55,8 @@ export async function openStorage(
       gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
     },
   })
+  const webhooks = createWebhookStore(database.db)
+  await checkRegistrants(webhooks, config.clients, log)
   const { jobs: running } = await jobs.list(everyRunning, 'everything')
   await removeUnfinished(data.resultsDir)
   await removeUploads(data)
@@ -69,15 +73,30 @@ export async function openStorage(
     reserve,
     backups,
     running,
+    deliveryClock: await webhooks.readClock(),
     stores: {
       jobs,
       eta: createEtaStore(database.db, wan),
       history: createHistoryStore(database.db),
       retention: createRetentionStore(database.db),
-      webhooks: createWebhookStore(database.db),
+      webhooks,
     },
     known: async (jobIds: readonly JobId[]) =>
       new Set((await jobs.findMany(jobIds, 'everything')).map(({ id }) => id)),
+  }
+}
+
+/** Says which webhooks the present configuration leaves without deliveries. */
+async function checkRegistrants(
+  webhooks: WebhookStore,
+  clients: readonly KnownClient[],
+  log: Logger,
+): Promise<void> {
+  // Webhooks of an earlier version: one of the present admins may have registered them.
+  await webhooks.attribute(clients.filter(({ isAdmin }) => isAdmin).map(({ name }) => name))
+  for (const webhook of await webhooks.list('everything')) {
+    const reason = whyWithheld(webhook, clients)
+    if (reason !== undefined) log.warn({ webhookId: webhook.id, reason }, 'webhook withheld')
   }
 }
 

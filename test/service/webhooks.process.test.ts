@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import OpenAI from 'openai'
 import { Webhook as Verifier } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { startHostile, switching } from '../support/hostile-receiver.ts'
 import { type Received, startReceiver } from '../support/receiver.ts'
 import {
   aDataDirectory,
@@ -12,6 +13,7 @@ import {
   type ServiceClient,
   startService,
 } from '../support/service.ts'
+import { aSteppedClock } from '../support/stepped-clock.ts'
 
 const env = { WEBHOOK_ALLOW: '127.0.0.1' }
 const shared = createShared()
@@ -216,25 +218,24 @@ describe('webhook routes', () => {
     expect(webhooks).toHaveLength(100)
   })
 
-  it('sign with the last two secrets after 20 rotations at once', async () => {
+  it('sign with every secret of 20 rotations at once, as far as ten secrets go', async () => {
     const receiver = await startReceiver()
-    const { id } = await register({ url: receiver.url })
+    const { id, secret: first } = await register({ url: receiver.url })
     const responses = await Promise.all(
       Array.from({ length: 20 }, () => send(service, `/webhook/${id}/rotate`)),
     )
-    const rotated = await Promise.all(responses.map((response) => response.json()))
+    const taken = responses.filter(({ status }) => status === 200)
+    const refused = responses.filter(({ status }) => status !== 200)
+    expect(await Promise.all(refused.map((response) => response.json()))).toMatchObject(
+      Array(11).fill({ status: 409, code: 'too_many_secrets' }),
+    )
+    const rotated = await Promise.all(taken.map((response) => response.json()))
     const secrets = (rotated as { secret: string }[]).map(({ secret }) => secret)
+    expect(new Set(secrets)).toHaveLength(9)
     await send(service, `/webhook/${id}/test`)
     const [{ body, headers } = { body: '', headers: {} }] = await receiver.until(1)
-    const signers = secrets.filter((secret) => {
-      try {
-        return new Verifier(secret).verify(body, headers)
-      } catch {
-        return false
-      }
-    })
-    expect(new Set(secrets)).toHaveLength(20)
-    expect(signers).toHaveLength(2)
+    for (const secret of [first, ...secrets])
+      expect(new Verifier(secret).verify(body, headers)).toMatchObject({ type: 'webhook.test' })
     await service.request(`/webhook/${id}`, { method: 'DELETE' })
   })
 })
@@ -307,6 +308,103 @@ describe('a receiver that is down', () => {
     for (let n = 0; n < 8; n += 1) await own.submit({ prompt: `a fox ${n}`, steps: 1 })
     await lively.until(8)
     expect(silent.received.length).toBeLessThanOrEqual(4)
+  })
+})
+
+describe('sixteen receivers that switch the protocol', () => {
+  it('hold up no other, also after a restart', async () => {
+    const dataDir = aDataDirectory()
+    const hostile = await Promise.all(
+      Array.from({ length: 16 }, () => startHostile((socket) => socket.write(switching))),
+    )
+    const first = await startService({ dataDir, env })
+    for (const { url } of hostile) await register({ url }, first)
+    for (let n = 0; n < 4; n += 1) await first.until(await first.submit({ prompt: `a fox ${n}` }))
+    await vi.waitUntil(() => hostile.every(({ accepted }) => accepted() > 0))
+    const receiver = await startReceiver()
+    const { id } = await register({ url: receiver.url }, first)
+    await first.until(await first.submit({ prompt: 'told' }))
+    await receiver.until(1)
+    const [of101] = (await first.json<{ webhooks: WebhookJson[] }>('/webhook')).webhooks
+    await expect
+      .poll(() => deliveriesOf(of101?.id ?? '', first))
+      .toContainEqual(expect.objectContaining({ status: 'pending', last_status: 101 }))
+    await first.stop('SIGKILL')
+
+    const second = await startService({ dataDir, env })
+    await second.until(await second.submit({ prompt: 'told again' }))
+    await receiver.until(2)
+    await expect.poll(() => hostile.map(({ open }) => open())).toEqual(Array(16).fill(0))
+    await expect
+      .poll(async () => (await deliveriesOf(id, second)).map(({ status }) => status))
+      .toEqual(['delivered', 'delivered'])
+  })
+})
+
+describe('the receivers of one client that hang', () => {
+  it('leave the deliveries of another client alone, also to the same receiver', async () => {
+    const tokens = { ada: 'a-token-of-adas-hooks', bob: 'a-token-of-bobs-hooks' }
+    const API_TOKENS = `ada:${tokens.ada},bob:${tokens.bob}`
+    const own = await startService({ env: { ...env, API_TOKENS } })
+    const [ada, bob] = [own.as(tokens.ada), own.as(tokens.bob)]
+    const silent = await Promise.all(Array.from({ length: 40 }, () => startHostile(() => {})))
+    for (const { url } of silent) await register({ url }, ada)
+    const shared = await startReceiver({
+      answer: ({ path }, response) => void response.writeHead(path === '/hook' ? 204 : 404).end(),
+    })
+    await register({ url: new URL('/nowhere', shared.url).href }, ada)
+    await ada.until(await ada.submit({ prompt: 'of ada' }))
+    await vi.waitUntil(() => silent.filter(({ open }) => open() > 0).length >= 10)
+    const { id } = await register({ url: shared.url }, bob)
+    for (let n = 0; n < 5; n += 1) await bob.submit({ prompt: `of bob ${n}` })
+    await expect
+      .poll(
+        async () =>
+          (await deliveriesOf(id, bob)).filter(({ status }) => status === 'delivered').length,
+      )
+      .toBe(5)
+    // The others hang still: nothing had to wait for their deadline.
+    expect(silent.some(({ open }) => open() > 0)).toBe(true)
+  })
+})
+
+describe('a clock that is corrected', () => {
+  const days = (count: number) => count * 24 * 60 * 60_000
+
+  it('silences no webhook and gives up no delivery', { timeout: 120_000 }, async () => {
+    const dataDir = aDataDirectory()
+    const clock = aSteppedClock(dataDir, days(2))
+    const host = '127.0.0.78'
+    const steppedEnv = { ...clock.env, WEBHOOK_ALLOW: host }
+    const { port, url, stop } = await startReceiver({ host })
+    await stop()
+
+    const first = await startService({ dataDir, env: steppedEnv })
+    const { id } = await register({ url }, first)
+    const attempts = async (of: ServiceClient) =>
+      (await deliveriesOf(id, of)).map(({ status, attempts }) => [status, attempts])
+    await first.until(await first.submit({ prompt: 'in two days' }))
+    await expect.poll(() => attempts(first)).toEqual([['pending', 1]])
+    // While it runs: what is due in two seconds is due in two seconds.
+    clock.step(0)
+    await expect.poll(() => attempts(first)).toEqual([['pending', 2]])
+    const [delivery] = await deliveriesOf(id, first)
+    const wait = Date.parse(delivery?.next_attempt_at ?? '') - Date.now()
+    expect(Math.abs(wait)).toBeLessThan(10_000)
+    clock.step(days(2))
+    await first.stop('SIGKILL')
+
+    // Over a restart, in both directions.
+    clock.step(0)
+    const second = await startService({ dataDir, env: steppedEnv })
+    await expect.poll(() => attempts(second), { timeout: 20_000 }).toEqual([['pending', 3]])
+    await second.stop('SIGKILL')
+    clock.step(days(9))
+    const third = await startService({ dataDir, env: steppedEnv })
+    await expect.poll(() => attempts(third), { timeout: 20_000 }).toEqual([['pending', 4]])
+    const receiver = await startReceiver({ host, port })
+    await receiver.until(1)
+    await expect.poll(() => attempts(third)).toEqual([['delivered', 5]])
   })
 })
 
@@ -404,5 +502,111 @@ describe('the webhooks of clients', () => {
     }
     expect((await ops.request(`/webhook/${hook.id}`)).status).toBe(200)
     expect((await own.request('/webhook')).status).toBe(401)
+  })
+})
+
+describe('the webhook of a client that is revoked', () => {
+  const tokens = {
+    ada: 'a-token-of-adas-hooks',
+    ops: 'a-token-of-ops-hooks',
+    root: 'a-token-of-roots-hooks',
+  }
+  const everybody = `ada:${tokens.ada},ops:${tokens.ops}:admin,root:${tokens.root}:admin`
+  const started = (dataDir: string, API_TOKENS?: string) =>
+    startService({ dataDir, env: { ...env, ...(API_TOKENS && { API_TOKENS }) } })
+
+  it.each([
+    ['removed', `ada:${tokens.ada},root:${tokens.root}:admin`, /ops is no longer in API_TOKENS/],
+    ['demoted', everybody.replace(':admin', ''), /ops is no longer an admin/],
+  ])(
+    'as admin is withheld when the admin is %s, until another admin enables it',
+    async (_how, API_TOKENS, why) => {
+      const dataDir = aDataDirectory()
+      const receiver = await startReceiver()
+      const first = await started(dataDir, everybody)
+      const { id } = await register({ url: receiver.url }, first.as(tokens.ops))
+      await first.as(tokens.ada).until(await first.as(tokens.ada).submit({ prompt: 'before' }))
+      await receiver.until(1)
+      await first.stop()
+
+      const second = await started(dataDir, API_TOKENS)
+      const [ada, root] = [second.as(tokens.ada), second.as(tokens.root)]
+      const warning = { webhookId: id, reason: expect.stringMatching(why) }
+      expect(second.log('webhook withheld')).toMatchObject([warning])
+      const secret = await ada.submit({ prompt: 'after' })
+      await ada.until(secret)
+      await expect
+        .poll(async () => (await deliveriesOf(id, root))[0])
+        .toMatchObject({
+          job_id: secret,
+          status: 'failed',
+          attempts: 0,
+          last_error: expect.stringMatching(why),
+        })
+      expect(await root.json('/webhook')).toMatchObject({
+        webhooks: [
+          {
+            id,
+            owner: null,
+            registered_by: ['ops'],
+            status: 'withheld',
+            status_reason: expect.stringMatching(why),
+          },
+        ],
+      })
+      expect(receiver.received).toHaveLength(1)
+
+      expect((await send(root, `/webhook/${id}/enable`)).status).toBe(200)
+      expect(await root.json(`/webhook/${id}`)).toMatchObject({
+        registered_by: ['root'],
+        status: 'active',
+        status_reason: null,
+      })
+      const told = await ada.submit({ prompt: 'told' })
+      const received = await receiver.until(2)
+      expect(received.map(({ event }) => event.data.id)).toContain(told)
+      expect(received.map(({ event }) => event.data.id)).not.toContain(secret)
+    },
+  )
+
+  it('for one job is withheld, though its job ends', async () => {
+    const dataDir = aDataDirectory()
+    const receiver = await startReceiver()
+    const first = await started(dataDir, everybody)
+    const body = { prompt: 'a fox [sim:hang-step]', ...quick, webhook_url: receiver.url }
+    const response = await first.as(tokens.ada).post(body)
+    const { id, webhook_id } = (await response.json()) as Record<string, string>
+    await first.as(tokens.ada).until(id ?? '', ({ stage }) => stage === 'denoising')
+    await first.stop('SIGKILL')
+    const second = await started(dataDir, everybody.replace('ada:', 'eve:'))
+    const ops = second.as(tokens.ops)
+    await ops.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    await expect
+      .poll(() => deliveriesOf(webhook_id ?? '', ops))
+      .toMatchObject([{ status: 'failed', last_error: expect.stringContaining('ada') }])
+    expect(receiver.received).toEqual([])
+  })
+
+  it('registered without a token is withheld once there are tokens, and served without them', async () => {
+    const dataDir = aDataDirectory()
+    const receiver = await startReceiver()
+    const first = await started(dataDir)
+    const { id } = await register({ url: receiver.url }, first)
+    expect(await first.json(`/webhook/${id}`)).toMatchObject({
+      owner: null,
+      registered_by: [],
+      status: 'active',
+    })
+    await first.stop()
+    const second = await started(dataDir, everybody)
+    const [ada, ops] = [second.as(tokens.ada), second.as(tokens.ops)]
+    await ada.until(await ada.submit({ prompt: 'not told' }))
+    await expect
+      .poll(() => deliveriesOf(id, ops))
+      .toMatchObject([{ status: 'failed', last_error: expect.stringContaining('without a token') }])
+    await second.stop()
+    const third = await started(dataDir)
+    const told = await third.submit({ prompt: 'told' })
+    expect((await receiver.until(1)).map(({ event }) => event.data.id)).toEqual([told])
   })
 })

@@ -336,10 +336,11 @@ export async function createWorld(limits: RetentionLimits) {
       const [id, at] = [jobId(n), now.at]
       const filename = `video-${n}.mp4`
       const secret = newSecret()
-      const webhook = { id: newWebhookId(), owner: null, jobId: id, url: 'https://a.example' }
+      const webhook = { id: newWebhookId(), owner: null, registeredBy: [], jobId: id }
       const toTell = awaited && {
         webhook: {
           ...webhook,
+          url: 'https://a.example',
           events: ['job.success', 'job.error', 'job.canceled'] as const,
           createdAt: at,
           secret,

@@ -53,7 +53,8 @@ function webhookOf(
 ): NewWebhook {
   const createdAt = Date.now()
   const events = words === 'openai' ? openAiEvents : ownEvents
-  return { id: newWebhookId(), owner, jobId, url, events, createdAt, secret }
+  const registeredBy = owner === null ? [] : [owner]
+  return { id: newWebhookId(), owner, registeredBy, jobId, url, events, createdAt, secret }
 }
 
 const randomSeed = (): number => randomInt(2 ** 32)

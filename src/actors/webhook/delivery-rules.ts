@@ -1,20 +1,20 @@
 /** What becomes of a delivery after an attempt. */
 
-import type { Timestamp } from '../../domain/job.ts'
-import { dayMs } from '../../domain/time.ts'
+import { dayMs, hourMs } from '../../domain/time.ts'
 import type { WebhookEvent } from '../../domain/webhook.ts'
+import type { Steady } from './delivery-clock.ts'
 import type { AttemptResult, Verdict } from './webhook-ports.ts'
 
-/** How long a receiver may be down without missing anything. */
+/** How long a receiver may be down, while the service runs, without missing anything. */
 export const patienceMs = dayMs
 
 const firstDelayMs = 2_000
-const maxDelayMs = 60 * 60_000
+const maxDelayMs = hourMs
 
 export type Tried = Readonly<{
   event: WebhookEvent
   /** When it was created or replayed. */
-  since: Timestamp
+  since: Steady
   /** This one included. */
   attempts: number
 }>
@@ -23,7 +23,7 @@ export type Tried = Readonly<{
 export function judge(
   { event, since, attempts }: Tried,
   result: AttemptResult,
-  at: Timestamp,
+  steady: Steady,
   random: number,
 ): Verdict {
   if (result.how === 'answered') {
@@ -33,10 +33,10 @@ export function judge(
   }
   const end = since + patienceMs
   // Who tests wants to know, not to wait.
-  if (event === 'webhook.test' || at >= end) return { become: 'failed', gone: false }
+  if (event === 'webhook.test' || steady >= end) return { become: 'failed', gone: false }
   const wished = result.how === 'answered' ? (result.retryAfterMs ?? 0) : 0
   const delayMs = Math.max(backOffMs(attempts, random), wished)
-  return { become: 'pending', nextAt: Math.min(at + delayMs, end) }
+  return { become: 'pending', nextAt: Math.min(steady + delayMs, end) }
 }
 
 /** Twice as long each time, up to an hour, and up to half of it less. */

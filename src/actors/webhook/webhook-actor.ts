@@ -4,6 +4,8 @@ import type { Observe } from '../../domain/observation.ts'
 import type { Delivery, Webhook, WebhookEvent } from '../../domain/webhook.ts'
 import { type ActorRef, actorOf, type Behaviour, pipe, tellLater } from '../actor.ts'
 import type { ArchiveStore } from '../archive/archive-ports.ts'
+import type { DeliveryClock } from './delivery-clock.ts'
+import type { KnownClient } from './registrant-rules.ts'
 import { keysAt } from './secret-rules.ts'
 import type { AttemptResult, DueDelivery, WebhookSender, WebhookStore } from './webhook-ports.ts'
 import type { WebhookMessage } from './webhook-protocol.ts'
@@ -15,6 +17,10 @@ export type WebhookActorOptions = Readonly<{
   store: WebhookStore
   jobs: Pick<ArchiveStore, 'find'>
   sender: WebhookSender
+  /** Shared by all incarnations: a crash does not move it. */
+  clock: DeliveryClock
+  /** Clients in `API_TOKENS`; none: nobody is asked for a token. */
+  clients: readonly KnownClient[]
   /** What a receiver is told, as JSON. */
   render(told: ToldEvent): string
   observe: Observe
@@ -38,17 +44,19 @@ export function webhookBehaviour({
   store,
   jobs,
   sender,
+  clock,
+  clients,
   render,
   observe,
   log,
 }: WebhookActorOptions): Behaviour<WebhookState, WebhookMessage> {
-  const { execute, query } = createWebhookRequests({ store, log })
+  const { execute, query } = createWebhookRequests({ store, clients, log })
   /** One timer for each key: the id of a delivery that is to be settled again, or a task. */
   const timers = new Map<Delivery['id'] | 'look' | 'tidy', NodeJS.Timeout>()
 
   return actorOf<WebhookState, WebhookMessage, WebhookEffect>({
-    initial: startWebhooks(Date.now()),
-    transition: (state, message) => transition(state, message, Date.now()),
+    initial: startWebhooks(clients, clock.now()),
+    transition: (state, message) => transition(state, message, clock.now()),
     perform,
     terminate() {
       for (const timer of timers.values()) clearTimeout(timer)
@@ -58,16 +66,24 @@ export function webhookBehaviour({
   function perform(effect: WebhookEffect, self: ActorRef<WebhookMessage>): void {
     switch (effect.do) {
       case 'execute':
-        execute(effect.command, effect.at, self)
+        execute(effect.command, effect.now, self)
         break
       case 'query':
-        query(effect.question)
+        query(effect.question, effect.now)
+        break
+      case 'recallFailures':
+        pipe(
+          self,
+          store.failingLines(),
+          (lines) => ({ type: 'failuresRecalled', lines }),
+          (error) => ({ type: 'recallFailed', error }),
+        )
         break
       case 'look':
         pipe(
           self,
-          store.due(Date.now(), effect),
-          (due) => ({ type: 'found', due }),
+          store.due(effect.steady, effect),
+          (due) => ({ type: 'found', due, tookMs: clock.now().steady - effect.steady }),
           (error) => ({ type: 'lookFailed', error }),
         )
         break
@@ -77,10 +93,14 @@ export function webhookBehaviour({
         break
       case 'send': {
         const { delivery } = effect
+        const { steady: startedAt } = clock.now()
         pipe(
           self,
           send(delivery),
-          (result) => ({ type: 'attempted', delivery, result, random: Math.random() }),
+          (result) => {
+            const tookMs = clock.now().steady - startedAt
+            return { type: 'attempted', delivery, result, tookMs, random: Math.random() }
+          },
           (error) => ({ type: 'preparationFailed', delivery, error, random: Math.random() }),
         )
         break
@@ -101,6 +121,14 @@ export function webhookBehaviour({
         timers.set(id, tellLater(self, settleAgainMs, { type: 'settlingDue', id, settlement }))
         break
       }
+      case 'keepClock':
+        pipe(
+          self,
+          store.keepClock(effect.now),
+          () => undefined,
+          (error) => ({ type: 'clockNotKept', error }),
+        )
+        break
       case 'tidy':
         pipe(
           self,
@@ -132,6 +160,9 @@ export function webhookBehaviour({
       case 'logTidyFailure':
         log.warn({ err: effect.error }, 'old deliveries could not be removed')
         break
+      case 'logClockFailure':
+        log.warn({ err: effect.error }, 'the clock of deliveries could not be stored')
+        break
       case 'logTrouble':
         log.warn({ err: effect.error, trouble: effect.trouble }, 'webhook outbox')
         break
@@ -152,6 +183,6 @@ export function webhookBehaviour({
   }: DueDelivery): Promise<AttemptResult> {
     const job = jobId && (await jobs.find(jobId, 'everything'))
     const body = render({ id, event, createdAt, webhookId, ...(job && { job }) })
-    return sender.send({ url, id, body, keys: keysAt(secrets, Date.now()) })
+    return sender.send({ url, id, body, keys: keysAt(secrets, clock.now().steady) })
   }
 }

@@ -1,7 +1,6 @@
 /** Commands and questions of the WebhookActor: a call of the store each, and a typed reply. */
 import { type Client, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
-import type { Timestamp } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import {
   type Delivery,
@@ -13,48 +12,61 @@ import {
   type WebhookId,
 } from '../../domain/webhook.ts'
 import { type ActorRef, pipe, pipeAnswer } from '../actor.ts'
-import { overlapMs, rotated } from './secret-rules.ts'
-import type { DeliveryPage, WebhookStore } from './webhook-ports.ts'
+import type { Now } from './delivery-clock.ts'
+import { type KnownClient, takeOver, whyWithheld } from './registrant-rules.ts'
+import { firstEnd, maxSecrets, overlapMs, rotated } from './secret-rules.ts'
+import type { DeliveryPage, QueuedDelivery, WebhookStore } from './webhook-ports.ts'
 import type {
   Registered,
   Rotated,
   WebhookCommand,
   WebhookMessage,
   WebhookQuestion,
+  WebhookView,
 } from './webhook-protocol.ts'
 
-export type WebhookRequestsOptions = Readonly<{ store: WebhookStore; log: Logger }>
+export type WebhookRequestsOptions = Readonly<{
+  store: WebhookStore
+  clients: readonly KnownClient[]
+  log: Logger
+}>
 
 /** More are a mistake, and each costs a message per job. */
 const maxWebhooks = 100
 
-export function createWebhookRequests({ store, log }: WebhookRequestsOptions) {
+export function createWebhookRequests({ store, clients, log }: WebhookRequestsOptions) {
   return { execute, query }
 
-  function execute(command: WebhookCommand, at: Timestamp, self: ActorRef<WebhookMessage>): void {
+  function execute(command: WebhookCommand, now: Now, self: ActorRef<WebhookMessage>): void {
     switch (command.type) {
       case 'register':
-        pipeAnswer(command.replyTo, register(command, at), why)
+        pipeAnswer(command.replyTo, register(command, now), why)
         break
-      case 'remove':
-        pipeAnswer(command.replyTo, remove(command), why)
+      case 'remove': {
+        const removed = store.remove(command.id, command.scope)
+        pipeAnswer(command.replyTo, changed(command, removed), why)
         break
+      }
       case 'rotate':
-        pipeAnswer(command.replyTo, rotate(command, at), why)
+        pipeAnswer(command.replyTo, rotate(command, now), why)
         break
-      case 'enable':
-        pipeAnswer(command.replyTo, enable(command), why)
+      case 'enable': {
+        const { id, scope, client } = command
+        const enabled = store.enable(id, scope, (webhook) =>
+          takeOver(webhook, clients, client.name),
+        )
+        pipeAnswer(command.replyTo, changed(command, enabled), why)
         break
+      }
       case 'test': {
-        const queued = addTest(command, at)
-        pipeAnswer(command.replyTo, queued, why)
-        lookAfter(queued, self)
+        const test = { id: newDeliveryId(), webhookId: command.id, ...now }
+        const added = store.addTest(test, command.scope)
+        pipeAnswer(command.replyTo, queued(command, added, now, self), why)
         break
       }
       case 'replay': {
-        const queued = replay(command, at)
-        pipeAnswer(command.replyTo, queued, why)
-        lookAfter(queued, self)
+        const replayed = store.replay(command.id, command.scope, now.steady)
+        pipeAnswer(command.replyTo, queued(command, replayed, now, self), why)
         break
       }
       default:
@@ -62,16 +74,16 @@ export function createWebhookRequests({ store, log }: WebhookRequestsOptions) {
     }
   }
 
-  function query(question: WebhookQuestion): void {
+  function query(question: WebhookQuestion, now: Now): void {
     switch (question.type) {
       case 'list':
-        pipeAnswer(question.replyTo, store.list(question.scope), why)
+        pipeAnswer(question.replyTo, list(question), why)
         break
       case 'find':
         pipeAnswer(question.replyTo, find(question), why)
         break
       case 'deliveries':
-        pipeAnswer(question.replyTo, deliveries(question), why)
+        pipeAnswer(question.replyTo, deliveries(question, now), why)
         break
       case 'describeOutbox':
         pipeAnswer(question.replyTo, store.pending(), why)
@@ -83,13 +95,14 @@ export function createWebhookRequests({ store, log }: WebhookRequestsOptions) {
 
   async function register(
     command: Command<'register'>,
-    at: Timestamp,
+    { at }: Now,
   ): Promise<Registered | RefusalError> {
     const { client, wish } = command
     const { url, events, secret = newSecret() } = wish
     const webhook: Webhook = {
       id: newWebhookId(),
       owner: ownerOf(client),
+      registeredBy: client.name === null ? [] : [client.name],
       url,
       events,
       createdAt: at,
@@ -99,64 +112,76 @@ export function createWebhookRequests({ store, log }: WebhookRequestsOptions) {
     return { webhook, secret }
   }
 
-  async function remove(command: Command<'remove'>): Promise<Webhook | RefusalError> {
-    const webhook = await store.remove(command.id, command.scope)
-    if (!webhook) return noWebhook(command.id)
-    logChange(command, webhook.id)
-    return webhook
-  }
-
   async function rotate(
     command: Command<'rotate'>,
-    at: Timestamp,
+    { at, steady }: Now,
   ): Promise<Rotated | RefusalError> {
     const { id, scope, secret = newSecret() } = command
-    const webhook = await store.changeSecrets(id, scope, (secrets) => rotated(secrets, secret, at))
-    if (!webhook) return noWebhook(id)
-    logChange(command, webhook.id)
-    return { webhook, secret, previousUntil: at + overlapMs }
+    const change = await store.changeSecrets(id, scope, (secrets) =>
+      rotated(secrets, secret, steady),
+    )
+    if (change.outcome === 'not_found') return noWebhook(id)
+    if (change.outcome === 'refused')
+      return tooManySecrets(at + firstEnd(change.secrets, steady) - steady)
+    logChange(command, id)
+    return { webhook: change.webhook, secret, previousUntil: at + overlapMs }
   }
 
-  async function enable(command: Command<'enable'>): Promise<Webhook | RefusalError> {
-    const webhook = await store.enable(command.id, command.scope)
+  /** A command that leaves the webhook, or the webhook that was. */
+  async function changed(
+    command: Command<'remove' | 'enable'>,
+    change: Promise<Webhook | undefined>,
+  ): Promise<WebhookView | RefusalError> {
+    const webhook = await change
     if (!webhook) return noWebhook(command.id)
     logChange(command, webhook.id)
-    return webhook
+    return viewOf(webhook)
   }
 
-  async function addTest(
-    command: Command<'test'>,
-    at: Timestamp,
+  /** A command that makes a delivery pending. The actor sends it at once. */
+  function queued(
+    command: Command<'test' | 'replay'>,
+    outcome: Promise<QueuedDelivery>,
+    now: Now,
+    self: ActorRef<WebhookMessage>,
   ): Promise<Delivery | RefusalError> {
-    const test = { id: newDeliveryId(), webhookId: command.id, at }
-    const queued = await store.addTest(test, command.scope)
-    if (queued.outcome === 'not_found') return noWebhook(command.id)
-    if (queued.outcome === 'disabled') return isDisabled(queued.webhookId)
-    logChange(command, queued.delivery.webhookId, queued.delivery.id)
-    return queued.delivery
+    const reply = outcome.then((queued) => {
+      if (queued.outcome === 'not_found')
+        return command.type === 'test' ? noWebhook(command.id) : noDelivery(command.id)
+      if (queued.outcome === 'disabled') return isDisabled(queued.webhookId)
+      logChange(command, queued.delivery.webhookId, queued.delivery.id)
+      return onWallClock(queued.delivery, now)
+    })
+    pipe(
+      self,
+      reply,
+      (one) => (one instanceof RefusalError ? undefined : { type: 'deliveriesAdded' }),
+      () => undefined,
+    )
+    return reply
   }
 
-  async function replay(
-    command: Command<'replay'>,
-    at: Timestamp,
-  ): Promise<Delivery | RefusalError> {
-    const queued = await store.replay(command.id, command.scope, at)
-    if (queued.outcome === 'not_found') return noDelivery(command.id)
-    if (queued.outcome === 'disabled') return isDisabled(queued.webhookId)
-    logChange(command, queued.delivery.webhookId, queued.delivery.id)
-    return queued.delivery
+  async function list({ scope }: Question<'list'>): Promise<readonly WebhookView[]> {
+    return (await store.list(scope)).map(viewOf)
   }
 
-  async function find({ id, scope }: Question<'find'>): Promise<Webhook | RefusalError> {
-    return (await store.find(id, scope)) ?? noWebhook(id)
+  async function find({ id, scope }: Question<'find'>): Promise<WebhookView | RefusalError> {
+    const webhook = await store.find(id, scope)
+    return webhook ? viewOf(webhook) : noWebhook(id)
   }
 
-  async function deliveries({
-    id,
-    scope,
-    page,
-  }: Question<'deliveries'>): Promise<DeliveryPage | RefusalError> {
-    return (await store.deliveries(id, scope, page)) ?? noWebhook(id)
+  async function deliveries(
+    { id, scope, page }: Question<'deliveries'>,
+    now: Now,
+  ): Promise<DeliveryPage | RefusalError> {
+    const found = await store.deliveries(id, scope, page)
+    if (!found) return noWebhook(id)
+    return { ...found, deliveries: found.deliveries.map((one) => onWallClock(one, now)) }
+  }
+
+  function viewOf(webhook: Webhook): WebhookView {
+    const withheld = whyWithheld(webhook, clients)
+    return withheld === undefined ? webhook : { ...webhook, withheld }
   }
 
   function logChange(command: WebhookCommand, webhookId: WebhookId, deliveryId?: DeliveryId): void {
@@ -180,15 +205,11 @@ const changes: Record<WebhookCommand['type'], string> = {
   replay: 'replay asked for',
 }
 
-/** The actor sends a queued delivery at once. */
-function lookAfter(queued: Promise<Delivery | RefusalError>, self: ActorRef<WebhookMessage>): void {
-  pipe(
-    self,
-    queued,
-    (reply) => (reply instanceof RefusalError ? undefined : { type: 'deliveriesAdded' }),
-    () => undefined,
-  )
-}
+/** The next attempt by the wall clock as it is now, for people. */
+const onWallClock = (delivery: Delivery, { at, steady }: Now): Delivery =>
+  delivery.nextAt === undefined
+    ? delivery
+    : { ...delivery, nextAt: at + Math.max(0, delivery.nextAt - steady) }
 
 const ownerOf = (client: Client): string | null => (client.isAdmin ? null : client.name)
 
@@ -196,6 +217,12 @@ const tooMany = () =>
   new RefusalError(
     'too_many_webhooks',
     `There are ${maxWebhooks} webhooks already; delete one first.`,
+  )
+
+const tooManySecrets = (until: number) =>
+  new RefusalError(
+    'too_many_secrets',
+    `${maxSecrets} secrets of this webhook are in use; the first of them ends at ${new Date(until).toISOString()}. Rotate again after that, or register another webhook.`,
   )
 
 const noWebhook = (id: WebhookId) =>

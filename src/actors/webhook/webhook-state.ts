@@ -3,31 +3,41 @@
 import type { Timestamp } from '../../domain/job.ts'
 import type { DeliveryId } from '../../domain/webhook.ts'
 import type { Step } from '../actor.ts'
+import type { Now, Steady } from './delivery-clock.ts'
+import type { Flight, Standings } from './dispatch-rules.ts'
+import type { KnownClient } from './registrant-rules.ts'
 import type { DueDelivery, DueFilter, Settlement } from './webhook-ports.ts'
 import type { WebhookCommand, WebhookQuestion } from './webhook-protocol.ts'
 
 export type WebhookState = Readonly<{
+  /** Clients in `API_TOKENS`; none: nobody is asked for a token. */
+  clients: readonly KnownClient[]
   looking: boolean
   /** Something has changed since the look that is under way began. */
   lookAgain: boolean
-  /** Being sent, or being noted down, and to whom. */
-  inFlight: ReadonlyMap<DeliveryId, string>
-  /**
-   * Receivers whose last attempt failed and is to be repeated, and until when they are left alone:
-   * then they are tried with one message at a time.
-   */
-  suspects: ReadonlyMap<string, Timestamp>
+  /** Being sent, or being noted down. */
+  inFlight: ReadonlyMap<DeliveryId, Flight>
+  /** Being noted down as failed, without an attempt. */
+  withheld: ReadonlySet<DeliveryId>
+  /** What is known of receivers by their last attempt. */
+  standings: Standings
+  /** The next look is taken no earlier, whatever happens. */
+  restUntil: Steady
   /** When the next look is due, if nothing happens before. */
-  wakeAt?: Timestamp
+  wakeAt?: Steady
+  /** When the clock was last stored in this run. */
+  clockKeptAt?: Steady
 }>
 
 export type WebhookEffect = Readonly<
   /** Performs the command in one transaction and replies. */
-  | { do: 'execute'; command: WebhookCommand; at: Timestamp }
+  | { do: 'execute'; command: WebhookCommand; now: Now }
   /** Reads from the store and replies. */
-  | { do: 'query'; question: WebhookQuestion }
-  | ({ do: 'look' } & DueFilter)
-  | { do: 'lookLater'; at: Timestamp; withinMs: number }
+  | { do: 'query'; question: WebhookQuestion; now: Now }
+  | { do: 'recallFailures' }
+  | ({ do: 'look'; steady: Steady } & DueFilter)
+  | { do: 'lookLater'; at: Steady; withinMs: number }
+  | { do: 'keepClock'; now: Now }
   | { do: 'send'; delivery: DueDelivery }
   | { do: 'settle'; id: DeliveryId; settlement: Settlement }
   | { do: 'settleLater'; id: DeliveryId; settlement: Settlement }
@@ -36,6 +46,7 @@ export type WebhookEffect = Readonly<
   | { do: 'logAttempt'; delivery: DueDelivery; settlement: Settlement }
   | { do: 'logUnprepared'; id: DeliveryId; error: unknown }
   | { do: 'logTidyFailure'; error: unknown }
+  | { do: 'logClockFailure'; error: unknown }
   | { do: 'logTrouble'; trouble: 'reading' | 'writing'; error: unknown }
 >
 

@@ -41,6 +41,7 @@ export const problems = {
   queue_full: { status: 429, title: 'No more jobs can be taken for now' },
   webhook_not_found: { status: 404, title: 'There is no such webhook' },
   webhook_disabled: { status: 409, title: 'The webhook is disabled' },
+  too_many_secrets: { status: 409, title: 'Too many secrets of the webhook are in use' },
   too_many_webhooks: { status: 409, title: 'There are too many webhooks' },
   delivery_not_found: { status: 404, title: 'There is no such delivery' },
   too_many_watchers: { status: 503, title: 'No more connections can wait for events' },

@@ -124,6 +124,7 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
         summary: 'Take another secret, and keep the last for a while',
         json: v.optional(RotateBody, {}),
         answers: { 200: { means: 'The secret', json: RotatedJson } },
+        refusals: ['webhook_not_found', 'too_many_secrets'],
       }),
       async (c) => {
         const { id } = c.req.valid('param')
@@ -142,16 +143,16 @@ export const webhookRoutes = ({ webhooks, wish: schema }: WebhookRoutesOptions) 
         ...ofOneWebhook,
         id: 'enableWebhook',
         access: 'client',
-        summary: 'Deliver again to a receiver that had gone',
+        summary: 'Resume a disabled or withheld webhook',
+        details:
+          'A webhook whose receiver has returned 410 gets deliveries again. A withheld webhook becomes that of the caller.',
         answers: { 200: { means: 'The webhook', json: WebhookJson } },
       }),
       async (c) => {
         const { id } = c.req.valid('param')
-        const { scope, requestId } = c.var
-        return c.json(
-          webhookJson(orThrow(await ask(webhooks, { type: 'enable', id, scope, requestId }))),
-          200,
-        )
+        const { client, scope, requestId } = c.var
+        const enabled = await ask(webhooks, { type: 'enable', id, client, scope, requestId })
+        return c.json(webhookJson(orThrow(enabled)), 200)
       },
     )
 

@@ -1,7 +1,7 @@
 /** How webhooks, their deliveries and what they are told look from outside. */
 import * as v from 'valibot'
-import type { Registered, Rotated } from '../../actors/webhook/webhook-protocol.ts'
-import { type Delivery, jobEvents, type Webhook } from '../../domain/webhook.ts'
+import type { Registered, Rotated, WebhookView } from '../../actors/webhook/webhook-protocol.ts'
+import { type Delivery, jobEvents } from '../../domain/webhook.ts'
 import { Count, iso, isoTime, Time, Uuid } from './words.ts'
 
 export const WebhookJson = v.object({
@@ -9,6 +9,24 @@ export const WebhookJson = v.object({
   url: v.string(),
   events: v.array(v.picklist(jobEvents)),
   job_id: v.nullable(v.pipe(Uuid, v.description('it is for the end of this job alone'))),
+  owner: v.nullable(
+    v.pipe(v.string(), v.description('client whose jobs it reports; null: jobs of all clients')),
+  ),
+  registered_by: v.pipe(
+    v.array(v.string()),
+    v.description(
+      'client that registered it; several: one of them, before this was recorded; none: a client without a token',
+    ),
+  ),
+  status: v.pipe(
+    v.picklist(['active', 'disabled', 'withheld']),
+    v.description(
+      '`disabled`: its receiver has returned 410; `withheld`: the client that registered it may not receive this any more',
+    ),
+  ),
+  status_reason: v.nullable(
+    v.pipe(v.string(), v.description('why nothing is sent; null while it is active')),
+  ),
   created_at: Time,
   disabled_at: v.nullable(v.pipe(Time, v.description('when its receiver said that it is gone'))),
 })
@@ -64,14 +82,30 @@ export const webhookJson = ({
   createdAt,
   disabledAt,
   jobId,
-}: Webhook): WebhookJson => ({
+  owner,
+  registeredBy,
+  withheld,
+}: WebhookView): WebhookJson => ({
   id,
   url,
   events: [...events],
   job_id: jobId ?? null,
+  owner,
+  registered_by: [...registeredBy],
+  ...statusOf(withheld, disabledAt),
   created_at: isoTime(createdAt),
   disabled_at: iso(disabledAt),
 })
+
+function statusOf(
+  withheld: string | undefined,
+  disabledAt: number | undefined,
+): Pick<WebhookJson, 'status' | 'status_reason'> {
+  if (withheld !== undefined) return { status: 'withheld', status_reason: withheld }
+  return disabledAt === undefined
+    ? { status: 'active', status_reason: null }
+    : { status: 'disabled', status_reason: 'Its receiver has returned 410 Gone.' }
+}
 
 export const registeredJson = ({ webhook, secret }: Registered): RegisteredJson => ({
   ...webhookJson(webhook),

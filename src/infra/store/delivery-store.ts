@@ -1,11 +1,9 @@
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { DeliveryStore } from '../../actors/webhook/webhook-ports.ts'
+import { findDue, findFailingLines } from './due-deliveries.ts'
 import type { Database } from './schema.ts'
-import { inScope, writeWebhooks } from './webhook-queries.ts'
+import { inScope, readClock, writeWebhooks } from './webhook-queries.ts'
 import { deliveryRow, toDelivery, toDue, toWebhook } from './webhook-rows.ts'
-
-/** Of what is due, in one go: more than are ever sent at once. */
-const maxAtOnce = 1_000
 
 /** The outbox of webhooks. */
 export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
@@ -31,7 +29,7 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
       return { deliveries: rows.slice(0, limit).map(toDelivery), hasMore: rows.length > limit }
     },
 
-    addTest: ({ id, webhookId, at }, scope) =>
+    addTest: ({ id, webhookId, at, steady }, scope) =>
       writeWebhooks(db, async (trx) => {
         const row = await trx
           .selectFrom('webhook')
@@ -44,13 +42,13 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
         const webhook = toWebhook(row)
         const added = await trx
           .insertInto('delivery')
-          .values(deliveryRow({ id, webhook, event: 'webhook.test', jobId: null, at }))
+          .values(deliveryRow({ id, webhook, event: 'webhook.test', jobId: null, at, steady }))
           .returningAll()
           .executeTakeFirstOrThrow()
         return { outcome: 'pending', delivery: toDelivery(added) }
       }),
 
-    replay: (id, scope, at) =>
+    replay: (id, scope, steady) =>
       writeWebhooks(db, async (trx) => {
         const webhook = await trx
           .selectFrom('webhook')
@@ -64,7 +62,7 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
         if (webhook.disabled_at !== null) return { outcome: 'disabled', webhookId: webhook.id }
         const replayed = await trx
           .updateTable('delivery')
-          .set({ status: 'pending', attempts: 0, since: at, next_at: at })
+          .set({ status: 'pending', attempts: 0, since: steady, next_at: steady })
           .where('id', '=', id)
           .returningAll()
           .executeTakeFirstOrThrow()
@@ -83,48 +81,21 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
       return { pending, ...(oldestAt !== null && { oldestAt }) }
     },
 
-    async due(at, { inFlight, notTo, perReceiver }) {
-      const pending = db.selectFrom('delivery').where('delivery.status', '=', 'pending')
-      // One receiver with a long backlog leaves room for those of all others.
-      const ranked = pending
-        .innerJoin('webhook', 'webhook.id', 'delivery.webhook_id')
-        .selectAll('delivery')
-        .select(['webhook.url', 'webhook.secrets'])
-        .select(
-          sql<number>`row_number() over (partition by receiver order by next_at, seq)`.as('place'),
-        )
-        .where('next_at', '<=', at)
-        .where(({ not, exists, selectFrom }) =>
-          not(
-            exists(
-              selectFrom('delivery as earlier')
-                .select('earlier.seq')
-                .whereRef('earlier.job_id', '=', 'delivery.job_id')
-                .whereRef('earlier.webhook_id', '=', 'delivery.webhook_id')
-                .whereRef('earlier.seq', '<', 'delivery.seq')
-                .where('earlier.status', '=', 'pending'),
-            ),
-          ),
-        )
-        .where('delivery.id', 'not in', [...inFlight])
-        .where('receiver', 'not in', [...notTo])
-      const rows = await db
-        .selectFrom(ranked.as('ranked'))
-        .selectAll()
-        .where('place', '<=', perReceiver)
-        .limit(maxAtOnce)
-        .orderBy('next_at')
-        .orderBy('seq')
-        .execute()
-      const next = await pending
+    async due(steady, filter) {
+      const rows = await findDue(db, steady, filter)
+      const next = await db
+        .selectFrom('delivery')
         .select(({ fn }) => fn.min('next_at').as('next_at'))
-        .where('next_at', '>', at)
+        .where('status', '=', 'pending')
+        .where('next_at', '>', steady)
         .executeTakeFirst()
       return {
         deliveries: rows.map(toDue),
         ...(next?.next_at != null && { nextAt: next.next_at }),
       }
     },
+
+    failingLines: () => findFailingLines(db),
 
     settle: (id, { at, attempts, result, ...verdict }) =>
       writeWebhooks(db, async (trx) => {
@@ -180,5 +151,11 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
           )
           .execute()
       }),
+
+    readClock: () => readClock(db),
+
+    async keepClock({ steady, at }) {
+      await db.updateTable('delivery_clock').set({ steady, at }).execute()
+    },
   }
 }

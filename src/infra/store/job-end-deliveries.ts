@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { eventsOfEnd, newDeliveryId } from '../../domain/webhook.ts'
 import type { Database } from './schema.ts'
+import { readClock } from './webhook-queries.ts'
 import { deliveryRow, toWebhook } from './webhook-rows.ts'
 
 /** What ends a job is told, in the same commit, to all who want to know. */
@@ -27,12 +28,14 @@ export async function writeDeliveries(
     )
     .orderBy('webhook.created_at')
     .execute()
+  if (rows.length === 0) return
+  const { steady } = await readClock(trx)
   const deliveries = rows
     .map(toWebhook)
     .flatMap((webhook) =>
       eventsOfEnd[status]
         .filter((event) => webhook.events.includes(event))
-        .map((event) => deliveryRow({ id: newDeliveryId(), webhook, event, jobId, at })),
+        .map((event) => deliveryRow({ id: newDeliveryId(), webhook, event, jobId, at, steady })),
     )
   if (deliveries.length > 0) await trx.insertInto('delivery').values(deliveries).execute()
 }

@@ -18,6 +18,7 @@ export type Database = {
   gpu: GpuTable
   webhook: WebhookTable
   delivery: DeliveryTable
+  delivery_clock: DeliveryClockTable
   submission: SubmissionTable
   estimate: EstimateTable
 }
@@ -89,6 +90,8 @@ type GpuTable = {
 type WebhookTable = {
   id: WebhookId
   owner: string | null
+  /** JSON, an array of names of clients; null: not recorded, until the service starts. */
+  registered_by: string | null
   job_id: JobId | null
   url: string
   /** JSON, an array of JobEvent. */
@@ -107,13 +110,21 @@ type DeliveryTable = {
   event: WebhookEvent
   job_id: JobId | null
   created_at: Timestamp
-  since: Timestamp
+  /** On the clock of deliveries, as `next_at`. */
+  since: number
   status: DeliveryStatus
   attempts: number
-  next_at: Timestamp | null
+  next_at: number | null
   last_at: Timestamp | null
   last_status: number | null
   last_error: string | null
+}
+
+/** One row: what the clock of deliveries showed when it was last stored. */
+type DeliveryClockTable = {
+  id: 1
+  steady: number
+  at: Timestamp
 }
 
 type AttemptTable = {

@@ -1,5 +1,6 @@
 /** Queries that the stores of webhooks and of deliveries share. */
 import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
+import type { Now } from '../../actors/webhook/delivery-clock.ts'
 import type { Scope } from '../../domain/client.ts'
 import { DiskFullError } from '../../domain/errors.ts'
 import { isDiskFull, transact } from './database.ts'
@@ -14,6 +15,10 @@ export const inScope =
       ? eb('webhook.owner', '=', scope.owner)
       : eb('webhook.job_id', '=', scope.jobId)
   }
+
+/** What the clock of deliveries showed when it was last stored. */
+export const readClock = (db: Kysely<Database>): Promise<Now> =>
+  db.selectFrom('delivery_clock').select(['steady', 'at']).executeTakeFirstOrThrow()
 
 /** A transaction that rejects with `DiskFullError` because the disk is full. */
 export const writeWebhooks = <Result>(

@@ -1,5 +1,6 @@
 /** Webhooks and deliveries as rows of the database. */
 import type { Insertable, Selectable } from 'kysely'
+import type { Steady } from '../../actors/webhook/delivery-clock.ts'
 import type { DueDelivery } from '../../actors/webhook/webhook-ports.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import {
@@ -10,11 +11,13 @@ import {
   type Webhook,
   type WebhookSecret,
 } from '../../domain/webhook.ts'
+import type { DueRow } from './due-deliveries.ts'
 import type { Database } from './schema.ts'
 
 export function webhookRow({
   id,
   owner,
+  registeredBy,
   jobId,
   url,
   events,
@@ -24,6 +27,7 @@ export function webhookRow({
   return {
     id,
     owner,
+    registered_by: JSON.stringify(registeredBy),
     job_id: jobId ?? null,
     url,
     events: JSON.stringify(events),
@@ -38,12 +42,14 @@ export function deliveryRow({
   event,
   jobId,
   at,
+  steady,
 }: Readonly<{
   id: Delivery['id']
   webhook: Webhook
   event: Delivery['event']
   jobId: JobId | null
   at: Timestamp
+  steady: Steady
 }>): Insertable<Database['delivery']> {
   return {
     id,
@@ -52,16 +58,17 @@ export function deliveryRow({
     event,
     job_id: jobId,
     created_at: at,
-    since: at,
+    since: steady,
     status: 'pending',
     attempts: 0,
-    next_at: at,
+    next_at: steady,
   }
 }
 
 export const toWebhook = (row: Selectable<Database['webhook']>): Webhook => ({
   id: row.id,
   owner: row.owner,
+  registeredBy: registrantsIn(row),
   url: row.url,
   events: JSON.parse(row.events) as JobEvent[],
   createdAt: row.created_at,
@@ -83,9 +90,7 @@ export const toDelivery = (row: Selectable<Database['delivery']>): Delivery => (
   ...(row.last_error !== null && { lastError: row.last_error }),
 })
 
-export const toDue = (
-  row: Selectable<Database['delivery']> & { url: string; secrets: string },
-): DueDelivery => ({
+export const toDue = (row: DueRow): DueDelivery => ({
   id: row.id,
   webhookId: row.webhook_id,
   event: row.event,
@@ -94,6 +99,10 @@ export const toDue = (
   attempts: row.attempts,
   url: row.url,
   receiver: row.receiver,
+  owner: row.owner,
+  registeredBy: registrantsIn(row),
+  party: row.party,
+  line: row.line,
   secrets: JSON.parse(row.secrets) as WebhookSecret[],
   ...(row.job_id !== null && { jobId: row.job_id }),
 })
@@ -105,3 +114,8 @@ export function currentSecret({
   if (!latest) throw new Error('a webhook has no secret')
   return latest.key
 }
+
+const registrantsIn = ({
+  registered_by: text,
+}: Pick<Selectable<Database['webhook']>, 'registered_by'>): readonly string[] =>
+  text === null ? [] : (JSON.parse(text) as string[])

@@ -68,26 +68,43 @@ function createRegistrationStore(db: Kysely<Database>): RegistrationStore {
           .where('id', '=', id)
           .where(inScope(scope))
           .executeTakeFirst()
-        if (!row) return undefined
-        const secrets = change(JSON.parse(row.secrets) as WebhookSecret[])
+        if (!row) return { outcome: 'not_found' }
+        const before = JSON.parse(row.secrets) as WebhookSecret[]
+        const secrets = change(before)
+        if (!secrets) return { outcome: 'refused', secrets: before }
         await trx
           .updateTable('webhook')
           .set({ secrets: JSON.stringify(secrets) })
           .where('id', '=', id)
           .execute()
-        return toWebhook(row)
+        return { outcome: 'changed', webhook: toWebhook(row) }
       }),
 
-    enable: (id, scope) =>
+    enable: (id, scope, registrants) =>
       writeWebhooks(db, async (trx) => {
         const row = await trx
-          .updateTable('webhook')
-          .set({ disabled_at: null })
+          .selectFrom('webhook')
+          .selectAll()
           .where('id', '=', id)
           .where(inScope(scope))
-          .returningAll()
           .executeTakeFirst()
-        return row && toWebhook(row)
+        if (!row) return undefined
+        const registered_by = JSON.stringify(registrants(toWebhook(row)))
+        const enabled = await trx
+          .updateTable('webhook')
+          .set({ disabled_at: null, registered_by })
+          .where('id', '=', id)
+          .returningAll()
+          .executeTakeFirstOrThrow()
+        return toWebhook(enabled)
       }),
+
+    async attribute(registeredBy) {
+      await db
+        .updateTable('webhook')
+        .set({ registered_by: JSON.stringify(registeredBy) })
+        .where('registered_by', 'is', null)
+        .execute()
+    },
   }
 }

@@ -4,15 +4,18 @@ import type { AttemptResult, DueDelivery } from '../../../src/actors/webhook/web
 import type { WebhookNews } from '../../../src/actors/webhook/webhook-protocol.ts'
 import type { WebhookEffect } from '../../../src/actors/webhook/webhook-state.ts'
 import { initialWebhookState, transition } from '../../../src/actors/webhook/webhook-transition.ts'
+import { dayMs } from '../../../src/domain/time.ts'
 import { jobEvents } from '../../../src/domain/webhook.ts'
 import { aVideo, jobId, midnight } from '../jobs.ts'
-import type { Outbox } from './webhook-outbox.ts'
+import { everythingDue, type Outbox } from './webhook-outbox.ts'
 
 export type OutboxStep =
   | { do: 'end'; job: number }
   | { do: 'fail' | 'recover' | 'hang'; receiver: number }
   | { do: 'answer' | 'crash' }
   | { do: 'wait'; ms: number }
+  /** The wall clock is corrected. */
+  | { do: 'step'; ms: number }
 
 export const anyOutboxStep: fc.Arbitrary<OutboxStep> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('end' as const), job: fc.nat(1_000_000) }) },
@@ -24,6 +27,13 @@ export const anyOutboxStep: fc.Arbitrary<OutboxStep> = fc.oneof(
     }),
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constantFrom('answer' as const, 'crash' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('step' as const),
+      ms: fc.integer({ min: -9 * dayMs, max: 9 * dayMs }),
+    }),
+  },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -41,20 +51,24 @@ export async function anOutboxWorld({ store, register, ends }: Outbox) {
   const arrived: DueDelivery[] = []
   const seen = new Set<number>()
   let now = midnight
-  let state = initialWebhookState
+  let steppedMs = 0
+  let state = initialWebhookState([])
   let sending: DueDelivery[] = []
   let wakeAt = now
 
   await tell({ type: 'deliveriesAdded' })
 
   async function tell(news: WebhookNews): Promise<void> {
-    const [next, effects] = transition(state, news, now)
+    const [next, effects] = transition(state, news, { at: now + steppedMs, steady: now })
     state = next
     for (const effect of effects) await perform(effect)
   }
 
   async function perform(effect: WebhookEffect): Promise<void> {
-    if (effect.do === 'look') await tell({ type: 'found', due: await store.due(now, effect) })
+    if (effect.do === 'look') {
+      await tell({ type: 'found', due: await store.due(now, effect), tookMs: 0 })
+    }
+    if (effect.do === 'keepClock') await store.keepClock(effect.now)
     if (effect.do === 'lookLater') wakeAt = effect.at
     if (effect.do === 'send') send(effect.delivery)
     if (effect.do === 'settle') {
@@ -80,7 +94,7 @@ export async function anOutboxWorld({ store, register, ends }: Outbox) {
       const result: AttemptResult = isWell
         ? { how: 'answered', status: 200 }
         : { how: 'failed', error: 'down' }
-      await tell({ type: 'attempted', delivery, result, random: 0.5 })
+      await tell({ type: 'attempted', delivery, result, tookMs: 100, random: 0.5 })
     }
   }
 
@@ -93,15 +107,16 @@ export async function anOutboxWorld({ store, register, ends }: Outbox) {
     async does(step: OutboxStep): Promise<void> {
       if (step.do === 'end' && !seen.has(step.job)) {
         seen.add(step.job)
-        await ends(step.job, { status: 'success', video: aVideo() }, now)
+        await ends(step.job, { status: 'success', video: aVideo() }, now + steppedMs)
         await tell({ type: 'deliveriesAdded' })
       } else if (step.do === 'answer') await answer()
       else if (step.do === 'wait') await wait(step.ms)
+      else if (step.do === 'step') steppedMs += step.ms
       else if (step.do === 'crash') {
         // What is on its way may have arrived, but nobody will ever note it down.
         arrived.push(...sending.filter(({ receiver }) => mood[names.indexOf(receiver)] === 'well'))
         sending = []
-        state = initialWebhookState
+        state = initialWebhookState([])
         await tell({ type: 'deliveriesAdded' })
       } else if ('receiver' in step) {
         mood[step.receiver] =
@@ -114,11 +129,7 @@ export async function anOutboxWorld({ store, register, ends }: Outbox) {
       for (let round = 0; round < 200; round += 1) {
         await answer()
         await wait(Math.max(1, wakeAt - now))
-        const { deliveries, nextAt } = await store.due(now, {
-          inFlight: [],
-          notTo: [],
-          perReceiver: 1,
-        })
+        const { deliveries, nextAt } = await store.due(now, everythingDue)
         if (deliveries.length === 0 && nextAt === undefined && sending.length === 0) return
       }
       throw new Error('it does not come to an end')

@@ -1,6 +1,7 @@
 import type { Outcome } from '../../../src/actors/queue/queue-ports.ts'
 import type {
   DueDelivery,
+  DueFilter,
   Verdict,
   WebhookStore,
 } from '../../../src/actors/webhook/webhook-ports.ts'
@@ -25,6 +26,7 @@ export type CreateWebhookStores = () => Promise<
 export const aWebhook = (known: Partial<NewWebhook> = {}): NewWebhook => ({
   id: newWebhookId(),
   owner: null,
+  registeredBy: [],
   url: 'https://example.org/hook',
   events: ownEvents,
   createdAt: midnight,
@@ -32,11 +34,21 @@ export const aWebhook = (known: Partial<NewWebhook> = {}): NewWebhook => ({
   ...known,
 })
 
+/** A filter that leaves nothing out. */
+export const everythingDue: DueFilter = {
+  inFlight: [],
+  notTo: [],
+  lanes: [],
+  maxPerLine: 99,
+  maxPerParty: 99,
+}
+
 export type Outbox = Awaited<ReturnType<typeof anOutbox>>
 
 /** The stores under test with short commands for the tests. */
 export async function anOutbox(create: CreateWebhookStores) {
   const { jobs, webhooks: store, close } = await create()
+  await store.keepClock({ at: midnight, steady: midnight })
 
   const submits = (
     n: number,
@@ -84,9 +96,9 @@ export async function anOutbox(create: CreateWebhookStores) {
     },
     /** Reads them from a test delivery, as the sender does. */
     async secretsOf(id: WebhookId): Promise<readonly WebhookSecret[]> {
-      const test = { id: newDeliveryId(), webhookId: id, at: midnight }
+      const test = { id: newDeliveryId(), webhookId: id, at: midnight, steady: midnight }
       await store.addTest(test, 'everything')
-      const { deliveries } = await store.due(midnight, { inFlight: [], notTo: [], perReceiver: 99 })
+      const { deliveries } = await store.due(midnight, everythingDue)
       const secrets = deliveries.find((one) => one.id === test.id)?.secrets
       if (!secrets) throw new Error('the test delivery is not due')
       await store.settle(test.id, {

@@ -13,14 +13,14 @@ import {
 } from '../../../src/domain/webhook.ts'
 import { aFailure, aVideo, jobId, midnight } from '../jobs.ts'
 import type { StoreOperation } from './stores.ts'
-import { anOutbox, aWebhook, type CreateWebhookStores } from './webhook-outbox.ts'
+import { anOutbox, aWebhook, type CreateWebhookStores, everythingDue } from './webhook-outbox.ts'
 import { anOutboxWorld, anyOutboxStep } from './webhook-outbox-world.ts'
 
 const success: Outcome = { status: 'success', video: aVideo() }
 const error: Outcome = { status: 'error', failure: aFailure() }
 const canceled: Outcome = { status: 'canceled' }
 
-const all = { inFlight: [], notTo: [], perReceiver: 4 }
+const all = { ...everythingDue, maxPerLine: 4 }
 
 export function describeWebhookStore(name: string, create: CreateWebhookStores): void {
   describe(`the store of webhooks on ${name}`, () => {
@@ -77,7 +77,10 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
         const { id, secret } = await outbox.register({})
         const next = newSecret()
         const change = () => [{ key: next }, { key: secret, until: midnight }]
-        expect(await outbox.store.changeSecrets(id, 'everything', change)).toMatchObject({ id })
+        expect(await outbox.store.changeSecrets(id, 'everything', change)).toMatchObject({
+          outcome: 'changed',
+          webhook: { id },
+        })
         expect(await outbox.secretsOf(id)).toEqual(change())
       })
 
@@ -97,15 +100,15 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
         await outbox.submits(1, { owner: 'anna' })
         await outbox.finishes(1, success)
         const [delivery] = await outbox.deliveriesOf(id)
-        const test = { id: newDeliveryId(), webhookId: id, at: midnight }
+        const test = { id: newDeliveryId(), webhookId: id, at: midnight, steady: midnight }
         const { store } = outbox
         for (const scope of [{ owner: 'bert' }, { jobId: jobId(1) }]) {
           const change = () => []
           expect(await store.list(scope)).toEqual([])
           expect(await store.find(id, scope)).toBeUndefined()
           expect(await store.remove(id, scope)).toBeUndefined()
-          expect(await store.enable(id, scope)).toBeUndefined()
-          expect(await store.changeSecrets(id, scope, change)).toBeUndefined()
+          expect(await store.enable(id, scope, change)).toBeUndefined()
+          expect(await store.changeSecrets(id, scope, change)).toEqual({ outcome: 'not_found' })
           expect(await store.deliveries(id, scope, { limit: 10 })).toBeUndefined()
           expect(await store.addTest(test, scope)).toEqual({ outcome: 'not_found' })
           expect(
@@ -122,7 +125,7 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
     describe('tests and replays', () => {
       it('are pending at once', async () => {
         const { id } = await outbox.register({})
-        const test = { id: newDeliveryId(), webhookId: id, at: midnight }
+        const test = { id: newDeliveryId(), webhookId: id, at: midnight, steady: midnight }
         const added = await outbox.store.addTest(test, 'everything')
         const [delivery] = await outbox.deliveriesOf(id)
         expect(added).toEqual({ outcome: 'pending', delivery })
@@ -139,22 +142,28 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
         await outbox.ends(1, success)
         const [due] = (await outbox.store.due(midnight, all)).deliveries
         await outbox.settles(due, { become: 'failed', gone: true })
-        const test = { id: newDeliveryId(), webhookId: id, at: midnight }
+        const test = { id: newDeliveryId(), webhookId: id, at: midnight, steady: midnight }
         const disabled = { outcome: 'disabled', webhookId: id }
         expect(await outbox.store.addTest(test, 'everything')).toEqual(disabled)
         expect(
           await outbox.store.replay(due?.id as DueDelivery['id'], 'everything', midnight),
         ).toEqual(disabled)
         expect(await outbox.store.pending()).toEqual({ pending: 0 })
-        const enabled = await outbox.store.enable(id, 'everything')
+        const enabled = await outbox.store.enable(id, 'everything', () => ['ops'])
         expect(enabled).toEqual(await outbox.store.find(id, 'everything'))
         expect(enabled).not.toHaveProperty('disabledAt')
+        expect(enabled).toMatchObject({ registeredBy: ['ops'] })
         expect(await outbox.store.addTest(test, 'everything')).toMatchObject({ outcome: 'pending' })
       })
 
       it('are missing when the id is unknown', async () => {
         const missing = { outcome: 'not_found' }
-        const test = { id: newDeliveryId(), webhookId: newWebhookId(), at: midnight }
+        const test = {
+          id: newDeliveryId(),
+          webhookId: newWebhookId(),
+          at: midnight,
+          steady: midnight,
+        }
         expect(await outbox.store.addTest(test, 'everything')).toEqual(missing)
         expect(await outbox.store.replay(test.id, 'everything', midnight)).toEqual(missing)
       })
@@ -252,8 +261,8 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
         await outbox.register({ url: 'https://busy.example/b' })
         await outbox.register({ url: 'https://idle.example/' })
         for (const n of [1, 2, 3, 4, 5]) await outbox.ends(n, success)
-        const receivers = async (perReceiver: number) =>
-          (await outbox.store.due(midnight, { inFlight: [], notTo: [], perReceiver })).deliveries
+        const receivers = async (maxPerLine: number) =>
+          (await outbox.store.due(midnight, { ...everythingDue, maxPerLine })).deliveries
             .map(({ receiver }) => receiver)
             .toSorted()
         expect(await receivers(2)).toEqual([
@@ -261,9 +270,58 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
           ...Array(2).fill('https://idle.example'),
         ])
         expect(await receivers(100)).toHaveLength(15)
-        const notTo = ['https://busy.example']
-        const rest = await outbox.store.due(midnight, { inFlight: [], notTo, perReceiver: 100 })
+        const { deliveries } = await outbox.store.due(midnight, everythingDue)
+        const busy = deliveries.filter(({ receiver }) => receiver === 'https://busy.example')
+        const notTo = busy.map(({ line }) => line)
+        const rest = await outbox.store.due(midnight, { ...everythingDue, notTo })
         expect(rest.deliveries).toHaveLength(5)
+      })
+
+      it('is so many for each client, in turns, however many wait for one', async () => {
+        const busy = { owner: null, registeredBy: ['anna'] }
+        for (const n of [1, 2, 3]) await outbox.register({ ...busy, url: `https://${n}.example/` })
+        await outbox.register({ registeredBy: ['bert'], url: 'https://bert.example/' })
+        for (const n of [1, 2, 3]) await outbox.ends(n, success, midnight + n)
+        const partiesOf = async (maxPerParty: number) =>
+          (await outbox.store.due(midnight, { ...everythingDue, maxPerParty })).deliveries.map(
+            ({ registeredBy }) => registeredBy.join(),
+          )
+        expect(await partiesOf(2)).toEqual(expect.arrayContaining(['anna', 'anna', 'bert', 'bert']))
+        expect(await partiesOf(2)).toHaveLength(4)
+        expect((await partiesOf(9)).slice(0, 6).toSorted()).toEqual([
+          ...['anna', 'anna', 'anna'],
+          ...['bert', 'bert', 'bert'],
+        ])
+      })
+
+      it('is so much of each lane, however much waits in the others', async () => {
+        for (const n of [1, 2, 3]) await outbox.register({ url: `https://bad${n}.example/` })
+        await outbox.register({ url: 'https://good.example/' })
+        await outbox.ends(1, success)
+        const { deliveries } = await outbox.store.due(midnight, everythingDue)
+        const good = deliveries.find(({ receiver }) => receiver === 'https://good.example')
+        const lanes = [[good?.line ?? ''], []]
+        const filter = { ...everythingDue, lanes, maxPerParty: 1 }
+        const found = (await outbox.store.due(midnight, filter)).deliveries
+        expect(found).toHaveLength(2)
+        expect(found.map(({ receiver }) => receiver)).toContain('https://good.example')
+      })
+
+      it('leaves out more lines than a statement has parameters', async () => {
+        await outbox.register({})
+        await outbox.ends(1, success)
+        const notTo = Array.from({ length: 40_000 }, (_, n) => ` https://${n}.example`)
+        const { deliveries } = await outbox.store.due(midnight, { ...everythingDue, notTo })
+        expect(deliveries).toHaveLength(1)
+      })
+
+      it('is scheduled by the clock of deliveries, whatever the time of the job’s end was', async () => {
+        await outbox.register({})
+        const inTenDays = midnight + 10 * 24 * 60 * 60_000
+        await outbox.ends(1, success, inTenDays)
+        expect((await outbox.store.due(midnight, all)).deliveries).toMatchObject([
+          { createdAt: inTenDays, since: midnight },
+        ])
       })
 
       it('is nothing of a webhook that is gone or deleted', async () => {
@@ -294,17 +352,37 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
       })
     })
 
+    it('knows the lines of which a delivery is to be repeated', async () => {
+      await outbox.register({ url: 'https://fails.example/', registeredBy: ['anna'] })
+      await outbox.register({ url: 'https://waits.example/' })
+      await outbox.ends(1, success)
+      const { deliveries } = await outbox.store.due(midnight, everythingDue)
+      const failed = deliveries.find(({ receiver }) => receiver === 'https://fails.example')
+      await outbox.settles(failed, { become: 'pending', nextAt: midnight + 1 })
+      expect(await outbox.store.failingLines()).toEqual([failed?.line])
+    })
+
+    it('keeps the latest time of the clock of deliveries', async () => {
+      const later = { at: midnight - 5_000, steady: midnight + 70_000 }
+      await outbox.store.keepClock(later)
+      expect(await outbox.store.readClock()).toEqual(later)
+    })
+
+    it('keeps the client that registered a webhook, and attributes none that is known', async () => {
+      const { id } = await outbox.register({ registeredBy: ['anna'] })
+      const { id: anonymous } = await outbox.register({ registeredBy: [] })
+      await outbox.store.attribute(['ops', 'root'])
+      expect(await outbox.store.find(id, 'everything')).toMatchObject({ registeredBy: ['anna'] })
+      expect(await outbox.store.find(anonymous, 'everything')).toMatchObject({ registeredBy: [] })
+    })
+
     it('forgets what was settled long ago, and webhooks of jobs that have nothing left to tell', async () => {
       const webhook = await outbox.register({})
       const ofJob = aWebhook({ jobId: jobId(1) })
       await outbox.submits(1, { webhook: ofJob })
       await outbox.finishes(1, success)
       await outbox.ends(2, success)
-      const { deliveries } = await outbox.store.due(midnight, {
-        inFlight: [],
-        notTo: [],
-        perReceiver: 9,
-      })
+      const { deliveries } = await outbox.store.due(midnight, everythingDue)
       for (const one of deliveries.filter((each) => each.jobId === jobId(1)))
         await outbox.settles(one, { become: 'delivered' })
       await outbox.store.tidy(midnight + 1)

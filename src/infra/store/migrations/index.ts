@@ -8,6 +8,7 @@ import * as expireAndPin from './007-expire-and-pin.ts'
 import * as addMetadata from './008-add-metadata.ts'
 import * as indexEnds from './009-index-ends.ts'
 import * as keepCommands from './010-keep-commands.ts'
+import * as knowRegistrants from './011-know-registrants.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -21,4 +22,5 @@ export const migrations = {
   '008-add-metadata': addMetadata,
   '009-index-ends': indexEnds,
   '010-keep-commands': keepCommands,
+  '011-know-registrants': knowRegistrants,
 }

@@ -3,3 +3,26 @@ export const dayMs = 24 * hourMs
 
 /** Longest delay of a timer in Node: a longer one would fire at once. */
 export const maxTimerMs = 2 ** 31 - 1
+
+const origin = Date.now() - performance.now()
+
+/**
+ * Time for decisions: the clock as it stood when this process started, carried on by the monotonic
+ * clock. Setting the clock does not move it. Times that people read are those of `Date.now()`.
+ */
+export const steadyNow = (): number => Math.round(origin + performance.now())
+
+/** Less is rounding: both clocks are slewed alike, so they part only when the clock is set. */
+const maxJitterMs = 1_000
+
+let shift = 0
+
+/** How far the clock has been set since this process started, in milliseconds. */
+export function clockShift(): number {
+  const seen = Date.now() - steadyNow()
+  if (Math.abs(seen - shift) > maxJitterMs) shift = Math.abs(seen) > maxJitterMs ? seen : 0
+  return shift
+}
+
+export const clamp = (value: number, low: number, high: number): number =>
+  Math.min(high, Math.max(low, value))

@@ -47,9 +47,8 @@ export function gpuBehaviour({
         generation?.stop(effect.reason, graceMs)
         break
       case 'limitTime': {
-        const { attempt, startedAt } = effect
-        const leftMs = startedAt + jobTimeoutMs - Date.now()
-        tellLater(self, leftMs, { type: 'timeLimitReached', ...attempt })
+        const { attempt, ageMs } = effect
+        tellLater(self, jobTimeoutMs - ageMs, { type: 'timeLimitReached', ...attempt })
         break
       }
       case 'report': {
@@ -68,12 +67,13 @@ const observer = (
   { jobId, epoch }: AttemptOrder,
   self: ActorRef<GpuMessage>,
 ): GenerationObserver => ({
-  started: (startedAt, command) =>
+  started: (startedAt, ageMs, command) =>
     tell(self, {
       type: 'generationStarted',
       jobId,
       epoch,
       startedAt,
+      ageMs,
       ...(command && { command }),
     }),
   reported: (reading) => tell(self, { type: 'generationReported', jobId, epoch, reading }),

@@ -13,8 +13,11 @@ export type GenerationRunner = {
 
 /** Told in this order: started, any number of readings, ended; or only ended. */
 export type GenerationObserver = {
-  /** `command`: what runs, one item per argument; absent when the files of the attempt are gone. */
-  started(at: Timestamp, command?: readonly string[]): void
+  /**
+   * `ageMs`: how long it has run, by a clock that nobody sets. `command`: what runs, one item per
+   * argument; absent when the files of the attempt are gone.
+   */
+  started(at: Timestamp, ageMs: number, command?: readonly string[]): void
   reported(reading: Reading): void
   ended(result: GenerationResult): void
 }

@@ -17,7 +17,8 @@ export type GpuCommand = Readonly<
 
 /** News of the generation, which outlives this actor; so each names its attempt. */
 export type GpuNews = Readonly<
-  | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)
+  /** `ageMs`: how long it has run by now. */
+  | ({ type: 'generationStarted'; ageMs: number } & GenerationStart & AttemptKey)
   | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | ({ type: 'timeLimitReached' } & AttemptKey)
@@ -37,7 +38,7 @@ export type Held = AttemptKey & Partial<GenerationStart> & Readonly<{ reading?: 
 export type GpuEffect = Readonly<
   | { do: 'start' | 'adopt'; order: AttemptOrder }
   | { do: 'stop'; reason: StopReason }
-  | { do: 'limitTime'; attempt: AttemptKey; startedAt: Timestamp }
+  | { do: 'limitTime'; attempt: AttemptKey; ageMs: number }
   | { do: 'report'; report: GpuReport }
 >
 

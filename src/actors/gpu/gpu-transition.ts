@@ -36,10 +36,11 @@ export function transition(state: GpuState, message: GpuCommand | GpuNews): GpuS
     case 'timeLimitReached':
       return stop(state, 'timeout')
     case 'generationStarted': {
-      const { startedAt, command } = message
+      const { startedAt, ageMs, command } = message
       const start = { startedAt, ...(command && { command }) }
-      const limit = { do: 'limitTime', attempt: { jobId, epoch }, startedAt } as const
-      return [{ ...state, held: { ...held, ...start } }, [report(message), limit]]
+      const began = report({ type: 'generationStarted', jobId, epoch, ...start })
+      const limit = { do: 'limitTime', attempt: { jobId, epoch }, ageMs } as const
+      return [{ ...state, held: { ...held, ...start } }, [began, limit]]
     }
     case 'generationReported':
       return [{ ...state, held: { ...held, reading: message.reading } }, [report(message)]]

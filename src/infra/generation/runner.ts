@@ -43,13 +43,14 @@ function outputOf(
     log,
     fields,
     hasNoRoom: () => hasNoRoom(attemptDir),
-    followOutput(startedAt, onRead) {
-      const reader = createGenerationReader({ totalSteps: request.steps, startedAt })
+    followOutput(startedAt, onRead, clock) {
+      const reader = createGenerationReader({ totalSteps: request.steps, startedAt, clock })
       return followOutput({
         attemptDir,
         logPath: logOf(data, jobId),
         title: `=== attempt ${epoch} on GPU ${device}, begun ${new Date(startedAt).toISOString()} ===`,
         reader,
+        clock,
         onRead: () => onRead(reader.reading),
         onError: (error) => log.warn({ ...fields, err: error }, 'output could not be followed'),
       })

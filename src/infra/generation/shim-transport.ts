@@ -11,6 +11,7 @@ import {
   revoke,
   shimEnds,
   shimLife,
+  workerAgeMs,
 } from '../processes/shim-client.ts'
 import { killStrays } from '../processes/strays.ts'
 import type { Transport } from './attempt/transport.ts'
@@ -55,6 +56,7 @@ export function createShimTransport({
       exit: () => readExit(attemptDir),
       revoke: () => revoke(attemptDir),
       life: () => shimLife(attemptDir),
+      ageMs: () => workerAgeMs(attemptDir),
       command: () => commandIn(attemptDir),
       hasFiles: () => existsSync(attemptDir),
       whyNothingStarted: async () =>

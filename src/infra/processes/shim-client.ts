@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
+import { ageMsOf, bootId, startTicksOf } from '../machine/boot-clock.ts'
 
 /** What the shim leaves in `exit.json`; times are milliseconds since 1970. */
 export const ShimExit = v.object({
@@ -143,6 +144,22 @@ export function commandIn(attemptDir: string): readonly string[] | undefined {
   }
 }
 
+/**
+ * Age of the worker by the clock since the boot, which nobody sets. Undefined while it is unknown,
+ * and after another boot.
+ */
+export function workerAgeMs(attemptDir: string): number | undefined {
+  try {
+    const { boot, worker } = v.parse(
+      StateFile,
+      readFileSync(join(attemptDir, 'state.json'), 'utf8'),
+    )
+    return boot === bootId() ? ageMsOf(worker.start) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** What the shim itself said, which is something only if it is broken or its Python is. */
 export async function lastWordsOfShim(attemptDir: string): Promise<string> {
   const text = await readFile(join(attemptDir, 'shim.log'), 'utf8').catch(() => '')
@@ -156,7 +173,7 @@ export async function shimLife(attemptDir: string): Promise<ShimLife> {
   const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success) return 'unknown'
   const { boot, shim } = parsed.output
-  return boot === bootId() && startOf(shim.pid) === shim.start ? 'alive' : 'dead'
+  return boot === bootId() && startTicksOf(shim.pid) === shim.start ? 'alive' : 'dead'
 }
 
 /** Only the shim itself, and no later process with its number. */
@@ -174,19 +191,6 @@ export async function killShim(attemptDir: string): Promise<void> {
 export async function shimEnds(attemptDir: string): Promise<void> {
   for (let tries = 0; tries < 200 && (await shimLife(attemptDir)) === 'alive'; tries++) {
     await delay(5)
-  }
-}
-
-const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-
-/** Field 22 of /proc/PID/stat: with it a pid names one process and no later one. A zombie is dead. */
-function startOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return state === 'Z' || state === 'X' ? undefined : Number(fields[18])
-  } catch {
-    return undefined
   }
 }
 

@@ -7,9 +7,9 @@ import type { AttemptKey } from '../../domain/job.ts'
  * strays; this is for the attempt whose shim was itself killed. Resolves with how many would not go.
  */
 export async function killStrays(attempt: AttemptKey, withinMs = 5_000): Promise<number> {
-  const until = Date.now() + withinMs
+  const until = performance.now() + withinMs
   let strays = findStrays(attempt)
-  while (strays.length > 0 && Date.now() < until) {
+  while (strays.length > 0 && performance.now() < until) {
     for (const pid of strays) kill(pid)
     await delay(20)
     strays = findStrays(attempt)

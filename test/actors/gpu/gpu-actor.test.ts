@@ -75,11 +75,11 @@ describe('a GPU', () => {
   it('passes on when its generation began, and has its time limited from then', () => {
     const start = { startedAt: midnight, command: ['python3', 'generate.py'] }
     const news = { type: 'generationStarted', ...start, ...attempt } as const
-    expect(transition(busy, news)).toEqual([
+    expect(transition(busy, { ...news, ageMs: 7 })).toEqual([
       { phase: 'busy', held: { ...attempt, ...start } },
       [
         { do: 'report', report: news },
-        { do: 'limitTime', attempt, startedAt: midnight },
+        { do: 'limitTime', attempt, ageMs: 7 },
       ],
     ])
   })
@@ -109,7 +109,7 @@ describe('a GPU', () => {
   it.each<GpuMessage>([
     { type: 'stopGeneration', reason: 'canceled', ...attempt },
     { type: 'timeLimitReached', ...attempt },
-    { type: 'generationStarted', startedAt: midnight, ...attempt },
+    { type: 'generationStarted', startedAt: midnight, ageMs: 0, ...attempt },
     { type: 'generationReported', reading, ...attempt },
     { type: 'generationEnded', result: { how: 'completed' }, ...attempt },
   ])('takes no notice of $type about an attempt it is not at', (message) => {
@@ -166,7 +166,7 @@ describe('the actor of a GPU', () => {
     const generation = await isTold({ type, order })
     expect(generation).toMatchObject({ began, order })
 
-    generation.observer.started(midnight, ['python3', 'generate.py'])
+    generation.observer.started(midnight, 0, ['python3', 'generate.py'])
     generation.observer.reported(reading)
     generation.observer.ended({ how: 'completed' })
     expect([
@@ -199,7 +199,7 @@ describe('the actor of a GPU', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
     const { announces, isTold } = aGpuActor({ jobTimeoutMs: 60_000 })
     const { observer, stops } = await isTold({ type: 'run', order })
-    observer.started(Date.now() - 10_000)
+    observer.started(midnight, 10_000)
     await announces()
 
     vi.advanceTimersByTime(49_999)
@@ -213,15 +213,32 @@ describe('the actor of a GPU', () => {
   it('stops an adopted generation at once when its time was up before', async () => {
     const { isTold } = aGpuActor({ jobTimeoutMs: 60_000 })
     const { observer, stops } = await isTold({ type: 'adopt', order })
-    observer.started(Date.now() - 60_001)
+    observer.started(Date.now(), 60_001)
     await expect.poll(() => stops).toEqual([{ reason: 'timeout', graceMs: 5_000 }])
   })
+
+  it.each([9, -30, -4_000])(
+    'counts the time of an adopted generation by its age, with a clock set by %d days',
+    async (days) => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+      const { announces, isTold } = aGpuActor({ jobTimeoutMs: 60_000 })
+      const { observer, stops } = await isTold({ type: 'adopt', order })
+      observer.started(Date.now() - days * 24 * 60 * 60_000, 10_000)
+      await announces()
+      vi.advanceTimersByTime(49_999)
+      await announces()
+      expect(stops).toEqual([])
+      vi.advanceTimersByTime(1)
+      await announces()
+      expect(stops).toEqual([{ reason: 'timeout', graceMs: 5_000 }])
+    },
+  )
 
   it('does not stop the next generation when the time of the last is up', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
     const { announces, generations, isTold } = aGpuActor({ jobTimeoutMs: 60_000 })
     const { observer } = await isTold({ type: 'run', order })
-    observer.started(Date.now())
+    observer.started(Date.now(), 0)
     observer.ended({ how: 'completed' })
     await isTold({ type: 'run', order: otherJob })
     vi.advanceTimersByTime(60_000)

@@ -1,9 +1,11 @@
 import type { GenerationHandle, GenerationObserver } from '../../../actors/gpu/gpu-ports.ts'
 import type { Reading, Timestamp } from '../../../domain/job.ts'
 import type { Logger } from '../../../domain/log.ts'
+import { maxTimerMs } from '../../../domain/time.ts'
 import type { ShimEnd } from '../../processes/fork-server.ts'
 import type { ShimExit } from '../../processes/shim-client.ts'
 import type { OutputFollower } from '../progress/output-follower.ts'
+import { type AttemptClock, createAttemptClock } from './attempt-clock.ts'
 import type { AttemptEffect, AttemptEvent, AttemptReport, AttemptState } from './attempt-state.ts'
 import { begin, transition } from './attempt-transition.ts'
 import type { AttemptProcesses, Connection } from './transport.ts'
@@ -11,7 +13,11 @@ import type { AttemptProcesses, Connection } from './transport.ts'
 export type AttemptParts = Readonly<{
   processes: AttemptProcesses
   /** Reads the output from its beginning. `onRead` is called after each read, also without news. */
-  followOutput(startedAt: Timestamp, onRead: (reading: Reading | undefined) => void): OutputFollower
+  followOutput(
+    startedAt: Timestamp,
+    onRead: (reading: Reading | undefined) => void,
+    clock: AttemptClock,
+  ): OutputFollower
   /** Whether the disk of the attempt is full. */
   hasNoRoom(): boolean
   observer: GenerationObserver
@@ -31,7 +37,8 @@ export function followAttempt(
   how: 'start' | 'adopt',
   { processes, followOutput, hasNoRoom, observer, log, fields }: AttemptParts,
 ): GenerationHandle {
-  const [initial, firstEffects] = begin(how, Date.now())
+  const clock = createAttemptClock()
+  const [initial, firstEffects] = begin(how, clock.now())
   let state: AttemptState = initial
   let connection: Connection | undefined
   let output: OutputFollower | undefined
@@ -54,7 +61,7 @@ export function followAttempt(
     isBusy = true
     try {
       for (let event = waiting.shift(); event; event = waiting.shift()) {
-        const [next, effects] = transition(state, event, Date.now())
+        const [next, effects] = transition(state, event, clock.now())
         state = next
         for (const effect of effects) perform(effect)
       }
@@ -79,7 +86,7 @@ export function followAttempt(
         break
       case 'connect':
         connection = processes.connect({
-          hello: (startedAt) => send({ type: 'helloReceived', startedAt }),
+          hello: (told) => send({ type: 'helloReceived', startedAt: told && startOf(told) }),
           exit: (exit) => send(onExit(exit)),
           closed: () => send({ type: 'connectionClosed' }),
         })
@@ -112,7 +119,7 @@ export function followAttempt(
         killWorkers()
         break
       case 'followOutput':
-        output = followOutput(effect.startedAt, onRead)
+        output = followOutput(effect.startedAt, onRead, clock)
         break
       case 'finishOutput':
         finishOutput()
@@ -141,7 +148,7 @@ export function followAttempt(
   function report(news: AttemptReport): void {
     switch (news.type) {
       case 'started':
-        observer.started(news.at, processes.command())
+        observer.started(news.at, Math.max(0, clock.now() - news.at), processes.command())
         break
       case 'reading':
         observer.reported(news.reading)
@@ -160,7 +167,11 @@ export function followAttempt(
   function onExit(exit: ShimExit | undefined, none?: AttemptEvent): AttemptEvent | undefined {
     if (!exit) return none
     checkRoom()
-    return { type: 'exitFound', exit }
+    return { type: 'exitFound', exit: { ...exit, startedAt: startOf(exit.startedAt) } }
+  }
+
+  function startOf(told: Timestamp): Timestamp {
+    return clock.startedAt(told, processes.ageMs())
   }
 
   function onRead(reading: Reading | undefined): void {
@@ -212,7 +223,7 @@ export function followAttempt(
   }
 
   function sendLater(delayMs: number, event: AttemptEvent): void {
-    setTimeout(() => send(event), delayMs).unref()
+    setTimeout(() => send(event), Math.min(delayMs, maxTimerMs)).unref()
   }
 }
 

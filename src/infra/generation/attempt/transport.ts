@@ -18,6 +18,8 @@ export type AttemptProcesses = Readonly<{
   revoke(): Claim
   /** Whether the shim is alive. */
   life(): Promise<ShimLife>
+  /** Age of the worker by a clock that nobody sets. Undefined when it is not known. */
+  ageMs(): number | undefined
   /** Command that the shim runs. Undefined when the files of the attempt are deleted. */
   command(): readonly string[] | undefined
   /** Whether the files of the attempt exist. */

@@ -7,6 +7,7 @@ import {
   stages,
   type Timestamp,
 } from '../../../domain/job.ts'
+import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter } from './records.ts'
 
@@ -36,9 +37,11 @@ const EventLine = v.pipe(v.string(), v.parseJson(), Event)
 export function createEventReader({
   totalSteps,
   startedAt,
+  clock,
 }: {
   totalSteps: number
   startedAt: Timestamp
+  clock?: Pick<AttemptClock, 'place'>
 }): EventReader {
   let alive = false
   let stage: GenerationStage = 'loading'
@@ -73,7 +76,8 @@ export function createEventReader({
 
   function read(event: Event): void {
     alive = true
-    latest = Math.max(latest, Math.min(event.at * 1000, readAt))
+    const writtenAt = event.at * 1000
+    latest = Math.max(latest, Math.min(clock?.place(writtenAt) ?? writtenAt, readAt))
     if (event.event === 'pipeline_ready') reach('encoding')
     else if (event.event === 'sampling') stepTo(0, event.total)
     else if (event.event === 'step') stepTo(event.step, event.total)

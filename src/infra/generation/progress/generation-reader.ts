@@ -1,5 +1,6 @@
 /** One reading of a generation, from what it writes and from what our launcher tells about it. */
 import { type Reading, stages, type Timestamp } from '../../../domain/job.ts'
+import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import { createEventReader } from './event-reader.ts'
 import type { Evidence } from './failure.ts'
 import { createOutputReader, type OutputStream } from './output-reader.ts'
@@ -23,6 +24,7 @@ export type GenerationReader = {
 export function createGenerationReader(options: {
   totalSteps: number
   startedAt: Timestamp
+  clock: Pick<AttemptClock, 'now' | 'place'>
 }): GenerationReader {
   const output = createOutputReader(options)
   const events = createEventReader(options)
@@ -31,7 +33,7 @@ export function createGenerationReader(options: {
     feed(stream, bytes, writtenAt, more = false) {
       if (stream !== 'events') return output.feed(stream, bytes, more ? undefined : writtenAt)
       // They carry their own times, for which the clock of a file system is too coarse.
-      events.feed(bytes, Date.now())
+      events.feed(bytes, options.clock.now())
       return []
     },
     end: () => output.end(),

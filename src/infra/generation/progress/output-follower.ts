@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path'
 import type { Timestamp } from '../../../domain/job.ts'
 import { eventsOf } from '../../disk/data-directory.ts'
+import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import type { Evidence } from './failure.ts'
 import type { GenerationReader, GenerationStream } from './generation-reader.ts'
 
@@ -46,16 +47,17 @@ export function followOutput(options: {
   /** First line of this attempt in the log. */
   title: string
   reader: GenerationReader
+  clock: Pick<AttemptClock, 'now' | 'place'>
   onRead(): void
   onError(error: unknown): void
 }): OutputFollower {
-  const { attemptDir, logPath, title, reader, onRead, onError } = options
+  const { attemptDir, logPath, title, reader, clock, onRead, onError } = options
   const log = continueLog(attemptDir, logPath, onError)
   log.append([title])
   const files = {
-    stdout: createGrowingFile(join(attemptDir, 'stdout.log')),
-    stderr: createGrowingFile(join(attemptDir, 'stderr.log')),
-    events: createGrowingFile(eventsOf(attemptDir)),
+    stdout: createGrowingFile(join(attemptDir, 'stdout.log'), clock),
+    stderr: createGrowingFile(join(attemptDir, 'stderr.log'), clock),
+    events: createGrowingFile(eventsOf(attemptDir), clock),
   }
   let stopped = false
   let timer: NodeJS.Timeout | undefined
@@ -112,7 +114,7 @@ export function followOutput(options: {
   }
 }
 
-function createGrowingFile(path: string) {
+function createGrowingFile(path: string, clock: Pick<AttemptClock, 'now' | 'place'>) {
   let buffer: Buffer | undefined
   let fd: number | undefined
   let position = 0
@@ -130,7 +132,7 @@ function createGrowingFile(path: string) {
       const length = readSync(fd, buffer, 0, Math.min(chunkBytes, size - position), position)
       position += length
       if (length === 0) return undefined
-      const writtenAt = Math.min(Math.round(mtimeMs), Date.now())
+      const writtenAt = Math.min(clock.place(Math.round(mtimeMs)), clock.now())
       return { bytes: buffer.subarray(0, length), writtenAt, more: position < size }
     },
     close(): void {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { GenerationResult } from '../../../../src/actors/gpu/gpu-ports.ts'
 import type { Reading } from '../../../../src/domain/job.ts'
 import { followAttempt } from '../../../../src/infra/generation/attempt/attempt.ts'
@@ -58,6 +58,46 @@ describe('the observer of an attempt', () => {
   })
 })
 
+describe('an attempt while the clock is set', () => {
+  const day = 24 * 60 * 60_000
+
+  it.each([9, -2, -40])('is as old as its worker, with a clock set by %d days', async (days) => {
+    const attempt = anAttempt({ ageMs: () => 90_000 }, { how: 'adopt' })
+    const shim = await attempt.shim()
+    shim.hello(Date.now() - 90_000 - days * day)
+    const [age = 0] = attempt.ages
+    expect(age).toBeGreaterThanOrEqual(90_000)
+    expect(age).toBeLessThan(120_000)
+  })
+
+  it('has just begun when nobody knows how old its worker is', async () => {
+    const attempt = anAttempt({ ageMs: () => undefined }, { how: 'adopt' })
+    const shim = await attempt.shim()
+    shim.hello(Date.now() - 9 * day)
+    const [age = day] = attempt.ages
+    expect(age).toBeLessThan(30_000)
+  })
+
+  it('is not lost for a shim that has yet to write who it is', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
+    let looks = 0
+    const attempt = anAttempt({
+      life: async () => {
+        looks += 1
+        vi.setSystemTime(Date.now() + day)
+        return 'unknown'
+      },
+    })
+    const shim = await attempt.shim()
+    shim.closed()
+    await expect.poll(() => looks).toBeGreaterThan(0)
+    await attempt.connects(2)
+    expect(attempt.result()).toBeUndefined()
+    expect(attempt.killed).toEqual([])
+  })
+})
+
 describe('a stop of an attempt', () => {
   it('is sent at once when the shim is connected', async () => {
     const attempt = anAttempt()
@@ -78,11 +118,16 @@ describe('a stop of an attempt', () => {
 })
 
 /** An attempt of which the test plays the shim, and anything else that it wants to be otherwise. */
-function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = false } = {}) {
+function anAttempt(
+  otherwise: Partial<AttemptProcesses> = {},
+  { hasNoRoom = false, how = 'start' }: { hasNoRoom?: boolean; how?: 'start' | 'adopt' } = {},
+) {
   const heard: [what: string, ...details: unknown[]][] = []
   const stops: [reason: string, graceMs: number][] = []
   const killed: string[] = []
+  const ages: number[] = []
   let shim: ConnectionEvents | undefined
+  let connections = 0
   let closed = false
   let result: GenerationResult | undefined
 
@@ -90,6 +135,7 @@ function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = fals
     start: () => new Promise(() => {}),
     connect(on) {
       shim = on
+      connections += 1
       return {
         stop: (reason, graceMs) => void stops.push([reason, graceMs]),
         close: () => {
@@ -100,6 +146,7 @@ function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = fals
     exit: async () => undefined,
     revoke: () => 'taken',
     life: async () => 'alive',
+    ageMs: () => Date.now() - midnight,
     command: () => command,
     hasFiles: () => true,
     whyNothingStarted: async () => 'it said nothing',
@@ -112,7 +159,7 @@ function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = fals
     ...otherwise,
   }
   const log = () => {}
-  const handle = followAttempt('start', {
+  const handle = followAttempt(how, {
     processes,
     followOutput(_startedAt, onRead) {
       queueMicrotask(() => onRead(reading))
@@ -120,7 +167,10 @@ function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = fals
     },
     hasNoRoom: () => hasNoRoom,
     observer: {
-      started: (at, command) => heard.push(['started', at, command]),
+      started(at, ageMs, command) {
+        ages.push(ageMs)
+        heard.push(['started', at, command])
+      },
       reported: (reading) => heard.push(['reported', reading]),
       ended(how) {
         heard.push(['ended', how])
@@ -136,8 +186,10 @@ function anAttempt(otherwise: Partial<AttemptProcesses> = {}, { hasNoRoom = fals
     heard,
     stops,
     killed,
+    ages,
     result: () => result,
     isClosed: () => closed,
+    connects: (times: number) => expect.poll(() => connections).toBeGreaterThanOrEqual(times),
     /** What the attempt hears from the shim, once it has tried to connect. */
     async shim(): Promise<ConnectionEvents> {
       await expect.poll(() => shim).toBeDefined()

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Reading } from '../../../../src/domain/job.ts'
+import { createAttemptClock } from '../../../../src/infra/generation/attempt/attempt-clock.ts'
 import {
   createEventReader,
   maxEventBytes,
@@ -196,7 +197,7 @@ describe('the reading of a generation with a launcher', () => {
   const generating = '[2023-11-14 22:14:50,000] INFO: Generating video ...\n'
 
   function aReader() {
-    const reader = createGenerationReader({ totalSteps, startedAt })
+    const reader = createGenerationReader({ totalSteps, startedAt, clock: createAttemptClock() })
     const feed = (stream: 'stdout' | 'stderr' | 'events', text: string, at = moment(500)) =>
       reader.feed(stream, Buffer.from(text), at)
     return { reader, feed }

@@ -1,0 +1,34 @@
+/** The clock since the boot of the machine. Nobody sets it, and it outlives this process. */
+import { readFileSync } from 'node:fs'
+
+export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+
+/** Linux tells user space of times in hundredths of a second (USER_HZ), whatever the kernel's own. */
+const tickMs = 10
+
+/** Field 22 of /proc/PID/stat: with it a pid names one process and no later one. A zombie is dead. */
+export function startTicksOf(pid: number | 'self'): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' || state === 'X' ? undefined : Number(fields[18])
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Milliseconds since the boot, on the scale of the start times in /proc. Some containers show an
+ * uptime of their own in /proc/uptime; there our own start tells how late it is.
+ */
+export function bootMs(): number {
+  const ownStart = (startTicksOf('self') ?? 0) * tickMs
+  const shown = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
+  const ownAge = process.uptime() * 1000
+  return shown - ownStart >= ownAge - maxDisagreementMs ? shown : ownStart + ownAge
+}
+
+const maxDisagreementMs = 5_000
+
+/** Age of a process that was started this many ticks after the boot. */
+export const ageMsOf = (startTicks: number): number => Math.max(0, bootMs() - startTicks * tickMs)

@@ -43,11 +43,12 @@ export function check(state: EtaState, now: Timestamp): EtaState {
   return { ...state, estimator, told, unwritten, lastSeq }
 }
 
-/** Writes all estimates since the last write together. */
-export const write = (state: EtaState): EtaStep =>
-  state.unwritten.length === 0
-    ? [state, []]
-    : [{ ...state, unwritten: [] }, [{ do: 'record', estimates: state.unwritten }]]
+/** Writes all estimates since the last write together, with the times of the wall clock. */
+export function write(state: EtaState, shiftMs: number): EtaStep {
+  if (state.unwritten.length === 0) return [state, []]
+  const estimates = state.unwritten.map((one) => ({ ...one, at: one.at + shiftMs }))
+  return [{ ...state, unwritten: [] }, [{ do: 'record', estimates }]]
+}
 
 /**
  * Forgets the jobs that have ended without a video. A check searches only a part of a long queue,

@@ -41,7 +41,10 @@ type Track = Readonly<{
 
 /** The clocks of the caller. */
 export type Clock = Readonly<{
+  /** By a clock that nobody sets (`steadyNow`). */
   now: Timestamp
+  /** How far the wall clock has been set. */
+  shiftMs?: number
   /** Milliseconds since an arbitrary moment, to measure the cost of a forecast. */
   stopwatch(): number
 }>

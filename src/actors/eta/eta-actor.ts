@@ -1,6 +1,7 @@
 import type { ToldEstimate } from '../../domain/estimate.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
+import { clockShift, steadyNow } from '../../domain/time.ts'
 import {
   type ActorRef,
   type AnswerEffect,
@@ -41,7 +42,11 @@ export function etaBehaviour({
   return actorOf<EtaState, EtaMessage, EtaEffect>({
     initial: initialEta(speeds),
     transition: (state, message) =>
-      transition(state, message, { now: Date.now(), stopwatch: () => performance.now() }),
+      transition(state, message, {
+        now: steadyNow(),
+        shiftMs: clockShift(),
+        stopwatch: () => performance.now(),
+      }),
     perform,
     /** The actor receives no message any more: a failure is logged here. */
     terminate({ unwritten }) {

@@ -6,9 +6,11 @@ import type { OrderedMap } from '../ordered-map.ts'
 import { createEstimator, type Estimator } from './estimator.ts'
 import type { EstimateReview } from './eta-protocol.ts'
 import type { SpeedModelOptions } from './speed-model.ts'
+import { newLine, type SteadyLine } from './steady-line.ts'
 
 export type EtaState = Readonly<{
   estimator: Estimator
+  line: SteadyLine
   /**
    * Estimates kept of each job that has not ended, to be compared with the outcome. A tree, because
    * a new job must not copy 100,000 entries.
@@ -44,6 +46,7 @@ export type EtaStep = Step<EtaState, EtaEffect>
 export const initialEta = (speeds: SpeedModelOptions): EtaStep => [
   {
     estimator: createEstimator(speeds),
+    line: newLine,
     told: undefined,
     unwritten: [],
     lastSeq: undefined,

@@ -1,4 +1,4 @@
-import type { JobId, Timestamp } from '../../domain/job.ts'
+import type { JobId } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { size } from '../ordered-map.ts'
 import { check, forget, write } from './checkpoint-rules.ts'
@@ -6,12 +6,13 @@ import { type Clock, estimateJob, goOn, isPlaying, remember, see } from './estim
 import type { Estimate, EtaMessage } from './eta-protocol.ts'
 import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
 import { learnFrom, tellSpeeds } from './outcome-rules.ts'
+import { toSteady } from './steady-line.ts'
 
 const checkEveryMs = 1_000
 
 /** All rules for estimates. Pure: the caller passes the clocks. */
 export function transition(state: EtaState, message: EtaMessage, clock: Clock): EtaStep {
-  const { now } = clock
+  const { now, shiftMs = 0 } = clock
   switch (message.type) {
     case 'historyLoaded': {
       const { past, outcomes } = message
@@ -21,9 +22,10 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
     case 'historyFailed':
       return [state, [log('error', message.error, 'history could not be read')]]
     case 'attemptSucceeded':
-      return thenForecast(learnFrom(state, message.attempt, now), clock)
+      return thenForecast(learnFrom(state, message.attempt, now, shiftMs), clock)
     case 'queueChanged': {
-      const seen = { ...state, estimator: see(state.estimator, message.queue), isTicking: true }
+      const [line, queue] = toSteady(state.line, message.queue, shiftMs)
+      const seen = { ...state, line, estimator: see(state.estimator, queue), isTicking: true }
       const [next, effects] = thenForecast([seen, []], clock)
       return [check(next, now), state.isTicking ? effects : [...effects, checkLater]]
     }
@@ -31,7 +33,7 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
       return thenForecast([{ ...state, isForecastDue: false }, []], clock)
     case 'checkpointsDue': {
       const [next, effects] = thenForecast([state, []], clock)
-      const [written, writing] = write(forget(check(next, now)))
+      const [written, writing] = write(forget(check(next, now)), shiftMs)
       // The timer stops with the work, because an idle service should not wake up every second.
       const isTicking = hasWork(written)
       return [
@@ -42,7 +44,7 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
     case 'recordFailed':
       return [state, [log('warn', message.error, 'estimates could not be kept')]]
     case 'estimate': {
-      const [next, estimates] = estimateEach(state, message.jobIds, now)
+      const [next, estimates] = estimateEach(state, message.jobIds, clock)
       return [next, [answer(message.replyTo, estimates)]]
     }
     case 'reviewEstimates':
@@ -67,14 +69,14 @@ function thenForecast([state, effects]: EtaStep, clock: Clock): EtaStep {
 function estimateEach(
   state: EtaState,
   jobIds: readonly JobId[],
-  now: Timestamp,
+  { now, shiftMs = 0 }: Clock,
 ): readonly [EtaState, ReadonlyMap<JobId, Estimate>] {
   const estimates = new Map<JobId, Estimate>()
   let { estimator } = state
   for (const jobId of jobIds) {
     const [next, estimate] = estimateJob(estimator, jobId, now)
     estimator = next
-    if (estimate) estimates.set(jobId, estimate)
+    if (estimate) estimates.set(jobId, { ...estimate, etaAt: estimate.etaAt + shiftMs })
   }
   return [{ ...state, estimator }, estimates]
 }

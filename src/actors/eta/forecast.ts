@@ -1,5 +1,6 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
+import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
 import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
@@ -203,7 +204,8 @@ function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): La
     const until = quarantine?.until
     const isOut = quarantine && !quarantine.probing && until === undefined
     if (drained || isOut || givenUpGpus.has(gpu)) return []
-    const rest = quarantine && !quarantine.probing ? Math.max(0, (until ?? at) - at) / 1000 : 0
+    // A quarantine lasts an hour at most.
+    const rest = quarantine && !quarantine.probing ? clamp((until ?? at) - at, 0, hourMs) / 1000 : 0
     const job = busy.find((one) => one.gpu === gpu)
     if (!job) {
       const free = Math.max(rest, readyGpus.has(gpu) ? 0 : startSeconds)

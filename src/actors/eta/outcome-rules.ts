@@ -8,8 +8,16 @@ import { intervalVerdict, offByPercent } from './calibration.ts'
 import { learnIfDue, remember, secondsPerJob } from './estimator.ts'
 import type { EstimateOutcome } from './eta-ports.ts'
 import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
+import { attemptToSteady } from './steady-line.ts'
 
-export function learnFrom(state: EtaState, attempt: FinishedAttempt, now: Timestamp): EtaStep {
+export function learnFrom(
+  state: EtaState,
+  told: FinishedAttempt,
+  now: Timestamp,
+  shiftMs: number,
+): EtaStep {
+  const attempt = attemptToSteady(state.line, told, shiftMs)
+  if (!attempt) return [{ ...state, told: remove(state.told, told.jobId) }, []]
   const { jobId, gpu, endedAt, attempts } = attempt
   const kind = state.estimator.knowledge.options.kinds.get(gpu)
   const outcomes = (get(state.told, jobId) ?? []).map(

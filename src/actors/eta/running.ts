@@ -1,5 +1,6 @@
 /** What is left of an attempt that runs, and how far it has come. */
 import { type GenerationStage, type Stage, stages, type Timestamp } from '../../domain/job.ts'
+import { clamp } from '../../domain/time.ts'
 import type { RunningJob } from '../queue/queue-state.ts'
 import {
   type Duration,
@@ -69,9 +70,6 @@ function paced(plan: Plan, job: RunningAttempt): Plan {
   const alike = factor ** 0.7
   return { ...plan, decoding: slower(plan.decoding, alike), saving: slower(plan.saving, alike) }
 }
-
-const clamp = (value: number, low: number, high: number): number =>
-  Math.min(high, Math.max(low, value))
 
 /** The first step is often much slower than the others, and tells next to nothing of them. */
 const firstStepVariance = 0.8 ** 2

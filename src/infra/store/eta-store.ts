@@ -1,6 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/eta/eta-ports.ts'
 import type { GpuId, Trace } from '../../domain/job.ts'
+import { dayMs } from '../../domain/time.ts'
 import { insertRow } from '../fast/insert.ts'
 import { transact } from './database.ts'
 import type { Database } from './schema.ts'
@@ -28,6 +29,7 @@ export function createEtaStore(
         )
         .innerJoin('job', 'job.id', 'attempt.job_id')
         .where('latest.age', '<=', perGpu)
+        .where(wasTimed)
         .orderBy('attempt.ended_at')
         .select(['attempt.gpu', 'gpu_model', 'size', 'frames', 'steps', 'trace'])
         .select(['attempt.claimed_at', 'attempt.generated_at', 'attempt.ended_at'])
@@ -50,6 +52,7 @@ export function createEtaStore(
         .innerJoin('job', 'job.id', 'estimate.job_id')
         .where('job.status', '=', 'success')
         .where('job.attempts', '=', 1)
+        .whereRef('job.ended_at', '>=', 'estimate.at')
         .orderBy('job.ended_at', 'desc')
         .limit(limit)
         .selectAll('estimate')
@@ -65,6 +68,12 @@ export function createEtaStore(
     },
   }
 }
+
+/** The clock was set during other attempts: nobody knows how long they took. */
+const wasTimed = sql<boolean>`
+  coalesce(attempt.generated_at, attempt.ended_at) between attempt.claimed_at and attempt.ended_at
+  and attempt.ended_at - attempt.claimed_at < ${dayMs}
+`
 
 type PastRow = Pick<
   Selectable<Database['attempt'] & Database['job']>,

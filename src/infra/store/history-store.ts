@@ -66,6 +66,8 @@ export function createHistoryStore(db: Kysely<Database>): History {
         .where('attempts', '=', 1)
         .where('deleted_at', 'is', null)
         .where('checkpoint', '=', 'submit')
+        // Not where the clock was set back meanwhile.
+        .whereRef('ended_at', '>=', 'at')
       if (scope !== 'everything') {
         finished =
           'owner' in scope

@@ -2,6 +2,7 @@
 
 import type { Disk } from './disk.ts'
 import type { Checkpoint } from './estimate.ts'
+import type { Hold } from './hold.ts'
 import type { FailureCode, GpuId, JobId, Quarantine, Stage, Timestamp } from './job.ts'
 
 export type Observation = Readonly<
@@ -25,6 +26,8 @@ export type Observation = Readonly<
   | { saw: 'estimateJudged'; checkpoint: Checkpoint; offBy: number; interval: IntervalVerdict }
   | { saw: 'deliveryAttempted'; became: 'delivered' | 'pending' | 'failed' }
   | { saw: 'disksMeasured'; disks: readonly Disk[] }
+  /** Whether jobs, logs and backups are deleted by age now. */
+  | { saw: 'deletionsJudged'; hold: Hold | undefined }
   | { saw: 'requestAnswered'; method: string; route: string; status: number; tookMs: number }
   | { saw: 'eventStreamOpened' | 'eventStreamClosed' }
 >

@@ -35,6 +35,7 @@ import { createFileLinks, type FileLinksOptions } from '../http/views/file-links
 import { createJobRenderer } from '../http/views/job-view.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
+import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import type { createDownloads } from '../infra/media/downloads.ts'
 import { createVideoFiles, createVideoTools } from '../infra/media/video-tools.ts'
@@ -139,7 +140,7 @@ export function startActors(options: ActorsOptions) {
     }),
     child(system, janitor, () => {
       const { archiveDir, minFreeBytes, retention: limits } = config
-      const { backups, reserve, known } = storage
+      const { backups, reserve, known, hold } = storage
       return janitorBehaviour({
         housekeeping: createHousekeeping({ data, backups, reserve, archiveDir, known }),
         retention: stores.retention,
@@ -147,6 +148,8 @@ export function startActors(options: ActorsOptions) {
         archive,
         minFreeBytes,
         limits,
+        ...(hold && { hold }),
+        uptime: bootMs,
         observe,
         log,
       })

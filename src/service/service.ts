@@ -24,6 +24,7 @@ import { createMetrics } from '../infra/metrics/metrics.ts'
 import { createForkServer } from '../infra/processes/fork-server.ts'
 import { readLinkKey } from '../infra/webhooks/link-key.ts'
 import { childOf, startActors } from './actors.ts'
+import { createClockCheck } from './clock-check.ts'
 import { type HttpServer, listen } from './http-server.ts'
 import { openStorage } from './storage.ts'
 
@@ -87,7 +88,7 @@ async function startService(
     lifeS: config.fileUrlTtlS,
   }
   const guard = createAddressGuard(config.webhookAllow)
-  const { observe, expose } = createMetrics({
+  const metrics = createMetrics({
     gpus: owned,
     childOf,
     version,
@@ -96,6 +97,8 @@ async function startService(
     minFreeBytes: config.minFreeBytes,
     log,
   })
+  const clock = createClockCheck(metrics.observe)
+  const { observe } = clock
   const checks = resources.use(
     keepChecking({ database: storage.database.check, ...installationLooks(wan) }),
   )
@@ -142,12 +145,12 @@ async function startService(
     status: {
       version,
       task: wan.task,
-      checks: checks.standing,
+      checks: () => [...checks.standing(), ...clock.standing()],
       history: storage.stores.history,
       async scrape() {
         const { stateDb } = data
         const sources = { ...actors, stateDb, measured, checks: checks.standing }
-        return expose(await readFigures(sources))
+        return metrics.expose(await readFigures(sources))
       },
     },
     refuseUrl: guard.refuse,

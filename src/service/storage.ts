@@ -10,6 +10,7 @@ import { endFormerLife } from '../infra/generation/former-life.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import { forgetPreviews } from '../infra/media/previews.ts'
 import { removeUnfinished } from '../infra/media/video-tools.ts'
+import { resumeClock } from '../infra/store/clock-store.ts'
 import { openDatabase } from '../infra/store/database.ts'
 import { createEtaStore } from '../infra/store/eta-store.ts'
 import { createHistoryStore } from '../infra/store/history-store.ts'
@@ -48,6 +49,11 @@ export async function openStorage(
   )
   const backups = createBackups(backupsDir, database)
   await migrateToLatest(database.db, backups.beforeMigration)
+  const { hold, setByMs } = await resumeClock(database.db)
+  if (setByMs !== 0) {
+    const setBySeconds = Math.round(setByMs / 1000)
+    log.warn({ setBySeconds }, 'the clock was set since the last run; open times are moved along')
+  }
   const jobs = createJobStore(database.db, {
     reserve,
     context: {
@@ -72,6 +78,7 @@ export async function openStorage(
     database,
     reserve,
     backups,
+    hold,
     running,
     deliveryClock: await webhooks.readClock(),
     stores: {

@@ -1,5 +1,4 @@
 import type { Disk } from '../../domain/disk.ts'
-import type { Timestamp } from '../../domain/job.ts'
 
 /** How what it has begun went, and that it is time to look again. */
 export type DiskNews = Readonly<
@@ -19,8 +18,8 @@ export type DiskState = Readonly<{
   backingUp: boolean
   /** The last day of which there is a backup. */
   backedUpOn?: string
-  /** A backup that failed is not tried again at every look. */
-  backUpAgainAt: Timestamp
+  /** Not at every look after a failure, and once a day however often the clock is set. */
+  backUpAgainAtUptimeMs: number
 }>
 
 export type DiskEffect = Readonly<
@@ -29,7 +28,7 @@ export type DiskEffect = Readonly<
   | { do: 'checkLater' }
   | { do: 'tellQueue'; hasRoom: boolean }
   | { do: 'restoreReserve' }
-  | { do: 'backUp'; day: string }
+  | { do: 'backUp'; day: string; mayPrune: boolean }
   | { do: 'logNoRoom'; disks: readonly Disk[] }
   | { do: 'logRoomAgain' }
   | { do: 'logTrouble'; trouble: Trouble; error: unknown }

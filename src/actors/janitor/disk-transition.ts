@@ -1,6 +1,7 @@
 import type { Disk } from '../../domain/disk.ts'
-import type { Timestamp } from '../../domain/job.ts'
+import { hourMs } from '../../domain/time.ts'
 import type { Step } from '../actor.ts'
+import type { Moment } from './clock-rules.ts'
 import type { DiskEffect, DiskNews, DiskState } from './disk-protocol.ts'
 
 export type DiskStep = Step<DiskState, DiskEffect>
@@ -8,23 +9,29 @@ export type DiskStep = Step<DiskState, DiskEffect>
 export const initialDiskState: DiskState = {
   blind: false,
   backingUp: false,
-  backUpAgainAt: 0,
+  backUpAgainAtUptimeMs: 0,
 }
 
-const backUpAgainMs = 60 * 60_000
+const backUpAgainMs = hourMs
+
+/** Less than a day, so that no day is left out. */
+const minBackUpGapMs = 20 * hourMs
+
+/** `isClockRight`: what is old by the clock may be deleted. Absent: the clock is yet to be judged. */
+export type DiskMoment = Moment & Readonly<{ isClockRight?: boolean }>
 
 /** Every rule of room and backups, with no disk in sight. */
 export function guardDisks(
   minFreeBytes: number,
   state: DiskState,
   message: DiskNews,
-  at: Timestamp,
+  now: DiskMoment,
 ): DiskStep {
   switch (message.type) {
     case 'checkDue':
       return [state, [{ do: 'measure' }]]
     case 'measured':
-      return measured(minFreeBytes, state, message.disks, at)
+      return measured(minFreeBytes, state, message.disks, now)
     // A disk that does not even tell is no reason to say anything about room.
     case 'measuringFailed': {
       const { error } = message
@@ -37,12 +44,14 @@ export function guardDisks(
         ],
       ]
     }
-    case 'backedUp':
-      return [{ ...state, backingUp: false, backedUpOn: message.day }, []]
+    case 'backedUp': {
+      const backUpAgainAtUptimeMs = now.uptimeMs + minBackUpGapMs
+      return [{ ...state, backingUp: false, backedUpOn: message.day, backUpAgainAtUptimeMs }, []]
+    }
     case 'backupFailed': {
       const { error } = message
       return [
-        { ...state, backingUp: false, backUpAgainAt: at + backUpAgainMs },
+        { ...state, backingUp: false, backUpAgainAtUptimeMs: now.uptimeMs + backUpAgainMs },
         [{ do: 'logTrouble', trouble: 'backup', error }],
       ]
     }
@@ -55,13 +64,17 @@ function measured(
   minFreeBytes: number,
   state: DiskState,
   disks: readonly Disk[],
-  at: Timestamp,
+  { at, uptimeMs, isClockRight }: DiskMoment,
 ): DiskStep {
   const short = disks.filter(({ freeBytes }) => freeBytes < minFreeBytes)
   const hasRoom = short.length === 0
   const day = new Date(at).toISOString().slice(0, 10)
   const backUp =
-    hasRoom && !state.backingUp && state.backedUpOn !== day && at >= state.backUpAgainAt
+    hasRoom &&
+    isClockRight !== undefined &&
+    !state.backingUp &&
+    state.backedUpOn !== day &&
+    uptimeMs >= state.backUpAgainAtUptimeMs
   const effects: DiskEffect[] = [
     { do: 'observeDisks', disks },
     { do: 'tellQueue', hasRoom },
@@ -69,7 +82,7 @@ function measured(
   if (!hasRoom && state.hasRoom !== false) effects.push({ do: 'logNoRoom', disks: short })
   if (hasRoom && state.hasRoom === false) effects.push({ do: 'logRoomAgain' })
   effects.push({ do: 'restoreReserve' })
-  if (backUp) effects.push({ do: 'backUp', day })
+  if (backUp) effects.push({ do: 'backUp', day, mayPrune: isClockRight === true })
   return [
     { ...state, hasRoom, blind: false, backingUp: state.backingUp || backUp },
     [...effects, { do: 'checkLater' }],

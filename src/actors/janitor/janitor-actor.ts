@@ -1,3 +1,4 @@
+import type { Hold } from '../../domain/hold.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
 import {
@@ -28,8 +29,12 @@ export type JanitorActorOptions = Readonly<{
   minFreeBytes: number
   observe: Observe
   limits: RetentionLimits
+  /** In force since the start of the service. */
+  hold?: Hold
   log: Logger
   everyMs?: number
+  /** A counter that nobody can set. One that goes on while the machine sleeps sees no step then. */
+  uptime?: () => number
 }>
 
 /** Much longer than a few files take to be removed. */
@@ -44,17 +49,19 @@ export function janitorBehaviour({
   minFreeBytes,
   observe,
   limits,
+  hold,
   log,
   everyMs = 5_000,
+  uptime = () => performance.now(),
 }: JanitorActorOptions): Behaviour<JanitorState, JanitorMessage> {
   const writeLog = createJanitorLog(log, minFreeBytes)
 
   return actorOf<JanitorState, JanitorMessage, JanitorEffect>({
-    initial: startJanitor,
+    initial: startJanitor(hold),
     transition: (state, message) =>
       transition({ minFreeBytes, retention: limits }, state, message, {
         at: Date.now(),
-        uptimeMs: performance.now(),
+        uptimeMs: uptime(),
       }),
     perform,
     terminate({ retention: { runs } }) {
@@ -95,10 +102,10 @@ export function janitorBehaviour({
         }))
         break
       case 'backUp': {
-        const { day } = effect
+        const { day, mayPrune } = effect
         pipe(
           self,
-          housekeeping.backUp(day),
+          housekeeping.backUp(day, mayPrune),
           () => ({ type: 'backedUp', day }),
           (error) => ({ type: 'backupFailed', error }),
         )
@@ -114,6 +121,12 @@ export function janitorBehaviour({
           (latestEnd) => ({ type: 'latestEndRead', latestEnd }),
           sweepFailed,
         )
+        break
+      case 'noteClock':
+        pipe(self, retention.noteClock(effect.hold), nothing, sweepFailed)
+        break
+      case 'observeHold':
+        observe({ saw: 'deletionsJudged', hold: effect.hold })
         break
       case 'weigh':
         pipe(self, retention.videoBytes(), (bytes) => ({ type: 'weighed', bytes }), stepFailed)

@@ -1,7 +1,7 @@
 import { causeOf } from '../../domain/client.ts'
 import type { Disk } from '../../domain/disk.ts'
+import type { Doubt } from '../../domain/hold.ts'
 import type { Logger } from '../../domain/log.ts'
-import type { Doubt } from './clock-rules.ts'
 import type { Trouble } from './disk-protocol.ts'
 import type { JanitorEffect } from './janitor-protocol.ts'
 import type { Run } from './retention-protocol.ts'
@@ -57,7 +57,9 @@ const troubles: Record<Trouble, string> = {
 }
 
 const doubts: Record<Doubt, string> = {
-  behind: 'the clock is behind the end of a job; until it is not, nothing expires by age',
+  gap: 'the service was last seen to run more than an hour ago, or the clock was set; for 24 hours nothing expires by age',
+  behind:
+    'the clock is behind the last run or the end of a job; for 24 hours nothing expires by age',
   jumped: 'the clock was set while the service ran; for 24 hours nothing expires by age',
   all_due: 'by this clock every job is over its time; for 24 hours nothing expires by age',
 }

@@ -1,11 +1,15 @@
 import type { Disk } from '../../domain/disk.ts'
+import type { Hold } from '../../domain/hold.ts'
 import type { JobId, JobStatus, Timestamp } from '../../domain/job.ts'
 /** What is done for the disks besides working on them. */
 export type Housekeeping = {
   /** Each place that is written to, though several may be on one disk. */
   measure(): Promise<readonly Disk[]>
-  /** Backs up the database for this day (`2026-07-31`) unless that has been done. */
-  backUp(day: string): Promise<void>
+  /**
+   * Backs up the database for this day (`2026-07-31`) unless that has been done. `mayPrune`: may
+   * delete the oldest backups.
+   */
+  backUp(day: string, mayPrune: boolean): Promise<void>
   /** Keeps back some room for what must be written on a full disk. */
   restoreReserve(): Promise<void>
   /** Removes logs and archived work that are older and belong to no job. */
@@ -16,6 +20,8 @@ export type Housekeeping = {
 export type RetentionStore = {
   /** When the last job ended that is over and not pinned: a clock that is right is not behind that. */
   latestEnd(): Promise<Timestamp | undefined>
+  /** Remembers that the service runs now, and the hold on deletions, for the next start. */
+  noteClock(hold: Hold | undefined): Promise<void>
   /** What all videos that are there take together. */
   videoBytes(): Promise<number>
   /** Jobs that are over and not pinned: the one that ended first comes first. */

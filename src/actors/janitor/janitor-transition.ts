@@ -1,3 +1,4 @@
+import type { Hold } from '../../domain/hold.ts'
 import type { Step } from '../actor.ts'
 import type { Moment } from './clock-rules.ts'
 import { guardDisks, initialDiskState } from './disk-transition.ts'
@@ -11,8 +12,11 @@ export type JanitorStep = Step<JanitorState, JanitorEffect>
 export type JanitorLimits = Readonly<{ minFreeBytes: number; retention: RetentionLimits }>
 
 /** The first check of the disks and the first sweep; each schedules the next. */
-export const startJanitor: JanitorStep = [
-  { disks: initialDiskState, retention: initialRetentionState },
+export const startJanitor = (found?: Hold): JanitorStep => [
+  {
+    disks: initialDiskState,
+    retention: { ...initialRetentionState, clock: found ? { found } : {} },
+  },
   [{ do: 'measure' }, { do: 'readLatestEnd' }, { do: 'sweepLater' }],
 ]
 
@@ -27,7 +31,11 @@ export function transition(
     const [retention, effects] = retain(limits.retention, state.retention, message, now)
     return [{ ...state, retention }, effects]
   }
-  const [disks, effects] = guardDisks(limits.minFreeBytes, state.disks, message, now.at)
+  const { clock } = state.retention
+  const [disks, effects] = guardDisks(limits.minFreeBytes, state.disks, message, {
+    ...now,
+    ...(clock.origin !== undefined && { isClockRight: clock.doubt === undefined }),
+  })
   return [{ ...state, disks }, effects]
 }
 

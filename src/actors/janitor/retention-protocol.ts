@@ -1,8 +1,9 @@
 import type { Caused } from '../../domain/client.ts'
+import type { Doubt, Hold } from '../../domain/hold.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import type { ActorRef, AnswerEffect, Asks } from '../actor.ts'
 import type { ExpireAnswer } from '../archive/archive-protocol.ts'
-import type { Clock, Doubt } from './clock-rules.ts'
+import type { Clock } from './clock-rules.ts'
 import type { FinishedFilter, FinishedJob, FinishedStatus } from './janitor-ports.ts'
 import type { Selection, Tally } from './retention-rules.ts'
 
@@ -61,6 +62,8 @@ export type RetentionState = Readonly<{
   clock: Clock
   /** The first is under way. */
   runs: readonly Run[]
+  /** When the clock is noted again for the next start. */
+  noteAtUptimeMs: number
   /** When left-overs are looked for again. */
   tidyAtUptimeMs: number
   /** Something could not be removed, and that has been said. */
@@ -78,6 +81,8 @@ export type RetentionEffect =
       | { do: 'forgetTombstones'; before: Timestamp }
       | { do: 'removeLeftOvers'; before: Timestamp }
       | { do: 'logGone'; run: Run }
+      | { do: 'noteClock'; hold: Hold | undefined }
+      | { do: 'observeHold'; hold: Hold | undefined }
       | { do: 'logClock'; doubt: Doubt | undefined; latestEnd: Timestamp | undefined }
       | { do: 'logSweepFailed'; error: unknown }
     >

@@ -1,7 +1,7 @@
 import { causeOf } from '../../domain/client.ts'
 import type { Timestamp } from '../../domain/job.ts'
 import { answer, answerFailed, type Step } from '../actor.ts'
-import { lookAtClock, type Moment } from './clock-rules.ts'
+import { holdOf, lookAtClock, type Moment } from './clock-rules.ts'
 import type { FinishedJob } from './janitor-ports.ts'
 import type {
   PurgeCommand,
@@ -24,6 +24,7 @@ export type RetentionStep = Step<RetentionState, RetentionEffect>
 export const initialRetentionState: RetentionState = {
   clock: {},
   runs: [],
+  noteAtUptimeMs: 0,
   tidyAtUptimeMs: 0,
   failed: false,
 }
@@ -36,6 +37,9 @@ const countedAtOnce = 500
 const purgeMs = 25_000
 
 const tidyEveryMs = 6 * 60 * 60_000
+
+/** A restart within this time does not look like a gap, and a commit a minute is next to nothing. */
+const noteEveryMs = 60_000
 
 /** Every rule of how what is over its time goes, with no clock, disk or store in sight. */
 export function retain(
@@ -92,16 +96,22 @@ function sweep(
 ): RetentionStep {
   const clock = lookAtClock(state.clock, now, latestEnd, limits.retentionMs)
   const { doubt } = clock
-  const said: RetentionEffect[] =
-    limits.retentionMs > 0 && doubt !== state.clock.doubt
-      ? [{ do: 'logClock', doubt, latestEnd }]
-      : []
+  const hold = holdOf(clock, now)
+  const isNews = doubt !== state.clock.doubt
+  const isNoteDue = isNews || now.uptimeMs >= state.noteAtUptimeMs
+  const noteAtUptimeMs = isNoteDue ? now.uptimeMs + noteEveryMs : state.noteAtUptimeMs
+  const said: RetentionEffect[] = [
+    // First: a crash before the next step must not end the hold.
+    ...(isNoteDue ? [{ do: 'noteClock', hold } as const] : []),
+    { do: 'observeHold', hold },
+    ...(limits.retentionMs > 0 && isNews ? [{ do: 'logClock', doubt, latestEnd } as const] : []),
+  ]
   const forget: RetentionEffect = { do: 'forgetTombstones', before: now.at - limits.tombstoneMs }
   const isTidyDue =
     doubt === undefined && limits.retentionMs > 0 && now.uptimeMs >= state.tidyAtUptimeMs
   const tidyAtUptimeMs = isTidyDue ? now.uptimeMs + tidyEveryMs : state.tidyAtUptimeMs
   const runs = selectionsOf(limits, now.at, doubt === undefined).map(newRun)
-  const [next, effects] = add({ ...state, clock, tidyAtUptimeMs }, runs)
+  const [next, effects] = add({ ...state, clock, noteAtUptimeMs, tidyAtUptimeMs }, runs)
   const tidy: RetentionEffect = { do: 'removeLeftOvers', before: now.at - limits.retentionMs }
   return [next, [...said, ...(doubt ? [] : [forget]), ...(isTidyDue ? [tidy] : []), ...effects]]
 }

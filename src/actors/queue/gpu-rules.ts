@@ -3,6 +3,7 @@ import { type Caused, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { blamesGpu } from '../../domain/failures.ts'
 import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../domain/job.ts'
+import { hourMs } from '../../domain/time.ts'
 import { type ActorRef, answer } from '../actor.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
@@ -27,8 +28,7 @@ export function welcomeGpu(
     readyGpus: new Map([...state.readyGpus, [gpu, incarnation]]),
     givenUpGpus: without(state.givenUpGpus, gpu),
   }
-  const { quarantine } = healthOf(ready, gpu)
-  if (!own) return thenAssign([ready, quarantine ? expectProbe(gpu, quarantine, at) : []], at)
+  if (!own) return thenAssign(resumeQuarantine(ready, gpu, at), at)
 
   if (isOwn) return [ready, []]
   const { jobId, epoch } = own
@@ -89,7 +89,7 @@ export function noteFailure(
   const isSick = failures.length >= state.settings.quarantineAfter || health.quarantine?.probing
   if (!isSick) return withHealth(state, gpu, { ...health, failures })
   const strikes = (health.quarantine?.strikes ?? 0) + 1
-  const until = at + Math.min(maxQuarantineMs, state.settings.quarantineMs * 2 ** (strikes - 1))
+  const until = at + quarantineMs(state, strikes)
   const quarantine: Quarantine = { reason: 'failures', since: at, until, strikes, probing: false }
   const [next, effects] = withHealth(state, gpu, { ...health, failures, quarantine })
   return [next, [...effects, ...expectProbe(gpu, quarantine, at)]]
@@ -124,7 +124,23 @@ export function startProbe(
   return thenAssign(withHealth(state, gpu, probing), at)
 }
 
-const maxQuarantineMs = 60 * 60 * 1000
+const maxQuarantineMs = hourMs
+
+const quarantineMs = ({ settings }: QueueState, strikes: number): number =>
+  Math.min(maxQuarantineMs, settings.quarantineMs * 2 ** (strikes - 1))
+
+/** Whatever a clock that has been set since says of its end, it lasts no longer than when it began. */
+function resumeQuarantine(state: QueueState, gpu: GpuId, at: Timestamp): QueueStep {
+  const health = healthOf(state, gpu)
+  const { quarantine } = health
+  if (!quarantine) return [state, []]
+  const { until, strikes } = quarantine
+  const latest = at + quarantineMs(state, strikes)
+  if (until === undefined || until <= latest) return [state, expectProbe(gpu, quarantine, at)]
+  const shortened = { ...quarantine, until: latest }
+  const [next, effects] = withHealth(state, gpu, { ...health, quarantine: shortened })
+  return [next, [...effects, ...expectProbe(gpu, shortened, at)]]
+}
 
 function expectProbe(gpu: GpuId, quarantine: Quarantine, at: Timestamp): QueueEffect[] {
   const { since, until, probing } = quarantine

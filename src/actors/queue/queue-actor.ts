@@ -2,6 +2,7 @@ import { causeOf } from '../../domain/client.ts'
 import type { GpuId, JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
+import { steadyNow } from '../../domain/time.ts'
 import {
   type ActorRef,
   type AnswerEffect,
@@ -60,7 +61,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
 
   return actorOf<Journal, QueueMail, JournalEffect>({
     initial: newJournal,
-    transition: (journal, mail) => receive(journal, mail, Date.now()),
+    transition: (journal, mail) => receive(journal, mail, Date.now(), steadyNow()),
     settle,
     perform,
     terminate(journal) {
@@ -75,7 +76,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'load':
         pipe(
           self,
-          store.load(Date.now() - quotaPeriodMs),
+          store.load(steadyNow() - quotaPeriodMs),
           (stored) => ({ type: 'loaded', stored }),
           storeFailed,
         )

@@ -45,14 +45,19 @@ export type JournalOptions = Readonly<{ settings: QueueSettings; gpus: readonly 
 export function createJournal({ settings, gpus }: JournalOptions) {
   return { receive, settle }
 
-  function receive(journal: Journal, mail: QueueMail, at: Timestamp): JournalStep {
+  function receive(
+    journal: Journal,
+    mail: QueueMail,
+    at: Timestamp,
+    steady: Timestamp = at,
+  ): JournalStep {
     switch (mail.type) {
       case 'loaded':
-        return journal.phase === 'loading' ? open(journal, mail.stored, at) : [journal, []]
+        return journal.phase === 'loading' ? open(journal, mail.stored, at, steady) : [journal, []]
       case 'written':
         return journal.phase === 'open' ? written(journal, mail.result) : [journal, []]
       case 'retryDue':
-        return journal.phase === 'blocked' ? retry(journal, at) : [journal, []]
+        return journal.phase === 'blocked' ? retry(journal, at, steady) : [journal, []]
       case 'jobRead': {
         const { order, job } = mail
         return [journal, job ? [{ do: 'order', order, job }] : []]
@@ -65,7 +70,7 @@ export function createJournal({ settings, gpus }: JournalOptions) {
       return [{ ...journal, early: append(journal.early, mail) }, []]
     }
     if (isQuestion(mail)) return [journal, [reply(mail, journal.committed)]]
-    if (journal.phase === 'open') return [decide(journal, mail, at), []]
+    if (journal.phase === 'open') return [decide(journal, mail, at, steady), []]
     if (isNews(mail)) return [{ ...journal, news: append(journal.news, mail) }, []]
     const [committed, effects] = undo(journal.committed, mail, journal.error)
     return [{ ...journal, committed }, effects.filter(isPerformed)]
@@ -75,6 +80,7 @@ export function createJournal({ settings, gpus }: JournalOptions) {
     { early, nextTicket }: Extract<Journal, { phase: 'loading' }>,
     stored: StoredQueue,
     at: Timestamp,
+    steady: Timestamp,
   ): JournalStep {
     const committed = { ...restoreQueue(settings, stored), nextTicket }
     let journal: Journal = { phase: 'open', committed }
@@ -84,7 +90,7 @@ export function createJournal({ settings, gpus }: JournalOptions) {
       { do: 'show', queue: committed },
     ]
     for (const message of toArray(early)) {
-      const [next, more] = receive(journal, message, at)
+      const [next, more] = receive(journal, message, at, steady)
       journal = next
       effects.push(...more)
     }
@@ -107,9 +113,14 @@ export function createJournal({ settings, gpus }: JournalOptions) {
   }
 }
 
-function decide(journal: Open, message: QueueCommand | QueueNews, at: Timestamp): Open {
+function decide(
+  journal: Open,
+  message: QueueCommand | QueueNews,
+  at: Timestamp,
+  steady: Timestamp,
+): Open {
   const latest = journal.turns?.state ?? journal.inFlight?.state ?? journal.committed
-  const [state, effects] = transition(latest, message, at)
+  const [state, effects] = transition(latest, message, at, steady)
   const turn = { message, effects, observations: observationsOf(latest, state, effects) }
   return { ...journal, turns: { state, list: append(journal.turns?.list, turn) } }
 }
@@ -179,9 +190,10 @@ function block(journal: Open, error: Error): JournalStep {
 function retry(
   { committed, news }: Extract<Journal, { phase: 'blocked' }>,
   at: Timestamp,
+  steady: Timestamp,
 ): JournalStep {
   let journal: Open = { phase: 'open', committed }
-  for (const message of toArray(news)) journal = decide(journal, message, at)
+  for (const message of toArray(news)) journal = decide(journal, message, at, steady)
   return [journal, []]
 }
 

@@ -61,7 +61,10 @@ export type CommitResult = Readonly<
 
 /** Asynchronous, so that a store on another machine can take its place. */
 export type QueueStore = {
-  /** What a starting queue has to take up again, and what was submitted since a time. */
+  /**
+   * What a starting queue has to take up again, and what was submitted since a time. That time, and
+   * those of `remember` and `findSubmission`, are of the steady clock (`steadyNow`).
+   */
   load(submittedSince: Timestamp): Promise<StoredQueue>
   /** All or nothing, and durable when it resolves. */
   commit(operations: readonly QueueOperation[]): Promise<CommitResult>

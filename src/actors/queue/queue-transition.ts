@@ -10,25 +10,34 @@ import type { QueueStep } from './queue-steps.ts'
 import { tellRepeated } from './repeat-rules.ts'
 import { admit, notPrepared, prepare } from './submit-rules.ts'
 
-/** Every rule of the queue, with no store, process, clock or actor in sight. */
+/**
+ * Every rule of the queue, with no store, process, clock or actor in sight. `at`: by the wall clock,
+ * for people. `steady`: by a clock that nobody sets, for what depends on how long ago something was.
+ */
 export function transition(
   state: QueueState,
   message: QueueCommand | QueueNews,
   at: Timestamp,
+  steady: Timestamp = at,
 ): QueueStep {
-  const [next, effects] = decide(state, message, at)
+  const [next, effects] = decide(state, message, at, steady)
   const { closing } = next
   if (!closing || !isOver(next, closing.mode)) return [next, effects]
   const { closing: _, ...closed } = next
   return [closed, [...effects, answer(closing.replyTo, 'closed')]]
 }
 
-function decide(state: QueueState, message: QueueCommand | QueueNews, at: Timestamp): QueueStep {
+function decide(
+  state: QueueState,
+  message: QueueCommand | QueueNews,
+  at: Timestamp,
+  steady: Timestamp,
+): QueueStep {
   switch (message.type) {
     case 'submit':
-      return prepare(state, message, at)
+      return prepare(state, message, steady)
     case 'admit':
-      return admit(state, message, at)
+      return admit(state, message, at, steady)
     case 'cancel':
       return cancel(state, message, at)
     case 'cancelOverdue':

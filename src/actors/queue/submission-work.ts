@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto'
 import { type Client, callerOf } from '../../domain/client.ts'
 import { fingerprintOf } from '../../domain/fingerprint.ts'
 import type { JobId, VideoDraft } from '../../domain/job.ts'
+import { steadyNow } from '../../domain/time.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
 import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../domain/webhook.ts'
 import { isNameKept } from './name-rules.ts'
@@ -31,7 +32,7 @@ export function createSubmissionWork({ store, results, workFiles }: SubmissionWo
       ...(key !== undefined && { key }),
     }
     const earlier = mayBeRepeated(repetition)
-      ? await store.findSubmission(identity, Date.now() - lookBackMs(repetition))
+      ? await store.findSubmission(identity, steadyNow() - lookBackMs(repetition))
       : undefined
     const { image: upload, webhook, seed = randomSeed(), ...rest } = draft
     const { filename } = rest

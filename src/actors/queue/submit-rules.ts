@@ -16,7 +16,7 @@ import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from 
 export function prepare(
   state: QueueState,
   message: Extract<QueueCommand, { type: 'submit' }>,
-  at: Timestamp,
+  steady: Timestamp,
 ): QueueStep {
   const { type: _, ...submission } = message
   const { client, draft, repetition, replyTo } = submission
@@ -25,16 +25,21 @@ export function prepare(
   // What was taken before is answered for, whatever would become of a new one.
   const refusal = mayBeRepeated(repetition)
     ? undefined
-    : (refuseSubmit(state, client, at) ?? (reserved ? undefined : nameTaken(filename)))
+    : (refuseSubmit(state, client, steady) ?? (reserved ? undefined : nameTaken(filename)))
   if (refusal) return [state, [answer(replyTo, refusal)]]
   return [reserved ?? state, [{ do: 'prepareSubmission', ...submission }]]
 }
 
-export function admit(state: QueueState, submission: Submission, at: Timestamp): QueueStep {
+export function admit(
+  state: QueueState,
+  submission: Submission,
+  at: Timestamp,
+  steady: Timestamp,
+): QueueStep {
   const { jobId, request, client, identity, webhook, replyTo } = submission
-  const earlier = findEarlier(state.recent, submission, at)
+  const earlier = findEarlier(state.recent, submission, steady)
   if (earlier) return notTaken(state, submission, answerRepeated(earlier, submission))
-  const refusal = refuseSubmit(state, client, at) ?? refuseName(state, submission)
+  const refusal = refuseSubmit(state, client, steady) ?? refuseName(state, submission)
   if (refusal) return notTaken(state, submission, answer(replyTo, refusal))
   if (hasLostName(state, submission)) {
     const why = 'the queue has lost the reservation of the filename'
@@ -57,9 +62,9 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     ...(filename && { filename }),
   }
   const queued = {
-    ...promiseName(enqueue(countSubmission(state, client, at), waiting), filename, jobId),
+    ...promiseName(enqueue(countSubmission(state, client, steady), waiting), filename, jobId),
     nextSeq: seq + 1,
-    recent: remember(state.recent, submission, at),
+    recent: remember(state.recent, submission, steady),
   }
   const job: Job = {
     id: jobId,
@@ -72,14 +77,14 @@ export function admit(state: QueueState, submission: Submission, at: Timestamp):
     state: { status: 'queued' },
   }
   const toTell = webhook && { webhook }
-  const quota = quotaOf(queued, client, at)
+  const quota = quotaOf(queued, client, steady)
   const taken = { job, position: size(queued.waiting), ...(quota && { quota }), ...toTell }
   return thenAssign(
     [
       queued,
       [
         stored({ op: 'submit', jobId, seq, request, owner, address, ...toTell, at }),
-        stored({ op: 'remember', jobId, identity, keepSince: at - keyLifeMs, at }),
+        stored({ op: 'remember', jobId, identity, keepSince: steady - keyLifeMs, at: steady }),
         answer(replyTo, taken),
         { do: 'logStatus', jobId, status: 'queued', epoch: 0, ...causeOf(submission) },
       ],

@@ -151,7 +151,8 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
         const ended = await untilOver(c, taken.view)
         const { state } = finishedVideo(ended)
         c.header('X-Model', modelOf(task))
-        c.header('X-Inference-Time-S', ((state.endedAt - state.startedAt) / 1_000).toFixed(1))
+        const tookMs = Math.max(0, state.endedAt - state.startedAt)
+        c.header('X-Inference-Time-S', (tookMs / 1_000).toFixed(1))
         const asked = { method: 'GET', headers: {} }
         return sendFile(c, {
           root: resultsDir,

@@ -86,6 +86,11 @@ export function createCatalogue() {
       '0 while a disk is short of room (MIN_FREE_DISK_MB) and no job is taken or begun.',
     ),
 
+    deletionsHeld: gauge(
+      'wan_deletions_held_seconds',
+      'For how much longer nothing is deleted by age, as the clock is in doubt; 0 when it is not.',
+    ),
+
     gpuInfo: gauge(
       'wan_gpu_info',
       'The model of each GPU, where it is known; always 1.',

@@ -77,6 +77,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         for (const { place, freeBytes } of observation.disks)
           known.diskFree.set({ place }, freeBytes)
         break
+      case 'deletionsJudged':
+        known.deletionsHeld.set((observation.hold?.leftMs ?? 0) / 1000)
+        break
       case 'requestAnswered':
         noteRequest(observation)
         break

@@ -51,9 +51,10 @@ export function createJobStore(
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
         db
-          .selectFrom('job')
-          .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'submitted_at as at'])
-          .where('submitted_at', '>', submittedSince)
+          .selectFrom('submission')
+          .innerJoin('job', 'job.id', 'submission.job_id')
+          .select(({ fn }) => [fn.coalesce('owner', 'address').as('by'), 'at'])
+          .where('at', '>', submittedSince)
           // Neither is known of most jobs where nobody is counted.
           .where(({ fn }) => fn.coalesce('owner', 'address'), 'is not', null)
           .$narrowType<{ by: NotNull }>()

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { FinishedStatus, RetentionStore } from '../../actors/janitor/janitor-ports.ts'
+import { noteClock } from './clock-store.ts'
 import type { Database } from './schema.ts'
 
 /** Jobs that are over, in the order in which they go; each answer takes a bounded time. */
@@ -17,6 +18,8 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
         .executeTakeFirst()
       return latest?.at ?? undefined
     },
+
+    noteClock: (hold) => noteClock(db, hold),
 
     async videoBytes() {
       const { bytes } = await db

@@ -1,5 +1,6 @@
 import type { Generated, GeneratedAlways } from 'kysely'
 import type { ToldEstimate } from '../../domain/estimate.ts'
+import type { Doubt } from '../../domain/hold.ts'
 import type {
   Epoch,
   GpuId,
@@ -21,6 +22,7 @@ export type Database = {
   delivery_clock: DeliveryClockTable
   submission: SubmissionTable
   estimate: EstimateTable
+  clock: ClockTable
 }
 
 type JobTable = {
@@ -78,6 +80,7 @@ type SubmissionTable = {
   caller: string
   key: string | null
   fingerprint: string
+  /** Of the steady clock, which is moved to the wall clock at each start. */
   at: Timestamp
 }
 
@@ -146,6 +149,21 @@ type AttemptTable = {
   trace: string | null
   /** JSON, a list of arguments; null until the attempt starts. */
   command: string | null
+}
+
+/** One row. */
+type ClockTable = {
+  id: 1
+  boot_id: string
+  /** Since the boot. */
+  boot_ms: number
+  /** By `steadyNow` at the same moment. */
+  steady_at: Timestamp
+  /** By the wall clock at the same moment. */
+  seen_at: Timestamp
+  /** How much longer nothing is deleted by age. */
+  held_ms: number
+  held_because: Doubt | null
 }
 
 type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>

@@ -3,8 +3,8 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 export type Backups = {
-  /** Of this day (`2026-07-31`), unless there is one. */
-  daily(day: string): Promise<void>
+  /** Of this day (`2026-07-31`), unless there is one. `mayPrune`: the oldest may be deleted. */
+  daily(day: string, mayPrune?: boolean): Promise<void>
   /** Before a migration changes what an older version of the service could not read any more. */
   beforeMigration(name: string): Promise<void>
 }
@@ -19,30 +19,35 @@ export function createBackups(
   { backup }: { backup(to: string): Promise<void> },
 ): Backups {
   return {
-    async daily(day) {
+    async daily(day, mayPrune = true) {
       const name = `state-${day}.db`
-      if (!(await backupsIn(directory)).includes(name)) await make(name)
+      if ((await backupsIn(directory)).includes(name)) return
+      await make(name)
+      if (mayPrune) await prune(day)
     },
 
     async beforeMigration(migration) {
-      const [day, time] = new Date().toISOString().slice(0, 19).split('T')
+      const [day = '', time] = new Date().toISOString().slice(0, 19).split('T')
       await make(`state-${day}_${time?.replaceAll(':', '-')}_before-${migration}.db`)
+      await prune(day)
     },
   }
 
   async function make(name: string): Promise<void> {
     await mkdir(directory, { recursive: true })
+    // What is left of a backup that was cut off by the end of the service.
+    for (const other of await readdir(directory)) {
+      if (other.includes('.unfinished')) await rm(join(directory, other), { force: true })
+    }
     await backup(join(directory, name))
-    await prune()
   }
 
-  async function prune(): Promise<void> {
-    const unwanted = [
-      ...(await backupsIn(directory)).toSorted().slice(0, -kept),
-      // Of a backup that was cut off by the end of the service.
-      ...(await readdir(directory)).filter((name) => name.includes('.unfinished')),
-    ]
-    for (const name of unwanted) await rm(join(directory, name), { force: true })
+  /** Backups of days to come are of a clock that was ahead: they are deleted before all others. */
+  async function prune(today: string): Promise<void> {
+    const isAhead = (name: string) => name.slice('state-'.length, 'state-2026-07-31'.length) > today
+    const names = (await backupsIn(directory)).toSorted()
+    const byAge = [...names.filter(isAhead), ...names.filter((name) => !isAhead(name))]
+    for (const name of byAge.slice(0, -kept)) await rm(join(directory, name), { force: true })
   }
 }
 

@@ -41,7 +41,7 @@ export function createHousekeeping({
           return { place, path, freeBytes: await freeBytes(path) }
         }),
       ),
-    backUp: (day) => backups.daily(day),
+    backUp: (day, mayPrune) => backups.daily(day, mayPrune),
     restoreReserve: () => reserve.restore(),
     async removeLeftOvers(before) {
       for (const name of await namesIn(archiveDir)) {

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { DiskEffect, DiskNews, DiskState } from '../../../src/actors/janitor/disk-protocol.ts'
-import { guardDisks, initialDiskState } from '../../../src/actors/janitor/disk-transition.ts'
+import {
+  type DiskMoment,
+  guardDisks,
+  initialDiskState,
+} from '../../../src/actors/janitor/disk-transition.ts'
 import { janitorBehaviour } from '../../../src/actors/janitor/janitor-actor.ts'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { Disk } from '../../../src/domain/disk.ts'
@@ -48,12 +52,41 @@ describe('a janitor', () => {
 
   it('backs up once a day', () => {
     const janitor = aJanitor()
-    expect(janitor.finds(disk(500))).toContainEqual({ do: 'backUp', day: '2026-01-01' })
+    expect(janitor.finds(disk(500))).toContainEqual({
+      do: 'backUp',
+      day: '2026-01-01',
+      mayPrune: true,
+    })
     expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
     janitor.hears({ type: 'backedUp', day: '2026-01-01' })
     expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
     janitor.waits(24 * hour)
-    expect(janitor.finds(disk(500))).toContainEqual({ do: 'backUp', day: '2026-01-02' })
+    expect(janitor.finds(disk(500))).toContainEqual({
+      do: 'backUp',
+      day: '2026-01-02',
+      mayPrune: true,
+    })
+  })
+
+  it('backs up once a day, however often the clock is set', () => {
+    const janitor = aJanitor()
+    janitor.finds(disk(500))
+    janitor.hears({ type: 'backedUp', day: '2026-01-01' })
+    for (const days of [1, -3, 9, 400]) {
+      janitor.waits(hour)
+      janitor.sets(days * 24 * hour)
+      expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
+    }
+    janitor.waits(16 * hour)
+    expect(backUpsIn(janitor.finds(disk(500)))).toHaveLength(1)
+  })
+
+  it('keeps every backup while the clock is in doubt, and waits for a look at it', () => {
+    const janitor = aJanitor()
+    janitor.thinks()
+    expect(backUpsIn(janitor.finds(disk(500)))).toEqual([])
+    janitor.thinks(false)
+    expect(backUpsIn(janitor.finds(disk(500)))).toMatchObject([{ mayPrune: false }])
   })
 
   it('backs up later what there is no room for now', () => {
@@ -95,6 +128,7 @@ describe('a janitor', () => {
       archive: createProbe<ArchiveMessage>('archive').ref,
       retention: {
         latestEnd: async () => undefined,
+        noteClock: async () => {},
         videoBytes: async () => 0,
         finished: async () => [],
       },
@@ -141,7 +175,7 @@ const backUpsIn = (effects: readonly DiskEffect[]) =>
 
 function aJanitor({ minFreeBytes = 0 } = {}) {
   let state: DiskState = initialDiskState
-  let now = midnight
+  let now: DiskMoment = { at: midnight, uptimeMs: 1_000, isClockRight: true }
   function hears(message: DiskNews): readonly DiskEffect[] {
     const [next, effects] = guardDisks(minFreeBytes, state, message, now)
     state = next
@@ -151,7 +185,15 @@ function aJanitor({ minFreeBytes = 0 } = {}) {
     hears,
     finds: (...disks: Disk[]) => hears({ type: 'measured', disks }),
     waits(ms: number): void {
-      now += ms
+      now = { ...now, at: now.at + ms, uptimeMs: now.uptimeMs + ms }
+    },
+    sets(byMs: number): void {
+      now = { ...now, at: now.at + byMs }
+    },
+    /** What is thought of the clock; nothing before the first look at it. */
+    thinks(isClockRight?: boolean): void {
+      const { at, uptimeMs } = now
+      now = { at, uptimeMs, ...(isClockRight !== undefined && { isClockRight }) }
     },
   }
 }

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
 import {
   type Clock,
+  holdAtStart,
   holdMs,
+  holdOf,
   lookAtClock,
   type Moment,
 } from '../../../src/actors/janitor/clock-rules.ts'
@@ -14,6 +16,7 @@ import type {
 } from '../../../src/actors/janitor/retention-protocol.ts'
 import { choose, expiryOf, selectionsOf } from '../../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../../src/actors/janitor/retention-transition.ts'
+import type { Hold } from '../../../src/domain/hold.ts'
 import { createDownloads } from '../../../src/infra/media/downloads.ts'
 import { aQueuedJob, jobId, midnight } from '../../support/jobs.ts'
 
@@ -101,13 +104,72 @@ describe('a clock', () => {
     expect(clock.shows(0, midnight)).toBeUndefined()
   })
 
-  it('behind the end of a job is not believed as long as it is', () => {
+  it('behind the end of a job is not believed for a day', () => {
     const clock = aClock()
     expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
-    clock.waits(39 * day)
+    clock.waits(holdMs - 1)
     expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
-    clock.waits(day)
+    clock.waits(1)
     expect(clock.shows(0, midnight + 40 * day)).toBeUndefined()
+    expect(clock.shows(0, midnight + 40 * day)).toBeUndefined()
+  })
+
+  it('that is set in many small steps is not believed once they are more than an hour', () => {
+    const clock = aClock()
+    clock.shows(0)
+    for (let step = 1; step <= 6; step++) {
+      clock.waits(hour)
+      expect(clock.shows(10 * 60_000)).toBeUndefined()
+    }
+    expect(clock.shows(10 * 60_000)).toBe('jumped')
+    clock.waits(holdMs)
+    expect(clock.shows(0)).toBeUndefined()
+  })
+
+  it('is not believed for what was left of a day at the end of the last run', () => {
+    const clock = aClock({ because: 'gap', leftMs: 5 * hour })
+    expect(clock.shows(0)).toBe('gap')
+    expect(clock.hold()).toEqual({ because: 'gap', leftMs: 5 * hour })
+    clock.waits(2 * hour)
+    expect(clock.shows(0)).toBe('gap')
+    expect(clock.hold()).toEqual({ because: 'gap', leftMs: 3 * hour })
+    clock.waits(3 * hour)
+    expect(clock.shows(0)).toBeUndefined()
+    expect(clock.hold()).toBeUndefined()
+  })
+})
+
+describe('a start', () => {
+  const left = { because: 'jumped', leftMs: 3 * hour } as const
+  const heldFor = (seenBefore: number | undefined, hold?: Hold) =>
+    holdAtStart({ seenAt: seenBefore && midnight - seenBefore, hold }, midnight)
+
+  it.each([
+    ['after the first there ever was', undefined],
+    ['within an hour of the last run', hour],
+    ['with a clock that was set back a little', -hour],
+  ])('%s holds nothing', (_, seenBefore) => {
+    expect(heldFor(seenBefore)).toBeUndefined()
+  })
+
+  it.each([
+    ['more than an hour after the last run', hour + 1, 'gap'],
+    ['weeks after the last run', 21 * day, 'gap'],
+    ['before the last run', -hour - 1, 'behind'],
+  ])('%s holds deletions for a day', (_, seenBefore, because) => {
+    expect(heldFor(seenBefore)).toEqual({ because, leftMs: holdMs })
+  })
+
+  it('goes on with a hold that had not ended', () => {
+    expect(heldFor(60_000, left)).toEqual(left)
+  })
+
+  it('does not begin a hold again after a night or a weekend, so that each has an end', () => {
+    for (const gap of [16 * hour, 64 * hour]) expect(heldFor(gap, left)).toEqual(left)
+  })
+
+  it('begins a hold again when the clock is far from where it was', () => {
+    for (const gap of [9 * day, -9 * day]) expect(heldFor(gap, left)?.leftMs).toBe(holdMs)
   })
 })
 
@@ -210,13 +272,49 @@ describe('a janitor with limits', () => {
     expect(look()).toMatchObject([{ doubt: undefined }])
   })
 
-  it('tidies up after the long gone now and then, if the clock is believed', () => {
+  it('notes the clock once a minute, and at once when it is in doubt, before anything goes', () => {
     const janitor = aJanitor(limits)
-    const tidied = (latestEnd: number) =>
+    const look = () => janitor.hears({ type: 'latestEndRead', latestEnd: midnight })
+    const noted = () => look().filter(({ do: name }) => name === 'noteClock')
+    expect(look()[0]).toEqual({ do: 'noteClock', hold: undefined })
+    janitor.waits(59_999)
+    expect(noted()).toEqual([])
+    janitor.waits(1)
+    expect(noted()).toHaveLength(1)
+    janitor.sets(9 * day)
+    expect(look().slice(0, 3)).toEqual([
+      { do: 'noteClock', hold: { because: 'jumped', leftMs: day } },
+      { do: 'observeHold', hold: { because: 'jumped', leftMs: day } },
+      { do: 'logClock', doubt: 'jumped', latestEnd: midnight },
+    ])
+  })
+
+  it('removes nothing by age in a day after the clock was set, and goes on then', () => {
+    const janitor = aJanitor({ ...limits, maxResultBytes: 0 })
+    const goes = () =>
+      janitor
+        .hears({ type: 'latestEndRead', latestEnd: midnight })
+        .filter(({ do: name }) =>
+          ['readPage', 'forgetTombstones', 'removeLeftOvers'].includes(name),
+        )
+    goes()
+    janitor.hears({ type: 'pageRead', jobs: [] })
+    janitor.sets(100 * day)
+    expect(goes()).toEqual([])
+    janitor.waits(day - 1)
+    expect(goes()).toEqual([])
+    janitor.waits(1)
+    expect(goes()).toHaveLength(3)
+  })
+
+  it('tidies up after the long gone now and then, if the clock is believed', () => {
+    const tidiedBy = (janitor: ReturnType<typeof aJanitor>, latestEnd: number) =>
       janitor
         .hears({ type: 'latestEndRead', latestEnd })
         .filter(({ do: name }) => ['forgetTombstones', 'removeLeftOvers'].includes(name))
-    expect(tidied(midnight + day)).toEqual([])
+    expect(tidiedBy(aJanitor(limits), midnight + day)).toEqual([])
+    const janitor = aJanitor(limits)
+    const tidied = (latestEnd: number) => tidiedBy(janitor, latestEnd)
     const forget = { do: 'forgetTombstones', before: midnight - 90 * day }
     expect(tidied(midnight)).toEqual([
       forget,
@@ -249,8 +347,8 @@ describe('a file', () => {
   })
 })
 
-function aClock() {
-  let clock: Clock = {}
+function aClock(found?: Hold) {
+  let clock: Clock = found ? { found } : {}
   let now: Moment = { at: midnight, uptimeMs: 1_000 }
   const move = (at: number, uptimeMs: number) => {
     now = { at: now.at + at, uptimeMs: now.uptimeMs + uptimeMs }
@@ -263,6 +361,7 @@ function aClock() {
       clock = lookAtClock(clock, now, latestEnd, 30 * day)
       return clock.doubt
     },
+    hold: () => holdOf(clock, now),
   }
 }
 
@@ -278,6 +377,9 @@ function aJanitor(limits: Parameters<typeof retain>[0]) {
     waits(ms: number) {
       now.at += ms
       now.uptimeMs += ms
+    },
+    sets(byMs: number) {
+      now.at += byMs
     },
   }
 }

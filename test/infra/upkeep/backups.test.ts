@@ -39,6 +39,28 @@ describe('backups', () => {
     expect(kept()).toEqual(['notes.txt', ...days, 'state-mine.db'])
   })
 
+  it('of days to come are deleted first, once the clock that was ahead is right again', async () => {
+    const backups = aBackupsDirectory()
+    for (const day of ['2026-07-01', '2026-07-02', '2026-07-03']) await backups.daily(day)
+    for (const day of ['2030-01-01', '2030-01-02', '2031-05-05', '2031-05-06'])
+      await backups.daily(day)
+    for (let day = 4; day <= 10; day++) {
+      const today = `2026-07-${String(day).padStart(2, '0')}`
+      await backups.daily(today)
+      expect(kept()).toContain(`state-${today}.db`)
+    }
+    const days = ['04', '05', '06', '07', '08', '09', '10'].map((day) => `state-2026-07-${day}.db`)
+    expect(kept()).toEqual(days)
+  })
+
+  it('are all kept while none may be deleted', async () => {
+    const backups = aBackupsDirectory()
+    for (let day = 1; day <= 9; day++) await backups.daily(`2026-07-0${day}`, false)
+    expect(kept()).toHaveLength(9)
+    await backups.daily('2026-07-10')
+    expect(kept()).toHaveLength(7)
+  })
+
   it('keep the older ones when a new one fails', async () => {
     for (let day = 1; day <= 7; day++) await aBackupsDirectory().daily(`2026-07-0${day}`)
     const failing = aBackupsDirectory(async () => {

@@ -1,5 +1,6 @@
 /** Contract of a store of jobs: repeated requests, and what a starting queue loads. */
 import { describe, expect, it } from 'vitest'
+import { dayMs } from '../../../src/domain/time.ts'
 import { aRequest, gpu1, jobId } from '../jobs.ts'
 import {
   canceled,
@@ -90,24 +91,37 @@ export function describeSubmissions(stores: StoresOfTest): void {
   })
 
   describe('what was submitted of late', () => {
-    it('is counted by owner, else by address, however it ended', async () => {
-      const from = (n: number, owner: string | null, address: string | null, at: number) => ({
-        ...({
+    it('is counted by owner, else by address, however it ended, by the steady clock', async () => {
+      const from = (
+        n: number,
+        owner: string | null,
+        address: string | null,
+        at: number,
+      ): StoreOperation[] => [
+        // The wall clock had been set forward then.
+        {
           op: 'submit',
           jobId: jobId(n),
           seq: n,
           request: aRequest(),
           owner,
           address,
+          at: at + dayMs,
+        },
+        {
+          op: 'remember',
+          jobId: jobId(n),
+          identity: { caller: 'somebody', fingerprint: String(n) },
+          keepSince: 0,
           at,
-        } as const),
-      })
+        },
+      ]
       await commit(stores, [
-        from(1, 'ada', null, minute(1)),
-        from(2, 'ada', null, minute(2)),
-        from(3, null, '192.0.2.7', minute(3)),
-        from(4, null, null, minute(4)),
-        ...[from(5, 'bob', null, minute(5)), finish(5, canceled, 0)],
+        ...from(1, 'ada', null, minute(1)),
+        ...from(2, 'ada', null, minute(2)),
+        ...from(3, null, '192.0.2.7', minute(3)),
+        ...from(4, null, null, minute(4)),
+        ...[...from(5, 'bob', null, minute(5)), finish(5, canceled, 0)],
       ])
       expect((await stores.jobs.load(minute(1))).submissions).toEqual([
         { by: 'ada', at: minute(2) },

@@ -21,11 +21,17 @@ export type Client = ReturnType<typeof createClient>
 /** Keeps the queue filled, cancels now and then, retries nothing, and remembers every answer. */
 export function createClient(
   service: Pick<KeptService, 'url'>,
-  { random, waiting, cancels }: { random: Random; waiting: number; cancels: number },
+  {
+    random,
+    waiting,
+    cancels,
+    repeats,
+  }: { random: Random; waiting: number; cancels: number; repeats: number },
 ) {
   const orders: Order[] = []
   const endings = new Map<string, string>()
   const flips = new Set<string>()
+  const doubles = new Set<string>()
   const cancelling = new Set<Promise<void>>()
   let open = true
   const feeding = feed()
@@ -34,6 +40,8 @@ export function createClient(
     orders: orders as readonly Order[],
     /** Jobs that had ended one way and then had ended another. */
     flips: flips as ReadonlySet<string>,
+    /** Orders that were sent again with the same key and made another job. */
+    doubles: doubles as ReadonlySet<string>,
 
     /** Takes no more orders; resolves when every cancel has been answered. */
     async close(): Promise<void> {
@@ -75,6 +83,7 @@ export function createClient(
         const forGpus = unfinished.filter(({ stage }) => stage !== 'converting')
         if (forGpus.length < waiting && unfinished.length < maxOpen) await submit()
         else await delay(pollMs)
+        if (random.chance(repeats)) await repeat()
       } catch {
         // Down, or killed under our hands.
         await delay(pollMs)
@@ -86,18 +95,32 @@ export function createClient(
     const number = orders.length + 1
     const order: Order = { number, prompt: `chaos ${number}` }
     orders.push(order)
-    const { prompt } = order
-    const response = await request('/generate', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ prompt, size: '1280x720', frames: 5, steps: 4 }),
-    })
-    if (response.status !== 202) return
-    order.id = ((await response.json()) as { id: string }).id
+    const id = await send(order)
+    if (id === undefined) return
+    order.id = id
     if (!random.chance(cancels)) return
     const done = delay(random.between(0, 1_500)).then(() => cancel(order))
     cancelling.add(done)
     void done.then(() => cancelling.delete(done))
+  }
+
+  async function send({ number, prompt }: Order): Promise<string | undefined> {
+    const response = await request('/generate', {
+      method: 'POST',
+      headers: {
+        'Content-Type': 'application/json',
+        ...(repeats > 0 && { 'Idempotency-Key': `chaos-${number}` }),
+      },
+      body: JSON.stringify({ prompt, size: '1280x720', frames: 5, steps: 4 }),
+    })
+    return response.ok ? ((await response.json()) as { id: string }).id : undefined
+  }
+
+  async function repeat(): Promise<void> {
+    const order = random.pick(orders.filter(({ id }) => id !== undefined))
+    const id = order && (await send(order))
+    if (id !== undefined && id !== order?.id)
+      doubles.add(`${order?.prompt} is ${order?.id}, and sent again it became ${id}`)
   }
 
   async function cancel(order: Order): Promise<void> {

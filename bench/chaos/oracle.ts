@@ -13,6 +13,8 @@ export type Evidence = Readonly<{
   /** What the API says in the end. */
   jobs: readonly JobJson[]
   flips: Iterable<string>
+  /** Orders that were sent again with the same key and made another job. */
+  doubles: Iterable<string>
   files: readonly ResultFile[]
   /** The last moment at which the generation of an attempt was certainly there. */
   lastAlive: ReadonlyMap<string, number>
@@ -76,12 +78,13 @@ function lost({ orders, jobs, files }: Evidence): string[] {
  * Except when it, or its shim, was killed before its exit was on disk with code 0: then its end is
  * known to this journal alone.
  */
-function doneTwice({ runs, excused }: Evidence): string[] {
-  return runs.flatMap(({ jobId, attempt, end }) => {
+function doneTwice({ runs, excused, doubles }: Evidence): string[] {
+  const finished = runs.flatMap(({ jobId, attempt, end }) => {
     if (end === undefined || excused.has(attempt)) return []
     const again = runs.find((other) => other.jobId === jobId && other.start > end)
     return again ? [`${attempt} had come to its end, and then ${again.attempt} was started`] : []
   })
+  return [...doubles, ...finished]
 }
 
 /**

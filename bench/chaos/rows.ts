@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { dayMs } from '../../src/domain/time.ts'
 import { type Cast, forkServerOf, type Identity, signal, type Victim, writes } from './processes.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
@@ -96,12 +97,32 @@ export const rows = {
     return hit
   },
 
+  /** The clock of the service is set, and that of its generations is not; some starts find it set. */
+  clock: async (world) => {
+    const { dataDir, random } = world
+    await delay(random.between(0, 400))
+    const setByMs = random.between(-2 * dayMs, 9 * dayMs)
+    writeFileSync(clockOf(dataDir), String(setByMs))
+    if (random.chance(0.3)) {
+      await aMomentOfService(world)
+      await killService(world)
+    }
+    return true
+  },
+
   sigterm: async (world) => {
     await aMomentOfService(world, 0)
     await world.service.stop()
     return true
   },
 } satisfies Record<string, Stroke>
+
+/** What a row needs of its service beyond what all have. */
+export const environmentOfRow = (row: RowName, dataDir: string): NodeJS.ProcessEnv =>
+  // All jobs are over their time between one step and another.
+  row === 'clock' ? { STEPPED_CLOCK: clockOf(dataDir), RETENTION_DAYS: '10' } : {}
+
+const clockOf = (dataDir: string): string => join(dataDir, 'clock')
 
 export type RowName = keyof typeof rows
 export const rowNames = Object.keys(rows) as RowName[]

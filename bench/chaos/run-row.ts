@@ -7,7 +7,7 @@ import { type Findings, judge } from './oracle.ts'
 import { everythingOf, isAlive, killEverythingOf, signal, type Victim } from './processes.ts'
 import { createRandom } from './random.ts'
 import { exitOf, leftFiles, readResults, readRuns } from './results.ts'
-import { type RowName, rows, type World } from './rows.ts'
+import { environmentOfRow, type RowName, rows, type World } from './rows.ts'
 import { keepService, maxAttempts } from './service.ts'
 import { watchGenerations } from './watch.ts'
 
@@ -59,7 +59,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
   const { gpus, seed, cancels, keep, say } = options
   const startedAt = Date.now()
   const dataDir = mkdtempSync(join(tmpdir(), 'wan-chaos-'))
-  const service = keepService(dataDir, gpus)
+  const service = keepService(dataDir, gpus, environmentOfRow(row, dataDir))
   const watch = watchGenerations(dataDir)
   const struck = new Set<string>()
   const excused = new Set<string>()
@@ -78,6 +78,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       random: createRandom(seed, `${row} client`),
       waiting: gpus + 2,
       cancels,
+      repeats: row === 'clock' ? 0.3 : 0,
     })
     const random = createRandom(seed, row)
     const world: World = { dataDir, gpus, random, service, look: watch.look, kill }
@@ -107,6 +108,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       runs: readRuns(dataDir),
       jobs,
       flips: client.flips,
+      doubles: client.doubles,
       files: await readResults(dataDir),
       lastAlive: watch.lastAlive,
       together: watch.together,

@@ -8,6 +8,8 @@ import { type Identity, identify } from './processes.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
+const steppedClock = join(import.meta.dirname, 'stepped-clock.ts')
+
 /** A start takes half a second; on a machine that is busy with everything else, some. */
 const startMs = 30_000
 const stopMs = 10_000
@@ -17,7 +19,7 @@ type LogLine = Readonly<{ msg?: string; url?: string; actor?: string; restartInM
 export type KeptService = ReturnType<typeof keepService>
 
 /** The real service, started again whenever it is down. */
-export function keepService(dataDir: string, gpus: number) {
+export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEnv = {}) {
   const problems: string[] = []
   let wanted = true
   let life = start()
@@ -79,9 +81,10 @@ export function keepService(dataDir: string, gpus: number) {
   }
 
   function start() {
-    const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+    const preload = env.STEPPED_CLOCK === undefined ? [] : ['--import', steppedClock]
+    const child = spawn(process.execPath, [...preload, join(root, 'src', 'main.ts')], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: environment(dataDir, gpus),
+      env: { ...environment(dataDir, gpus), ...env },
     })
     const begun = {
       child: child as ChildProcess,

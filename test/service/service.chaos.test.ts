@@ -65,6 +65,7 @@ describe('the judge of it', () => {
       { runs: [...evidence().runs, again], excused: new Set(['a/1']) },
       {},
     ],
+    ['a request that made two jobs', { doubles: ['a is a, and then b'] }, { 'done twice': 1 }],
     ['two generations seen together', { together: ['a/1 and b/1'] }, { 'two on one GPU': 1 }],
     [
       'a generation that begins before the end of another',
@@ -132,6 +133,7 @@ function evidence(): Evidence {
     runs: [runOf('a', '0', 100, 200), runOf('b', '0', 300, 400), runOf('c', '0', 500, 600)],
     jobs: ['a', 'b', 'c'].map(jobOf),
     flips: [],
+    doubles: [],
     files: ['a', 'b', 'c'].map((jobId) => ({ name: `${jobId}.mp4`, jobId, frames: 5 })),
     lastAlive: new Map(),
     together: [],

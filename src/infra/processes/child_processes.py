@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -10,8 +11,12 @@ from event_loop import forget_signals
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>: Python knows neither these nor prctl
 PR_SET_CHILD_SUBREAPER = 36
 
+# A limit without effect since Linux 2.4.25. Processes inherit it whatever becomes of their parents,
+# sessions and environments, and without privileges they can only lower it. So it marks an attempt.
+RLIMIT_LOCKS = 10
 
-def fork_worker(spec):
+
+def fork_worker(spec, outputs):
     """Returns the worker's pid, and a pipe that is closed by its exec or brings the reason why
     there was none. Nobody waits for that here: on a hung file system it would take for ever."""
     cookie = f'{spec["job"]}/{spec["epoch"]}'
@@ -19,7 +24,7 @@ def fork_worker(spec):
     argv = [argument.encode() for argument in spec['argv']]
     shim = os.getpid()
     verdict, report = os.pipe()
-    pid = fork(lambda: become_worker(shim, report, cookie, cwd, argv))
+    pid = fork(lambda: become_worker(shim, report, outputs, spec.get('mark'), cookie, cwd, argv))
     os.close(report)
     try:
         os.setpgid(pid, pid)  # here as in the child: whoever is first, the group exists from now on
@@ -52,7 +57,7 @@ def live(life):
         os._exit(code)
 
 
-def become_worker(shim, report, cookie, cwd, argv):
+def become_worker(shim, report, outputs, mark, cookie, cwd, argv):
     """Runs in the child, and never returns."""
     doing = 'prepare the worker'
     try:
@@ -61,10 +66,12 @@ def become_worker(shim, report, cookie, cwd, argv):
         if os.getppid() != shim:
             os._exit(127)  # the shim died before it could take us along
         os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
-        os.dup2(os.open('stdout.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
-        os.dup2(os.open('stderr.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
+        os.dup2(outputs[0], 1)
+        os.dup2(outputs[1], 2)
         forget_signals()
-        os.environ['WAN_ATTEMPT'] = cookie  # by this its strays are found if the shim is killed
+        # By these two its processes are found when the shim was killed.
+        os.environ['WAN_ATTEMPT'] = cookie
+        set_mark(mark)
         doing = f'enter {cwd.decode()}'
         os.chdir(cwd)
         doing = f'run {argv[0].decode()}'
@@ -74,6 +81,15 @@ def become_worker(shim, report, cookie, cwd, argv):
         os.write(report, f'cannot {doing}: {why}'.encode('utf-8', 'replace')[:4096])
     finally:
         os._exit(127)
+
+
+def set_mark(mark):
+    if mark is None:
+        return
+    try:
+        resource.setrlimit(RLIMIT_LOCKS, (mark, mark))
+    except (OSError, ValueError):
+        pass  # a lower limit is in force here
 
 
 def prctl(option, value):

@@ -50,3 +50,7 @@ def forget_signals():
     for number in (*CAUGHT, *IGNORED):
         signal.signal(number, signal.SIG_DFL)  # exec would pass on what is ignored
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def now_ms():
+    return int(time.time() * 1000)

@@ -10,7 +10,7 @@ behind, and leaves the result in DIR for any later service. It writes nowhere el
     claim        made by us to begin the attempt, or by the service to revoke it: the first one wins
     ctl.sock     JSON lines: we say hello, obey `stop` and `ping`, and push the exit
     state.json   who runs; the start times tell them from later processes with the same pids
-    stdout.log, stderr.log   the worker's output
+    stdout.log, stderr.log   the worker's output, of bounded size (shim_output.py)
     exit.json    how it ended; durable once it is there
 
 The service has us forked by fork_server.py, which spares each of us the start of an interpreter.
@@ -36,14 +36,18 @@ from child_processes import (
     prctl,
     signal_name,
 )
-from event_loop import NEVER, Events, catch_signals
+from event_loop import NEVER, Events, catch_signals, now_ms
 from shim_clients import Clients
+from shim_output import Output
+from work_files import trouble, write_json
 
 SIGTERM_GRACE_MS = 10_000
+TROUBLE_GRACE_MS = 2_000
 MAX_GRACE_MS = 24 * 60 * 60 * 1000
 SWEEP_S = 5  # how long the killed may take to go before we leave without them
 SWEEP_AGAIN_S = 0.05
 WRITE_AGAIN_S = 1
+CHECK_AGAIN_S = 1  # the files of the worker; a check of many takes at most a tenth of the time
 MOST_DEAD_AT_ONCE = 256
 
 
@@ -71,6 +75,8 @@ class Shim:
         self.started_at = None
         self.worker = None  # its pid from fork to reaping: no other process can have it meanwhile
         self.verdict = None  # a pipe that tells whether exec went well, until it has told
+        self.outputs = []
+        self.check_due = NEVER
         self.error = None
         self.state = None  # what state.json shall say
         self.state_due = NEVER
@@ -108,15 +114,19 @@ class Shim:
             self.spec = json.load(file)
         self.boot = boot_id()
         self.started_at = now_ms()
-        self.worker, self.verdict = fork_worker(self.spec)
+        self.outputs = [Output(self.events, name) for name in ('stdout.log', 'stderr.log')]
+        self.worker, self.verdict = fork_worker(self.spec, [each.writer for each in self.outputs])
+        for output in self.outputs:
+            output.hand_over()
         self.events.add(self.verdict, self.hear_verdict)
+        self.check_due = time.monotonic() + CHECK_AGAIN_S
 
     # Time
 
     def next_deadline(self):
         if self.end and not self.result:
             return time.monotonic() + SWEEP_AGAIN_S
-        return min(self.kill_due, self.state_due, self.result_due)
+        return min(self.kill_due, self.state_due, self.result_due, self.check_due)
 
     def meet_deadlines(self):
         now = time.monotonic()
@@ -125,6 +135,8 @@ class Shim:
             self.signal_worker(signal.SIGKILL)
         if now >= self.state_due:
             self.save_state()
+        if now >= self.check_due:
+            self.check_files(now)
         if self.end and not self.result:
             self.sweep()
         if now >= self.result_due:
@@ -160,6 +172,13 @@ class Shim:
             self.signal_worker(signal.SIGTERM)
         grace_s = min(grace_ms, MAX_GRACE_MS) / 1000
         self.kill_due = min(self.kill_due, time.monotonic() + grace_s)
+
+    def check_files(self, began):
+        reason = trouble()
+        if reason:
+            self.stop(TROUBLE_GRACE_MS, reason)
+        took = time.monotonic() - began
+        self.check_due = began + max(CHECK_AGAIN_S, 10 * took) if self.worker else NEVER
 
     # Processes
 
@@ -245,6 +264,8 @@ class Shim:
             self.state_due = time.monotonic() + WRITE_AGAIN_S
 
     def settle(self, known):
+        for output in self.outputs:
+            output.finish()
         now = now_ms()
         self.result = {
             'code': None,
@@ -273,26 +294,6 @@ class Shim:
         if not self.told:
             self.told = True
             self.clients.tell_all({'exit': self.result})
-
-
-def now_ms():
-    return int(time.time() * 1000)
-
-
-def write_json(name, content, durable=False):
-    """A reader sees all of it or nothing. Durable: so it does after a power cut."""
-    with open(f'{name}.tmp', 'wb') as file:
-        file.write(json.dumps(content).encode())
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(f'{name}.tmp', name)
-    if durable:
-        directory = os.open('.', os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 if __name__ == '__main__':

@@ -41,6 +41,8 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
     }
     return failure('no_output', notSaved, saveError || undefined)
   }
+  const stopped = reason === null ? undefined : stoppedByShim.get(reason)
+  if (stopped) return failure(stopped.code, stopped.meaning, undefined)
   if (reason !== null) return failure('killed', `The generation was stopped (${reason})`, lastLine)
   // 2 is the exit of argparse, but also of a Python that finds no script.
   if (code === 2 && !(lastLine && scriptMissing.test(lastLine))) {
@@ -122,6 +124,40 @@ const argumentsRefused = 'generate.py refused its arguments; check WAN_TASK and 
 const killed =
   'The generation was ended by SIGKILL, as when the host runs out of memory; check its kernel ' +
   'log, and lower MAX_CONCURRENT_LOADS'
+
+/** Reasons for which the shim stops a generation by itself (`work_files.py`). */
+const stoppedByShim: ReadonlyMap<
+  string,
+  Readonly<{ code: FailureCode; meaning: string }>
+> = new Map([
+  [
+    'directory_removed',
+    {
+      code: 'lost',
+      meaning:
+        'The work directory of the generation was removed while it ran; keep other programs out of ' +
+        'DATA_DIR',
+    },
+  ],
+  [
+    'no_room',
+    {
+      code: 'disk_full',
+      meaning:
+        'The disk was almost full and the generation wrote large files, so it was stopped; make room ' +
+        'where DATA_DIR is',
+    },
+  ],
+  [
+    'too_many_files',
+    {
+      code: 'generation_failed',
+      meaning:
+        'The generation wrote more than 8 GiB or 10,000 files into its work directory and was ' +
+        'stopped; check WAN_DIR for changes',
+    },
+  ],
+])
 
 /** In the order in which they win. */
 const signs: readonly Readonly<{ code: FailureCode; pattern: RegExp; meaning: string }>[] = [

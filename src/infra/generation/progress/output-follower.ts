@@ -23,6 +23,18 @@ const pollMs = 200
 /** How much is read before others get their turn. */
 const chunkBytes = 256 * 1024
 
+/** Of each file between two looks: a script that prints without end must not keep us busy. */
+const maxPollBytes = 1024 * 1024
+
+/** Of each file at once, when the attempt is adopted and when it ends: more than a file may have. */
+const maxBacklogBytes = 64 * 1024 * 1024
+
+/** Far more than the launcher writes; the script can write there too. */
+const maxEventsBytes = 16 * 1024 * 1024
+
+/** Up to here a file keeps everything (`HEAD_BYTES` in shim_output.py). What follows may be left out. */
+export const headBytes = 16 * 1024 * 1024
+
 /** A log is for people: past this only the end of an attempt's output is worth having. */
 const maxLogBytes = 16 * 1024 * 1024
 
@@ -57,18 +69,18 @@ export function followOutput(options: {
   const files = {
     stdout: createGrowingFile(join(attemptDir, 'stdout.log'), clock),
     stderr: createGrowingFile(join(attemptDir, 'stderr.log'), clock),
-    events: createGrowingFile(eventsOf(attemptDir), clock),
+    events: createGrowingFile(eventsOf(attemptDir), clock, maxEventsBytes),
   }
   let stopped = false
   let timer: NodeJS.Timeout | undefined
-  let reading = poll()
+  let reading = poll(maxBacklogBytes)
 
   return {
     async finish() {
       clearTimeout(timer)
       await reading
       clearTimeout(timer)
-      await readAll()
+      await readAll(maxBacklogBytes)
       log.append(reader.end())
       onRead()
       close()
@@ -81,28 +93,29 @@ export function followOutput(options: {
     },
   }
 
-  async function poll(): Promise<void> {
-    await readAll()
+  async function poll(maxBytes: number): Promise<void> {
+    await readAll(maxBytes)
     if (stopped) return
     onRead()
     timer = setTimeout(() => {
-      reading = poll()
+      reading = poll(maxPollBytes)
     }, pollMs)
   }
 
   /** An output that cannot be read makes a job without progress, not a job without an end. */
-  async function readAll(): Promise<void> {
+  async function readAll(maxBytes: number): Promise<void> {
     try {
-      for (const stream of streams) await readStream(stream)
+      for (const stream of streams) await readStream(stream, maxBytes)
     } catch (error) {
       onError(error)
     }
   }
 
-  async function readStream(stream: GenerationStream): Promise<void> {
-    while (!stopped) {
+  async function readStream(stream: GenerationStream, maxBytes: number): Promise<void> {
+    for (let left = maxBytes; left > 0 && !stopped; ) {
       const chunk = files[stream].read()
       if (!chunk) return
+      left -= chunk.bytes.length
       log.append(reader.feed(stream, chunk.bytes, chunk.writtenAt, chunk.more))
       // Much output is many turns, not one long one.
       await new Promise(setImmediate)
@@ -114,7 +127,11 @@ export function followOutput(options: {
   }
 }
 
-function createGrowingFile(path: string, clock: Pick<AttemptClock, 'now' | 'place'>) {
+function createGrowingFile(
+  path: string,
+  clock: Pick<AttemptClock, 'now' | 'place'>,
+  maxBytes = Number.POSITIVE_INFINITY,
+) {
   let buffer: Buffer | undefined
   let fd: number | undefined
   let position = 0
@@ -127,7 +144,9 @@ function createGrowingFile(path: string, clock: Pick<AttemptClock, 'now' | 'plac
       if (fd === undefined && !existsSync(path)) return undefined
       fd ??= openSync(path, 'r')
       const { size, mtimeMs } = fstatSync(fd)
-      if (size <= position) return undefined
+      // The shim has left something out, behind what is always kept.
+      if (size < position) position = Math.min(size, headBytes)
+      if (size <= position || position >= maxBytes) return undefined
       buffer ??= Buffer.allocUnsafe(chunkBytes)
       const length = readSync(fd, buffer, 0, Math.min(chunkBytes, size - position), position)
       position += length

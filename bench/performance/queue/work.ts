@@ -69,7 +69,7 @@ async function startShim(python: string, dir: string, env: NodeJS.ProcessEnv): P
   const args = ['-I', '-S', shim, dir]
   const child = spawn(python, args, { env, detached: true, stdio: 'ignore' })
   const [, signal] = await once(child, 'exit')
-  return { how: 'ended', signal }
+  return { how: 'ended', unreaped: 0, signal }
 }
 
 const generation = (

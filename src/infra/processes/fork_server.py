@@ -9,10 +9,17 @@ as JSON lines on stdin, each with an id that everything said about it on stdout 
     {"id": 1, "shim": DIR, "env": {...}}
     {"id": 2, "tool": ["ffmpeg", ...], "env": {...}}
     {"id": 2, "kill": true}
+    {"id": 3, "ping": true}
 
-    {"id": 1, "pid": PID}                               it was started
+    {"id": 1, "pid": PID, "start": TICKS}               it was started
     {"id": 1, "error": CODE, "message": "..."}          it could not be
-    {"id": 2, "code": 0, "signal": null, "stdout": "...", "stderr": "..."}   it has ended
+    {"id": 1, "code": 0, "signal": null, "unreaped": 0}                      a shim has ended
+    {"id": 2, "code": 0, "signal": null, "stdout": "...", "stderr": "..."}   a tool has ended
+    {"id": 3, "pong": true}
+
+A process below us that loses its parent becomes our child. The descendants of a shim do so only when
+it has died, and are killed: the end of a shim is reported when none of them is left, or SWEEP_S later
+with the number of those that survive SIGKILL.
 
 When stdin ends, the service is gone: so are we, and what we have started stays.
 """
@@ -24,17 +31,28 @@ import json
 import os
 import signal
 import sys
+import time
 
 sys.dont_write_bytecode = True  # where we are installed is no place to write to
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import shim
-from child_processes import fork, signal_name, stat_fields
-from event_loop import CAUGHT, IGNORED, NEVER, Events, catch_signals, forget_signals
+from child_processes import (
+    PR_SET_CHILD_SUBREAPER,
+    children,
+    fork,
+    identity,
+    kill,
+    prctl,
+    signal_name,
+    stat_fields,
+)
+from event_loop import NEVER, Events, catch_signals, forget_signals
+from tool_process import Tool
 
-MOST_KEPT = 1024 * 1024  # of what a tool says: the first of its output, the last of its errors
-
-NICER = 10  # than we are: what answers people and what feeds a GPU come before what converts
+SWEEP_S = 5  # how long the killed may take to go
+SWEEP_AGAIN_S = 0.05
+MOST_DEAD_AT_ONCE = 256
 
 # Of /proc/PID/stat, counted from the third: where the arguments lie in memory.
 ARG_START, ARG_END = 45, 46
@@ -50,19 +68,26 @@ class ForkServer:
         self.events = Events()
         self.signals = catch_signals()
         self.unread = b''
-        self.running = {}  # by pid
+        self.running = {}  # by the id of its order
+        # Children that are not to be killed: those of a wrapper around Python that became us by exec,
+        # and those that have survived SIGKILL.
+        self.spared = set(children())
 
     def run(self):
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.events.add(self.signals, self.hear_signals)
         self.events.add(0, self.receive)
         tell({'ready': True})
         while True:
-            self.events.wait(NEVER)
+            is_sweeping = any(begun.is_sweeping() for begun in self.running.values())
+            self.events.wait(time.monotonic() + SWEEP_AGAIN_S if is_sweeping else NEVER)
+            if is_sweeping:
+                self.sweep()
 
     def receive(self, fd):
         received = os.read(fd, 64 * 1024)
         if not received:
-            sys.exit()
+            self.leave()
         *lines, self.unread = (self.unread + received).split(b'\n')
         for line in lines:
             self.obey(json.loads(line))
@@ -70,15 +95,20 @@ class ForkServer:
     def obey(self, order):
         if 'kill' in order:
             self.kill(order['id'])
-            return
+        elif 'ping' in order:
+            tell({'id': order['id'], 'pong': True})
+        else:
+            self.begin(order)
+
+    def begin(self, order):
         try:
             begun = self.start(order)
         except OSError as error:
             code = errno.errorcode.get(error.errno)
             tell({'id': order['id'], 'error': code, 'message': error.strerror})
             return
-        self.running[begun.pid] = begun
-        tell({'id': order['id'], 'pid': begun.pid})
+        self.running[begun.id] = begun
+        tell({'id': order['id'], **identity(begun.pid)})
 
     def start(self, order):
         if 'shim' in order:
@@ -86,25 +116,57 @@ class ForkServer:
         return Tool(order['id'], self.events, order['tool'], order['env'], self.settle)
 
     def kill(self, number):
-        for begun in self.running.values():
-            if begun.id == number and not begun.end:
-                os.kill(begun.pid, signal.SIGKILL)
+        begun = self.running.get(number)
+        if begun and not begun.end:
+            os.kill(begun.pid, signal.SIGKILL)
+
+    def leave(self):
+        self.sweep()
+        sys.exit()
 
     def hear_signals(self, fd):
         if signal.SIGTERM in os.read(fd, 4096):
-            sys.exit()
-        for begun in list(self.running.values()):
-            if begun.end:
-                continue
-            pid, status = os.waitpid(begun.pid, os.WNOHANG)
-            if pid:
-                begun.end = end_of(status)
+            self.leave()
+        self.reap()
+        self.sweep()
+
+    def reap(self):
+        for _ in range(MOST_DEAD_AT_ONCE):
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self.spared.discard(pid)
+            begun = next((one for one in self.alive() if one.pid == pid), None)
+            if begun:
+                begun.has_ended(end_of(status))
                 self.settle(begun)
+        os.kill(os.getpid(), signal.SIGCHLD)  # the rest later: whoever gives orders has a turn first
+
+    def sweep(self):
+        """Kills orphans, upon which their children become ours, until there are none."""
+        orphans = self.orphans()
+        for pid in orphans:
+            kill(os.kill, pid, signal.SIGKILL)
+        for begun in list(self.running.values()):
+            if begun.is_sweeping() and (not orphans or time.monotonic() >= begun.sweep_until):
+                begun.unreaped = len(orphans)
+                self.spared.update(orphans)
+                self.settle(begun)
+
+    def orphans(self):
+        known = self.spared.union(begun.pid for begun in self.alive())
+        return [pid for pid in children() if pid not in known]
+
+    def alive(self):
+        return [begun for begun in self.running.values() if not begun.end]
 
     def settle(self, begun):
         """Tells its end, once there is nothing more to hear of it."""
         if begun.end and begun.is_silent():
-            del self.running[begun.pid]
+            del self.running[begun.id]
             tell({'id': begun.id, **begun.end, **begun.said()})
 
     def fork_shim(self, directory, env):
@@ -135,82 +197,24 @@ class Shim:
         self.id = number
         self.pid = pid
         self.end = None
+        self.sweep_until = NEVER
+        self.unreaped = None
+
+    def has_ended(self, end):
+        self.end = end
+        self.sweep_until = time.monotonic() + SWEEP_S
+
+    def is_sweeping(self):
+        return self.end is not None and self.unreaped is None
 
     def is_silent(self):
-        return True
+        return self.unreaped is not None
 
     def said(self):
-        return {}
+        return {'unreaped': self.unreaped}
 
     def forget(self):
         pass
-
-
-class Tool:
-    """A child whose output we collect. It ends with the last of its pipes, whoever holds them."""
-
-    def __init__(self, number, events, argv, env, settle):
-        self.id = number
-        self.end = None
-        self.events = events
-        self.settle = settle
-        self.output = {'stdout': b'', 'stderr': b''}
-        self.pipes = {}
-        stdout, stdout_end = os.pipe()
-        stderr, stderr_end = os.pipe()
-        try:
-            self.pid = os.posix_spawnp(
-                argv[0],
-                argv,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, '/dev/null', os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout_end, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr_end, 2),
-                ],
-                setsigmask=(),
-                setsigdef=(*CAUGHT, *IGNORED),
-            )
-            self.pipes = {stdout: 'stdout', stderr: 'stderr'}
-        finally:
-            os.close(stdout_end)
-            os.close(stderr_end)
-            if not self.pipes:
-                os.close(stdout)
-                os.close(stderr)
-        for fd in self.pipes:
-            events.add(fd, self.hear)
-        self.give_way()
-
-    def give_way(self):
-        try:
-            ours = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, self.pid, ours + NICER)
-        except PermissionError:
-            pass  # some sandboxes forbid it, and it is not worth a conversion
-
-    def hear(self, fd):
-        heard = os.read(fd, 64 * 1024)
-        name = self.pipes[fd]
-        if name == 'stderr':
-            self.output[name] = (self.output[name] + heard)[-MOST_KEPT:]
-        elif len(self.output[name]) < MOST_KEPT:
-            self.output[name] += heard
-        if not heard:
-            del self.pipes[fd]
-            self.events.remove(fd)
-            os.close(fd)
-            self.settle(self)
-
-    def is_silent(self):
-        return not self.pipes
-
-    def said(self):
-        return {name: text.decode(errors='replace') for name, text in self.output.items()}
-
-    def forget(self):
-        for fd in self.pipes:
-            os.close(fd)
 
 
 def end_of(status):

@@ -5,11 +5,13 @@ import { createForkServer } from '../../../src/infra/processes/fork-server.ts'
 import { runTool, type ToolError } from '../../../src/infra/processes/tool.ts'
 import {
   anAttempt,
+  anAttemptWithLeftovers,
   cleanUp,
   isAlive,
   kill,
   processesOf,
   until,
+  waysToStay,
 } from '../../support/shim-attempt.ts'
 
 const { env } = process
@@ -19,8 +21,8 @@ const untilGo = 'touch started; while [ ! -e go ]; do sleep 0.01; done; exit 7'
 
 afterEach(cleanUp)
 
-function aForkServer({ python = 'python3', answerMs = 5_000 } = {}) {
-  const server = createForkServer(python, { answerMs })
+function aForkServer({ python = 'python3', answerMs = 5_000, pingMs = 5_000 } = {}) {
+  const server = createForkServer(python, { answerMs, pingMs })
   onTestFinished(server.close)
   return {
     ...server,
@@ -68,6 +70,35 @@ describe('a shim that the fork server has started', () => {
     const { ended, shim } = await aRunningShim(aForkServer())
     kill(shim)
     expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
+  })
+
+  it.each(Object.keys(waysToStay) as (keyof typeof waysToStay)[])(
+    'has left no process when its end is told, though it was killed: %s',
+    async (way) => {
+      const server = aForkServer()
+      const attempt = anAttemptWithLeftovers([way], { isMarked: false })
+      const ended = server.startShim(attempt.dir, env)
+      await attempt.haveStarted()
+      const { shim, worker } = await attempt.state()
+      const other = await aRunningShim(server)
+
+      kill(shim.pid)
+      expect(await ended).toMatchObject({ signal: 'SIGKILL', unreaped: 0 })
+      expect(attempt.leftovers()).toEqual([])
+      expect(isAlive(worker.pid)).toBe(false)
+      expect(isAlive(other.worker)).toBe(true)
+    },
+  )
+
+  it('does not have processes killed that a wrapper around Python has started', async () => {
+    const { root } = anAttempt()
+    const python = join(root, 'python')
+    const script = `#!/bin/sh\ntail -f ${root}/python >/dev/null 2>&1 &\nexec python3 "$@"\n`
+    writeFileSync(python, script, { mode: 0o755 })
+    const { ended, shim } = await aRunningShim(aForkServer({ python }))
+    kill(shim)
+    await ended
+    expect(processesOf(`tail\0-f\0${root}`).filter(isAlive)).toHaveLength(1)
   })
 
   it('looks like one that was started by itself, with an environment and a session of its own', async () => {
@@ -196,6 +227,50 @@ describe('a tool that the fork server runs', () => {
     kill(server.pid(tool))
     expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
     await until(() => !isAlive(tool), 'the tool to end')
+  })
+
+  it('is killed though the fork server stands still', async () => {
+    const server = aForkServer({ answerMs: 600_000, pingMs: 600_000 })
+    const { tool, ended, kill: cancel } = await aRunningTool(server)
+    const pid = server.pid(tool)
+    process.kill(pid, 'SIGSTOP')
+    cancel()
+    expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
+    expect(isAlive(tool)).toBe(false)
+    kill(pid)
+  })
+
+  it('is not waited for when it is to be started by a fork server that stands still', async () => {
+    const server = aForkServer({ answerMs: 600_000, pingMs: 600_000 })
+    const { server: pid } = await aRunningShim(server)
+    process.kill(pid, 'SIGSTOP')
+    const { ended, kill: cancel } = server.tool('sleep', '60')
+    cancel()
+    expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
+    expect(isAlive(pid)).toBe(false)
+  })
+
+  it('is killed, and its end told, when the fork server stands still for long', async () => {
+    const server = aForkServer({ answerMs: 3_000, pingMs: 100 })
+    const { tool, ended } = await aRunningTool(server)
+    process.kill(server.pid(tool), 'SIGSTOP')
+    expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
+    expect(isAlive(tool)).toBe(false)
+  })
+
+  it('goes on while the fork server answers, however often it is asked', async () => {
+    const server = aForkServer({ answerMs: 5_000, pingMs: 1 })
+    expect(await server.tool('sleep', '0.5').ended).toMatchObject({ code: 0 })
+  })
+
+  it('leaves no process behind that it has started', async () => {
+    const { root } = anAttempt()
+    const script = 'setsid tail -f "$0/python" >/dev/null 2>&1 & exit 3'
+    writeFileSync(join(root, 'python'), '')
+    const { ended } = aForkServer().tool('sh', '-c', script, root)
+    expect(await ended).toMatchObject({ code: 3 })
+    const left = () => processesOf(`tail\0-f\0${root}`).filter(isAlive)
+    await until(() => left().length === 0, 'the process to end')
   })
 
   it('has but the begin of its output and the end of its errors kept', async () => {

@@ -2,7 +2,7 @@
 import { type KnownClient, whyWithheld } from '../actors/webhook/registrant-rules.ts'
 import type { WebhookStore } from '../actors/webhook/webhook-ports.ts'
 import type { Config } from '../config/config.ts'
-import { isOpen, type Job, type JobId } from '../domain/job.ts'
+import { type AttemptKey, isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createDirectories, lockDirectory, removeUploads } from '../infra/disk/data-directory.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
@@ -68,7 +68,8 @@ export async function openStorage(
   await removeUploads(data)
   await forgetPreviews(data)
   await endFormerLife(data, {
-    running: running.map(({ id, epoch }) => ({ jobId: id, epoch })),
+    running: running.map(keyOf),
+    converting: running.filter(isConverting).map(keyOf),
     fateOf: async (jobId) => fateOf(await jobs.find(jobId, 'everything')),
     archiveDir,
     log,
@@ -106,6 +107,11 @@ async function checkRegistrants(
     if (reason !== undefined) log.warn({ webhookId: webhook.id, reason }, 'webhook withheld')
   }
 }
+
+const keyOf = ({ id, epoch }: Job): AttemptKey => ({ jobId: id, epoch })
+
+const isConverting = ({ state }: Job): boolean =>
+  state.status === 'running' && state.phase === 'converting'
 
 function fateOf(job: Job | undefined): 'open' | 'over' | 'unknown' {
   if (!job) return 'unknown'

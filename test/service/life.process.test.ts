@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../src/config/root.ts'
@@ -11,6 +11,7 @@ import {
   serviceEnvironment,
   startService,
 } from '../support/service.ts'
+import { isAlive } from '../support/shim-attempt.ts'
 
 describe('a service that is stopped and started again', () => {
   it('keeps the order of its queue, its finished files and its numbers', async () => {
@@ -167,6 +168,36 @@ describe('what a former life has left', () => {
     expect(existsSync(directory)).toBe(false)
     expect(existsSync(join(dataDir, 'archive', unknown, '1', 'stdout.log'))).toBe(true)
     expect((await service.request('/health')).status).toBe(200)
+  })
+
+  it('is ended before its job begins again when its work directory was removed', async () => {
+    const dataDir = aDataDirectory()
+    const first = await startService({ dataDir, env: { GPU_IDS: '0' } })
+    const id = await first.submit({ prompt: 'robbed [sim:once=hang-step]' })
+    await first.until(id, ({ stage }) => stage === 'denoising')
+    await first.stop('SIGKILL')
+    const [before] = first.journal()
+    rmSync(join(dataDir, 'work', id), { recursive: true })
+
+    const second = await startService({ dataDir, env: { GPU_IDS: '0' } })
+    await expect.poll(() => second.journal().length, { timeout: 20_000 }).toBeGreaterThan(1)
+    expect(isAlive(before?.pid ?? 0)).toBe(false)
+    expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 2 })
+  })
+
+  it('is ended though neither its directory nor the database that knew it are left', async () => {
+    const dataDir = aDataDirectory()
+    const first = await startService({ dataDir })
+    const id = await first.submit({ prompt: 'wiped [sim:hang-step]' })
+    await first.until(id, ({ stage }) => stage === 'denoising')
+    await first.stop('SIGKILL')
+    expect(processesOf(`/${id}/1`)).toHaveLength(2)
+    const left = ['checkpoint', 'journal']
+    for (const name of readdirSync(dataDir).filter((name) => !left.includes(name))) {
+      rmSync(join(dataDir, name), { recursive: true })
+    }
+    await startService({ dataDir })
+    expect(processesOf(`/${id}/1`)).toEqual([])
   })
 
   it('is not touched when it belongs to another data directory', async () => {

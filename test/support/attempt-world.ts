@@ -41,13 +41,17 @@ export function createAttemptWorld(
   let isHung = false
   let isForced = false
   let killedBy: string | null = null
+  /** On disk. */
   let exit: ShimExit | undefined
+  let told: ShimExit | undefined
   let stopReason: string | null = null
   let stopAsked = false
   let isDetached = false
   /** When the last look began. */
   let wasExitThere = false
   let isForkServerGone = false
+  let areFilesRemoved = false
+  let isForged = false
   let result: GenerationResult | undefined
   const reports: AttemptReport[] = []
   /** Of the one connection, in their order; undefined while there is none. */
@@ -113,6 +117,8 @@ export function createAttemptWorld(
     const list: [string, () => void][] = [
       ['the machine sleeps', sleep],
       ['the fork server dies', loseForkServer],
+      ['its files are removed', removeFiles],
+      ['its worker writes an exit', forgeExit],
       ['the disk is full', () => receive({ type: 'noRoomSeen' })],
       ['a stop is asked for', () => stop('canceled')],
       ['it is detached', detach],
@@ -141,6 +147,18 @@ export function createAttemptWorld(
 
   function hang(): void {
     isHung = true
+  }
+
+  /** A shim that lives keeps its connection, and its result has nowhere to go. */
+  function removeFiles(): void {
+    areFilesRemoved = true
+    exit = undefined
+  }
+
+  function forgeExit(): void {
+    if (!isWorkerAlive || areFilesRemoved) return
+    isForged = true
+    exit = anExit()
   }
 
   function loseForkServer(): void {
@@ -178,7 +196,8 @@ export function createAttemptWorld(
   }
 
   function stepShim(): void {
-    if (shim === 'born') {
+    if (areFilesRemoved && shim !== 'reaping') leave()
+    else if (shim === 'born') {
       if (claim === 'free') {
         claim = 'shim'
         shim = 'claimed'
@@ -193,8 +212,9 @@ export function createAttemptWorld(
 
   function endWorker(code: number | null): void {
     isWorkerAlive = false
-    exit = anExit({ code, ...(code === null && { signal: 'SIGTERM', reason: stopReason }) })
-    if (isGreeted) wire?.push({ type: 'exitFound', exit })
+    told = anExit({ code, ...(code === null && { signal: 'SIGTERM', reason: stopReason }) })
+    if (!areFilesRemoved) exit = told
+    if (isGreeted) wire?.push({ type: 'exitFound', exit: told, source: 'shim' })
     shim = 'reaping'
   }
 
@@ -221,22 +241,27 @@ export function createAttemptWorld(
         })
         break
       case 'lookForExit':
-        answer(() => (exit ? { type: 'exitFound', exit } : { type: 'noExitFound' }))
+        answer(() => (exit ? { type: 'exitFound', exit, source: 'file' } : { type: 'noExitFound' }))
         break
       case 'lookForLastExit':
         wasExitThere = exit !== undefined
-        answer(() => (exit ? { type: 'exitFound', exit } : { type: 'noExitLeft' }))
+        answer(() => (exit ? { type: 'exitFound', exit, source: 'file' } : { type: 'noExitLeft' }))
         break
       case 'connect':
         connect()
         break
       case 'revoke':
+        if (areFilesRemoved) {
+          receive({ type: 'claimAnswered', claim: 'noFiles' })
+          break
+        }
         if (claim === 'free') claim = 'service'
         receive({ type: 'claimAnswered', claim: claim === 'service' ? 'revoked' : 'taken' })
         break
       case 'checkLife': {
         const life = shim === 'gone' ? 'dead' : 'alive'
-        answer(() => ({ type: 'lifeChecked', life: isStateWritten ? life : 'unknown' }))
+        const isKnown = isStateWritten && !areFilesRemoved
+        answer(() => ({ type: 'lifeChecked', life: isKnown ? life : 'unknown' }))
         break
       }
       case 'lookAgain':
@@ -258,12 +283,12 @@ export function createAttemptWorld(
         isWorkerAlive = false
         if (isStateWritten && shim !== 'gone') killShim('SIGKILL')
         break
-      case 'killWorkers':
+      case 'clear':
         answer(() => {
+          const found = isWorkerAlive ? 1 : 0
           isWorkerAlive = false
-          // A shim that lives sees that its worker has died.
-          if (shim === 'working' && !isHung) endWorker(null)
-          return { type: 'workersKilled', unkillable: 0, hasFiles: true }
+          if (shim !== 'unborn' && shim !== 'gone') killShim('SIGKILL')
+          return { type: 'cleared', found, survivors: 0, hasFiles: !areFilesRemoved }
         })
         break
       case 'followOutput':
@@ -273,7 +298,7 @@ export function createAttemptWorld(
         }))
         break
       case 'finishOutput':
-        answer(() => ({ type: 'outputFinished' }))
+        answer(() => ({ type: 'outputFinished', hasFiles: !areFilesRemoved }))
         break
       case 'awaitShimEnd':
         answer(() => (isShimGone() ? { type: 'shimGone' } : 'notYet'))
@@ -292,12 +317,14 @@ export function createAttemptWorld(
   }
 
   function connect(): void {
-    const isThere = !['unborn', 'born', 'gone'].includes(shim)
+    const isThere = !['unborn', 'born', 'gone'].includes(shim) && !areFilesRemoved
     isGreeted = isThere
     wire = isThere
       ? [{ type: 'helloReceived', startedAt: hasWorked ? midnight + 10 : null }]
       : [{ type: 'connectionClosed' }]
-    if (isThere && exit) wire.push({ type: 'exitFound', exit })
+    if (isThere && shim === 'reaping' && told) {
+      wire.push({ type: 'exitFound', exit: told, source: 'shim' })
+    }
   }
 
   function hear(report: AttemptReport): void {
@@ -312,18 +339,23 @@ export function createAttemptWorld(
     expectTruth(report.result, isStarted)
   }
 
-  function expectTruth(told: GenerationResult, isStarted: boolean): void {
-    const neverRan = told.how === 'neverBegan' || isStartFailure(told)
-    assert(
-      !neverRan || (claim === 'service' && !hasWorked),
-      `${told.how}, and the claim is ${claim}`,
-    )
-    assert(neverRan || isStarted, `${told.how} is reported before the start`)
-    if (told.how === 'completed') assert.equal(exit?.code, 0)
-    if (told.how === 'failed' && !neverRan) assert(exit && exit.code !== 0)
-    if (told.how === 'lost') assert(!wasExitThere, 'lost, and its exit was there at the last look')
-    if (told.how === 'neverBegan')
+  function expectTruth(result: GenerationResult, isStarted: boolean): void {
+    const neverRan = result.how === 'neverBegan' || isStartFailure(result)
+    const isRevoked = claim === 'service' && !hasWorked
+    assert(!isWorkerAlive, `${result.how} is reported while the worker lives`)
+    assert(!neverRan || isRevoked || areFilesRemoved, `${result.how}, and the claim is ${claim}`)
+    assert(!neverRan || shim !== 'claimed', `${result.how}, and its shim is about to start it`)
+    assert(neverRan || isStarted || areFilesRemoved, `${result.how} is reported before the start`)
+    if (result.how === 'completed') assert(isForged || told?.code === 0, 'completed, and it failed')
+    if (result.how === 'failed' && !neverRan) {
+      assert(areFilesRemoved || (told && told.code !== 0), 'failed, and nothing was wrong')
+    }
+    if (result.how === 'lost') {
+      assert(!wasExitThere || areFilesRemoved, 'lost, and its exit was there at the last look')
+    }
+    if (result.how === 'neverBegan') {
       assert(how === 'adopt' || isForkServerGone, 'its shim was to come')
+    }
     const isGone = !isWorkerAlive && isShimGone()
     assert(neverRan || !stopAsked || isGone, 'a stop is answered while something runs')
   }

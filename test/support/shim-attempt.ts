@@ -6,7 +6,10 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import * as v from 'valibot'
 import { expect } from 'vitest'
+import { JobId } from '../../src/domain/job.ts'
+import { attemptMark } from '../../src/infra/processes/strays.ts'
 
 export const shimPath = fileURLToPath(new URL('../../src/infra/processes/shim.py', import.meta.url))
 
@@ -15,6 +18,7 @@ export type Spec = Readonly<{
   epoch: number
   argv: readonly string[]
   cwd: string
+  mark?: number
 }>
 
 export type Exit = Readonly<{
@@ -62,16 +66,20 @@ export async function cleanUp(): Promise<void> {
 }
 
 /** An attempt whose directory is ready for a shim. `script` is for sh, in a directory of its own. */
-export function anAttempt(how: { script?: string; under?: string } & Partial<Spec> = {}) {
+export function anAttempt(
+  how: { script?: string; under?: string; at?: string; isMarked?: boolean } & Partial<Spec> = {},
+) {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'shim-'))
   roots.push(root)
-  const dir = path.join(root, how.under ?? 'attempt')
+  const dir = how.at ?? path.join(root, how.under ?? 'attempt')
   const cwd = path.join(root, 'cwd')
   fs.mkdirSync(dir, { recursive: true })
   fs.mkdirSync(cwd)
+  const key = { jobId: v.parse(JobId, how.job ?? randomUUID()), epoch: how.epoch ?? 1 }
   const spec: Spec = {
-    job: how.job ?? randomUUID(),
-    epoch: how.epoch ?? 1,
+    job: key.jobId,
+    epoch: key.epoch,
+    ...(how.isMarked !== false && { mark: attemptMark(key) }),
     argv: how.argv ?? ['sh', '-c', how.script ?? 'exit 0', root],
     cwd: how.cwd ?? cwd,
   }
@@ -81,6 +89,7 @@ export function anAttempt(how: { script?: string; under?: string } & Partial<Spe
     root,
     dir,
     cwd,
+    key,
     spec,
     has: (name: string) => fs.existsSync(path.join(dir, name)),
     read: (name: string) => fs.readFileSync(path.join(dir, name), 'utf8'),
@@ -93,6 +102,40 @@ export function anAttempt(how: { script?: string; under?: string } & Partial<Spe
 }
 
 export type Attempt = ReturnType<typeof anAttempt>
+
+/**
+ * Five ways to outlive one's parent. Each holds on to the file that `$held` names. Without an output
+ * of its own, tail would end with the reader of its output.
+ */
+export const waysToStay = {
+  'a plain child': 'tail -f "$held" >/dev/null &',
+  'a nohup': 'nohup tail -f "$held" >/dev/null 2>&1 &',
+  'a session of its own': 'setsid tail -f "$held" >/dev/null &',
+  'a double-forked daemon': `setsid sh -c 'tail -f "$0" >/dev/null & exit' "$held"`,
+  'a daemon with a cleared environment': `env -i "$(command -v setsid)" "$(command -v sh)" -c '"$1" -f "$0" >/dev/null & exit' "$held" "$(command -v tail)"`,
+}
+
+/** Starts a process in each of these ways; then works until it is told to go. */
+export function anAttemptWithLeftovers(
+  ways: readonly (keyof typeof waysToStay)[],
+  how: Parameters<typeof anAttempt>[0] = {},
+) {
+  const leave = ways.map((way) => waysToStay[way]).join('\n')
+  const script = `held="$0/held"; : >"$held"; ${leave}
+touch started; while [ ! -e go ]; do sleep 0.01; done; exit 7`
+  const attempt = anAttempt({ ...how, script })
+  return {
+    ...attempt,
+    leftovers: () => processesOf(`-f\0${attempt.root}/held`).filter(isAlive),
+    haveStarted: async () => {
+      await attempt.worker('started')
+      await until(
+        () => processesOf(`-f\0${attempt.root}/held`).length === ways.length,
+        'the leftovers to run',
+      )
+    },
+  }
+}
 
 /** Starts a shim just as the service does. */
 export function startShim({ dir }: Attempt, env: NodeJS.ProcessEnv = process.env): ChildProcess {

@@ -5,8 +5,7 @@ import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
-import { killShim } from '../processes/shim-client.ts'
-import { killStrays } from '../processes/strays.ts'
+import { attemptsIn, killAttempts } from '../processes/strays.ts'
 
 /** How many directories that belong to no job are kept for whoever wonders about them. */
 const keptInArchive = 20
@@ -21,35 +20,60 @@ export async function endFormerLife(
   data: Pick<DataDirectory, 'workDir'>,
   {
     running,
+    converting,
     fateOf,
     archiveDir,
     log,
   }: {
     running: readonly AttemptKey[]
+    /** Those of `running` whose generation has ended. */
+    converting: readonly AttemptKey[]
     fateOf(jobId: JobId): Promise<'open' | 'over' | 'unknown'>
     archiveDir: string
     log: Logger
   },
 ): Promise<void> {
-  const current = new Set(running.map(({ jobId, epoch }) => `${jobId}/${epoch}`))
-  for (const jobName of await readdir(data.workDir)) {
-    const jobId = v.safeParse(JobId, jobName)
-    if (!jobId.success) continue
-    const fate = await fateOf(jobId.output)
+  const current = new Set(running.map(nameOf))
+  const isOver = (attempt: AttemptKey) => !current.has(nameOf(attempt))
+  const directories = await jobDirectories(data.workDir)
+  const over = directories.flatMap(({ attempts }) => attempts.filter(isOver))
+  // Whoever removed a directory, or the database that knew it, has not ended its processes.
+  const hidden = (await attemptsIn(data.workDir)).filter(isOver)
+  // A conversion is started again from the beginning.
+  const ending = [...over, ...hidden, ...converting]
+  const { found, survivors } = ending.length > 0 ? await killAttempts(ending) : nobody
+  if (found > 0) log.warn({ found, unkillable: survivors }, 'processes of a former life were ended')
+
+  for (const { jobId, directory, attempts } of directories) {
+    const fate = await fateOf(jobId)
     const known = fate !== 'unknown'
-    const jobDir = join(data.workDir, jobName)
-    const epochs = (await readdir(jobDir)).map(Number).filter(Number.isSafeInteger)
-    const over = epochs.filter((epoch) => !current.has(`${jobName}/${epoch}`))
-    for (const epoch of over) {
-      const attempt = { jobId: jobId.output, epoch }
-      const unkillable = await killStrays(attempt)
-      await killShim(attemptDirectory(data, attempt))
-      log.warn({ ...attempt, known, unkillable }, 'an attempt of a former life was ended')
+    for (const attempt of attempts.filter(isOver)) {
+      log.warn({ ...attempt, known }, 'an attempt of a former life was ended')
       if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
-    if (fate === 'unknown' && epochs.length > 0) await archive(jobDir, archiveDir, jobName)
-    else if (fate !== 'open') await rm(jobDir, { recursive: true, force: true })
+    if (fate === 'unknown' && attempts.length > 0) await archive(directory, archiveDir, jobId)
+    else if (fate !== 'open') await rm(directory, { recursive: true, force: true })
   }
+}
+
+const nobody = { found: 0, survivors: 0 }
+
+const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
+
+async function jobDirectories(workDir: string) {
+  const names = await readdir(workDir)
+  const jobIds = names.flatMap((name) => {
+    const jobId = v.safeParse(JobId, name)
+    return jobId.success ? [jobId.output] : []
+  })
+  return await Promise.all(
+    jobIds.map(async (jobId) => {
+      const directory = join(workDir, jobId)
+      const names = await readdir(directory).catch(() => []) // it is no directory
+      const epochs = names.map(Number).filter(Number.isSafeInteger)
+      return { jobId, directory, attempts: epochs.map((epoch) => ({ jobId, epoch })) }
+    }),
+  )
 }
 
 async function archive(directory: string, archiveDir: string, name: string): Promise<void> {

@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
-import type { ForkServer } from '../processes/fork-server.ts'
+import type { ForkServer, ShimEnd } from '../processes/fork-server.ts'
 import {
   commandIn,
   connectToShim,
-  killShim,
   lastWordsOfShim,
   readExit,
   revoke,
@@ -13,7 +13,13 @@ import {
   shimLife,
   workerAgeMs,
 } from '../processes/shim-client.ts'
-import { killStrays } from '../processes/strays.ts'
+import {
+  attemptMark,
+  killAttempts,
+  killShim,
+  killStrays,
+  type Strays,
+} from '../processes/strays.ts'
 import type { Transport } from './attempt/transport.ts'
 import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
 
@@ -25,6 +31,9 @@ export type ShimTransportOptions = Readonly<{
   env: NodeJS.ProcessEnv
   forkServer: Pick<ForkServer, 'startShim'>
 }>
+
+/** The fork server reports the end of a shim by then, with descendants that are not recognized here. */
+const maxSweepMs = 5_500
 
 /** Starts `generate.py` cold, in a process and a shim for each attempt. */
 export function createShimTransport({
@@ -38,14 +47,18 @@ export function createShimTransport({
 
   return (order) => {
     const attemptDir = attemptDirectory(data, order)
+    let shimEnd: Promise<ShimEnd | undefined> = Promise.resolve(undefined)
     return {
       async start() {
         try {
           mkdirSync(attemptDir, { recursive: true })
           const argv = commandOfAttempt(data, wan, order)
-          const spec = { job: order.jobId, epoch: order.epoch, argv, cwd: wan.wanDir }
+          const { jobId: job, epoch } = order
+          const spec = { job, epoch, argv, cwd: wan.wanDir, mark: attemptMark(order) }
           writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
-          const end = await forkServer.startShim(attemptDir, environmentFor(env, device))
+          const ended = forkServer.startShim(attemptDir, environmentFor(env, device))
+          shimEnd = ended
+          const end = await ended
           return end.how === 'cannotStart' ? { ...end, why: explained(end.why) } : end
         } catch (error) {
           const why = error instanceof Error ? error.message : String(error)
@@ -55,15 +68,21 @@ export function createShimTransport({
       connect: (on) => connectToShim(attemptDir, order, on),
       exit: () => readExit(attemptDir),
       revoke: () => revoke(attemptDir),
-      life: () => shimLife(attemptDir),
+      life: () => shimLife(attemptDir, order),
       ageMs: () => workerAgeMs(attemptDir),
       command: () => commandIn(attemptDir),
       hasFiles: () => existsSync(attemptDir),
       whyNothingStarted: async () =>
         explained(`The shim failed: ${await lastWordsOfShim(attemptDir)}`),
       killWorkers: () => killStrays(order),
-      killShim: () => killShim(attemptDir),
-      shimEnds: () => shimEnds(attemptDir),
+      killShim: () => killShim(order),
+      async clear(): Promise<Strays> {
+        const { found, survivors } = await killAttempts([order])
+        const end = await Promise.race([shimEnd, delay(maxSweepMs, undefined, { ref: false })])
+        const unreaped = end?.how === 'ended' ? end.unreaped : 0
+        return { found, survivors: Math.max(survivors, unreaped) }
+      },
+      shimEnds: () => shimEnds(attemptDir, order),
     }
   }
 }

@@ -102,6 +102,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
 
     withdraw: ({ filename }) => rm(join(data.resultsDir, filename), { force: true }),
     async discard(attempt) {
+      await killStrays(attempt)
       unfinished.delete(namePrefix(attempt))
       await removeUnfinished(data.resultsDir, namePrefix(attempt))
     },

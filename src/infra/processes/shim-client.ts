@@ -7,7 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
-import { ageMsOf, bootId, startTicksOf } from '../machine/boot-clock.ts'
+import { ageMsOf, bootId } from '../machine/boot-clock.ts'
+import { isAlive } from './process-table.ts'
+import { isShimOf, killShim } from './strays.ts'
 
 /** What the shim leaves in `exit.json`; times are milliseconds since 1970. */
 export const ShimExit = v.object({
@@ -169,29 +171,21 @@ export async function lastWordsOfShim(attemptDir: string): Promise<string> {
 /** `unknown`: the shim has not got so far as to say who it is. */
 export type ShimLife = 'alive' | 'dead' | 'unknown'
 
-export async function shimLife(attemptDir: string): Promise<ShimLife> {
+export async function shimLife(attemptDir: string, attempt: AttemptKey): Promise<ShimLife> {
   const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
   if (!parsed.success) return 'unknown'
   const { boot, shim } = parsed.output
-  return boot === bootId() && startTicksOf(shim.pid) === shim.start ? 'alive' : 'dead'
+  // The generation can write to this file, and name there a process that never ends.
+  const isShim = boot === bootId() && isAlive(shim) && isShimOf(shim.pid, attempt)
+  return isShim ? 'alive' : 'dead'
 }
 
-/** Only the shim itself, and no later process with its number. */
-export async function killShim(attemptDir: string): Promise<void> {
-  const parsed = v.safeParse(StateFile, await readText(join(attemptDir, 'state.json')))
-  if (!parsed.success || (await shimLife(attemptDir)) !== 'alive') return
-  try {
-    process.kill(parsed.output.shim.pid, 'SIGKILL')
-  } catch {
-    // It has ended by itself meanwhile.
-  }
-}
-
-/** A shim that has told its end needs some milliseconds to go; resolves when it has, or soon after. */
-export async function shimEnds(attemptDir: string): Promise<void> {
-  for (let tries = 0; tries < 200 && (await shimLife(attemptDir)) === 'alive'; tries++) {
+/** A shim that has told its end needs some milliseconds to go. One that does not go is killed. */
+export async function shimEnds(attemptDir: string, attempt: AttemptKey): Promise<void> {
+  for (let tries = 0; tries < 200 && (await shimLife(attemptDir, attempt)) === 'alive'; tries++) {
     await delay(5)
   }
+  await killShim(attempt)
 }
 
 const readText = (path: string): Promise<string | undefined> =>

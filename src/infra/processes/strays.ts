@@ -1,47 +1,138 @@
-import { readdirSync, readFileSync } from 'node:fs'
+/** Processes of an attempt that its shim did not end, because it was killed or cannot be reached. */
+import { createHash } from 'node:crypto'
+import { readlinkSync, statSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { AttemptKey } from '../../domain/job.ts'
+import * as v from 'valibot'
+import { type AttemptKey, JobId } from '../../domain/job.ts'
+import {
+  argumentsOf,
+  environmentOf,
+  killPid,
+  limitOf,
+  pidsWhere,
+  startOf,
+} from './process-table.ts'
+
+export type Strays = Readonly<{
+  /** Number of processes that were found, without the shim. */
+  found: number
+  /** Number of processes that have survived SIGKILL. */
+  survivors: number
+}>
+
+/** How long killed processes may take to end. */
+const usualWithinMs = 5_000
+
+/** Kills every process of an attempt, except its shim. */
+export const killStrays = (attempt: AttemptKey, withinMs?: number): Promise<Strays> =>
+  killAll([attempt], ['stray'], withinMs)
+
+/** Kills the shim of an attempt, wherever its directory is. */
+export const killShim = (attempt: AttemptKey): Promise<Strays> => killAll([attempt], ['shim'])
+
+/** Kills every process of attempts. */
+export const killAttempts = (attempts: readonly AttemptKey[]): Promise<Strays> =>
+  killAll(attempts, ['shim', 'stray'])
+
+/** Attempts whose shims run in a directory of attempts, whether or not their own still exists. */
+export async function attemptsIn(workDir: string): Promise<AttemptKey[]> {
+  const attempts: AttemptKey[] = []
+  await pidsWhere((pid) => {
+    const directory = directoryOfShim(pid)
+    const attempt = directory && attemptOf(directory)
+    if (attempt && isSameDirectory(pid, dirname(dirname(directory)), workDir)) {
+      attempts.push(attempt)
+    }
+    return false
+  })
+  return attempts
+}
+
+const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
+
+/** In the environment of each process of an attempt that keeps the environment it was started with. */
+export const attemptCookie = (attempt: AttemptKey) => ({ WAN_ATTEMPT: nameOf(attempt) })
+
+const cookie = 'WAN_ATTEMPT='
 
 /**
- * Kills every process that carries the cookie of an attempt in its environment. The shim leaves no
- * strays; this is for the attempt whose shim was itself killed. Resolves with how many would not go.
+ * Limit of each process of an attempt, which the shim sets (`RLIMIT_LOCKS`, without effect since
+ * Linux 2.4.25). A process with a new session, parent and environment has it still.
  */
-export async function killStrays(attempt: AttemptKey, withinMs = 5_000): Promise<number> {
+export const attemptMark = (attempt: AttemptKey): number =>
+  createHash('sha256').update(nameOf(attempt)).digest().readUIntBE(0, 6)
+
+export const isShimOf = (pid: number, attempt: AttemptKey): boolean =>
+  directoryOfShim(pid)?.endsWith(`/${nameOf(attempt)}`) ?? false
+
+/** A command line that is too long for `ps` is cut off; then its current directory tells. */
+function directoryOfShim(pid: number): string | undefined {
+  const [script, directory] = argumentsOf(pid).slice(-2)
+  if (script && basename(script) === 'shim.py' && directory && attemptOf(directory)) {
+    return directory
+  }
+  if (!argumentsOf(pid).some((argument) => basename(argument) === 'shim.py')) return undefined
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`).replace(/ \(deleted\)$/, '')
+  } catch {
+    return undefined
+  }
+}
+
+function attemptOf(directory: string): AttemptKey | undefined {
+  const jobId = v.safeParse(JobId, basename(dirname(directory)))
+  const epoch = Number(basename(directory))
+  return jobId.success && Number.isSafeInteger(epoch) ? { jobId: jobId.output, epoch } : undefined
+}
+
+/** Another container may have another directory of the same name. */
+function isSameDirectory(pid: number, theirs: string, ours: string): boolean {
+  try {
+    const [a, b] = [statSync(`/proc/${pid}/root${theirs}`), statSync(ours)]
+    return a.dev === b.dev && a.ino === b.ino
+  } catch {
+    return false
+  }
+}
+
+type Role = 'shim' | 'stray'
+
+/** Kills until two searches in a row find nothing: a process may fork behind the back of one. */
+async function killAll(
+  attempts: readonly AttemptKey[],
+  roles: readonly Role[],
+  withinMs = usualWithinMs,
+): Promise<Strays> {
+  const roleOf = recognize(attempts)
+  const found = new Set<number>()
   const until = performance.now() + withinMs
-  let strays = findStrays(attempt)
-  while (strays.length > 0 && performance.now() < until) {
-    for (const pid of strays) kill(pid)
+  for (let clean = 0; clean < 2; ) {
+    const pids = await pidsWhere((pid) => {
+      const role = roleOf(pid)
+      if (!role || !roles.includes(role) || startOf(pid) === undefined) return false
+      if (role === 'stray') found.add(pid)
+      return true
+    })
+    for (const pid of pids) killPid(pid)
+    clean = pids.length === 0 ? clean + 1 : 0
+    if (pids.length === 0) continue
+    if (performance.now() >= until) return { found: found.size, survivors: pids.length }
     await delay(20)
-    strays = findStrays(attempt)
   }
-  return strays.length
+  return { found: found.size, survivors: 0 }
 }
 
-/** By this in its environment a process of an attempt is known; the shim gives it to its worker. */
-export const attemptCookie = ({ jobId, epoch }: AttemptKey) => ({
-  WAN_ATTEMPT: `${jobId}/${epoch}`,
-})
+function recognize(attempts: readonly AttemptKey[]): (pid: number) => Role | undefined {
+  const marks = new Set(attempts.map((attempt) => String(attemptMark(attempt))))
+  const names = new Set(attempts.map(nameOf))
+  const isNamed = (variable: string) =>
+    variable.startsWith(cookie) && names.has(variable.slice(cookie.length))
 
-function findStrays(attempt: AttemptKey): number[] {
-  const cookie = `WAN_ATTEMPT=${attemptCookie(attempt).WAN_ATTEMPT}`
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && environmentOf(name).includes(cookie))
-    .map(Number)
-}
-
-/** Empty for those that are none of ours to read, and for the dead. */
-function environmentOf(pid: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
-  } catch {
-    return []
-  }
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // Gone by itself meanwhile.
+  return (pid) => {
+    if (limitOf(pid, 'Max file locks').some((limit) => marks.has(limit))) return 'stray'
+    const directory = directoryOfShim(pid)
+    if (directory && names.has(directory.split('/').slice(-2).join('/'))) return 'shim'
+    return environmentOf(pid).some(isNamed) ? 'stray' : undefined
   }
 }

@@ -3,7 +3,10 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { root } from '../../../src/config/root.ts'
+import { headBytes } from '../../../src/infra/generation/progress/output-follower.ts'
+import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import {
+  type Attempt,
   anAttempt,
   cleanUp,
   connect,
@@ -15,6 +18,7 @@ import {
   shimPath,
   startShim,
   until,
+  waysToStay,
 } from '../../support/shim-attempt.ts'
 
 /** Works until it is told to go, and then ends with 7. */
@@ -26,6 +30,13 @@ const obedient = 'touch started; while :; do sleep 0.01; done'
 const stubborn = `trap 'touch termed' TERM; ${obedient}`
 
 afterEach(cleanUp)
+
+const removeDirectory = ({ dir }: Attempt) => fs.rmSync(dir, { recursive: true })
+
+function writeManyFiles({ dir }: Attempt): void {
+  fs.mkdirSync(path.join(dir, 'many'))
+  for (let n = 0; n < 10_001; n++) fs.closeSync(fs.openSync(path.join(dir, 'many', `${n}`), 'w'))
+}
 
 describe('the result of an attempt', () => {
   it('holds the exit code, when it ran and how much memory it took', async () => {
@@ -204,12 +215,72 @@ describe('a worker', () => {
     expect(attempt.read('stdout.log')).toBe('0123456789\n'.repeat(half / 11 + 1).slice(0, half))
   })
 
+  it('has the beginning and the end of its output kept, however long it is', async () => {
+    const attempt = anAttempt({
+      script: 'seq 1 9000000; printf the-end; seq 9000000 -1 1 >&2; printf the-last-error >&2',
+    })
+    expect(await run(attempt)).toMatchObject({ code: 0 })
+    const cases = [
+      ['stdout.log', '1\n2\n3\n', '\n8999999\n9000000\nthe-end'],
+      ['stderr.log', '9000000\n8999999\n', '\n2\n1\nthe-last-error'],
+    ] as const
+    for (const [name, first, last] of cases) {
+      const kept = attempt.read(name)
+      expect(kept.length).toBeGreaterThan(headBytes + 1024 * 1024)
+      expect(kept.length).toBeLessThanOrEqual(32 * 1024 * 1024)
+      expect(kept.startsWith(first)).toBe(true)
+      expect(kept.endsWith(last)).toBe(true)
+      expect(kept.slice(headBytes)).toMatch(/^\n\[about \d+ bytes are left out\]\n/)
+    }
+  })
+
+  it.skipIf(!canMount)('goes on while there is no room for its output', async () => {
+    const disk = aSmallDisk({ mib: 4 })
+    const script =
+      'yes 0123456789 | head -c 8000000; touch full; while [ ! -e go ]; do sleep 0.01; done; echo last'
+    const attempt = anAttempt({ script, at: path.join(disk.path, 'attempt') })
+    startShim(attempt)
+    await attempt.worker('full')
+
+    const size = fs.statSync(path.join(attempt.dir, 'stdout.log')).size
+    fs.truncateSync(path.join(attempt.dir, 'stdout.log'), 1_000_000)
+    attempt.tellWorker('go')
+    expect(await attempt.exit()).toMatchObject({ code: 0 })
+    expect(size).toBeLessThan(4 * 1024 * 1024)
+    const kept = attempt.read('stdout.log')
+    expect(/\n\[\d+ bytes are missing: they could not be written\]\n/.test(kept)).toBe(true)
+    expect(kept.endsWith('\nlast\n')).toBe(true)
+  })
+
+  it.each([
+    ['the directory of the attempt is removed', 'directory_removed', removeDirectory],
+    ['it has written too many files', 'too_many_files', writeManyFiles],
+  ] as const)('is stopped when %s', async (_case, reason, spoil) => {
+    const attempt = anAttempt({ script: obedient })
+    const shim = startShim(attempt)
+    const client = await connect(attempt)
+    await attempt.worker('started')
+    spoil(attempt)
+    expect(await client.hears('exit')).toMatchObject({ signal: 'SIGTERM', reason })
+    await exited(shim)
+  })
+
+  it.skipIf(!canMount)('is stopped when it fills the disk with large files', async () => {
+    const disk = aSmallDisk({ mib: 300 })
+    const script = `dd if=/dev/zero of="$0/large" bs=1M count=140 status=none; ${obedient}`
+    const attempt = anAttempt({ script, at: path.join(disk.path, 'attempt') })
+    fs.symlinkSync(path.join(attempt.dir, 'large'), path.join(attempt.root, 'large'))
+    startShim(attempt)
+    expect(await attempt.exit()).toMatchObject({ signal: 'SIGTERM', reason: 'no_room' })
+  })
+
   it('only ever adds to its output, even when that has been cut', async () => {
     const attempt = anAttempt({
       script: 'echo one; touch started; while [ ! -e go ]; do sleep 0.01; done; echo two',
     })
     startShim(attempt)
     await attempt.worker('started')
+    await until(() => attempt.read('stdout.log') === 'one\n', 'the first line to be written')
     fs.truncateSync(path.join(attempt.dir, 'stdout.log'))
 
     attempt.tellWorker('go')
@@ -357,16 +428,7 @@ time.sleep(1000)`
 })
 
 describe('when an attempt has ended', () => {
-  /** Five ways to outlive one's parent. Each holds on to the file it is given. */
-  const strays = {
-    'a plain child': 'tail -f "$held" &',
-    'a nohup': 'nohup tail -f "$held" >/dev/null 2>&1 &',
-    'a session of its own': 'setsid tail -f "$held" &',
-    'a double-forked daemon': `setsid sh -c 'tail -f "$0" & exit' "$held"`,
-    'a daemon with a cleared environment': `env -i "$(command -v setsid)" "$(command -v sh)" -c '"$1" -f "$0" & exit' "$held" "$(command -v tail)"`,
-  }
-
-  for (const [kind, command] of Object.entries(strays)) {
+  for (const [kind, command] of Object.entries(waysToStay)) {
     it(`leaves no trace of ${kind}`, async () => {
       const attempt = anAttempt({ script: `held="$0/held"; : >"$held"; ${command} ${untilGo}` })
       const held = () => processesOf(`tail\0-f\0${attempt.root}/held`)
@@ -382,7 +444,7 @@ describe('when an attempt has ended', () => {
 
   it('leaves no trace of all of them together, after a kill', async () => {
     const attempt = anAttempt({
-      script: `held="$0/held"; : >"$held"; ${Object.values(strays).join('\n')}\n${stubborn}`,
+      script: `held="$0/held"; : >"$held"; ${Object.values(waysToStay).join('\n')}\n${stubborn}`,
     })
     const held = () => processesOf(`-f\0${attempt.root}/held`)
     startShim(attempt)

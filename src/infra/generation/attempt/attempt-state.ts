@@ -2,6 +2,7 @@
 import type { GenerationResult, StopReason } from '../../../actors/gpu/gpu-ports.ts'
 import type { Reading, Timestamp } from '../../../domain/job.ts'
 import type { Claim, ShimExit, ShimLife } from '../../processes/shim-client.ts'
+import type { Strays } from '../../processes/strays.ts'
 import type { Evidence } from '../progress/failure.ts'
 
 export type AttemptState = Live | Readonly<{ phase: 'over' }>
@@ -14,8 +15,10 @@ export type Live = Facts &
     | { phase: 'connected'; startedAt: Timestamp }
     /** The shim has ended or never appeared. Looks for the exit a last time. */
     | { phase: 'concluding'; wasKilled: boolean }
-    /** Nobody saw the end. The leftover processes are being killed. */
-    | { phase: 'losing' }
+    /** Nobody saw the end. The leftover processes are being killed. No trace of a start was found yet. */
+    | { phase: 'losing'; mayNotHaveBegun: boolean }
+    /** An exit is on disk. Whoever wrote it, no process may be left before it counts. */
+    | { phase: 'clearing'; end: Exited }
     /** The end is known. The output is read to its end. */
     | { phase: 'finishing'; end: AttemptEnd }
     /** The result is known. The shim still runs, for some milliseconds. */
@@ -36,11 +39,15 @@ export type Facts = Readonly<{
 
 export type StopOrder = Readonly<{ reason: StopReason; graceMs: number }>
 
-export type AttemptEnd = Readonly<
-  | { how: 'exited'; exit: ShimExit; diskFull: boolean }
-  /** `unkillable`: number of processes that survived SIGKILL. */
-  | { how: 'lost'; unkillable: number }
->
+/** `survivors`: number of processes that survived SIGKILL. */
+export type AttemptEnd = Exited | Readonly<{ how: 'lost'; survivors: number }>
+
+export type Exited = Readonly<{
+  how: 'exited'
+  exit: ShimExit
+  diskFull: boolean
+  survivors: number
+}>
 
 export type AttemptEvent = Readonly<
   // Wishes of the owner
@@ -52,7 +59,8 @@ export type AttemptEvent = Readonly<
   /** Nobody will report the end of the shim. */
   | { type: 'shimUnwatched' }
   // Results of the search
-  | { type: 'exitFound'; exit: ShimExit }
+  /** `shim`: it reports the exit when no process is left. Anybody can write a file. */
+  | { type: 'exitFound'; exit: ShimExit; source: 'shim' | 'file' }
   | { type: 'noExitFound' }
   | { type: 'helloReceived'; startedAt: Timestamp | null }
   | { type: 'connectionClosed' }
@@ -65,10 +73,10 @@ export type AttemptEvent = Readonly<
   // Output
   | { type: 'outputRead'; reading: Reading }
   | { type: 'noRoomSeen' }
-  | { type: 'outputFinished'; evidence?: Evidence }
+  | { type: 'outputFinished'; evidence?: Evidence; hasFiles: boolean }
   // End of the processes
   | { type: 'forceDue' }
-  | { type: 'workersKilled'; unkillable: number; hasFiles: boolean }
+  | ({ type: 'cleared'; hasFiles: boolean } & Strays)
   | { type: 'shimGone' }
 >
 
@@ -95,8 +103,8 @@ export type AttemptEffect = Readonly<
   | { do: 'expectForce'; afterMs: number }
   /** Kills the worker, then the shim. */
   | { do: 'force' }
-  /** workersKilled */
-  | { do: 'killWorkers' }
+  /** Kills all processes of the attempt: cleared */
+  | { do: 'clear' }
   /** outputRead and noRoomSeen, any number of times */
   | { do: 'followOutput'; startedAt: Timestamp }
   /** outputFinished */

@@ -2,11 +2,10 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Step } from '../../../actors/actor.ts'
 import type { GenerationResult } from '../../../actors/gpu/gpu-ports.ts'
 import type { Timestamp } from '../../../domain/job.ts'
-import type { Claim, ShimExit } from '../../processes/shim-client.ts'
-import { classifyExit, type Evidence, type GenerationExit } from '../progress/failure.ts'
+import type { Claim } from '../../processes/shim-client.ts'
+import { resultOf, resultOfEnd } from './attempt-result.ts'
 import type {
   AttemptEffect,
-  AttemptEnd,
   AttemptEvent,
   AttemptState,
   Facts,
@@ -50,7 +49,7 @@ export function transition(state: AttemptState, event: AttemptEvent, at: Timesta
     case 'shimUnwatched':
       return state.phase === 'seeking' ? [{ ...state, isWatched: false }, []] : [state, []]
     case 'exitFound':
-      return exitFound(state, event.exit, at)
+      return exitFound(state, event, at)
     case 'noExitFound':
       return state.phase === 'seeking' ? [state, [{ do: 'connect' }]] : [state, []]
     case 'helloReceived':
@@ -84,11 +83,11 @@ export function transition(state: AttemptState, event: AttemptEvent, at: Timesta
     case 'noRoomSeen':
       return [{ ...state, fullAt: at }, []]
     case 'outputFinished':
-      return outputFinished(state, event.evidence)
+      return outputFinished(state, event)
     case 'forceDue':
       return forceDue(state)
-    case 'workersKilled':
-      return workersKilled(state, event, at)
+    case 'cleared':
+      return cleared(state, event, at)
     case 'shimGone':
       return state.phase === 'leaving' ? over(state.result) : [state, []]
     default:
@@ -169,10 +168,11 @@ function connectionClosed(state: Live, at: Timestamp): AttemptStep {
   return [state, [{ do: mayNotHaveBegun ? 'revoke' : 'checkLife' }]]
 }
 
+/** Without a claim, or without files, nothing has begun: unless a process of the attempt is found. */
 function claimAnswered(state: Live, claim: Claim): AttemptStep {
   const isOurs = claim !== 'taken' && state.startedAt === undefined
   if (state.phase === 'seeking') {
-    return isOurs ? over({ how: 'neverBegan' }) : [state, [{ do: 'checkLife' }]]
+    return isOurs ? lose(state, { mayNotHaveBegun: true }) : [state, [{ do: 'checkLife' }]]
   }
   if (state.phase !== 'concluding') return [state, []]
   // Without files there is no reason to read either.
@@ -187,38 +187,48 @@ function observationFailed(state: Live, error: unknown): AttemptStep {
   return [next, [log, ...effects]]
 }
 
-function exitFound(state: Live, exit: ShimExit, at: Timestamp): AttemptStep {
-  if (state.phase === 'finishing' || state.phase === 'leaving') return [state, []]
+function exitFound(
+  state: Live,
+  { exit, source }: Extract<AttemptEvent, { type: 'exitFound' }>,
+  at: Timestamp,
+): AttemptStep {
+  if (state.phase === 'clearing' || state.phase === 'finishing' || state.phase === 'leaving') {
+    return [state, []]
+  }
   const [facts, effects] = started(state, exit.startedAt)
   const { code, signal, strays, unreaped } = exit
   const fields = { code, signal, strays, unreaped }
   const diskFull = facts.fullAt !== undefined && at - facts.fullAt < maxFullAgeMs
-  return [
-    { ...facts, phase: 'finishing', end: { how: 'exited', exit, diskFull } },
-    [
-      ...effects,
-      { do: 'log', level: 'info', fields, phrase: 'generation ended' },
-      { do: 'finishOutput' },
-    ],
-  ]
+  const end = { how: 'exited', exit, diskFull, survivors: unreaped } as const
+  const ended = { do: 'log', level: 'info', fields, phrase: 'generation ended' } as const
+  return source === 'shim'
+    ? [{ ...facts, phase: 'finishing', end }, [...effects, ended, { do: 'finishOutput' }]]
+    : [{ ...facts, phase: 'clearing', end }, [...effects, ended, { do: 'clear' }]]
 }
 
-const lose = (state: Live): AttemptStep => [
-  { ...factsOf(state), phase: 'losing' },
-  [{ do: 'killWorkers' }],
+const lose = (state: Live, { mayNotHaveBegun = false } = {}): AttemptStep => [
+  { ...factsOf(state), phase: 'losing', mayNotHaveBegun },
+  [{ do: 'clear' }],
 ]
 
-function workersKilled(
+function cleared(
   state: Live,
-  { unkillable, hasFiles }: { unkillable: number; hasFiles: boolean },
+  { found, survivors, hasFiles }: Extract<AttemptEvent, { type: 'cleared' }>,
   at: Timestamp,
 ): AttemptStep {
+  if (state.phase === 'clearing') {
+    const end = { ...state.end, survivors }
+    return [{ ...state, phase: 'finishing', end }, [{ do: 'finishOutput' }]]
+  }
   if (state.phase !== 'losing') return [state, []]
+  const hasBegun = !state.mayNotHaveBegun || state.startedAt !== undefined || found > 0
+  if (!hasBegun && survivors === 0) return over({ how: 'neverBegan' })
   const [facts, effects] = hasFiles ? started(state, at) : [factsOf(state), []]
+  const fields = { leftovers: found, survivors, hasFiles }
   return [
-    { ...facts, phase: 'finishing', end: { how: 'lost', unkillable } },
+    { ...facts, phase: 'finishing', end: { how: 'lost', survivors } },
     [
-      { do: 'log', level: 'warn', fields: { unkillable }, phrase: 'generation lost' },
+      { do: 'log', level: 'warn', fields, phrase: 'generation lost' },
       ...effects,
       { do: 'finishOutput' },
     ],
@@ -226,25 +236,14 @@ function workersKilled(
 }
 
 /** A stop is answered when no process of the attempt is left, the shim included. */
-function outputFinished(state: Live, evidence: Evidence | undefined): AttemptStep {
+function outputFinished(
+  state: Live,
+  { evidence, hasFiles }: Extract<AttemptEvent, { type: 'outputFinished' }>,
+): AttemptStep {
   if (state.phase !== 'finishing') return [state, []]
-  const result = resultOfEnd(state.end, evidence)
+  const result = resultOfEnd(state.end, evidence, hasFiles)
   if (!state.stop) return over(result)
   return [{ ...factsOf(state), phase: 'leaving', result }, [{ do: 'awaitShimEnd' }]]
-}
-
-function resultOfEnd(end: AttemptEnd, evidence: Evidence | undefined): GenerationResult {
-  if (end.how === 'lost') return { how: end.unkillable > 0 ? 'unkillable' : 'lost' }
-  if (end.exit.unreaped > 0) return { how: 'unkillable' }
-  return resultOf(end.exit, { finished: false, ...evidence, diskFull: end.diskFull })
-}
-
-function resultOf(
-  exit: GenerationExit,
-  evidence: Evidence = { finished: false },
-): GenerationResult {
-  const failure = classifyExit(exit, evidence)
-  return failure ? { how: 'failed', failure } : { how: 'completed' }
 }
 
 const over = (result: GenerationResult): AttemptStep => [
@@ -278,4 +277,4 @@ function factsOf({ startedAt, reading, stop, fullAt }: Live): Facts {
 }
 
 const hasEnded = ({ phase }: Live): boolean =>
-  phase === 'losing' || phase === 'finishing' || phase === 'leaving'
+  phase === 'losing' || phase === 'clearing' || phase === 'finishing' || phase === 'leaving'

@@ -4,6 +4,7 @@ import type { Logger } from '../../../domain/log.ts'
 import { maxTimerMs } from '../../../domain/time.ts'
 import type { ShimEnd } from '../../processes/fork-server.ts'
 import type { ShimExit } from '../../processes/shim-client.ts'
+import type { Evidence } from '../progress/failure.ts'
 import type { OutputFollower } from '../progress/output-follower.ts'
 import { type AttemptClock, createAttemptClock } from './attempt-clock.ts'
 import type { AttemptEffect, AttemptEvent, AttemptReport, AttemptState } from './attempt-state.ts'
@@ -28,6 +29,9 @@ export type AttemptParts = Readonly<{
 
 /** How soon a shim that did not answer is tried again. */
 const lookAgainMs = 25
+
+/** How soon a search for leftover processes is repeated that failed, as with too many open files. */
+const clearAgainMs = 1_000
 
 /**
  * Follows one attempt, started by us or by a previous run. Performs what the rules decide: each
@@ -79,15 +83,15 @@ export function followAttempt(
         )
         break
       case 'lookForExit':
-        sendResult(processes.exit(), (exit) => onExit(exit, { type: 'noExitFound' }))
+        sendResult(processes.exit(), (exit) => onExitFile(exit) ?? { type: 'noExitFound' })
         break
       case 'lookForLastExit':
-        sendResult(processes.exit(), (exit) => onExit(exit, { type: 'noExitLeft' }))
+        sendResult(processes.exit(), (exit) => onExitFile(exit) ?? { type: 'noExitLeft' })
         break
       case 'connect':
         connection = processes.connect({
           hello: (told) => send({ type: 'helloReceived', startedAt: told && startOf(told) }),
-          exit: (exit) => send(onExit(exit)),
+          exit: (exit) => send(onExit(exit, 'shim')),
           closed: () => send({ type: 'connectionClosed' }),
         })
         break
@@ -115,8 +119,8 @@ export function followAttempt(
           .then(processes.killShim)
           .catch((err: unknown) => log.error({ ...fields, err }, 'the shim could not be killed'))
         break
-      case 'killWorkers':
-        killWorkers()
+      case 'clear':
+        clear()
         break
       case 'followOutput':
         output = followOutput(effect.startedAt, onRead, clock)
@@ -162,12 +166,13 @@ export function followAttempt(
   }
 
   /** The room is checked first: it says whether the disk was full when the exit became known. */
-  function onExit(exit: ShimExit): AttemptEvent
-  function onExit(exit: ShimExit | undefined, none: AttemptEvent): AttemptEvent
-  function onExit(exit: ShimExit | undefined, none?: AttemptEvent): AttemptEvent | undefined {
-    if (!exit) return none
+  function onExit(exit: ShimExit, source: 'shim' | 'file'): AttemptEvent {
     checkRoom()
-    return { type: 'exitFound', exit: { ...exit, startedAt: startOf(exit.startedAt) } }
+    return { type: 'exitFound', exit: { ...exit, startedAt: startOf(exit.startedAt) }, source }
+  }
+
+  function onExitFile(exit: ShimExit | undefined): AttemptEvent | undefined {
+    return exit && onExit(exit, 'file')
   }
 
   function startOf(told: Timestamp): Timestamp {
@@ -184,24 +189,31 @@ export function followAttempt(
     if (hasNoRoom()) send({ type: 'noRoomSeen' })
   }
 
-  function killWorkers(): void {
-    const killed = (unkillable: number) =>
-      send({ type: 'workersKilled', unkillable, hasFiles: processes.hasFiles() })
-    processes.killWorkers().then(killed, (err: unknown) => {
-      log.error({ ...fields, err }, 'leftover processes could not be searched for')
-      killed(0)
-    })
+  /** Searched for until that succeeds: without it, nobody knows whether the GPU is free. */
+  function clear(): void {
+    processes.clear().then(
+      (strays) => send({ type: 'cleared', ...strays, hasFiles: processes.hasFiles() }),
+      (err: unknown) => {
+        log.error({ ...fields, err }, 'leftover processes could not be searched for')
+        setTimeout(clear, clearAgainMs).unref()
+      },
+    )
   }
 
   function finishOutput(): void {
     const finished = output?.finish() ?? Promise.resolve(undefined)
     finished.then(
-      (evidence) => send({ type: 'outputFinished', ...(evidence && { evidence }) }),
+      (evidence) => outputFinished(evidence),
       (err: unknown) => {
         log.warn({ ...fields, err }, 'output could not be followed')
-        send({ type: 'outputFinished' })
+        outputFinished(undefined)
       },
     )
+  }
+
+  function outputFinished(evidence: Evidence | undefined): void {
+    const hasFiles = processes.hasFiles()
+    send({ type: 'outputFinished', hasFiles, ...(evidence && { evidence }) })
   }
 
   function sendResult<Result>(

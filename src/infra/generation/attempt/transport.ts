@@ -3,6 +3,7 @@ import type { AttemptOrder, StopReason } from '../../../actors/gpu/gpu-ports.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import type { ShimEnd } from '../../processes/fork-server.ts'
 import type { Claim, ShimExit, ShimLife } from '../../processes/shim-client.ts'
+import type { Strays } from '../../processes/strays.ts'
 
 export type Transport = (order: AttemptOrder) => AttemptProcesses
 
@@ -26,10 +27,12 @@ export type AttemptProcesses = Readonly<{
   hasFiles(): boolean
   /** Reason for a shim that ended before it started the attempt. */
   whyNothingStarted(): Promise<string>
-  /** Kills the processes of the attempt except the shim. Resolves with the number of survivors. */
-  killWorkers(): Promise<number>
-  killShim(): Promise<void>
-  /** Resolves when the shim has ended, or soon after. */
+  /** Kills the processes of the attempt except the shim. */
+  killWorkers(): Promise<Strays>
+  killShim(): Promise<Strays>
+  /** Kills all processes of the attempt. Resolves when none is left, or some survive SIGKILL. */
+  clear(): Promise<Strays>
+  /** Resolves when the shim has ended. Kills a shim that does not end by itself. */
   shimEnds(): Promise<void>
 }>
 

@@ -41,8 +41,8 @@ const event: fc.Arbitrary<AttemptEvent> = fc.oneof(
     { type: 'connectionClosed' },
     { type: 'lookDue' },
     { type: 'noRoomSeen' },
-    { type: 'outputFinished' },
-    { type: 'outputFinished', evidence: { finished: true } },
+    { type: 'outputFinished', hasFiles: true },
+    { type: 'outputFinished', hasFiles: true, evidence: { finished: true } },
     { type: 'forceDue' },
     { type: 'shimGone' },
   ),
@@ -54,15 +54,18 @@ const event: fc.Arbitrary<AttemptEvent> = fc.oneof(
       unreaped: fc.constantFrom(0, 0, 0, 1),
       reason: fc.constantFrom(null, 'canceled'),
     })
-    .map((changes) => ({ type: 'exitFound', exit: anExit(changes) })),
+    .chain((changes) =>
+      fc.constantFrom('shim', 'file').map((source) => ({
+        ...{ type: 'exitFound', exit: anExit(changes), source },
+      })),
+    ),
   fc.nat(2).map((step) => ({
     type: 'outputRead',
     reading: { stage: 'denoising', step, totalSteps: 2 },
   })),
-  fc.record({ unkillable: fc.nat(1), hasFiles: fc.boolean() }).map((killed) => ({
-    type: 'workersKilled',
-    ...killed,
-  })),
+  fc
+    .record({ found: fc.nat(1), survivors: fc.nat(1), hasFiles: fc.boolean() })
+    .map((cleared) => ({ type: 'cleared', ...cleared })),
 ) as fc.Arbitrary<AttemptEvent>
 
 const how = fc.constantFrom('start', 'adopt')
@@ -129,20 +132,24 @@ describe('an attempt, whatever events arrive in whatever order,', () => {
 
   it('ends with the outcome of the exit that appears before its end is known', () => {
     holds((moments) => {
-      const ended = ['finishing', 'leaving', 'over']
+      const ended = ['clearing', 'finishing', 'leaving', 'over']
       const found = moments.find(
         ({ before, event }) => event.type === 'exitFound' && !ended.includes(before.phase),
       )
       const result = resultOf(moments)
       if (found?.event.type !== 'exitFound' || !result) return
       const { code, unreaped } = found.event.exit
-      const expected = unreaped > 0 ? 'unkillable' : code === 0 ? 'completed' : 'failed'
+      const cleared = moments.find(
+        ({ before, event }) => before.phase === 'clearing' && event.type === 'cleared',
+      )?.event
+      const survivors = cleared?.type === 'cleared' ? cleared.survivors : unreaped
+      const expected = survivors > 0 ? 'unkillable' : code === 0 ? 'completed' : 'failed'
       expect(result.how).toBe(expected)
       expect(reportsIn(moments)[0]?.type).toBe('started')
     })
   })
 
-  it('reports neverBegan only when it could revoke the claim, and never after a start', () => {
+  it('reports neverBegan only with the claim, when no process was found, and never after a start', () => {
     holds((moments) => {
       if (resultOf(moments)?.how !== 'neverBegan') return
       const types = reportsIn(moments).map(({ type }) => type)
@@ -151,6 +158,8 @@ describe('an attempt, whatever events arrive in whatever order,', () => {
         ({ event }) => event.type === 'claimAnswered' && event.claim !== 'taken',
       )
       expect(revoked).toBe(true)
+      const last = moments.find(({ effects }) => effects.some(({ do: what }) => what === 'report'))
+      expect(last?.event).toMatchObject({ type: 'cleared', found: 0, survivors: 0 })
     })
   })
 
@@ -267,6 +276,27 @@ describe('the stories', () => {
         const { startedAt, ...rest } = state
         return transition(rest, event, at)
       }),
+    ],
+    [
+      'believes a claim without a search for processes',
+      broken((state, event, at) => {
+        if (event.type !== 'claimAnswered' || event.claim === 'taken') {
+          return transition(state, event, at)
+        }
+        if (state.phase !== 'seeking' || state.startedAt !== undefined) {
+          return transition(state, event, at)
+        }
+        const result = { how: 'neverBegan' } as const
+        return [{ phase: 'over' }, [{ do: 'report', report: { type: 'ended', result } }]]
+      }),
+    ],
+    [
+      'believes a file that says that it has ended',
+      broken((state, event, at) =>
+        event.type === 'exitFound'
+          ? transition(state, { ...event, source: 'shim' }, at)
+          : transition(state, event, at),
+      ),
     ],
   ])('find an attempt that %s', (_what, broken) => {
     expect(fc.check(story(broken), { seed, numRuns: Math.max(2_000, runs) }).failed).toBe(true)

@@ -14,14 +14,13 @@ const watched: Live = { phase: 'seeking', since: midnight, isWatched: true }
 const adopted: Live = { ...watched, isWatched: false }
 const connected: Live = { phase: 'connected', startedAt: midnight }
 const concluding: Live = { phase: 'concluding', wasKilled: false }
-const losing: Live = { phase: 'losing' }
+const losing: Live = { phase: 'losing', mayNotHaveBegun: false }
+const doubting: Live = { phase: 'losing', mayNotHaveBegun: true }
 const stop = { reason: 'canceled', graceMs: 500 } as const
 const exit = anExit()
-const finishing: Live = {
-  phase: 'finishing',
-  startedAt: midnight,
-  end: { how: 'exited', exit, diskFull: false },
-}
+const end = { how: 'exited', exit, diskFull: false, survivors: 0 } as const
+const finishing: Live = { phase: 'finishing', startedAt: midnight, end }
+const clearing: Live = { phase: 'clearing', startedAt: midnight, end }
 
 const on = (state: AttemptState, event: AttemptEvent, when = at) => transition(state, event, when)
 const effectsOf = (state: AttemptState, event: AttemptEvent, when = at) => on(state, event, when)[1]
@@ -125,11 +124,22 @@ describe('the search for a shim', () => {
     ])
   })
 
-  it.each(['revoked', 'noFiles'] as const)('ends without a beginning: claim %s', (claim) => {
-    expect(on(adopted, { type: 'claimAnswered', claim })).toEqual([
-      { phase: 'over' },
-      ends({ how: 'neverBegan' }),
-    ])
+  it.each(['revoked', 'noFiles'] as const)('searches for processes first: claim %s', (claim) => {
+    expect(on(adopted, { type: 'claimAnswered', claim })).toEqual([doubting, [{ do: 'clear' }]])
+  })
+
+  it('ends without a beginning when no process was found', () => {
+    const none = { type: 'cleared', found: 0, survivors: 0, hasFiles: false } as const
+    expect(on(doubting, none)).toEqual([{ phase: 'over' }, ends({ how: 'neverBegan' })])
+  })
+
+  it.each([
+    [1, 0, 'lost'],
+    [0, 1, 'unkillable'],
+  ])('has begun when %i processes were found and %i survive: %s', (found, survivors, how) => {
+    const [next] = on(doubting, { type: 'cleared', found, survivors, hasFiles: false })
+    expect(next).toMatchObject({ phase: 'finishing' })
+    expect(effectsOf(next, { type: 'outputFinished', hasFiles: false })).toEqual(ends({ how }))
   })
 
   it('checks the life of the shim that has the claim', () => {
@@ -174,7 +184,7 @@ describe('the search for a shim', () => {
       expect(next.phase).toBe('losing')
       expect(effects).toEqual([
         expect.objectContaining({ do: 'log', level: 'error', fields: { err: error } }),
-        { do: 'killWorkers' },
+        { do: 'clear' },
       ])
     }
     const [, effects] = on(losing, { type: 'observationFailed', error })
@@ -213,7 +223,7 @@ describe('a shim that has ended', () => {
   ])('is lost when it left no exit and %s', (_what, state, event) => {
     const [next, effects] = on(state, event)
     expect(next.phase).toBe('losing')
-    expect(effects).toEqual([{ do: 'killWorkers' }])
+    expect(effects).toEqual([{ do: 'clear' }])
   })
 
   it('is known to be killed when that is heard after it was found dead', () => {
@@ -241,17 +251,40 @@ describe('an exit', () => {
   ]
 
   it.each([watched, adopted, concluding, losing])('of an attempt $phase counts', (state) => {
-    const [next, effects] = on(state, { type: 'exitFound', exit })
+    const [next, effects] = on(state, { type: 'exitFound', exit, source: 'shim' })
     expect(next).toEqual({ ...finishing, startedAt: exit.startedAt })
     expect(effects).toEqual([...started(exit.startedAt), ...ended])
   })
 
+  it('that is only on disk counts when no process is left', () => {
+    const [next, effects] = on(connected, { type: 'exitFound', exit, source: 'file' })
+    expect(next).toEqual(clearing)
+    expect(effects).toEqual([ended[0], { do: 'clear' }])
+    const cleared = { type: 'cleared', found: 1, survivors: 0, hasFiles: true } as const
+    expect(on(clearing, cleared)).toEqual([finishing, [{ do: 'finishOutput' }]])
+    const [hung] = on(clearing, { ...cleared, survivors: 1 })
+    expect(effectsOf(hung, { type: 'outputFinished', hasFiles: true })).toEqual(
+      ends({ how: 'unkillable' }),
+    )
+  })
+
+  it('is of no use when the files of the attempt were removed', () => {
+    const failure = expect.objectContaining({ code: 'lost' })
+    expect(effectsOf(finishing, { type: 'outputFinished', hasFiles: false })).toEqual(
+      ends({ how: 'failed', failure }),
+    )
+  })
+
   it('reports no start that is known', () => {
-    expect(on(connected, { type: 'exitFound', exit })).toEqual([finishing, ended])
+    expect(on(connected, { type: 'exitFound', exit, source: 'shim' })).toEqual([finishing, ended])
   })
 
   it('counts once', () => {
-    expect(on(finishing, { type: 'exitFound', exit: anExit({ code: 1 }) })).toEqual([finishing, []])
+    const other = { type: 'exitFound', exit: anExit({ code: 1 }) } as const
+    for (const source of ['shim', 'file'] as const) {
+      expect(on(finishing, { ...other, source })).toEqual([finishing, []])
+      expect(on(clearing, { ...other, source })).toEqual([clearing, []])
+    }
   })
 
   it.each([
@@ -259,7 +292,7 @@ describe('an exit', () => {
     ['long before', 5_000, false],
   ])('tells of a disk that was full %s', (_when, ms, diskFull) => {
     const [full] = on(connected, { type: 'noRoomSeen' }, at)
-    const [next] = on(full, { type: 'exitFound', exit }, at + ms)
+    const [next] = on(full, { type: 'exitFound', exit, source: 'shim' }, at + ms)
     expect(next).toMatchObject({ end: { diskFull } })
   })
 
@@ -277,20 +310,23 @@ describe('an exit', () => {
       {},
       { how: 'failed', failure: expect.objectContaining({ code: 'disk_full' }) },
     ],
-    ['unkillable', { exit: anExit({ unreaped: 1 }) }, {}, { how: 'unkillable' }],
+    ['unkillable', { survivors: 1 }, {}, { how: 'unkillable' }],
   ])('becomes a result when the output is read: %s', (_what, end, evidence, result) => {
     const state = { ...finishing, end: { ...finishing.end, ...end } } as Live
-    const read = { type: 'outputFinished', evidence: { finished: false, ...evidence } } as const
+    const said = { finished: false, ...evidence }
+    const read = { type: 'outputFinished', hasFiles: true, evidence: said } as const
     expect(on(state, read)).toEqual([{ phase: 'over' }, ends(result)])
   })
 
   it('becomes a result also when the output cannot be read', () => {
-    expect(effectsOf(finishing, { type: 'outputFinished' })).toEqual(ends({ how: 'completed' }))
+    expect(effectsOf(finishing, { type: 'outputFinished', hasFiles: true })).toEqual(
+      ends({ how: 'completed' }),
+    )
   })
 })
 
 describe('an attempt that is lost', () => {
-  const killed = { type: 'workersKilled', unkillable: 0, hasFiles: true } as const
+  const killed = { type: 'cleared', found: 1, survivors: 0, hasFiles: true } as const
   const lost = expect.objectContaining({ do: 'log', level: 'warn', phrase: 'generation lost' })
 
   it('has its output read, from a start that is reported now if none was', () => {
@@ -311,9 +347,9 @@ describe('an attempt that is lost', () => {
   it.each([
     [0, 'lost'],
     [1, 'unkillable'],
-  ])('is reported when %i of its processes survive: %s', (unkillable, how) => {
-    const [finishing] = on(losing, { ...killed, unkillable })
-    expect(effectsOf(finishing, { type: 'outputFinished' })).toEqual(ends({ how }))
+  ])('is reported when %i of its processes survive: %s', (survivors, how) => {
+    const [finishing] = on(losing, { ...killed, survivors })
+    expect(effectsOf(finishing, { type: 'outputFinished', hasFiles: true })).toEqual(ends({ how }))
   })
 })
 
@@ -353,13 +389,16 @@ describe('a stop', () => {
     ])
   })
 
-  it.each([concluding, losing, finishing])('needs no force when it is $phase', (state) => {
-    expect(effectsOf({ ...state, stop }, { type: 'forceDue' })).toEqual([])
-  })
+  it.each([concluding, losing, clearing, finishing])(
+    'needs no force when it is $phase',
+    (state) => {
+      expect(effectsOf({ ...state, stop }, { type: 'forceDue' })).toEqual([])
+    },
+  )
 
   it('is answered when the shim has gone, also when it came while the output was read', () => {
     const [stopping] = on(finishing, { type: 'stopAsked', ...stop })
-    const [leaving, effects] = on(stopping, { type: 'outputFinished' })
+    const [leaving, effects] = on(stopping, { type: 'outputFinished', hasFiles: true })
     expect(leaving).toMatchObject({ phase: 'leaving', result: { how: 'completed' } })
     expect(effects).toEqual([{ do: 'awaitShimEnd' }])
     expect(on(leaving, { type: 'shimGone' })).toEqual([
@@ -388,6 +427,6 @@ describe('a detached attempt', () => {
     for (const state of [watched, connected, concluding, losing, finishing]) {
       expect(on(state, { type: 'detached' })).toEqual([{ phase: 'over' }, [{ do: 'letGo' }]])
     }
-    expect(phaseOf({ phase: 'over' }, { type: 'exitFound', exit })).toBe('over')
+    expect(phaseOf({ phase: 'over' }, { type: 'exitFound', exit, source: 'shim' })).toBe('over')
   })
 })

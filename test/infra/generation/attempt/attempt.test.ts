@@ -48,7 +48,30 @@ describe('the observer of an attempt', () => {
   it('hears of a loss when the processes cannot be observed', async () => {
     const attempt = anAttempt({ exit: () => Promise.reject(new Error('EIO')) })
     await expect.poll(attempt.result).toEqual({ how: 'lost' })
-    expect(attempt.killed).toEqual(['workers'])
+    expect(attempt.killed).toEqual(['all'])
+  })
+
+  it('hears of a loss only when the search for leftover processes succeeds', async () => {
+    let searches = 0
+    const attempt = anAttempt({
+      exit: () => Promise.reject(new Error('EIO')),
+      async clear() {
+        searches += 1
+        if (searches < 3) throw new Error('EMFILE: too many open files')
+        return { found: 0, survivors: 0 }
+      },
+    })
+    await expect.poll(attempt.result, { timeout: 10_000 }).toEqual({ how: 'lost' })
+    expect(searches).toBe(3)
+  })
+
+  it('hears of a loss when the files are removed before the end', async () => {
+    const attempt = anAttempt({ hasFiles: () => false })
+    const shim = await attempt.shim()
+    shim.hello(midnight)
+    shim.exit(anExit())
+    const failure = expect.objectContaining({ code: 'lost' })
+    await expect.poll(attempt.result).toEqual({ how: 'failed', failure })
   })
 
   it('hears of a full disk that was noticed together with the exit', async () => {
@@ -152,9 +175,16 @@ function anAttempt(
     whyNothingStarted: async () => 'it said nothing',
     killWorkers: async () => {
       killed.push('workers')
-      return 0
+      return { found: 1, survivors: 0 }
     },
-    killShim: async () => void killed.push('shim'),
+    killShim: async () => {
+      killed.push('shim')
+      return { found: 0, survivors: 0 }
+    },
+    clear: async () => {
+      killed.push('all')
+      return { found: 1, survivors: 0 }
+    },
     shimEnds: async () => {},
     ...otherwise,
   }

@@ -1,0 +1,24 @@
+/** Result of an attempt, from how it ended and what its output says. */
+import type { GenerationResult } from '../../../actors/gpu/gpu-ports.ts'
+import { classifyExit, type Evidence, type GenerationExit } from '../progress/failure.ts'
+import type { AttemptEnd } from './attempt-state.ts'
+
+export function resultOfEnd(
+  end: AttemptEnd,
+  evidence: Evidence | undefined,
+  hasFiles: boolean,
+): GenerationResult {
+  if (end.survivors > 0) return { how: 'unkillable' }
+  if (end.how === 'lost') return { how: 'lost' }
+  // Its video is gone, or could not be saved.
+  if (!hasFiles) return resultOf({ ...end.exit, reason: 'directory_removed', code: null })
+  return resultOf(end.exit, { finished: false, ...evidence, diskFull: end.diskFull })
+}
+
+export function resultOf(
+  exit: GenerationExit,
+  evidence: Evidence = { finished: false },
+): GenerationResult {
+  const failure = classifyExit(exit, evidence)
+  return failure ? { how: 'failed', failure } : { how: 'completed' }
+}

@@ -1,0 +1,82 @@
+/** A GPU of the service without the service: the simulator, run as the real script would be. */
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { expect, onTestFinished } from 'vitest'
+import type { GenerationHandle, GenerationResult } from '../../src/actors/gpu/gpu-ports.ts'
+import { root } from '../../src/config/root.ts'
+import { JobId, type Reading, type Timestamp } from '../../src/domain/job.ts'
+import { createGenerationRunner } from '../../src/infra/generation/runner.ts'
+import { createForkServer } from '../../src/infra/processes/fork-server.ts'
+import { gpu0 } from './jobs.ts'
+import { aDataDirectory, killLeftovers, quick } from './service.ts'
+
+const sim = join(root, 'sim')
+const patience = { timeout: 30_000, interval: 20 }
+
+/** `atEnd` is called in the moment in which the end is reported. */
+export function aGpu({ launcher = true, atEnd = () => {} } = {}) {
+  const dir = aDataDirectory()
+  onTestFinished(() => killLeftovers(dir))
+  const data = {
+    workDir: join(dir, 'work'),
+    resultsDir: join(dir, 'results'),
+    logsDir: join(dir, 'logs'),
+    previewsDir: join(dir, 'previews'),
+    stateDb: join(dir, 'state.db'),
+  }
+  mkdirSync(data.logsDir, { recursive: true })
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const env = { PATH: process.env.PATH, SIM_SPEED: '1000', SIM_DIRECTIVES: '1' }
+  const wan = {
+    ...{ python: 'python3', wanDir: sim, ckptDir: '/ckpt', extraArgs: [] },
+    ...{ task: 'ti2v-5B' as const, launcher, sdpa: false },
+  }
+  const forkServer = createForkServer(wan.python)
+  onTestFinished(forkServer.close)
+  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, forkServer, log })
+  const orderFor = (prompt: string) => ({
+    jobId: v.parse(JobId, randomUUID()),
+    epoch: 1,
+    request: { ...quick, prompt, seed: 1, steps: 6 },
+  })
+
+  return {
+    orderFor,
+    start: (order: ReturnType<typeof orderFor>) =>
+      observed((observer) => runner.start(order, observer), atEnd),
+    adopt: (order: ReturnType<typeof orderFor>) =>
+      observed((observer) => runner.adopt(order, observer), atEnd),
+    directoryOf: (order: ReturnType<typeof orderFor>) => join(data.workDir, order.jobId, '1'),
+    eventsOf: (order: ReturnType<typeof orderFor>) =>
+      readFileSync(join(data.workDir, order.jobId, '1', 'events.jsonl'), 'utf8'),
+  }
+}
+
+type Observer = Parameters<ReturnType<typeof createGenerationRunner>['start']>[1]
+
+function observed(begin: (observer: Observer) => GenerationHandle, atEnd: () => void) {
+  const readings: Reading[] = []
+  let startedAt: Timestamp | undefined
+  let result: GenerationResult | undefined
+  const handle = begin({
+    started: (at) => (startedAt = at),
+    reported: (reading) => readings.push(reading),
+    ended(how) {
+      atEnd()
+      result = how
+    },
+  })
+  onTestFinished(() => handle.detach())
+  return {
+    handle,
+    readings,
+    startedAt: () => startedAt as Timestamp,
+    result: () => result,
+    latest: () => readings.at(-1),
+    until: (isSo: (reading: Reading) => boolean) =>
+      expect.poll(() => readings.some(isSo), patience).toBe(true),
+    end: () => expect.poll(() => result, patience).toBeDefined(),
+  }
+}

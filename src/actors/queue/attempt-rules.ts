@@ -80,7 +80,8 @@ function generationEnded(
     case 'completed':
       return generated(state, job, at)
     case 'neverBegan':
-      return release(state, job, at)
+      // A start that was reported is no longer visible: its files were removed.
+      return job.startedAt === undefined ? release(state, job, at) : orphanLost(state, job, at)
     case 'failed':
       return job.orphaned
         ? orphanLost(state, job, at)

@@ -749,6 +749,15 @@ describe('a generation whose end nobody saw', () => {
   )
 })
 
+it('counts an attempt that had started, though no trace of it is left', () => {
+  const queue = aQueue({ maxAttempts: 1 })
+  queue.gpuIsReady(gpu0)
+  queue.submits(1)
+  queue.generationStarts(1)
+  const effects = queue.generationEnds(1, { how: 'neverBegan' })
+  expect(outcomesIn(effects)).toMatchObject([{ status: 'error', failure: { code: 'lost' } }])
+})
+
 describe('a GPU that announces itself', () => {
   const held = { jobId: jobId(1), epoch: 1 }
   const other = { jobId: jobId(9), epoch: 4 }

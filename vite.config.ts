@@ -22,6 +22,9 @@ export default defineConfig({
         main: join(source, 'main.ts'),
         cli: join(source, 'cli', 'main.ts'),
         'typed-client': join(source, 'http', 'typed-client.ts'),
+        // Threads: found by their files, beside the code that starts them.
+        'database-worker': join(source, 'infra', 'store', 'thread', 'database-worker.ts'),
+        'backup-worker': join(source, 'infra', 'store', 'thread', 'backup-worker.ts'),
       },
       // All in one directory: what is read beside the code is beside each of them.
       output: { chunkFileNames: '[name].js' },

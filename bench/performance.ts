@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     minutes: { type: 'string', default: '1' },
+    'fsync-ms': { type: 'string', default: '0' },
     pairs: { type: 'string', default: '4' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -40,7 +41,8 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   scale,
   files,
   rest: (say) => rest(say, Number(values.minutes)),
-  soak: (say) => soak(say, Number(values.minutes)),
+  soak: (say) =>
+    soak(say, { minutes: Number(values.minutes), fsyncMs: Number(values['fsync-ms']) }),
 }
 
 const help = `npm run bench -- [benchmark…] [options]
@@ -51,6 +53,7 @@ Let nothing else run meanwhile.
   ${Object.keys(benches).join(', ')}
 
   --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own) and at rest (1)
+  --fsync-ms N     of the soak: how much longer each fsync takes than on this disk (0; needs a C compiler)
   --pairs N        of services, for each of the pieces (4; an even number)
   --dry            write nothing into docs/performance.md
 `
@@ -67,11 +70,23 @@ async function main(): Promise<void> {
   for (const [name, bench] of Object.entries(benches)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue
     const report = await bench((line) => process.stderr.write(`${name}: ${line}\n`))
-    const isLong = name === 'soak' && Number(values.minutes) >= longMinutes
-    const text = toText(isLong ? `soak --minutes ${values.minutes}` : name, report)
+    const form = formOf(name)
+    const text = toText(form.command, report)
     process.stdout.write(`\n${text}`)
-    write(isLong ? 'long-soak' : name, text)
+    write(form.table, text)
   }
+}
+
+/** Long soaks, and those on a slow disk, have tables of their own. */
+function formOf(name: string): Readonly<{ command: string; table: string }> {
+  const { minutes, 'fsync-ms': fsyncMs } = values
+  if (name !== 'soak') return { command: name, table: name }
+  if (fsyncMs !== '0') {
+    return { command: `soak --minutes ${minutes} --fsync-ms ${fsyncMs}`, table: 'slow-disk-soak' }
+  }
+  return Number(minutes) >= longMinutes
+    ? { command: `soak --minutes ${minutes}`, table: 'long-soak' }
+    : { command: name, table: name }
 }
 
 function toText(name: string, { how, tables }: Report): string {

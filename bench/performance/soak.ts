@@ -1,11 +1,14 @@
 /** Full load for long, with cancels and failures: nothing may grow, and nobody may wait. */
-import { spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { aDirectory, type BenchService, launchService, removeDirectory } from '../service.ts'
+import { slowFsync } from '../slow-fsync.ts'
 import { send, submit } from './client.ts'
 import { median, ms, type Report } from './figures.ts'
+import type { ProbeTimes } from './status-probe.ts'
 
 const gpus = 2
 /** Waiting at any time. */
@@ -29,15 +32,26 @@ type Sample = Readonly<{
 
 type Counts = { submitted: number; canceled: number }
 
-/** `minutes`: 30 for the long form. */
-export async function soak(say: (line: string) => void, minutes: number): Promise<Report> {
+export type SoakOptions = Readonly<{
+  /** 30 for the long form. */
+  minutes: number
+  /** How much longer each fsync takes than on this disk. */
+  fsyncMs: number
+}>
+
+export async function soak(
+  say: (line: string) => void,
+  { minutes, fsyncMs }: SoakOptions,
+): Promise<Report> {
   const directory = aDirectory()
+  const slow = fsyncMs > 0 ? slowFsync(fsyncMs) : undefined
   const service = launchService(directory, {
     SIM_DIRECTIVES: '1',
     // Failures are meant, and no reason to take a GPU away.
     QUARANTINE_AFTER: '1000',
     MAX_ATTEMPTS: '1',
     TOMBSTONE_DAYS: tombstoneDays.toFixed(6),
+    ...slow?.env,
   })
   const counts: Counts = { submitted: 0, canceled: 0 }
   const samples: Sample[] = []
@@ -45,11 +59,13 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
   const listeners = spawn(process.execPath, [
     ...[join(import.meta.dirname, 'readers.ts'), url, String(readers)],
   ])
+  const probe = spawn(process.execPath, [join(import.meta.dirname, 'status-probe.ts'), url])
   const sampleEveryMs = Math.max(minSampleMs, (minutes * 60_000) / maxSamples)
   const end = performance.now() + minutes * 60_000
   const work = keepBusy(url, counts, () => performance.now() < end)
   // Whoever waits for it hears of it, but not before the next sample.
   work.catch(() => {})
+  let probed: ProbeTimes = { count: 0, p50: 0, p99: 0, worst: 0 }
   try {
     // What is compiled, cached and buffered once is no growth.
     await delay(Math.min(60_000, minutes * 20_000))
@@ -60,15 +76,18 @@ export async function soak(say: (line: string) => void, minutes: number): Promis
       if (samples.length % 4 === 0) say(`${describe(samples.at(-1))}; ${JSON.stringify(counts)}`)
     }
     await work
+    probed = await resultOf(probe)
     await checkCounts(url, counts)
   } finally {
     listeners.kill('SIGKILL')
+    probe.kill('SIGKILL')
+    slow?.remove()
     await service.kill()
     removeDirectory(directory)
   }
   return {
-    how: `${minutes} minutes, a sample each ${sampleEveryMs / 1_000} s, ${gpus} GPUs, ${queued} jobs waiting, ${readers} readers of \`/events\`; of ${counts.submitted} jobs ${counts.canceled} were canceled, and one in eight fails`,
-    tables: [tableOf(samples)],
+    how: `${minutes} minutes, a sample each ${sampleEveryMs / 1_000} s, ${gpus} GPUs, ${queued} jobs waiting, ${readers} readers of \`/events\`; of ${counts.submitted} jobs ${counts.canceled} were canceled, and one in eight fails${slow ? `; each fsync takes ${fsyncMs} ms longer` : ''}`,
+    tables: [tableOf(samples), tableOfProbe(probed)],
   }
 }
 
@@ -109,21 +128,35 @@ async function sample(service: BenchService, url: string, directory: string): Pr
 
 /** Reading it begins it anew. */
 async function lateness(url: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  return Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(text)?.[1]) * 1_000
+  const page = await (await fetch(`${url}/metrics`)).text()
+  return Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(page)?.[1]) * 1_000
 }
 
 /** Every job that was taken is over, waits or runs: none is lost. */
 async function checkCounts(url: string, counts: Counts): Promise<void> {
-  const text = await (await fetch(`${url}/metrics`)).text()
+  const page = await (await fetch(`${url}/metrics`)).text()
   const sum = (name: string) =>
-    [...text.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)`, 'gm'))].reduce(
+    [...page.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)`, 'gm'))].reduce(
       (total, [, value]) => total + Number(value),
       0,
     )
   const [ended, open] = [sum('wan_jobs_ended_total'), sum('wan_jobs')]
   if (ended + open !== counts.submitted) {
     throw new Error(`of ${counts.submitted} jobs ${ended} are over and ${open} are open`)
+  }
+}
+
+async function resultOf(probe: ChildProcessWithoutNullStreams): Promise<ProbeTimes> {
+  const said = text(probe.stdout)
+  probe.kill('SIGTERM')
+  return JSON.parse(await said) as ProbeTimes
+}
+
+function tableOfProbe({ count, p50, p99, worst }: ProbeTimes) {
+  const cells = [String(count), ms(p50), ms(p99), ms(worst)]
+  return {
+    head: ['meanwhile', 'requests', 'p50', 'p99', 'worst'],
+    rows: [['GET /status/{id}', ...cells]],
   }
 }
 

@@ -44,6 +44,7 @@ export type RefusalCode =
   | 'shutting_down'
   | 'service_busy'
   | 'disk_full'
+  | 'database_locked'
 
 export type RefusalOptions = ErrorOptions &
   Readonly<{
@@ -94,6 +95,11 @@ export const hasExpired = (
 /** The store cannot write for want of room; what it was told before is safe. */
 export class DiskFullError extends Error {
   override readonly name = 'DiskFullError'
+}
+
+/** Another program holds the lock of the store; what was stored before is safe. */
+export class StoreLockedError extends Error {
+  override readonly name = 'StoreLockedError'
 }
 
 export const jobNotFound = (...ids: JobId[]): RefusalError =>

@@ -1,6 +1,7 @@
 /** The composition root: the only place where the parts of the service meet. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { ask, tell } from '../actors/actor.ts'
 import type { CloseMode } from '../actors/queue/queue-protocol.ts'
 import type { Config } from '../config/config.ts'
@@ -26,10 +27,13 @@ import { readLinkKey } from '../infra/webhooks/link-key.ts'
 import { childOf, startActors } from './actors.ts'
 import { createClockCheck } from './clock-check.ts'
 import { type HttpServer, listen } from './http-server.ts'
-import { openStorage } from './storage.ts'
+import { openStorage, type Storage } from './storage.ts'
 
 /** A cancel is answered at most this long after the time that a process has to end by itself. */
 const afterGraceMs = 10_000
+
+/** Time to close a database that is lost to this service. */
+const maxCloseMs = 2_000
 
 const loopback = /^(127\.|::1$|::ffff:127\.)/
 
@@ -78,7 +82,9 @@ async function startService(
 ): Promise<Running> {
   const gpus = await detectGpus(config)
   await using resources = new AsyncDisposableStack()
-  const storage = await openStorage(config, gpus, log, resources)
+  let database: Storage['database'] | undefined
+  const storage = await openStorage(config, { gpus, log, onLost: endWithoutStorage }, resources)
+  database = storage.database
   const { data, wan } = config
   const owned = [...gpus, ...formerGpus(gpus, storage.running)]
   const cancelWaitMs = config.graceMs + afterGraceMs
@@ -174,6 +180,14 @@ async function startService(
       tell(actors.events, { type: 'close' })
       await held.disposeAsync()
     },
+  }
+
+  /** Generations go on in their shims, for the service that takes the database over. */
+  function endWithoutStorage(why: string): void {
+    log.error({ reason: why }, 'the database is no longer that of this service')
+    // What is in a journal that was removed gets back into the database.
+    const closed = database?.close().catch(() => {})
+    void Promise.race([closed, delay(maxCloseMs)]).then(() => onGivenUp('database'))
   }
 }
 

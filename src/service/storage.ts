@@ -1,25 +1,32 @@
 /** Everything on disk: the data directory, its lock, the database, and the end of the previous run. */
+import { realpathSync } from 'node:fs'
 import { type KnownClient, whyWithheld } from '../actors/webhook/registrant-rules.ts'
 import type { WebhookStore } from '../actors/webhook/webhook-ports.ts'
 import type { Config } from '../config/config.ts'
 import { type AttemptKey, isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
-import { createDirectories, lockDirectory, removeUploads } from '../infra/disk/data-directory.ts'
+import { createDirectories, removeUploads } from '../infra/disk/data-directory.ts'
+import { watchFiles } from '../infra/disk/file-watch.ts'
+import { lockDatabase, lockDirectory } from '../infra/disk/lock.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
 import { endFormerLife } from '../infra/generation/former-life.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import { forgetPreviews } from '../infra/media/previews.ts'
 import { removeUnfinished } from '../infra/media/video-tools.ts'
 import { resumeClock } from '../infra/store/clock-store.ts'
-import { openDatabase } from '../infra/store/database.ts'
-import { createEtaStore } from '../infra/store/eta-store.ts'
 import { createHistoryStore } from '../infra/store/history-store.ts'
-import { createJobStore } from '../infra/store/job-store.ts'
-import { migrateToLatest } from '../infra/store/migrate.ts'
 import { createRetentionStore } from '../infra/store/retention-store.ts'
+import { startDatabase } from '../infra/store/thread/start-database.ts'
 import { createWebhookStore } from '../infra/store/webhook-store.ts'
 import { createBackups } from '../infra/upkeep/backups.ts'
 import { hasFilesOfJobs } from '../infra/upkeep/earlier-jobs.ts'
+
+export type StorageOptions = Readonly<{
+  gpus: readonly Gpu[]
+  log: Logger
+  /** The database, or a lock, belongs to this service no longer, or nothing can be written any more. */
+  onLost(why: string): void
+}>
 
 /** More than there can be GPUs. */
 const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
@@ -32,36 +39,39 @@ export type Storage = Awaited<ReturnType<typeof openStorage>>
  */
 export async function openStorage(
   config: Config,
-  gpus: readonly Gpu[],
-  log: Logger,
+  { gpus, log, onLost }: StorageOptions,
   resources: AsyncDisposableStack,
 ) {
   const { data, wan, archiveDir, backupsDir } = config
-  resources.adopt(lockDirectory(config.dataDir), (lock) => lock.release())
+  const { stateDb } = data
+  const lock = resources.adopt(lockDirectory(config.dataDir), ({ release }) => release())
   createDirectories(data)
   const reserve = createReserve(config.reserve)
-  const database = resources.adopt(
-    openDatabase(data.stateDb, {
-      mustHaveJobs: await hasFilesOfJobs(data, backupsDir),
-      makeRoom: reserve.release,
-    }),
-    (opened) => opened.close(),
+  const ownLock = resources.adopt(lockDatabase(stateDb, reserve.release), ({ release }) =>
+    release(),
   )
-  const backups = createBackups(backupsDir, database)
-  await migrateToLatest(database.db, backups.beforeMigration)
-  const { hold, setByMs } = await resumeClock(database.db)
+  const settings = {
+    path: stateDb,
+    mustHaveJobs: await hasFilesOfJobs(data, backupsDir),
+    reserve: config.reserve,
+    backupsDir,
+    task: wan.task,
+    gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
+  }
+  const database = resources.adopt(
+    await startDatabase(settings, ({ message }) => onLost(message)),
+    (started) => started.close(),
+  )
+  const file = realpathSync(stateDb)
+  const watched = [lock.path, ownLock.path, stateDb, `${file}-wal`, `${file}-shm`]
+  resources.use(watchFiles(watched, onLost))
+  const { db, jobs, eta } = database
+  const { hold, setByMs } = await resumeClock(db)
   if (setByMs !== 0) {
     const setBySeconds = Math.round(setByMs / 1000)
     log.warn({ setBySeconds }, 'the clock was set since the last run; open times are moved along')
   }
-  const jobs = createJobStore(database.db, {
-    reserve,
-    context: {
-      task: wan.task,
-      gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
-    },
-  })
-  const webhooks = createWebhookStore(database.db)
+  const webhooks = createWebhookStore(db)
   await checkRegistrants(webhooks, config.clients, log)
   const { jobs: running } = await jobs.list(everyRunning, 'everything')
   await removeUnfinished(data.resultsDir)
@@ -78,15 +88,15 @@ export async function openStorage(
   return {
     database,
     reserve,
-    backups,
     hold,
+    backups: createBackups(backupsDir, database),
     running,
     deliveryClock: await webhooks.readClock(),
     stores: {
       jobs,
-      eta: createEtaStore(database.db, wan),
-      history: createHistoryStore(database.db),
-      retention: createRetentionStore(database.db),
+      eta,
+      history: createHistoryStore(db),
+      retention: createRetentionStore(db),
       webhooks,
     },
     known: async (jobIds: readonly JobId[]) =>

@@ -16,6 +16,7 @@ import type { EventMessage } from '../event/event-protocol.ts'
 import { observedCommit } from '../queue/observed-commit.ts'
 import { view } from '../queue/queue-answers.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
+import { whyBlocked } from '../queue/undo-rules.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
 import type { ArchiveStore } from './archive-ports.ts'
 import type { ArchiveMail, PinAnswer } from './archive-protocol.ts'
@@ -113,8 +114,11 @@ export function archiveBehaviour({
         log.info(fields, 'job changed')
         break
       }
-      case 'logDiskFull':
-        log.error({ err: effect.error }, 'the disk is full; the archive waits until it can write')
+      case 'logBlocked':
+        log.error(
+          { err: effect.error },
+          `${whyBlocked(effect.error)}; the archive waits until it can write`,
+        )
         break
       case 'logStale':
         log.error({ reason: effect.why }, 'the store refused a stale change of the archive')

@@ -19,7 +19,7 @@ export type ArchiveEffect =
           Asks<PinAnswer>)
       | { do: 'tellChanges'; changes: ReadonlyMap<JobId, JobChange> }
       | ({ do: 'logChange'; jobId: JobId; change: RecordChange } & Caused)
-      | { do: 'logDiskFull'; error: Error }
+      | { do: 'logBlocked'; error: Error }
       | { do: 'logStale'; why: string }
     >
 

@@ -26,7 +26,7 @@ export type ArchiveTurn = Step<ArchiveState, ArchiveEffect>
 /** Bounds the time that other requests wait for a bulk deletion. */
 const maxJobsPerStep = 20
 
-/** New requests are refused as long as the disk is full. */
+/** New requests are refused as long as the store cannot write. */
 export function enqueue(state: ArchiveState, request: Request): ArchiveTurn {
   if (state.step?.phase === 'blocked') return [state, giveUp(request, state.step.error)]
   return startStep(addRequest(state, request))
@@ -94,6 +94,7 @@ export function written(state: ArchiveState, result: CommitResult): ArchiveTurn 
     case 'committed':
       return conclude(state, step.shares, step.operations)
     case 'full':
+    case 'locked':
       return block(state, step, result.error)
     case 'stale': {
       const refused = refuse(
@@ -147,7 +148,7 @@ function block(
   const others = step.shares.filter((share) => !hasDeleted(share)).map(({ request }) => request)
   const waiting = [...values(state.requests)].filter(({ outcomes }) => outcomes.length === 0)
   const effects: ArchiveEffect[] = [
-    { do: 'logDiskFull', error },
+    { do: 'logBlocked', error },
     ...refuse([...others, ...waiting], error),
   ]
   let next = { ...withoutStep(state), requests: undefined } as ArchiveState

@@ -45,7 +45,7 @@ export type JournalEffect =
       | { do: 'tellOfDeliveries' }
       | { do: 'observe'; observation: Observation }
       | { do: 'order'; order: JobOrder; job: Job }
-      | { do: 'logDiskFull'; error: Error }
+      | { do: 'logBlocked'; error: Error }
       | { do: 'logStale'; why: string }
     >
 

@@ -33,6 +33,7 @@ import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { createSubmissionWork } from './submission-work.ts'
+import { whyBlocked } from './undo-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings
@@ -173,8 +174,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         log.info(fields, 'job status')
         break
       }
-      case 'logDiskFull':
-        log.error({ err: effect.error }, 'the disk is full; the queue waits until it can write')
+      case 'logBlocked':
+        log.error(
+          { err: effect.error },
+          `${whyBlocked(effect.error)}; the queue waits until it can write`,
+        )
         break
       case 'logStale':
         log.error(

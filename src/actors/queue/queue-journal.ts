@@ -4,7 +4,7 @@
  *
  * - `loading`: the state is being read from the store. Messages are kept.
  * - `open`: `committed` is on disk, a batch is being written, and the next one is collected.
- * - `blocked`: the disk is full. Commands are refused, and news is kept for the next attempt.
+ * - `blocked`: the store cannot write for now. Commands are refused, and news is kept for the next attempt.
  *
  * States are immutable, so a failed commit is undone by going back to `committed`.
  */
@@ -151,6 +151,7 @@ function written(journal: Open, result: CommitResult): JournalStep {
     case 'committed':
       return release(rest, inFlight)
     case 'full':
+    case 'locked':
       return block(journal, result.error)
     case 'stale':
       return reload(journal, result.why)
@@ -177,7 +178,7 @@ function release(journal: Open, { state, turns, operations }: Batch): JournalSte
 function block(journal: Open, error: Error): JournalStep {
   const undone = messagesOf(journal)
   let { committed } = journal
-  const effects: JournalEffect[] = [{ do: 'logDiskFull', error }]
+  const effects: JournalEffect[] = [{ do: 'logBlocked', error }]
   for (const command of undone.filter(isCommand)) {
     const [next, more] = undo(committed, command, error)
     committed = next

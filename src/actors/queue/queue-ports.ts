@@ -50,13 +50,15 @@ export type Outcome = Readonly<
   | { status: 'canceled' }
 >
 
-/** Outcome of a commit. After `stale` and `full` nothing of it is stored. */
+/** Outcome of a commit. Unless it is `committed`, nothing of it is stored. */
 export type CommitResult = Readonly<
   | { how: 'committed' }
   /** The record is not in the state that a change relies on: memory and disk disagree. */
   | { how: 'stale'; why: string }
   /** The disk is full. */
   | { how: 'full'; error: Error }
+  /** Another program holds the lock of the store. */
+  | { how: 'locked'; error: Error }
 >
 
 /** Asynchronous, so that a store on another machine can take its place. */

@@ -1,5 +1,5 @@
 /** The end of a command whose changes could not be written. */
-import { DiskFullError, RefusalError } from '../../domain/errors.ts'
+import { DiskFullError, RefusalError, StoreLockedError } from '../../domain/errors.ts'
 import { type AnswerEffect, answer, answerFailed } from '../actor.ts'
 import type { QueueCommand } from './queue-protocol.ts'
 import type { QueueState } from './queue-state.ts'
@@ -12,9 +12,27 @@ export function undo(state: QueueState, command: QueueCommand, error: Error): Qu
   return [state, [refusalOf(command, error)]]
 }
 
-function refusalOf({ type, replyTo }: QueueCommand, error: Error): AnswerEffect {
-  const isSubmission = type === 'submit' || type === 'admit'
-  return isSubmission && error instanceof DiskFullError
-    ? answer(replyTo, new RefusalError('disk_full', 'The disk is full; the job was not taken.'))
-    : answerFailed(replyTo, 'the store could not write', error)
+function refusalOf(command: QueueCommand, error: Error): AnswerEffect {
+  if (command.type === 'submit' || command.type === 'admit') {
+    const refusal = submissionRefusal(error)
+    if (refusal) return answer(command.replyTo, refusal)
+  }
+  return answerFailed(command.replyTo, 'the store could not write', error)
 }
+
+function submissionRefusal(error: Error): RefusalError | undefined {
+  if (error instanceof DiskFullError) {
+    return new RefusalError('disk_full', 'The disk is full; the job was not taken.')
+  }
+  if (error instanceof StoreLockedError) {
+    return new RefusalError(
+      'database_locked',
+      'Another program holds the lock of the database; the job was not taken. Try again in a moment.',
+    )
+  }
+  return undefined
+}
+
+/** For the log. */
+export const whyBlocked = (error: Error): string =>
+  error instanceof DiskFullError ? 'the disk is full' : error.message

@@ -279,6 +279,7 @@ function refusalsOf(
     access === 'link' && 'link_expired',
     changes && 'origin_not_allowed',
     changes && 'disk_full',
+    changes && 'database_locked',
     body !== undefined && 'body_too_large',
     body !== undefined && 'malformed_body',
     body !== undefined && 'unsupported_media_type',

@@ -65,6 +65,7 @@ export const submissionRefusals = [
   'queue_full',
   'shutting_down',
   'disk_full',
+  'database_locked',
 ] as const satisfies readonly RefusalCode[]
 
 export const submissionHeaders = {

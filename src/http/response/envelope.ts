@@ -74,6 +74,7 @@ const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
   switch (code) {
     case 'job_stopping':
     case 'service_busy':
+    case 'database_locked':
     case 'shutting_down':
       return { 'x-should-retry': 'true', 'retry-after-ms': '1000' }
     case 'queue_full':

@@ -1,7 +1,7 @@
 import type { Context, ErrorHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { ActorFailedError } from '../../actors/actor.ts'
-import { DiskFullError, RefusalError } from '../../domain/errors.ts'
+import { DiskFullError, RefusalError, StoreLockedError } from '../../domain/errors.ts'
 import type { Logger } from '../../domain/log.ts'
 import { renderEnvelope, renderEnvelopeOfOurFault } from './envelope.ts'
 import { renderOurFault, renderProblem } from './problem.ts'
@@ -26,8 +26,14 @@ const isOpenAi = (c: Context): boolean => /^\/v1(\/|$)/.test(c.req.path)
 /** An actor that is being restarted, or a store that waits for room, is not a bug but a bad moment. */
 function asRefusal(error: Error): RefusalError | undefined {
   if (error instanceof RefusalError) return error
-  const isDiskFull = [error, error.cause].some((one) => one instanceof DiskFullError)
-  if (isDiskFull) {
+  const causes = [error, error.cause]
+  if (causes.some((one) => one instanceof StoreLockedError)) {
+    return new RefusalError(
+      'database_locked',
+      'Another program holds the lock of the database; nothing was changed. Try again in a moment.',
+    )
+  }
+  if (causes.some((one) => one instanceof DiskFullError)) {
     return new RefusalError(
       'disk_full',
       'The disk is full; nothing was changed. Try again when there is room.',

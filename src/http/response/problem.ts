@@ -48,6 +48,7 @@ export const problems = {
   shutting_down: { status: 503, title: 'The service is stopping' },
   service_busy: { status: 503, title: 'A part of the service cannot answer just now' },
   disk_full: { status: 507, title: 'The disk is full' },
+  database_locked: { status: 503, title: 'Another program holds the lock of the database' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
 /** Of a full queue alone. */

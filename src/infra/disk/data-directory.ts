@@ -1,8 +1,7 @@
-/** Where everything lies, and the lock that keeps two services from sharing it. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+/** Paths below the data directory. */
+import { mkdirSync } from 'node:fs'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import SQLite from 'better-sqlite3'
 import type { JobFiles } from '../../actors/archive/archive-ports.ts'
 import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
 import type { Epoch, JobId } from '../../domain/job.ts'
@@ -85,56 +84,5 @@ export function createDirectories(data: DataDirectory): void {
   const { workDir, resultsDir, logsDir, previewsDir, stateDb } = data
   for (const directory of [workDir, resultsDir, logsDir, previewsDir, dirname(stateDb)]) {
     mkdirSync(directory, { recursive: true })
-  }
-}
-
-/**
- * Held until the process ends, however it ends: the kernel lets go of a file lock with its process,
- * which neither a pid file nor a heartbeat can promise. Node has no flock; SQLite has.
- */
-export function lockDirectory(directory: string): { release(): void } {
-  mkdirSync(directory, { recursive: true })
-  const pidFile = join(directory, 'service.pid')
-  const lock = new SQLite(join(directory, 'service.lock'), { timeout: 0 })
-  try {
-    lock.pragma('journal_mode = MEMORY')
-    lock.pragma('locking_mode = EXCLUSIVE')
-    lock.exec('BEGIN EXCLUSIVE')
-  } catch (error) {
-    lock.close()
-    if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error
-    throw new Error(
-      `${directory} is in use by another wan-supervisor (pid ${readPid(pidFile)}). ` +
-        'Stop that one first, or give this one its own DATA_DIR.',
-      { cause: error },
-    )
-  }
-  notePid(pidFile)
-  held.add(lock)
-  return {
-    release() {
-      held.delete(lock)
-      lock.close()
-    },
-  }
-}
-
-/** Out of reach of the garbage collector, which would let go of a lock that nobody refers to. */
-const held = new Set<SQLite.Database>()
-
-/** For a message only: a full disk keeps nobody from starting. */
-function notePid(pidFile: string): void {
-  try {
-    writeFileSync(pidFile, `${process.pid}\n`)
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'ENOSPC') throw error
-  }
-}
-
-function readPid(pidFile: string): string {
-  try {
-    return readFileSync(pidFile, 'utf8').trim()
-  } catch {
-    return 'unknown'
   }
 }

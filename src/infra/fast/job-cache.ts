@@ -4,6 +4,8 @@ import type { Job, JobId } from '../../domain/job.ts'
 /** Enough for those that somebody looks at, and little beside the rest even if their prompts are long. */
 const maxJobs = 1_000
 
+export type JobCache = ReturnType<typeof createJobCache>
+
 /** Jobs that were asked for lately, as the database has them: a poll is asked again and again. */
 export function createJobCache() {
   const jobs = new LRUCache<JobId, Job>({ max: maxJobs })

@@ -1,19 +1,22 @@
-import { existsSync, statSync } from 'node:fs'
 import SQLite from 'better-sqlite3'
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Check } from '../../domain/check.ts'
 import { migrations } from './migrations/index.ts'
+import { DeposedError, type Ownership, takeOwnership } from './ownership.ts'
 import type { Database } from './schema.ts'
 import { backUp } from './sqlite-backup.ts'
+import { isDiskFull, isWriteError } from './sqlite-errors.ts'
+import {
+  explained,
+  isEmptyFile,
+  jobsGone,
+  refuseSecondPath,
+  UnusableDatabaseError,
+} from './unusable-database.ts'
 
-/** How long a change waits for that of another program. */
-const busyTimeoutMs = 5_000
-
-/** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */
-export class UnusableDatabaseError extends Error {
-  override readonly name = 'UnusableDatabaseError'
-}
+/** Time that a change waits for another program. Shorter than the patience of a request, 5 s. */
+export const maxLockWaitMs = 3_000
 
 export type OpenDatabase = Readonly<{
   db: Kysely<Database>
@@ -21,8 +24,18 @@ export type OpenDatabase = Readonly<{
   backup(to: string): Promise<void>
   /** Whether what is written now gets to the disk. */
   check(): Promise<Check>
+  /** Runs one statement, outside of Kysely. Outside of a transaction it is one by itself. */
+  run(text: string, parameters: readonly unknown[]): StatementResult
+  /** Ends a transaction that somebody has left open. */
+  rollBack(): void
+  /** How long the next changes wait for another program, at most `maxLockWaitMs`. */
+  waitForLock(ms: number): void
   close(): Promise<void>
 }>
+
+export type StatementResult =
+  | Readonly<{ rows: readonly unknown[] }>
+  | Readonly<{ changes: number | bigint; lastInsertRowid: number | bigint }>
 
 export type OpenOptions = Readonly<{
   /** There are files of earlier jobs: an empty database cannot be the one that knows them. */
@@ -33,26 +46,59 @@ export type OpenOptions = Readonly<{
 
 /**
  * What has been committed survives a power cut: WAL with `synchronous=FULL`. Throws
- * `UnusableDatabaseError` rather than hand out a database that will not do.
+ * `UnusableDatabaseError` rather than hand out a database that will not do. The caller owns the
+ * database from now on: transactions of an earlier owner fail with `DeposedError`.
  */
 export function openDatabase(path: string, options: OpenOptions = {}): OpenDatabase {
   const { mustHaveJobs = false, makeRoom } = options
   if (mustHaveJobs && isEmptyFile(path)) throw jobsGone(path)
+  refuseSecondPath(path)
   const sqlite = explained(path, () => openSound(path, makeRoom))
   try {
     refuseOther(sqlite, path, mustHaveJobs)
+    const ownership = explained(path, () => own(sqlite, path, makeRoom))
+    const database = prepareOnce(sqlite, ownership)
+    const db = new Kysely<Database>({ dialect: new SqliteDialect({ database }) })
+    const waitForLock = createLockWait(sqlite)
+    return {
+      db,
+      backup: (to) => backUp(sqlite, to),
+      // In its turn, not inside the transaction of somebody else.
+      check: () =>
+        db
+          .connection()
+          .execute(async () => checkWritable({ sqlite, path, ownership, waitForLock })),
+      waitForLock,
+      run(text, parameters) {
+        const statement = database.prepare(text)
+        const run = () =>
+          statement.reader ? { rows: statement.all(parameters) } : statement.run(parameters)
+        if (sqlite.inTransaction || text === beginText) return run()
+        const alone = sqlite.transaction(() => {
+          ownership.check()
+          return run()
+        })
+        return alone.immediate()
+      },
+      rollBack() {
+        if (sqlite.inTransaction) sqlite.exec('rollback')
+      },
+      close: () => db.destroy(),
+    }
   } catch (error) {
     sqlite.close()
     throw error
   }
-  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: prepareOnce(sqlite) }) })
-  return {
-    db,
-    backup: (to) => backUp(sqlite, to),
-    check: () => checkWritable(db, path),
-    close: () => db.destroy(),
-  }
 }
+
+/** A second connection, which can only read. It never waits for changes. */
+export function openForReading(path: string): SqliteDatabase {
+  const sqlite = new SQLite(path, { readonly: true, timeout: maxLockWaitMs })
+  sqlite.pragma('cache_size = -4000')
+  return prepareOnce(sqlite)
+}
+
+const beginText = 'begin immediate'
 
 /** All or nothing. Kysely's own loses the error of a full disk, on which SQLite rolls back unasked. */
 export function transact<Result>(
@@ -60,7 +106,7 @@ export function transact<Result>(
   work: (connection: Kysely<Database>) => Promise<Result>,
 ): Promise<Result> {
   return db.connection().execute(async (connection) => {
-    await sql`begin immediate`.execute(connection)
+    await sql.raw(beginText).execute(connection)
     try {
       const result = await work(connection)
       await sql`commit`.execute(connection)
@@ -72,19 +118,10 @@ export function transact<Result>(
   })
 }
 
-export const isDiskFull = (error: unknown): boolean => {
-  const { code } = error as { code?: string }
-  return code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'EDQUOT'
-}
-
-/** Errors that a full disk may be behind. */
-export const isWriteError = (error: unknown): boolean =>
-  /^SQLITE_(IOERR|CANTOPEN)/.test((error as { code?: string }).code ?? '')
-
 /** To prepare a statement takes longer than to run it, and there are few of them. */
 const maxStatements = 200
 
-function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
+function prepareOnce(sqlite: SQLite.Database, ownership?: Ownership): SqliteDatabase {
   // An evicted statement that runs stays valid: its caller holds it.
   const statements = new LRUCache<string, SqliteStatement>({ max: maxStatements })
   return {
@@ -92,13 +129,36 @@ function prepareOnce(sqlite: SQLite.Database): SqliteDatabase {
       const known = statements.get(text)
       if (known) return known
       // Its type asks for an array of parameters; Kysely gives one.
-      const statement = sqlite.prepare(text) as SqliteStatement
+      const prepared = sqlite.prepare(text) as SqliteStatement
+      const begins = ownership && text === beginText
+      const statement = begins ? fenced(prepared, sqlite, ownership) : prepared
       statements.set(text, statement)
       return statement
     },
     close: () => sqlite.close(),
   }
 }
+
+/** Begins a transaction of the owner, and of nobody else. */
+const fenced = (
+  begin: SqliteStatement,
+  sqlite: SQLite.Database,
+  ownership: Ownership,
+): SqliteStatement => ({
+  reader: false,
+  all: (parameters) => begin.all(parameters),
+  iterate: (parameters) => begin.iterate(parameters),
+  run(parameters) {
+    const result = begin.run(parameters)
+    try {
+      ownership.check()
+      return result
+    } catch (error) {
+      sqlite.exec('rollback')
+      throw error
+    }
+  },
+})
 
 function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
   const sqlite = new SQLite(path)
@@ -108,7 +168,7 @@ function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
     sqlite.pragma('foreign_keys = ON')
     // The kernel keeps the pages of the file too: 16 MB of them in here, the default, gained nothing.
     sqlite.pragma('cache_size = -4000')
-    sqlite.pragma(`busy_timeout = ${busyTimeoutMs}`)
+    sqlite.pragma(`busy_timeout = ${maxLockWaitMs}`)
     const found = sqlite.pragma('quick_check(1)', { simple: true })
     if (found !== 'ok') throw new SQLite.SqliteError(String(found), 'SQLITE_CORRUPT')
     sqlite.exec('BEGIN IMMEDIATE; ROLLBACK') // May we write, and does nobody else?
@@ -116,6 +176,15 @@ function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
   } catch (error) {
     sqlite.close()
     if ((isDiskFull(error) || isWriteError(error)) && makeRoom?.()) return openSound(path)
+    throw error
+  }
+}
+
+function own(sqlite: SQLite.Database, path: string, makeRoom?: () => boolean): Ownership {
+  try {
+    return takeOwnership(sqlite, path)
+  } catch (error) {
+    if ((isDiskFull(error) || isWriteError(error)) && makeRoom?.()) return own(sqlite, path)
     throw error
   }
 }
@@ -138,62 +207,41 @@ function refuseOther(sqlite: SQLite.Database, path: string, mustHaveJobs: boolea
   if (mustHaveJobs && names.length === 0) throw jobsGone(path)
 }
 
-/** By a field of its header that nobody uses: without a write of its own nothing would be known. */
-const checkWritable = (db: Kysely<Database>, path: string): Promise<Check> =>
-  db
-    .connection()
-    .execute(async (connection) => {
-      // To wait for another program would be to let everybody wait.
-      await sql`pragma busy_timeout = 0`.execute(connection)
-      try {
-        await sql`pragma user_version = 0`.execute(connection)
-      } finally {
-        await sql.raw(`pragma busy_timeout = ${busyTimeoutMs}`).execute(connection)
-      }
-    })
-    .then(
-      () => ({ name: 'database', ok: true, detail: path }),
-      (error: Error) => ({
-        name: 'database',
-        ok: false,
-        detail: isDiskFull(error)
-          ? `There is no room on the disk of ${path}: make some.`
-          : `${path} cannot be written (${error.message}): docs/operations.md says why that may be.`,
-      }),
-    )
+function createLockWait(sqlite: SQLite.Database): (ms: number) => void {
+  let now = maxLockWaitMs
+  return (ms) => {
+    const wanted = Math.round(Math.min(Math.max(ms, 0), maxLockWaitMs))
+    if (wanted === now) return
+    sqlite.pragma(`busy_timeout = ${wanted}`)
+    now = wanted
+  }
+}
 
-const isEmptyFile = (path: string): boolean => !existsSync(path) || statSync(path).size === 0
+type Checked = Readonly<{
+  sqlite: SQLite.Database
+  path: string
+  ownership: Ownership
+  waitForLock(ms: number): void
+}>
 
-const jobsGone = (path: string): UnusableDatabaseError =>
-  new UnusableDatabaseError(
-    `${path} is missing or empty, but the work files, videos or backups of earlier jobs are there. ` +
-      'Put the database back, or a backup of it: docs/operations.md says how. To begin anew without ' +
-      'those jobs, move their files away first.',
-  )
-
-/** What SQLite says in codes, said in words. */
-function explained<T>(path: string, work: () => T): T {
+/** Without a write of its own nothing would be known. Waits for no other program. */
+function checkWritable({ sqlite, path, ownership, waitForLock }: Checked): Check {
+  waitForLock(0)
   try {
-    return work()
+    sqlite
+      .transaction(() => {
+        ownership.check()
+        ownership.renew()
+      })
+      .immediate()
+    return { name: 'database', ok: true, detail: path }
   } catch (error) {
-    const { code = '', message } = error as { code?: string; message: string }
-    const why = `(${code ? `${code}: ` : ''}${message})`
-    throw new UnusableDatabaseError(explain(), { cause: error })
-
-    function explain(): string {
-      if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
-        return `${path} is locked by another program. Close that one, such as a database browser, and start again.`
-      }
-      if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
-        return `${path} is damaged ${why}. Put back a backup: docs/operations.md says how.`
-      }
-      if (isDiskFull(error)) {
-        return `There is no room on the disk of ${path}. Make some, a few MiB at least, and start again.`
-      }
-      if (code.startsWith('SQLITE_IOERR')) {
-        return `${path} cannot be read or written ${why}. Look for errors of its disk in the kernel log, and whether that disk is full.`
-      }
-      return `${path} cannot be opened for writing ${why}. Check that it is a file, and that it and its directory belong to the user the service runs as.`
-    }
+    if (error instanceof DeposedError) throw error
+    const detail = isDiskFull(error)
+      ? `There is no room on the disk of ${path}: make some.`
+      : `${path} cannot be written (${(error as Error).message}): docs/operations.md says why that may be.`
+    return { name: 'database', ok: false, detail }
+  } finally {
+    waitForLock(maxLockWaitMs)
   }
 }

@@ -2,13 +2,14 @@ import type { Kysely, NotNull } from 'kysely'
 import type { ArchiveStore } from '../../actors/archive/archive-ports.ts'
 import type { CommitResult, QueueStore, StoredWaiting } from '../../actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../domain/client.ts'
-import { DiskFullError } from '../../domain/errors.ts'
-import type { GpuHealth } from '../../domain/job.ts'
+import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
+import type { GpuHealth, JobId } from '../../domain/job.ts'
 import type { Reserve } from '../disk/reserve.ts'
-import { createJobCache } from '../fast/job-cache.ts'
-import { isDiskFull, isWriteError, transact } from './database.ts'
+import { createJobCache, type JobCache } from '../fast/job-cache.ts'
+import { transact } from './database.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
+import { isDiskFull, isLocked, isWriteError } from './sqlite-errors.ts'
 import {
   type AttemptContext,
   apply,
@@ -23,15 +24,25 @@ export type JobStore = Omit<QueueStore & ArchiveStore, 'commit'> & {
   commit(operations: readonly StoreOperation[]): Promise<CommitResult>
 }
 
+export type JobStoreOptions = Readonly<{
+  reserve?: Pick<Reserve, 'release' | 'isDiskFull'>
+  context?: AttemptContext
+  cache?: JobCache
+}>
+
+/** Jobs whose records the operations may change. */
+export const jobsIn = (operations: readonly StoreOperation[]): JobId[] =>
+  operations.flatMap((one) => ('jobId' in one ? [one.jobId] : []))
+
 /** Jobs at rest: written in commits, all or nothing, and read by whoever may see them. */
 export function createJobStore(
   db: Kysely<Database>,
   {
     reserve,
     context = { task: 'ti2v-5B', gpuModels: new Map() },
-  }: Readonly<{ reserve?: Pick<Reserve, 'release' | 'isDiskFull'>; context?: AttemptContext }> = {},
+    cache = createJobCache(),
+  }: JobStoreOptions = {},
 ): JobStore {
-  const cache = createJobCache()
   const owned = (scope: Scope) => {
     const all = db.selectFrom('job')
     if (scope === 'everything') return all
@@ -75,7 +86,6 @@ export function createJobStore(
     },
 
     async commit(operations) {
-      const changed = operations.flatMap((one) => ('jobId' in one ? [one.jobId] : []))
       const write = () =>
         transact(db, async (connection) => {
           await forgetSubmissions(connection, operations)
@@ -89,11 +99,15 @@ export function createJobStore(
         return { how: 'committed' }
       } catch (error) {
         if (error instanceof StaleOperationError) return { how: 'stale', why: error.message }
+        if (isLocked(error)) {
+          const why = 'another program holds the lock of the database'
+          return { how: 'locked', error: new StoreLockedError(why, { cause: error }) }
+        }
         if (!lacksRoom(error)) throw error
         const full = new DiskFullError('the database has no room to write', { cause: error })
         return { how: 'full', error: full }
       } finally {
-        cache.forget(changed)
+        cache.forget(jobsIn(operations))
       }
     },
 

@@ -2,9 +2,10 @@
 import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
 import type { Now } from '../../actors/webhook/delivery-clock.ts'
 import type { Scope } from '../../domain/client.ts'
-import { DiskFullError } from '../../domain/errors.ts'
-import { isDiskFull, transact } from './database.ts'
+import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
+import { transact } from './database.ts'
 import type { Database } from './schema.ts'
+import { isDiskFull, isLocked } from './sqlite-errors.ts'
 
 /** Condition: the webhook is inside the scope. */
 export const inScope =
@@ -20,12 +21,18 @@ export const inScope =
 export const readClock = (db: Kysely<Database>): Promise<Now> =>
   db.selectFrom('delivery_clock').select(['steady', 'at']).executeTakeFirstOrThrow()
 
-/** A transaction that rejects with `DiskFullError` because the disk is full. */
+/**
+ * A transaction that rejects with `DiskFullError` because the disk is full, and with
+ * `StoreLockedError` because another program holds the lock.
+ */
 export const writeWebhooks = <Result>(
   db: Kysely<Database>,
   work: (connection: Kysely<Database>) => Promise<Result>,
 ): Promise<Result> =>
   transact(db, work).catch((error: unknown) => {
+    if (isLocked(error)) {
+      throw new StoreLockedError('another program holds the lock of the database', { cause: error })
+    }
     if (!isDiskFull(error)) throw error
     throw new DiskFullError('the database has no room to write', { cause: error })
   })

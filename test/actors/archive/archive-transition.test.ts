@@ -186,7 +186,7 @@ describe('a full disk', () => {
     archive.tell({ type: 'pin', jobId: jobId(99), pinned: true, scope, replyTo: pinner })
     archive.works(range(1, 20).map((n) => ({ how: 'videoDeleted', filename: `${n}.mp4` })))
     expect(archive.tell({ type: 'written', result: { how: 'full', error: full } })).toMatchObject([
-      { do: 'logDiskFull' },
+      { do: 'logBlocked' },
       { do: 'answerFailed', to: pinner, cause: full },
       { do: 'retryLater' },
     ])
@@ -204,7 +204,7 @@ describe('a full disk', () => {
     archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
     archive.works([done])
     expect(archive.tell({ type: 'written', result: { how: 'full', error: full } })).toMatchObject([
-      { do: 'logDiskFull' },
+      { do: 'logBlocked' },
       { do: 'answerFailed', to: pinner, cause: full },
     ])
     expect(workIn(archive.deletes(1))).toEqual([1])

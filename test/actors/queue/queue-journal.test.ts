@@ -133,7 +133,7 @@ describe('a full disk', () => {
     journal.settles()
     journal.hears(cancel(1))
     expect(journal.hears({ type: 'written', result: full })).toMatchObject([
-      { do: 'logDiskFull' },
+      { do: 'logBlocked' },
       { do: 'answer', to: submitter, value: { code: 'disk_full' } },
       { do: 'answerFailed', to: canceler, cause: full.error },
       { do: 'retryLater' },

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { root } from '../../../src/config/root.ts'
-import { lockDirectory } from '../../../src/infra/disk/data-directory.ts'
+import { lockDirectory } from '../../../src/infra/disk/lock.ts'
 
 let directory: string
 beforeEach(() => {

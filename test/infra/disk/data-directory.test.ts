@@ -2,11 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import {
-  createDirectories,
-  createWorkFiles,
-  lockDirectory,
-} from '../../../src/infra/disk/data-directory.ts'
+import { createDirectories, createWorkFiles } from '../../../src/infra/disk/data-directory.ts'
 import { jobId } from '../../support/jobs.ts'
 
 let directory: string
@@ -14,27 +10,6 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'data-directory-'))
 })
 afterEach(() => rmSync(directory, { recursive: true, force: true }))
-
-describe('the lock of a data directory', () => {
-  it('makes the directory when there is none', () => {
-    const lock = lockDirectory(join(directory, 'new', 'data'))
-    expect(existsSync(join(directory, 'new', 'data'))).toBe(true)
-    lock.release()
-  })
-
-  it('is had by one service at a time, and free again when that lets go', () => {
-    const lock = lockDirectory(directory)
-    expect(() => lockDirectory(directory)).toThrow(`${directory} is in use`)
-    expect(() => lockDirectory(directory)).toThrow(`pid ${process.pid}`)
-    lock.release()
-    lockDirectory(directory).release()
-  })
-
-  it('of another directory is another lock', () => {
-    const locks = ['a', 'b'].map((name) => lockDirectory(join(directory, name)))
-    for (const lock of locks) lock.release()
-  })
-})
 
 describe('the directories', () => {
   it('are made with all that is above them', () => {

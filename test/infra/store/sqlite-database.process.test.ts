@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { root } from '../../../src/config/root.ts'
-import { UnusableDatabaseError } from '../../../src/infra/store/database.ts'
+import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
 import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import { jobId } from '../../support/jobs.ts'
 import { serviceEnvironment } from '../../support/service.ts'
@@ -44,7 +44,7 @@ describe('the check of a database', () => {
     await once(holder, 'exit')
     expect(await database.check()).toMatchObject({ ok: true })
     const { rows } = await sql`pragma busy_timeout`.execute(database.db)
-    expect(rows).toEqual([{ timeout: 5_000 }])
+    expect(rows).toEqual([{ timeout: 3_000 }])
   })
 
   it.runIf(canMount)('says that there is no room when there is none', async () => {

@@ -1,5 +1,6 @@
 import {
   copyFileSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -12,12 +13,14 @@ import SQLite from 'better-sqlite3'
 import { sql } from 'kysely'
 import { describe, expect, it } from 'vitest'
 import {
+  type OpenDatabase,
   type OpenOptions,
   openDatabase,
   transact,
-  UnusableDatabaseError,
 } from '../../../src/infra/store/database.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
+import { DeposedError } from '../../../src/infra/store/ownership.ts'
+import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
 import { jobsIn, useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
@@ -81,6 +84,16 @@ describe('a database that cannot be used', () => {
     expect(() => file.open()).not.toThrow()
   })
 
+  it('is one with a second hard link', async () => {
+    await file.holding(1)
+    linkSync(file.path, file.inDirectory('second.db'))
+    for (const path of [file.path, file.inDirectory('second.db')]) {
+      expect(refusal({}, path)).toMatch(/has 2 hard links\. .*Remove the other links: find/)
+    }
+    rmSync(file.inDirectory('second.db'))
+    expect(await jobsIn(file.open())).toBe(1)
+  })
+
   it('leaves nothing open and nothing changed', async () => {
     await file.holding(200)
     file.overwrite(0, Buffer.alloc(100))
@@ -132,9 +145,31 @@ describe('a transaction', () => {
   })
 })
 
-function refusal(options: OpenOptions = {}): string {
+describe('the owner of a database', () => {
+  it('can write until another one opens it, and never again after that', async () => {
+    const first = await file.holding(1, { leaveOpen: true })
+    const remove = ({ db }: OpenDatabase) =>
+      transact(db, async (connection) => void (await connection.deleteFrom('job').execute()))
+    const second = file.open()
+    await expect(remove(first)).rejects.toThrow(DeposedError)
+    await expect(first.check()).rejects.toThrow(`taken over ${file.path}`)
+    expect(await jobsIn(second)).toBe(1)
+    await remove(second)
+    await expect(remove(first)).rejects.toThrow(DeposedError)
+    expect(await second.check()).toMatchObject({ ok: true })
+    expect(await jobsIn(first)).toBe(0)
+  })
+
+  it('is deposed by an earlier version, which writes a zero into the same field', async () => {
+    const { check } = await file.holding(1, { leaveOpen: true })
+    new SQLite(file.path).exec('pragma user_version = 0').close()
+    await expect(check()).rejects.toThrow(DeposedError)
+  })
+})
+
+function refusal(options: OpenOptions = {}, path = file.path): string {
   try {
-    file.open(file.path, options)
+    file.open(path, options)
   } catch (error) {
     expect(error).toBeInstanceOf(UnusableDatabaseError)
     return (error as Error).message

@@ -1,6 +1,6 @@
 /** Stands for another service: takes the lock of a directory, says so, and stays until it is killed. */
 import { setImmediate } from 'node:timers/promises'
-import { lockDirectory } from '../../../src/infra/disk/data-directory.ts'
+import { lockDirectory } from '../../../src/infra/disk/lock.ts'
 
 const [directory] = process.argv.slice(2)
 if (!directory || !globalThis.gc) {

@@ -2,13 +2,14 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { type OpenDatabase, openDatabase } from '../../../src/infra/store/database.ts'
 import { createEtaStore } from '../../../src/infra/store/eta-store.ts'
 import { createHistoryStore } from '../../../src/infra/store/history-store.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { createRetentionStore } from '../../../src/infra/store/retention-store.ts'
+import type { Database } from '../../../src/infra/store/schema.ts'
 import { createWebhookStore } from '../../../src/infra/store/webhook-store.ts'
 import type { OpenStores } from '../store-suites/stores.ts'
 
@@ -30,16 +31,7 @@ function openStores(directory: string, { db, close }: OpenDatabase, path: string
     retention: createRetentionStore(db),
     webhooks: createWebhookStore(db),
     jobsWith: (context) => createJobStore(db, { context }),
-    async contents() {
-      const tables = await sql<{ name: string }>`
-        select name from sqlite_master where type = 'table' and name not like 'sqlite_%'
-        order by name`.execute(db)
-      const rows = tables.rows.map(async ({ name }) => {
-        const { rows } = await sql`select * from ${sql.table(name)}`.execute(db)
-        return JSON.stringify([name, rows])
-      })
-      return (await Promise.all(rows)).join('\n')
-    },
+    contents: () => contentsOf(db),
     async reopen() {
       await close()
       const next = openDatabase(path)
@@ -53,10 +45,22 @@ function openStores(directory: string, { db, close }: OpenDatabase, path: string
   }
 }
 
+/** All rows as text. */
+export async function contentsOf(db: Kysely<Database>): Promise<string> {
+  const tables = await sql<{ name: string }>`
+    select name from sqlite_master where type = 'table' and name not like 'sqlite_%'
+    order by name`.execute(db)
+  const rows = tables.rows.map(async ({ name }) => {
+    const { rows } = await sql`select * from ${sql.table(name)}`.execute(db)
+    return JSON.stringify([name, rows])
+  })
+  return (await Promise.all(rows)).join('\n')
+}
+
 /** To migrate takes ten times longer than to write the result to a file. */
 let migrated: Promise<Buffer> | undefined
 
-function migratedFile(): Promise<Buffer> {
+export function migratedFile(): Promise<Buffer> {
   migrated ??= migrateNew()
   return migrated
 }

@@ -19,16 +19,26 @@ export function startTicksOf(pid: number | 'self'): number | undefined {
 
 /**
  * Milliseconds since the boot, on the scale of the start times in /proc. Some containers show an
- * uptime of their own in /proc/uptime; there our own start tells how late it is.
+ * uptime of their own in /proc/uptime, or none; there our own start tells how late it is.
  */
 export function bootMs(): number {
-  const ownStart = (startTicksOf('self') ?? 0) * tickMs
-  const shown = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
+  ownStartMs ??= (startTicksOf('self') ?? 0) * tickMs
+  const shown = shownUptimeMs()
   const ownAge = process.uptime() * 1000
-  return shown - ownStart >= ownAge - maxDisagreementMs ? shown : ownStart + ownAge
+  return shown - ownStartMs >= ownAge - maxDisagreementMs ? shown : ownStartMs + ownAge
 }
 
+let ownStartMs: number | undefined
+
 const maxDisagreementMs = 5_000
+
+function shownUptimeMs(): number {
+  try {
+    return Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
+  } catch {
+    return Number.NaN
+  }
+}
 
 /** Age of a process that was started this many ticks after the boot. */
 export const ageMsOf = (startTicks: number): number => Math.max(0, bootMs() - startTicks * tickMs)

@@ -1,4 +1,5 @@
 /** The clock across runs of the service: what it was when the last one ended, and what follows. */
+import { randomUUID } from 'node:crypto'
 import { type Kysely, sql } from 'kysely'
 import { holdAtStart } from '../../actors/janitor/clock-rules.ts'
 import type { Hold } from '../../domain/hold.ts'
@@ -20,8 +21,17 @@ export const readClock = (): ClockReading => ({
   at: Date.now(),
   steadyAt: steadyNow(),
   bootMs: Math.round(bootMs()),
-  bootId: bootId(),
+  bootId: knownBootId(),
 })
+
+/** Where it is not shown, each run is taken for another boot. */
+function knownBootId(): string {
+  try {
+    return bootId()
+  } catch {
+    return randomUUID()
+  }
+}
 
 /** Less is the coarseness of the clock since the boot. */
 const maxJitterMs = 1_000

@@ -92,7 +92,7 @@ export function noteFailure(
   const until = at + quarantineMs(state, strikes)
   const quarantine: Quarantine = { reason: 'failures', since: at, until, strikes, probing: false }
   const [next, effects] = withHealth(state, gpu, { ...health, failures, quarantine })
-  return [next, [...effects, ...expectProbe(gpu, quarantine, at)]]
+  return thenExpectProbe([next, effects], gpu, quarantine, at)
 }
 
 /** A generation that ends well proves a GPU. */
@@ -129,23 +129,33 @@ const maxQuarantineMs = hourMs
 const quarantineMs = ({ settings }: QueueState, strikes: number): number =>
   Math.min(maxQuarantineMs, settings.quarantineMs * 2 ** (strikes - 1))
 
-/** Whatever a clock that has been set since says of its end, it lasts no longer than when it began. */
+/**
+ * After a start of the queue. Whatever a clock that was set since says of its end, a quarantine lasts
+ * no longer than when it began. While the queue runs, its timer goes on and no clock is asked.
+ */
 function resumeQuarantine(state: QueueState, gpu: GpuId, at: Timestamp): QueueStep {
   const health = healthOf(state, gpu)
   const { quarantine } = health
-  if (!quarantine) return [state, []]
+  if (!quarantine || state.expectedProbes.get(gpu) === quarantine.since) return [state, []]
   const { until, strikes } = quarantine
   const latest = at + quarantineMs(state, strikes)
-  if (until === undefined || until <= latest) return [state, expectProbe(gpu, quarantine, at)]
+  if (until === undefined || until <= latest)
+    return thenExpectProbe([state, []], gpu, quarantine, at)
   const shortened = { ...quarantine, until: latest }
-  const [next, effects] = withHealth(state, gpu, { ...health, quarantine: shortened })
-  return [next, [...effects, ...expectProbe(gpu, shortened, at)]]
+  const step = withHealth(state, gpu, { ...health, quarantine: shortened })
+  return thenExpectProbe(step, gpu, shortened, at)
 }
 
-function expectProbe(gpu: GpuId, quarantine: Quarantine, at: Timestamp): QueueEffect[] {
-  const { since, until, probing } = quarantine
-  if (until === undefined || probing) return []
-  return [{ do: 'expectProbe', gpu, since, withinMs: Math.max(0, until - at) }]
+function thenExpectProbe(
+  [state, effects]: QueueStep,
+  gpu: GpuId,
+  { since, until, probing }: Quarantine,
+  at: Timestamp,
+): QueueStep {
+  if (until === undefined || probing) return [state, effects]
+  const expectedProbes = new Map([...state.expectedProbes, [gpu, since]])
+  const withinMs = Math.max(0, until - at)
+  return [{ ...state, expectedProbes }, [...effects, { do: 'expectProbe', gpu, since, withinMs }]]
 }
 
 function withHealth(

@@ -44,6 +44,8 @@ export type QueueState = Readonly<{
   /** Their generations are heard of no more, and must not hold up the others. */
   givenUpGpus: ReadonlySet<GpuId>
   gpuHealth: ReadonlyMap<GpuId, GpuHealth>
+  /** Quarantines whose timer runs, by their begin. */
+  expectedProbes: ReadonlyMap<GpuId, Timestamp>
   secondsPerJob: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
 }>
@@ -159,6 +161,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     readyGpus: new Map(),
     givenUpGpus: new Set(),
     gpuHealth: stored.gpus,
+    expectedProbes: new Map(),
     secondsPerJob: new Map(),
     tickets: new Map(),
   }

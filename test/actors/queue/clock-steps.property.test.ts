@@ -76,6 +76,17 @@ describe('a quarantine that is found at a start', () => {
     )
   })
 
+  it('ends by its timer, also when its actor comes back after the clock was set', () => {
+    const queue = aQueue(new Map([[gpu0, found(midnight + minute)]]))
+    const ready = (life: number) =>
+      queue.tell({ type: 'gpuReady', gpu: gpu0, incarnation: `gpu-0.${life}` })
+    expect(ready(1)).toMatchObject([{ do: 'expectProbe', withinMs: minute }])
+    for (const [life, days] of [9, -20, 400].entries()) {
+      queue.sets(days * day)
+      expect(ready(life + 2)).toEqual([])
+    }
+  })
+
   it('is stored when it was shortened, so that its end is shown as it will be', () => {
     const queue = aQueue(new Map([[gpu0, found(midnight + 10 * day)]]))
     expect(queue.tell({ type: 'gpuReady', gpu: gpu0, incarnation: 'gpu-0.1' })).toContainEqual({

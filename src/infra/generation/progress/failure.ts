@@ -1,6 +1,7 @@
 /** Tells what went wrong with a generation, from how its process ended and what it said last. */
 import { saysDiskFull } from '../../../domain/failures.ts'
 import type { Failure, FailureCode } from '../../../domain/job.ts'
+import { type LastWords, namesError } from './last-words.ts'
 
 export type GenerationExit = Readonly<{
   code: number | null
@@ -15,24 +16,27 @@ export type GenerationExit = Readonly<{
 export type Evidence = Readonly<{
   /** Why the video could not be saved, which the exit code does not tell. May be empty. */
   saveError?: string
-  /** The error that ended the run, or else the last thing it said. */
-  lastLine?: string
   /** `Finished.` was logged, as it is even after a failed save. */
   finished: boolean
+  /** The error of the last traceback, or what argparse refused. */
+  raised?: string
   /** A line of stderr that explains a failure even if others came after it. */
   errorLine?: string
   /** There was no room left when it ended. Then what it tried to say about that may be lost too. */
   diskFull?: boolean
-}>
+}> &
+  LastWords
 
 /** What went wrong, or undefined when the exit itself is clean (the file must still be checked). */
 export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure | undefined {
   const { code, signal, error, reason } = exit
-  const { saveError, lastLine, errorLine, diskFull } = evidence
+  const { saveError, errorLine, diskFull, said } = evidence
+  const cause = causeOf(exit, evidence)
 
   if (error !== null && saysDiskFull(error)) return failure('disk_full', roomRanOut, error)
   if (error !== null) return failure('environment_broken', notStarted, error)
-  if (reason === 'timeout') return failure('timeout', tookTooLong, lastLine)
+  // We have stopped it: nothing that it said before is the cause.
+  if (reason === 'timeout') return failure('timeout', tookTooLong)
   if (code === 0) {
     if (saveError === undefined) return undefined
     if (outOfMemory.test(saveError)) return failure('out_of_memory', memoryRanOut, saveError)
@@ -42,27 +46,28 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
     return failure('no_output', notSaved, saveError || undefined)
   }
   const stopped = reason === null ? undefined : stoppedByShim.get(reason)
-  if (stopped) return failure(stopped.code, stopped.meaning, undefined)
-  if (reason !== null) return failure('killed', `The generation was stopped (${reason})`, lastLine)
+  if (stopped) return failure(stopped.code, stopped.meaning)
+  if (reason !== null) return failure('killed', `The generation was stopped (${reason})`)
   // 2 is the exit of argparse, but also of a Python that finds no script.
-  if (code === 2 && !(lastLine && scriptMissing.test(lastLine))) {
-    return failure('invalid_arguments', argumentsRefused, lastLine)
+  if (code === 2 && !(cause && scriptMissing.test(cause))) {
+    return failure('invalid_arguments', argumentsRefused, cause)
   }
-  if (lastLine && saysDiskFull(lastLine)) return failure('disk_full', roomRanOut, lastLine)
+  if (cause && saysDiskFull(cause)) return failure('disk_full', roomRanOut, cause)
   for (const sign of signs) {
-    for (const line of [lastLine, errorLine, saveError]) {
+    for (const line of [cause, errorLine, saveError]) {
       if (line && sign.pattern.test(line)) return failure(sign.code, sign.meaning, line)
     }
   }
-  if (signal === 'SIGKILL' || code === 137) return failure('killed', killed, lastLine)
-  if (signal !== null) {
-    return failure('killed', `The generation was ended by ${signal}`, lastLine)
-  }
-  if (code === null) return failure('lost', 'Nobody saw how the generation ended', lastLine)
-  if (diskFull) return failure('disk_full', roomRanOut, lastLine)
-  return failure('generation_failed', `generate.py failed with exit code ${code}`, lastLine)
+  // Nobody has time for last words before SIGKILL.
+  if (signal === 'SIGKILL' || code === 137) return failure('killed', killed)
+  if (signal !== null) return failure('killed', `The generation was ended by ${signal}`, cause)
+  if (code === null) return failure('lost', 'Nobody saw how the generation ended')
+  if (diskFull) return failure('disk_full', roomRanOut, cause)
+  const meaning = `generate.py failed with exit code ${code}`
+  if (cause || !said) return failure('generation_failed', meaning, cause)
+  return failure('generation_failed', `${meaning}. The last line of its error output is`, said)
 
-  function failure(failureCode: FailureCode, meaning: string, line: string | undefined): Failure {
+  function failure(failureCode: FailureCode, meaning: string, line?: string): Failure {
     return {
       code: failureCode,
       message: line ? `${meaning}: ${line}` : `${meaning}.`,
@@ -70,6 +75,17 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
       ...(signal !== null && { signal }),
     }
   }
+}
+
+/** The line that may be given as the reason: not merely the last, which is innocent as a rule. */
+function causeOf(
+  { signal }: GenerationExit,
+  { raised, crash, said }: Evidence,
+): string | undefined {
+  if (raised !== undefined) return raised
+  // A process that a signal ends says no more than its runtime does.
+  if (signal !== null || crash !== undefined) return crash
+  return said !== undefined && namesError(said) ? said : undefined
 }
 
 /**

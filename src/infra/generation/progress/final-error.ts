@@ -24,6 +24,10 @@ export function createFinalErrorFinder() {
       }
       before = line
     },
+    /** The run went on. Another rank's error is none of its business. */
+    forget(): void {
+      if (raised === undefined || !rank.test(raised)) raised = undefined
+    },
   }
 }
 

@@ -20,8 +20,9 @@
 import type { GenerationStage, Reading, StageBegins, Timestamp } from '../../../domain/job.ts'
 import { createBarClock } from './bar-clock.ts'
 import { type Evidence, weightOf } from './failure.ts'
-import { createFinalErrorFinder } from './final-error.ts'
+import { createFinalErrorFinder, rank } from './final-error.ts'
 import { createFold } from './folded-lines.ts'
+import { createLastWords, isLoggedError } from './last-words.ts'
 import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { plain } from './plain-text.ts'
 import { createSplitter } from './records.ts'
@@ -52,6 +53,9 @@ const maxQuoteLength = 500
 /** Far more than a bar takes, so that a long unfinished line is not looked at again and again. */
 const maxBarBytes = 512
 
+/** After an error, a bar may draw once more where it had come to. Drawn on, it tells that the run went on. */
+const drawsAfterError = 1
+
 export function createOutputReader({
   totalSteps,
   startedAt,
@@ -76,8 +80,10 @@ export function createOutputReader({
   let drawnBefore: { at: Timestamp; afterMs: number } | undefined
   let isBarLast = false
   const msSinceBarBegan = createBarClock()
-  const lastText: Partial<Record<OutputStream, string>> = {}
+  let loggedError: string | undefined
+  let drawsSinceError = 0
   const finalErrors = createFinalErrorFinder()
+  const lastWords = createLastWords()
   const log = (line: string) => lines.push(line)
   const folds = { stdout: createFold(log), stderr: createFold(log) }
   const splitters = {
@@ -135,11 +141,14 @@ export function createOutputReader({
       }
     },
     get evidence() {
-      const lastLine = finalErrors.found ?? lastText.stderr ?? lastText.stdout
+      const { found: raised } = finalErrors
+      const { crash, said = loggedError } = lastWords.found
       return {
         finished,
         ...(saveError !== undefined && { saveError: quote(saveError) }),
-        ...(lastLine !== undefined && { lastLine: quote(lastLine) }),
+        ...(raised !== undefined && { raised: quote(raised) }),
+        ...(crash !== undefined && { crash: quote(crash) }),
+        ...(said !== undefined && { said: quote(said) }),
         ...(errorLine !== undefined && { errorLine: quote(errorLine) }),
       }
     },
@@ -160,7 +169,7 @@ export function createOutputReader({
   }
 
   function readStdout(text: string): void {
-    lastText.stdout = text
+    if (isLoggedError(text)) loggedError = text
     const line = scriptLine(text)
     if (line?.says === 'saveFailed') saveError = line.error
     else if (line?.says === 'finished') finished = true
@@ -172,12 +181,13 @@ export function createOutputReader({
     stamped = [...stamped.filter((one) => one.stage !== stage), { stage, stamp }]
     saveError = undefined
     finished = false
+    loggedError = undefined
   }
 
   function readStderr(text: string): void {
     isBarLast = false
-    lastText.stderr = text
     finalErrors.read(text)
+    if (lastWords.read(text)) drawsSinceError = 0
     const weight = weightOf(text)
     if (weight <= errorWeight) return
     errorWeight = weight
@@ -195,7 +205,18 @@ export function createOutputReader({
     isBarLast = bar?.total === totalSteps && bar.step <= totalSteps
     if (!bar || !isBarLast || bar.step <= (step ?? -1)) return
     step = bar.step
+    drawsSinceError += 1
+    if (drawsSinceError > drawsAfterError) forgetErrors()
     drawn = [...drawn, { step, afterMs: msSinceBarBegan(bar) }]
+  }
+
+  /** A run that draws on has survived them. In a run of several ranks it may be another that draws. */
+  function forgetErrors(): void {
+    finalErrors.forget()
+    lastWords.forget()
+    if (errorLine === undefined || rank.test(errorLine)) return
+    errorLine = undefined
+    errorWeight = 0
   }
 
   /** A stamp may be forged, but not beyond what is known: it began after us, and has been read. */

@@ -301,7 +301,7 @@ describe('an exit', () => {
     [
       'failed',
       { exit: anExit({ code: 1 }) },
-      { lastLine: 'CUDA out of memory' },
+      { raised: 'CUDA out of memory' },
       { how: 'failed', failure: expect.objectContaining({ code: 'out_of_memory' }) },
     ],
     [

@@ -242,7 +242,7 @@ describe('the reading of a generation with a launcher', () => {
     feed('events', wholeRun.join(''))
     feed('stderr', 'Traceback (most recent call last):\n  File "x"\nValueError: no')
     expect(reader.end()).toEqual(['ValueError: no'])
-    expect(reader.evidence).toMatchObject({ lastLine: 'ValueError: no' })
+    expect(reader.evidence).toMatchObject({ raised: 'ValueError: no' })
   })
 
   it('never goes back, whichever of the two is heard first', () => {

@@ -99,7 +99,7 @@ describe('the end of a generation', () => {
   })
 
   it('names what to do when memory ran out', () => {
-    const failure = classifyExit(exited(1), { ...nothing, lastLine: thisProcess })
+    const failure = classifyExit(exited(1), { ...nothing, raised: thisProcess })
     expect(failure?.message).toContain('--offload_model True --convert_model_dtype --t5_cpu')
     expect(failure?.message).toContain('WAN_EXTRA_ARGS')
     expect(failure?.message.endsWith(`: ${thisProcess}`)).toBe(true)
@@ -147,7 +147,7 @@ describe('the end of a generation', () => {
   it('is invalid arguments with exit 2, though an argument may hold any text', () => {
     const lastLine =
       "generate.py: error: argument --task: invalid choice: 'CUDA out of memory' (choose from ...)"
-    expect(classifyExit(exited(2), { ...nothing, lastLine })).toEqual({
+    expect(classifyExit(exited(2), { ...nothing, raised: lastLine })).toEqual({
       code: 'invalid_arguments',
       exitCode: 2,
       message: expect.stringContaining(lastLine),
@@ -158,16 +158,70 @@ describe('the end of a generation', () => {
   it('is a broken environment when there is no script, also with exit 2', () => {
     const lastLine =
       "python3: can't open file '/opt/Wan2.2/generate.py': [Errno 2] No such file or directory"
-    expect(classifyExit(exited(2), { ...nothing, lastLine })?.code).toBe('environment_broken')
+    expect(classifyExit(exited(2), { ...nothing, raised: lastLine })?.code).toBe(
+      'environment_broken',
+    )
   })
 
   it('is killed when a signal ended it, and names the signal', () => {
-    const failure = classifyExit(died('SIGSEGV'), { ...nothing, lastLine: 'Segmentation fault' })
+    const failure = classifyExit(died('SIGSEGV'), { ...nothing, crash: 'Segmentation fault' })
     expect(failure).toEqual({
       code: 'killed',
       signal: 'SIGSEGV',
       message: 'The generation was ended by SIGSEGV: Segmentation fault',
     })
+  })
+
+  const notices = [
+    '[2025-12-27 09:15:13,421] INFO: Generating video ...',
+    'UserWarning: the error is ignored',
+    'WARNING:wan:failed to load xformers, ImportError: no module',
+    ' 12%|█▏        | 6/50 [00:22<18:02, 22.08s/it]',
+    'Loading checkpoint shards: 67%|██████▋   | 2/3 [00:05<00:00,  1.71s/it]',
+  ]
+
+  it.each(notices)('does not blame a harmless line: %s', (notice) => {
+    const reader = createOutputReader({ totalSteps: 50, startedAt: 0 })
+    reader.feed('stdout', Buffer.from(`[2025-12-27 09:15:13,421] INFO: Generating video ...\n`))
+    reader.feed('stderr', Buffer.from(`${notice}\n`))
+    reader.end()
+    const { evidence } = reader
+    for (const [exit, message] of [
+      [died('SIGSEGV'), 'The generation was ended by SIGSEGV.'],
+      [exited(139), 'generate.py failed with exit code 139.'],
+      [exited(1), 'generate.py failed with exit code 1.'],
+      [{ ...clean, code: null }, 'Nobody saw how the generation ended.'],
+      [{ ...died('SIGTERM'), reason: 'shutdown' }, 'The generation was stopped (shutdown).'],
+    ] as const) {
+      expect(classifyExit(exit, evidence)?.message).toBe(message)
+    }
+    for (const exit of [died('SIGKILL'), { ...died('SIGTERM'), reason: 'timeout' }]) {
+      expect(classifyExit(exit, evidence)?.message).not.toContain(notice)
+    }
+  })
+
+  it('says of a line that words no error only that it was the last, and of a crash not even that', () => {
+    const evidence = evidenceOf('Please log in first\n')
+    expect(classifyExit(exited(1), evidence)?.message).toBe(
+      'generate.py failed with exit code 1. The last line of its error output is: Please log in first',
+    )
+    expect(classifyExit(died('SIGBUS'), evidence)?.message).toBe(
+      'The generation was ended by SIGBUS.',
+    )
+  })
+
+  it('blames a line that words an error when there is no traceback', () => {
+    const evidence = evidenceOf('bash: python3: command not found\n')
+    expect(classifyExit(exited(127), evidence)?.message).toBe(
+      'generate.py failed with exit code 127: bash: python3: command not found',
+    )
+  })
+
+  it('quotes an exception after which the process crashed on its way out', () => {
+    const stderr = `${traceback('ValueError: odd')}terminate called without an active exception\n`
+    expect(classifyExit(died('SIGABRT'), evidenceOf(stderr))?.message).toBe(
+      'The generation was ended by SIGABRT: ValueError: odd',
+    )
   })
 
   it.each([died('SIGKILL'), exited(137)])('points at the memory of the host after %j', (exit) => {

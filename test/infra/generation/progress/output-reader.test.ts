@@ -361,10 +361,7 @@ describe('the times in a reading', () => {
 
 describe('the evidence of a generation', () => {
   it('tells that it finished', () => {
-    expect(afterReading({ stdout: stdoutOfARun.join('') }).evidence).toEqual({
-      finished: true,
-      lastLine: '[2025-12-27 09:15:13,421] INFO: Finished.',
-    })
+    expect(afterReading({ stdout: stdoutOfARun.join('') }).evidence).toEqual({ finished: true })
     expect(afterReading({ stdout: 'Finished.\n' }).evidence.finished).toBe(false)
   })
 
@@ -417,13 +414,13 @@ describe('the evidence of a generation', () => {
     ],
   ])('quotes the error of %s', (_, stderr) => {
     const { evidence } = afterReading({ stdout: stdoutOfARun.join(''), stderr })
-    expect(evidence.lastLine).toBe("ModuleNotFoundError: No module named 'decord'")
+    expect(evidence.raised).toBe("ModuleNotFoundError: No module named 'decord'")
   })
 
   it('quotes a bare error', () => {
     const stderr = traceback('    assert FLASH_ATTN_2_AVAILABLE\nAssertionError')
-    const { lastLine, errorLine } = afterReading({ stderr }).evidence
-    expect(lastLine).toBe('AssertionError')
+    const { raised, errorLine } = afterReading({ stderr }).evidence
+    expect(raised).toBe('AssertionError')
     expect(errorLine).toBe('assert FLASH_ATTN_2_AVAILABLE')
   })
 
@@ -433,8 +430,8 @@ describe('the evidence of a generation', () => {
       ofRank(traceback(gpuOutOfMemory).trimEnd()) +
       `\n${traceback('torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ')}` +
       '============\ngenerate.py FAILED\n'
-    const { lastLine, errorLine } = afterReading({ stderr }).evidence
-    expect(lastLine).toBe(`[rank7]: ${gpuOutOfMemory}`)
+    const { raised, errorLine } = afterReading({ stderr }).evidence
+    expect(raised).toBe(`[rank7]: ${gpuOutOfMemory}`)
     expect(errorLine).toBe(`[rank7]: ${gpuOutOfMemory}`)
   })
 
@@ -442,30 +439,88 @@ describe('the evidence of a generation', () => {
     const stderr =
       'RuntimeError: CUDA error: an illegal memory access was encountered\n' +
       `${traceback(gpuOutOfMemory)}${traceback('RuntimeError: CUDA error: unspecified')}`
-    const { lastLine, errorLine } = afterReading({ stderr }).evidence
+    const { raised, errorLine } = afterReading({ stderr }).evidence
     expect(errorLine).toBe(gpuOutOfMemory)
-    expect(lastLine).toBe('RuntimeError: CUDA error: unspecified')
+    expect(raised).toBe('RuntimeError: CUDA error: unspecified')
   })
 
   it('quotes what argparse says', () => {
     const error =
       "generate.py: error: argument --size: invalid choice: '1280x704' (choose from '720*1280')"
     const stderr = `usage: generate.py [-h]\n                   [--size]\n${error}\nUserWarning: late\n`
-    expect(afterReading({ stderr }).evidence.lastLine).toBe(error)
+    expect(afterReading({ stderr }).evidence.raised).toBe(error)
   })
 
-  it('quotes the last line of stderr that is no bar, or else that of stdout', () => {
-    const stdout = info('Creating WanTI2V pipeline.')
-    expect(
-      afterReading({ stdout, stderr: `terminated\n\n${shards}${redraw(3)}` }).evidence.lastLine,
-    ).toBe('terminated')
-    expect(afterReading({ stdout, stderr: shards }).evidence.lastLine).toBe(stdout.trim())
+  it('quotes nothing of a run that has said nothing about its end', () => {
+    const stdout = stdoutOfARun.slice(0, 8).join('')
+    const notices = [
+      'UserWarning: leaked semaphores',
+      '/opt/x.py:12: FutureWarning: `resume_download` is deprecated',
+      '  warnings.warn(',
+      'INFO:accelerate:using the CPU',
+      '2025-12-27 09:15:13,421 - diffusers - WARNING - no accelerator',
+      '2025-12-27 09:15:13.421 | INFO     | wan:main:3 - loaded',
+      'WARNING: All log messages before absl::InitializeLog() is called are written to STDERR',
+      'E0000 cuda_dnn.cc:8310] INFO: plugin registered',
+      'W0000 00:00:1732 cuda_blas.cc:1418] Unable to register cuBLAS factory',
+      '[W1128 10:12:13.1 ProcessGroupNCCL.cpp:3] Error in a destructor is ignored',
+      'worker-1:12:34 [0] NCCL INFO cudaDriverVersion 12080',
+      'NCCL version 2.21.5+cuda12.4',
+      'Fetching 3 files: 67%',
+      '  2%|▏         | 1/50 [00:22<18',
+    ]
+    for (const notice of ['', ...notices]) {
+      const stderr = `${shards}${redraw(3)}\n${notice}\n`
+      expect(afterReading({ stdout, stderr }).evidence).toEqual({ finished: false })
+    }
     expect(afterReading({}).evidence).toEqual({ finished: false })
+  })
+
+  it('quotes the last line of stderr that is no notice, and else an error that was logged', () => {
+    const stdout = info('Creating WanTI2V pipeline.')
+    const logged = '[2025-12-27 09:15:13,421] ERROR: the audio is missing\n'
+    const { evidence } = afterReading({ stdout: logged + stdout, stderr: `log in\n\n${shards}` })
+    expect(evidence).toEqual({ finished: false, said: 'log in' })
+    expect(afterReading({ stdout: logged + stdout, stderr: shards }).evidence).toEqual({
+      finished: false,
+      said: logged.trim(),
+    })
+  })
+
+  it.each([
+    ['Fatal Python error: Segmentation fault', 'Current thread 0x7f (most recent call first):'],
+    ['  what():  CUDA error: unspecified launch failure', 'Aborted (core dumped)'],
+    ['double free or corruption (!prev)', 'Aborted'],
+    ['bash: line 1: 4711 Segmentation fault', '  File "x.py", line 3 in run'],
+  ])('quotes how the runtime explains a crash: %j', (crash, after) => {
+    const stderr = `starting\n${crash}\n${after}\n`
+    expect(afterReading({ stderr }).evidence.crash).toBe(crash.trim())
+  })
+
+  it.each([
+    ['a traceback', traceback('ImportError: no triton')],
+    ['memory that ran out', `${gpuOutOfMemory}\n`],
+    ['a crash of a helper', 'Segmentation fault (core dumped)\n'],
+    ['some other line', 'Could not load xformers, going on without\n'],
+  ])('forgets %s when the run has drawn on after it', (_, said) => {
+    const drawnOn = firstDraw + redraw(1) + redraw(2) + redraw(3)
+    expect(afterReading({ stderr: said + drawnOn }).evidence).toEqual({ finished: false })
+    // A bar that is closed is drawn a last time.
+    expect(afterReading({ stderr: redraw(1) + said + redraw(2) }).evidence).not.toEqual({
+      finished: false,
+    })
+  })
+
+  it('keeps the error of a rank while another rank draws on', () => {
+    const stderr = `${traceback(gpuOutOfMemory).replaceAll(/^(?=.)/gm, '[rank1]: ')}`
+    const { raised, errorLine } = afterReading({ stderr: stderr + redraw(1) + redraw(2) }).evidence
+    expect(raised).toBe(`[rank1]: ${gpuOutOfMemory}`)
+    expect(errorLine).toBe(`[rank1]: ${gpuOutOfMemory}`)
   })
 
   it('quotes no more than 500 characters', () => {
     const { evidence } = afterReading({ stderr: traceback(`ValueError: ${'x'.repeat(9000)}`) })
-    expect(evidence.lastLine).toHaveLength(500)
+    expect(evidence.raised).toHaveLength(500)
   })
 })
 

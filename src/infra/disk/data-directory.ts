@@ -77,7 +77,7 @@ export function createWorkFiles(
 /** Removes images that were coming in when a former life ended. */
 export async function removeUploads({ workDir }: Pick<DataDirectory, 'workDir'>): Promise<void> {
   const left = (await readdir(workDir)).filter((name) => name.startsWith(uploadPrefix))
-  for (const name of left) await rm(join(workDir, name), { force: true })
+  for (const name of left) await rm(join(workDir, name), { recursive: true, force: true })
 }
 
 export function createDirectories(data: DataDirectory): void {

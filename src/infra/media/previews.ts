@@ -1,11 +1,13 @@
-import { readdir, rename, rm, stat } from 'node:fs/promises'
+import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import pLimit from 'p-limit'
 import { DiskFullError } from '../../domain/errors.ts'
 import type { JobId, VideoFacts } from '../../domain/job.ts'
 import type { DataDirectory } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
+import { isRegularFile } from '../disk/regular-file.ts'
 import { runTool, type StartTool } from '../processes/tool.ts'
+import { firstVideo, videoInput } from './video-input.ts'
 
 /** A picture made from a finished video: one frame of it, or many in a grid. */
 export const previewKinds = ['thumbnail', 'spritesheet'] as const
@@ -42,7 +44,7 @@ export function createPreviews(
   return {
     async of(video, kind) {
       const name = nameOf(video.jobId, kind)
-      if (!(await isThere(join(data.previewsDir, name)))) await makeOnce(name, video, kind)
+      if (!(await isRegularFile(join(data.previewsDir, name)))) await makeOnce(name, video, kind)
       return name
     },
   }
@@ -58,23 +60,37 @@ export function createPreviews(
   async function make(name: string, video: PreviewedVideo, kind: PreviewKind): Promise<void> {
     const from = join(data.resultsDir, video.filename)
     const to = join(data.previewsDir, name)
+    // What is no file, a FIFO above all, would hold up the previews of all others.
+    if (!(await isRegularFile(from))) return
     const unfinished = join(data.previewsDir, `${unfinishedPrefix}${crypto.randomUUID()}`)
     const picture =
       kind === 'thumbnail' ? thumbnailOf(from, video.facts) : spritesheetOf(from, video.facts)
     const args = [
       ...['-nostdin', '-hide_banner', '-v', 'error', '-y', ...picture],
-      ...['-an', '-frames:v', '1', '-c:v', 'libwebp', '-quality', '80', '-f', 'webp'],
+      ...[
+        '-map',
+        `0:${firstVideo}`,
+        '-an',
+        '-frames:v',
+        '1',
+        '-c:v',
+        'libwebp',
+        '-quality',
+        '80',
+        '-f',
+        'webp',
+      ],
       `file:${unfinished}`,
     ]
     try {
       await runTool(['ffmpeg', ...args], { timeoutMs, start })
       await rename(unfinished, to)
       // Deleted meanwhile: then this came too late to be deleted with it.
-      if (!(await isThere(from))) await rm(to, { force: true })
+      if (!(await isRegularFile(from))) await rm(to, { force: true })
     } catch (error) {
       await rm(unfinished, { force: true })
       // Deleted before it could be read: that there is no picture is said by whoever looks for it.
-      if (!(await isThere(from))) return
+      if (!(await isRegularFile(from))) return
       if (!hasNoRoom(data.previewsDir)) throw error
       throw new DiskFullError('there is no room for a preview', { cause: error })
     }
@@ -87,7 +103,7 @@ export async function forgetPreviews({
 }: Pick<DataDirectory, 'previewsDir'>): Promise<void> {
   for (const name of await readdir(previewsDir)) {
     if (name.endsWith('.webp') || name.startsWith(unfinishedPrefix)) {
-      await rm(join(previewsDir, name), { force: true })
+      await rm(join(previewsDir, name), { recursive: true, force: true })
     }
   }
 }
@@ -101,7 +117,7 @@ export async function removePreviews(
 
 /** The middle: many clips begin with what is not yet what they show. */
 const thumbnailOf = (from: string, { durationSeconds }: VideoFacts): string[] => [
-  ...['-ss', (durationSeconds / 2).toFixed(3), '-i', `file:${from}`],
+  ...['-ss', (durationSeconds / 2).toFixed(3), ...videoInput(from)],
 ]
 
 /** Frames at even distances, row by row. */
@@ -111,13 +127,7 @@ function spritesheetOf(from: string, { frames }: VideoFacts): string[] {
   const grid = `${columns}x${Math.ceil(count / columns)}`
   const every = Math.floor(frames / count)
   const filter = `select=not(mod(n\\,${every})),scale=${spriteWidth}:-2,tile=${grid}`
-  return ['-i', `file:${from}`, '-vf', filter]
+  return [...videoInput(from), '-vf', filter]
 }
 
 const nameOf = (jobId: JobId, kind: PreviewKind): string => `${jobId}.${kind}.webp`
-
-const isThere = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )

@@ -8,11 +8,13 @@ import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
+import { isRegularFile } from '../disk/regular-file.ts'
 import { sync } from '../disk/sync.ts'
 import { attemptCookie, killStrays } from '../processes/strays.ts'
 import { runTool, type StartTool, ToolError } from '../processes/tool.ts'
 import type { Downloads } from './downloads.ts'
 import { removePreviews } from './previews.ts'
+import { firstVideo, maxProbeBytes, videoInput } from './video-input.ts'
 
 export type VideoToolsOptions = Readonly<{
   data: DataDirectory
@@ -33,7 +35,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
   return {
     async inspect(attempt) {
       const path = sourceVideoPath(attemptDirectory(data, attempt))
-      if (!(await isFile(path))) return { how: 'missing' }
+      if (!(await isRegularFile(path))) return { how: 'missing' }
       try {
         return { how: 'readable', facts: (await probe(path, start)).facts }
       } catch (error) {
@@ -63,8 +65,8 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
           ]
         : ['-c:v', 'copy']
       const args = [
-        ...['-nostdin', '-hide_banner', '-v', 'error', '-y', '-i', `file:${from}`],
-        ...['-map', '0:v:0', '-map', '0:a?', ...codec, '-c:a', 'copy'],
+        ...['-nostdin', '-hide_banner', '-v', 'error', '-y', ...videoInput(from)],
+        ...['-map', `0:${firstVideo}`, '-map', '0:a?', ...codec, '-c:a', 'copy'],
         ...['-metadata', `comment=${signatureOf(conversion)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
@@ -135,7 +137,7 @@ export async function removeUnfinished(
   prefix = unfinishedPrefix,
 ): Promise<void> {
   const left = (await readdir(resultsDir)).filter((name) => name.startsWith(prefix))
-  for (const name of left) await rm(join(resultsDir, name), { force: true })
+  for (const name of left) await rm(join(resultsDir, name), { recursive: true, force: true })
 }
 
 /** Hidden, and no name that anybody can ask for: what it marks is not to be served. */
@@ -168,9 +170,10 @@ async function probe(
   start: StartTool,
 ): Promise<{ facts: VideoFacts; comment: string | undefined }> {
   const entries = 'stream=width,height,nb_read_packets:format=duration,size:format_tags=comment'
-  const what = ['-select_streams', 'v:0', '-count_packets', '-show_entries', entries]
-  const args = ['-v', 'error', ...what, '-of', 'json', `file:${path}`]
-  const output = await runTool(['ffprobe', ...args], { timeoutMs: probeMs, start })
+  const what = ['-select_streams', firstVideo, '-count_packets', '-show_entries', entries]
+  const args = ['-v', 'error', ...what, '-of', 'json', ...videoInput(path)]
+  const how = { timeoutMs: probeMs, maxBytes: maxProbeBytes, start }
+  const output = await runTool(['ffprobe', ...args], how)
   const result = v.safeParse(Probe, JSON.parse(output))
   if (!result.success) throw new ToolError('ffprobe found no video in it')
   const { streams, format } = result.output
@@ -209,9 +212,3 @@ function fitted(source: Dimensions, target: Dimensions, fit: 'pad' | 'scale'): D
   const even = (length: number) => 2 * Math.round((length * room) / 2)
   return { width: even(source.width), height: even(source.height) }
 }
-
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  )

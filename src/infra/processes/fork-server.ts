@@ -84,8 +84,8 @@ export function createForkServer(
   return {
     warmUp: () => void running(),
     startShim: (attemptDir, env) => running().start({ shim: attemptDir, env }).ended,
-    startTool(argv, env) {
-      const { ended, kill } = running().start({ tool: argv, env })
+    startTool(argv, env, maxBytes) {
+      const { ended, kill } = running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })
       return { ended: ended.then(endUnwatched), kill, leave: () => {} }
     },
     close: async () => server?.close(),
@@ -148,7 +148,9 @@ function launch(
   const say = (order: object) => child.stdin.write(`${JSON.stringify(order)}\n`)
 
   return {
-    start(order: { shim: string; env: object } | { tool: readonly string[]; env: object }) {
+    start(
+      order: ({ shim: string } | { tool: readonly string[]; maxBytes?: number }) & { env: object },
+    ) {
       const id = ++lastId
       const ended = new Promise<End>((ends) => {
         started.set(id, { ends, overdue: expectAnswer(answerMs) })

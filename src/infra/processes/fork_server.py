@@ -7,7 +7,7 @@ the machine is busy; and a shim that is forked from here needs no interpreter of
 as JSON lines on stdin, each with an id that everything said about it on stdout has too:
 
     {"id": 1, "shim": DIR, "env": {...}}
-    {"id": 2, "tool": ["ffmpeg", ...], "env": {...}}
+    {"id": 2, "tool": ["ffmpeg", ...], "env": {...}, "maxBytes": 1073741824}
     {"id": 2, "kill": true}
     {"id": 3, "ping": true}
 
@@ -113,7 +113,10 @@ class ForkServer:
     def start(self, order):
         if 'shim' in order:
             return Shim(order['id'], self.fork_shim(order['shim'], order['env']))
-        return Tool(order['id'], self.events, order['tool'], order['env'], self.settle)
+        tool = Tool(order['id'], self.events, order['tool'], order['env'], self.settle)
+        if 'maxBytes' in order:
+            tool.limit_memory(order['maxBytes'])
+        return tool
 
     def kill(self, number):
         begun = self.running.get(number)

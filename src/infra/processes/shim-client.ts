@@ -1,12 +1,12 @@
 /** Our side of the shim: talking to one, and finding out what became of it. */
-import { closeSync, constants, openSync, readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { closeSync, constants, openSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
+import { readRegularFile, readRegularFileSync } from '../disk/regular-file.ts'
 import { ageMsOf, bootId } from '../machine/boot-clock.ts'
 import { isAlive } from './process-table.ts'
 import { isShimOf, killShim } from './strays.ts'
@@ -140,7 +140,7 @@ export function revoke(attemptDir: string): Claim {
 /** Command of an attempt, as its shim reads it. Undefined when there is none to read. */
 export function commandIn(attemptDir: string): readonly string[] | undefined {
   try {
-    return v.parse(SpecFile, readFileSync(join(attemptDir, 'spec.json'), 'utf8')).argv
+    return v.parse(SpecFile, readTextSync(join(attemptDir, 'spec.json'))).argv
   } catch {
     return undefined
   }
@@ -152,10 +152,7 @@ export function commandIn(attemptDir: string): readonly string[] | undefined {
  */
 export function workerAgeMs(attemptDir: string): number | undefined {
   try {
-    const { boot, worker } = v.parse(
-      StateFile,
-      readFileSync(join(attemptDir, 'state.json'), 'utf8'),
-    )
+    const { boot, worker } = v.parse(StateFile, readTextSync(join(attemptDir, 'state.json')))
     return boot === bootId() ? ageMsOf(worker.start) : undefined
   } catch {
     return undefined
@@ -164,8 +161,8 @@ export function workerAgeMs(attemptDir: string): number | undefined {
 
 /** What the shim itself said, which is something only if it is broken or its Python is. */
 export async function lastWordsOfShim(attemptDir: string): Promise<string> {
-  const text = await readFile(join(attemptDir, 'shim.log'), 'utf8').catch(() => '')
-  return text.trim().split('\n').at(-1) || 'it said nothing'
+  const text = await readText(join(attemptDir, 'shim.log'))
+  return text?.trim().split('\n').at(-1) || 'it said nothing'
 }
 
 /** `unknown`: the shim has not got so far as to say who it is. */
@@ -188,5 +185,15 @@ export async function shimEnds(attemptDir: string, attempt: AttemptKey): Promise
   await killShim(attempt)
 }
 
+/** Far more than a prompt and its command take. */
+const maxFileBytes = 4 * 1024 * 1024
+
+/** The generation can write in the same directory, and put anything in the place of a file. */
 const readText = (path: string): Promise<string | undefined> =>
-  readFile(path, 'utf8').catch(() => undefined)
+  readRegularFile(path, maxFileBytes).then(
+    (content) => content?.toString(),
+    () => undefined,
+  )
+
+const readTextSync = (path: string): string | undefined =>
+  readRegularFileSync(path, maxFileBytes)?.toString()

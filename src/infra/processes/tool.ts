@@ -12,19 +12,22 @@ export async function runTool(
   {
     timeoutMs,
     signal,
+    maxBytes,
     env = process.env,
     start = startChild,
     afterKill = 'wait',
   }: {
     timeoutMs: number
     signal?: AbortSignal
+    /** Memory that it gets; what it does when that is not enough is up to the tool. */
+    maxBytes?: number
     env?: NodeJS.ProcessEnv
     start?: StartTool
     afterKill?: 'wait' | 'leave'
   },
 ): Promise<string> {
   const [command] = argv
-  const run = start(argv, env)
+  const run = start(argv, env, maxBytes)
   const left = Promise.withResolvers<undefined>()
   let why: string | undefined
   const kill = (reason: string) => {
@@ -87,7 +90,8 @@ export type ToolRun = Readonly<{
 /** The program and its arguments; there is no shell. */
 export type ToolCommand = readonly [string, ...string[]]
 
-export type StartTool = (argv: ToolCommand, env: NodeJS.ProcessEnv) => ToolRun
+/** `maxBytes`: of memory; only the fork server can limit it. */
+export type StartTool = (argv: ToolCommand, env: NodeJS.ProcessEnv, maxBytes?: number) => ToolRun
 
 /** How much of what a tool says is kept: the first of its output, the last of its errors. */
 const keptBytes = 1024 * 1024

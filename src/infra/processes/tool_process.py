@@ -1,6 +1,7 @@
 """A tool that the fork server runs: how it is started, and what it says."""
 
 import os
+import resource
 
 from event_loop import CAUGHT, IGNORED
 
@@ -57,6 +58,13 @@ class Tool:
             os.setpriority(os.PRIO_PROCESS, self.pid, ours + NICER)
         except PermissionError:
             pass  # some sandboxes forbid it, and it is not worth a conversion
+
+    def limit_memory(self, size):
+        """Of what it may write to, which the size of its libraries and stacks does not count much in."""
+        try:
+            resource.prlimit(self.pid, resource.RLIMIT_DATA, (size, size))
+        except (PermissionError, ProcessLookupError):
+            pass  # a sandbox forbids it, or it has ended
 
     def hear(self, fd):
         heard = os.read(fd, 64 * 1024)

@@ -48,13 +48,19 @@ def usage(top):
 
 
 def write_json(name, content, durable=False):
-    """A reader sees all of it or nothing. Durable: so it does after a power cut."""
-    with open(f'{name}.tmp', 'wb') as file:
+    """A reader sees all of it or nothing. Durable: so it does after a power cut. The worker can write
+    in this directory, too: what it put there, a FIFO that would hold us up for ever, is replaced."""
+    unfinished = f'{name}.tmp'
+    try:
+        os.unlink(unfinished)
+    except FileNotFoundError:
+        pass
+    with open(unfinished, 'xb') as file:
         file.write(json.dumps(content).encode())
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    os.rename(f'{name}.tmp', name)
+    os.rename(unfinished, name)
     if durable:
         directory = os.open('.', os.O_RDONLY)
         try:

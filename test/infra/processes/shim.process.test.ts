@@ -148,6 +148,17 @@ describe('the result of an attempt', () => {
     expect(early.messages.filter((message) => message.exit)).toHaveLength(1)
   })
 
+  it('is written whatever the worker has put in its way', async () => {
+    for (const put of ['mkfifo', 'ln -s elsewhere', 'ln -s /dev/full']) {
+      const attempt = anAttempt()
+      const script = `${put} ${attempt.dir}/exit.json.tmp; exit 3`
+      const spec = { ...attempt.spec, argv: ['sh', '-c', script, attempt.root] }
+      fs.writeFileSync(path.join(attempt.dir, 'spec.json'), JSON.stringify(spec))
+      expect(await run(attempt)).toMatchObject({ code: 3 })
+      expect(attempt.has('elsewhere')).toBe(false)
+    }
+  })
+
   it('dies with its directory', async () => {
     const attempt = anAttempt({ script: untilGo })
     const shim = startShim(attempt)

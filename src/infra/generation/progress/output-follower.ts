@@ -1,18 +1,12 @@
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, fstatSync, lstatSync, readSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Timestamp } from '../../../domain/job.ts'
 import { eventsOf } from '../../disk/data-directory.ts'
+import {
+  appendRegularFileSync,
+  openRegularFileSync,
+  readRegularFileSync,
+} from '../../disk/regular-file.ts'
 import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import type { Evidence } from './failure.ts'
 import type { GenerationReader, GenerationStream } from './generation-reader.ts'
@@ -37,6 +31,9 @@ export const headBytes = 16 * 1024 * 1024
 
 /** A log is for people: past this only the end of an attempt's output is worth having. */
 const maxLogBytes = 16 * 1024 * 1024
+
+/** A number of bytes, written by us. */
+const maxBeginBytes = 32
 
 export type OutputFollower = {
   /** Once nothing more will be written: reads the rest and tells what the whole says. */
@@ -71,6 +68,7 @@ export function followOutput(options: {
     stderr: createGrowingFile(join(attemptDir, 'stderr.log'), clock),
     events: createGrowingFile(eventsOf(attemptDir), clock, maxEventsBytes),
   }
+  const reported = new Set<string>()
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   let reading = poll(maxBacklogBytes)
@@ -102,12 +100,20 @@ export function followOutput(options: {
     }, pollMs)
   }
 
-  /** An output that cannot be read makes a job without progress, not a job without an end. */
+  /**
+   * An output that cannot be read makes a job without progress, not a job without an end. It keeps
+   * nothing of the other outputs away, and is reported once.
+   */
   async function readAll(maxBytes: number): Promise<void> {
-    try {
-      for (const stream of streams) await readStream(stream, maxBytes)
-    } catch (error) {
-      onError(error)
+    for (const stream of streams) {
+      try {
+        await readStream(stream, maxBytes)
+      } catch (error) {
+        const why = String(error)
+        if (reported.has(why)) continue
+        reported.add(why)
+        onError(error)
+      }
     }
   }
 
@@ -141,11 +147,13 @@ function createGrowingFile(
      * length and the time are asked for first: what is written meanwhile is for the next call.
      */
     read(): { bytes: Uint8Array; writtenAt: Timestamp; more: boolean } | undefined {
-      if (fd === undefined && !existsSync(path)) return undefined
-      fd ??= openSync(path, 'r')
+      fd ??= openRegularFileSync(path)
+      if (fd === undefined) return undefined
       const { size, mtimeMs } = fstatSync(fd)
       // The shim has left something out, behind what is always kept.
       if (size < position) position = Math.min(size, headBytes)
+      // Of a file full of holes, which holds more than the shim writes, the end is read.
+      position = Math.max(position, size - maxBacklogBytes)
       if (size <= position || position >= maxBytes) return undefined
       buffer ??= Buffer.allocUnsafe(chunkBytes)
       const length = readSync(fd, buffer, 0, Math.min(chunkBytes, size - position), position)
@@ -163,20 +171,17 @@ function createGrowingFile(
 
 /** A log that cannot be written is reported and left; the job goes on. */
 function continueLog(attemptDir: string, path: string, onError: (error: unknown) => void) {
-  const beginFile = join(attemptDir, 'log-begin')
   let room = maxLogBytes
-  attempt(() => {
-    const size = existsSync(path) ? statSync(path).size : 0
-    if (!existsSync(beginFile)) writeFileSync(beginFile, String(size))
-    else truncateSync(path, Math.min(size, Number(readFileSync(beginFile, 'utf8'))))
-  })
+  attempt(() => cutLog(join(attemptDir, 'log-begin'), path))
 
   return {
     append(lines: readonly string[]): void {
       if (lines.length === 0 || room <= 0) return
       const text = `${lines.join('\n')}\n`
       room -= text.length
-      attempt(() => appendFileSync(path, room > 0 ? text : '[the rest is too long for this log]\n'))
+      attempt(() =>
+        appendRegularFileSync(path, room > 0 ? text : '[the rest is too long for this log]\n'),
+      )
     },
   }
 
@@ -188,4 +193,14 @@ function continueLog(attemptDir: string, path: string, onError: (error: unknown)
       onError(error)
     }
   }
+}
+
+/** Cuts the log where this attempt began to write, or notes where it begins. */
+function cutLog(beginFile: string, path: string): void {
+  appendRegularFileSync(path, '')
+  const { size } = lstatSync(path)
+  const begin = readRegularFileSync(beginFile, maxBeginBytes)?.toString()
+  if (begin === undefined) writeFileSync(beginFile, String(size), { flag: 'wx' })
+  // An earlier attempt's lines are not this attempt's to remove, whatever it has written there.
+  else if (/^\d+$/.test(begin)) truncateSync(path, Math.min(size, Number(begin)))
 }

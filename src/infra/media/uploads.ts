@@ -7,13 +7,12 @@ import pLimit from 'p-limit'
 import { DiskFullError, RefusalError } from '../../domain/errors.ts'
 import type { ImageType, UploadedImage } from '../../domain/job.ts'
 import { type DataDirectory, uploadOf } from '../disk/data-directory.ts'
-import { runTool, type StartTool, ToolError } from '../processes/tool.ts'
+import type { StartTool } from '../processes/tool.ts'
 import { isDiskFull } from '../store/sqlite-errors.ts'
+import { decodeImage, maxPixels } from './image-decoder.ts'
 
 export const maxImageBytes = 20 * 1024 * 1024
 
-/** Well below where Pillow, which reads it for the model, takes an image for an attack. */
-const maxPixels = 50_000_000
 const minSide = 16
 /** Of a narrower one the model would have to make a video of no width. */
 const maxAspect = 4
@@ -21,8 +20,6 @@ const maxAspect = 4
 /** Where the size stands: behind all that a camera puts before it. */
 const headBytes = 512 * 1024
 
-/** A second look, by something that really reads it, takes a moment; what takes longer hangs. */
-const decodeMs = 20_000
 /** A small file can be a picture that fills hundreds of megabytes. */
 const decodesAtOnce = 2
 
@@ -41,7 +38,7 @@ export function createUploads(data: Pick<DataDirectory, 'workDir'>, start: Start
         const file = await open(path, 'wx')
         await pipeline(stream, inspector.pass, file.createWriteStream({ flush: true }))
         const image = inspector.result()
-        await inTurn(() => assertReadable(path, image.type, field, start))
+        await inTurn(() => assertDecodable(path, image, field, start))
         return { uploadId, ...image }
       } catch (error) {
         await rm(path, { force: true })
@@ -89,6 +86,9 @@ function createInspector(field: string) {
       const type = typeOf(head)
       if (!type) throw notAnImage(field)
       if (!size) throw refusal(field, 'must be an image whose size can be read')
+      if (type === 'webp' && isAnimatedWebP(head)) {
+        throw refusal(field, 'must be a still image, not an animation')
+      }
       return { type, ...size, bytes, sha256: hash.digest('hex') }
     },
   }
@@ -116,6 +116,10 @@ function typeOf(head: Buffer): ImageType | undefined {
   return isWebp ? 'webp' : undefined
 }
 
+/** As the flags of its first chunk say, if that is one that has flags. */
+const isAnimatedWebP = (head: Buffer): boolean =>
+  head.toString('latin1', 12, 16) === 'VP8X' && ((head[20] ?? 0) & 0x02) !== 0
+
 /** Undefined as long as too little of it is there. */
 function measure(head: Buffer): { width: number; height: number } | undefined {
   try {
@@ -138,22 +142,32 @@ function assertUsable(field: string, width: number, height: number): void {
 }
 
 /** A cut-off image would fail only when the model is loaded, minutes later. */
-async function assertReadable(
+async function assertDecodable(
   path: string,
-  type: ImageType,
+  { type, width, height }: Pick<UploadedImage, 'type' | 'width' | 'height'>,
   field: string,
   start: StartTool,
 ): Promise<void> {
-  const args = [
-    ...['-nostdin', '-v', 'error', '-xerror', '-err_detect', 'explode', '-threads', '1'],
-    ...['-protocol_whitelist', 'file', '-f', `${type}_pipe`, '-i', `file:${path}`],
-    ...['-frames:v', '1', '-f', 'null', '-'],
-  ]
-  try {
-    await runTool(['ffmpeg', ...args], { timeoutMs: decodeMs, start })
-  } catch (error) {
-    if (!(error instanceof ToolError) || error.how !== 'failed') throw error
-    throw refusal(field, 'must be a whole image; this one cannot be decoded')
+  const decoded = await decodeImage(path, type, start)
+  switch (decoded.how) {
+    case 'undecodable':
+      throw refusal(field, 'must be a whole image; this one cannot be decoded')
+    case 'slow':
+      throw refusal(
+        field,
+        `must be decoded within ${decoded.seconds} s; save it again in an image editor, or make it smaller`,
+      )
+    case 'unknown':
+      throw new RefusalError(
+        'service_busy',
+        `${field}: no image can be checked now (${decoded.why}). Try again later; GET /ready says what is wrong.`,
+      )
+    case 'decoded':
+      if (decoded.width === width && decoded.height === height) return
+      throw refusal(
+        field,
+        `must have the size that its header names; it names ${width}x${height}, and the picture is ${decoded.width}x${decoded.height}`,
+      )
   }
 }
 

@@ -4,6 +4,7 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
 import type { JobJson } from '../src/http/views/job-view.ts'
+import { findBrowser } from './dashboard/chromium.ts'
 import { writePast } from './dashboard/past.ts'
 import type { PastJob } from './dashboard/record-past.ts'
 import { aDirectory, launchService, removeDirectory } from './service.ts'
@@ -21,7 +22,7 @@ await writePast(dataDir, much(), { drained: [0] })
 const service = launchService(dataDir, { GPU_IDS: '0' })
 const url = await service.listening()
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  executablePath: process.env.CHROMIUM ?? findBrowser() ?? 'chromium',
   chromiumSandbox: process.getuid?.() !== 0,
   args: ['--disable-gpu', '--no-first-run', '--disable-background-networking'],
 })

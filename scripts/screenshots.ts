@@ -1,14 +1,16 @@
 /** `npm run screenshots`: the pictures of the dashboard in docs/images, taken of the real service. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Browser, chromium, type Page } from 'playwright-core'
+import { findBrowser } from '../bench/dashboard/chromium.ts'
 import { writePast } from '../bench/dashboard/past.ts'
 import type { PastJob } from '../bench/dashboard/record-past.ts'
 import { launchService } from '../bench/service.ts'
 import type { JobJson } from '../src/http/views/job-view.ts'
+import { installFourGpus } from './four-gpus.ts'
 
 const root = join(import.meta.dirname, '..')
 const into = process.argv[2] ?? join(root, 'docs', 'images')
@@ -73,26 +75,11 @@ const runningPrompts = [
   'A street musician in Lisbon, golden hour, handheld',
 ]
 
-/** Four cards, three of them at work. */
-const nvidiaSmi = `#!/bin/sh
-case "$1" in
--L)
-  for i in 0 1 2 3; do
-    echo "GPU $i: NVIDIA GeForce RTX 4090 (UUID: GPU-8932f937-d72c-4106-c12f-20bd9faed9f$i)"
-  done ;;
-*)
-  echo 'GPU-8932f937-d72c-4106-c12f-20bd9faed9f0, 22310, 24564, 98, 71'
-  echo 'GPU-8932f937-d72c-4106-c12f-20bd9faed9f1, 22288, 24564, 97, 68'
-  echo 'GPU-8932f937-d72c-4106-c12f-20bd9faed9f2, 21904, 24564, 99, 74'
-  echo 'GPU-8932f937-d72c-4106-c12f-20bd9faed9f3, 412, 24564, 0, 38' ;;
-esac
-`
-
 const work = mkdtempSync(join(tmpdir(), 'wan-screenshots-'))
 const service = await start()
 try {
   const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
+    executablePath: findBrowser() ?? 'chromium',
     chromiumSandbox: process.getuid?.() !== 0,
     args: ['--disable-gpu', '--no-first-run', '--force-color-profile=srgb'],
   })
@@ -135,10 +122,10 @@ async function takeAll(browser: Browser): Promise<void> {
       ]
   if (everything) {
     for (const colors of ['light', 'dark'] as const) {
-      for (const width of [390, 768, 1280, 1920]) {
+      for (const width of [390, 768, 1440, 2560]) {
         shots.push([`overview-${width}-${colors}`, await open(width, 1000, colors)])
       }
-      for (const width of [390, 1280]) {
+      for (const width of [390, 1440]) {
         shots.push([
           `running-${width}-${colors}`,
           await open(width, 1000, colors, `#/jobs/${running[0]?.id}`),
@@ -176,8 +163,7 @@ async function takeAll(browser: Browser): Promise<void> {
 async function start() {
   const dataDir = join(work, 'data')
   const bin = join(work, 'bin')
-  mkdirSync(bin, { recursive: true })
-  writeFileSync(join(bin, 'nvidia-smi'), nvidiaSmi, { mode: 0o755 })
+  installFourGpus(bin)
   const past = aDay()
   mkdirSync(join(dataDir, 'results'), { recursive: true })
   for (const [index, [, source]] of scenes.entries())

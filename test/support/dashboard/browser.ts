@@ -1,20 +1,14 @@
 /** A real browser, as people open our pages in one; it is driven from here, and shows nothing. */
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { beforeEach, onTestFinished } from 'vitest'
+import { browserNames, findBrowser } from '../../../bench/dashboard/chromium.ts'
 import type { AtEnd } from '../service.ts'
 
-const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
-
-const installed = (process.env.PATH ?? '')
-  .split(delimiter)
-  .flatMap((directory) => names.map((name) => join(directory, name)))
-  .find(isExecutable)
+const installed = findBrowser()
 
 /** Passes over the tests around it where there is no browser, and says why. */
 export const needsBrowser = (): void =>
-  beforeEach(({ skip }) => skip(!installed, `none of ${names.join(', ')} is on the PATH`))
+  beforeEach(({ skip }) => skip(!installed, `none of ${browserNames.join(', ')} is on the PATH`))
 
 /** A browser nobody has used before: what it has kept is removed when it is closed. */
 export async function openBrowser(atEnd: AtEnd = onTestFinished): Promise<Browser> {
@@ -59,13 +53,4 @@ export async function watchedPage(
     if (['error', 'warning'].includes(message.type())) complaints.push(`says: ${message.text()}`)
   })
   return { page, complaints: () => complaints }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }

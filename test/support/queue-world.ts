@@ -162,6 +162,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       case 'discardWork':
         assert(!isAtWork(effect.jobId), 'nothing is at work on what is discarded')
         break
+      case 'continueCancel':
+        tellQueue({ type: 'cancelContinues', ticket: effect.ticket })
+        break
       case 'expectCancel':
         overdue.push(effect.ticket)
         break

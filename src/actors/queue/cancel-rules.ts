@@ -9,21 +9,43 @@ import type { QueueCommand } from './queue-protocol.ts'
 import { type CancelTicket, type QueueState, waitingJob } from './queue-state.ts'
 import { dequeue, type QueueStep, stored, without, withoutKey, withRunning } from './queue-steps.ts'
 
+/** Bounds the time that other messages and commits wait for a command that cancels thousands. */
+export const maxCancelsPerCommit = 100
+
+/** Selects the jobs now: later ones are not meant. Jobs beyond the first commit wait for their turn. */
 export function cancel(
   state: QueueState,
   message: Extract<QueueCommand, { type: 'cancel' }>,
   at: Timestamp,
 ): QueueStep {
   const { selection, scope, replyTo } = message
-  const cause = causeOf(message)
   const selected =
     'ids' in selection ? [...new Set(selection.ids)] : active(state, selection.status, scope)
+  const ticket: CancelTicket = {
+    ...{ replyTo, scope, cause: causeOf(message), selected, next: 0 },
+    ...{ waitingFor: new Set(), canceled: [], rest: [] },
+  }
+  return cancelGroup(state, { number: state.nextTicket, ticket }, at)
+}
+
+/** The group before is stored: the next one follows. */
+export function continueCancel(state: QueueState, number: number, at: Timestamp): QueueStep {
+  const ticket = state.tickets.get(number)
+  return ticket ? cancelGroup(state, { number, ticket }, at) : [state, []]
+}
+
+function cancelGroup(
+  state: QueueState,
+  { number, ticket }: Readonly<{ number: number; ticket: CancelTicket }>,
+  at: Timestamp,
+): QueueStep {
+  const { scope, cause } = ticket
+  const group = ticket.selected.slice(ticket.next, ticket.next + maxCancelsPerCommit)
   const isOneOf = (job: { jobId: JobId; owner: string | null } | undefined) =>
     job !== undefined && covers(scope, job)
-  const queued = selected.filter((id) => isOneOf(waitingJob(state, id)))
-  const running = selected.filter((id) => isOneOf(state.running.get(id)))
+  const queued = group.filter((id) => isOneOf(waitingJob(state, id)))
+  const running = group.filter((id) => isOneOf(state.running.get(id)))
   const known = new Set([...queued, ...running])
-  const rest = selected.filter((id) => !known.has(id))
 
   let now = state
   const effects: QueueEffect[] = []
@@ -37,16 +59,35 @@ export function cancel(
     now = next
     effects.push(...more)
   }
-  if (running.length === 0) {
-    return [now, [...effects, answer(replyTo, { canceled: queued, canceling: [], rest })]]
+  const done: CancelTicket = {
+    ...ticket,
+    next: ticket.next + group.length,
+    waitingFor: new Set([...ticket.waitingFor, ...running]),
+    canceled: [...ticket.canceled, ...queued],
+    rest: [...ticket.rest, ...group.filter((id) => !known.has(id))],
   }
-  const ticket = now.nextTicket
-  const open: CancelTicket = { replyTo, waitingFor: new Set(running), canceled: queued, rest }
+  if (isSettled(done)) {
+    return [{ ...now, tickets: withoutKey(now.tickets, number) }, [...effects, answerTicket(done)]]
+  }
   return [
-    { ...now, nextTicket: ticket + 1, tickets: new Map([...now.tickets, [ticket, open]]) },
-    [...effects, { do: 'expectCancel', ticket, withinMs: now.settings.cancelWaitMs }],
+    {
+      ...now,
+      nextTicket: Math.max(now.nextTicket, number + 1),
+      tickets: new Map([...now.tickets, [number, done]]),
+    },
+    [
+      ...effects,
+      hasMore(done)
+        ? { do: 'continueCancel', ticket: number }
+        : { do: 'expectCancel', ticket: number, withinMs: now.settings.cancelWaitMs },
+    ],
   ]
 }
+
+const hasMore = ({ selected, next }: CancelTicket): boolean => next < selected.length
+
+const isSettled = (ticket: CancelTicket): boolean =>
+  ticket.waitingFor.size === 0 && !hasMore(ticket)
 
 function active(
   { waiting, running }: QueueState,
@@ -118,7 +159,7 @@ function updateTickets(
     if (!ticket.waitingFor.has(jobId)) continue
     const noted = { ...note(ticket), waitingFor: without(ticket.waitingFor, jobId) }
     tickets.set(number, noted)
-    if (noted.waitingFor.size > 0) continue
+    if (!isSettled(noted)) continue
     tickets.delete(number)
     effects.push(answerTicket(noted))
   }

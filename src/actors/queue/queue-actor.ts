@@ -129,6 +129,9 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         )
         break
       }
+      case 'continueCancel':
+        tell(self, { type: 'cancelContinues', ticket: effect.ticket })
+        break
       case 'expectCancel':
         tellLater(self, effect.withinMs, { type: 'cancelOverdue', ticket: effect.ticket })
         break

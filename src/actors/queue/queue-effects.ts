@@ -23,6 +23,7 @@ export type QueueEffect =
       | ({ do: 'prepareSubmission' } & Omit<Extract<QueueCommand, { type: 'submit' }>, 'type'>)
       | ({ do: 'findRepeated'; jobId: JobId } & Asks<SubmitAnswer>)
       | { do: 'expectCancel'; ticket: number; withinMs: number }
+      | { do: 'continueCancel'; ticket: number }
       | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
       | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
       | JobOrder

@@ -60,6 +60,7 @@ export type QueueNews = Readonly<
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
   | ({ type: 'conversionAborted' } & AttemptKey)
   | { type: 'cancelOverdue'; ticket: number }
+  | { type: 'cancelContinues'; ticket: number }
   /** A submission could not be prepared. */
   | ({
       type: 'preparationFailed'

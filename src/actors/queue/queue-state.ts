@@ -1,4 +1,5 @@
 /** The state of the queue, and what can be read from it. The rules that change it are beside. */
+import type { Caused, Scope } from '../../domain/client.ts'
 import { nameKey } from '../../domain/filename.ts'
 import {
   type Epoch,
@@ -53,6 +54,11 @@ export type QueueState = Readonly<{
 /** Somebody waits to hear that these jobs are canceled. */
 export type CancelTicket = Readonly<{
   replyTo: ActorRef<CancelAnswer>
+  scope: Scope
+  cause: Caused
+  selected: readonly JobId[]
+  /** Index of the first selected job that no commit has dealt with. */
+  next: number
   waitingFor: ReadonlySet<JobId>
   canceled: readonly JobId[]
   rest: readonly JobId[]

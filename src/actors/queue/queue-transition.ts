@@ -1,7 +1,7 @@
 import type { Timestamp } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
-import { answerOverdueTicket, cancel } from './cancel-rules.ts'
+import { answerOverdueTicket, cancel, continueCancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
 import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
 import type { CloseMode, QueueCommand, QueueNews } from './queue-protocol.ts'
@@ -40,6 +40,8 @@ function decide(
       return admit(state, message, at, steady)
     case 'cancel':
       return cancel(state, message, at)
+    case 'cancelContinues':
+      return continueCancel(state, message.ticket, at)
     case 'cancelOverdue':
       return answerOverdueTicket(state, message.ticket)
     case 'close':

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type ActorRef, answer, createPlace } from '../../../src/actors/actor.ts'
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { first, values } from '../../../src/actors/ordered-map.ts'
+import { maxCancelsPerCommit } from '../../../src/actors/queue/cancel-rules.ts'
 import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
@@ -1096,6 +1097,60 @@ describe('canceling', () => {
     const effects = queue.cancelsBy(selection)
     const overdue = queue.tell({ type: 'cancelOverdue', ticket: 1 })
     expect(cancelAnswersIn([...effects, ...overdue])).toEqual([anAnswer({ canceled, canceling })])
+  })
+
+  describe('of more jobs than one commit takes', () => {
+    const count = 3 * maxCancelsPerCommit + 7
+    const all = Array.from({ length: count }, (_, index) => index + 1)
+
+    /** Groups of effects, each of which is one commit. */
+    function groupsAfter(queue: ReturnType<typeof aQueue>, group: readonly QueueEffect[]) {
+      const groups = [group]
+      for (;;) {
+        const next = groups.at(-1)?.find(({ do: what }) => what === 'continueCancel')
+        if (next?.do !== 'continueCancel') return groups
+        groups.push(queue.tell({ type: 'cancelContinues', ticket: next.ticket }))
+      }
+    }
+
+    it('takes a bounded number in each commit, in their order, and answers once', () => {
+      const queue = aQueue({ maxQueue: count })
+      queue.submits(...all)
+      const groups = groupsAfter(queue, queue.cancelsBy({ status: ['queued'] }))
+      expect(groups.map((effects) => outcomesIn(effects).length)).toEqual([
+        ...[maxCancelsPerCommit, maxCancelsPerCommit, maxCancelsPerCommit, 7],
+      ])
+      expect(groups.flatMap(cancelAnswersIn)).toEqual([anAnswer({ canceled: all })])
+      expect(queue.waiting()).toEqual([])
+      expect(queue.state().tickets.size).toBe(0)
+    })
+
+    it('leaves alone what is submitted meanwhile, and cancels what has started meanwhile', () => {
+      const queue = aQueue({ maxQueue: count + 1 })
+      queue.submits(...all)
+      const first = queue.cancelsBy({ status: ['queued', 'running'] })
+      const started = maxCancelsPerCommit + 1
+      queue.gpuIsReady(gpu0)
+      queue.submits(count + 1)
+      expect(groupsAfter(queue, first).flatMap(cancelAnswersIn)).toEqual([])
+      expect(queue.waiting()).toEqual([count + 1])
+      const [answered] = cancelAnswersIn(queue.generationEnds(started, failed('killed')))
+      expect(answered?.canceled.toSorted()).toEqual(all.map(jobId).toSorted())
+    })
+
+    it('does not answer because a generation has ended before the last group', () => {
+      const queue = aQueue({ maxQueue: count })
+      queue.gpuIsReady(gpu0)
+      queue.submits(...all)
+      const first = queue.cancelsBy({ ids: all.map(jobId) })
+      const ended = queue.generationEnds(1, failed('killed'))
+      expect(cancelAnswersIn([...first, ...ended])).toEqual([])
+      expect(groupsAfter(queue, first).flatMap(cancelAnswersIn)).toEqual([])
+      // The GPU has begun the first job of the second group.
+      const started = maxCancelsPerCommit + 1
+      const [answered] = cancelAnswersIn(queue.generationEnds(started, failed('killed')))
+      expect(answered?.canceled).toHaveLength(count)
+    })
   })
 
   it('answers at once when there is nothing to cancel', () => {

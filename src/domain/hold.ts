@@ -1,6 +1,6 @@
 /**
  * Why nothing is deleted by age. `gap`: the service was last seen to run long before, or the clock
- * was set forward since. `behind`: it was last seen to run, or a job has ended, after now.
+ * was set forward since. `behind`: it was last seen to run after now.
  * `jumped`: the clock was set while the service ran. `all_due`: at the start, not one job was young
  * enough to be kept.
  */

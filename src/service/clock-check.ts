@@ -27,7 +27,7 @@ const checkOf = ({ because, leftMs }: Hold): StandingCheck => ({
 
 const reasons: Record<Doubt, string> = {
   gap: 'The service was last seen to run more than an hour ago, or the clock was set forward',
-  behind: 'The clock is behind the last run or the end of a job',
+  behind: 'The clock is behind the last run of the service',
   jumped: 'The clock was set while the service ran',
   all_due: 'By this clock every job is over its time',
 }

@@ -59,7 +59,6 @@ export async function createWorld(limits: RetentionLimits) {
   /** When this life of the service may believe the clock again. */
   let heldUntil = 0
   let looked = false
-  let wasBehind = false
   const queue = restoreQueue(queueSettings, await store.load(0))
   let archive: ArchiveState = { ...newArchive, queue }
   let janitor = initialRetentionState
@@ -244,7 +243,6 @@ export async function createWorld(limits: RetentionLimits) {
     now.uptimeMs = 1_000
     heldUntil = 0
     looked = false
-    wasBehind = false
     janitor = initialRetentionState
     archive = { ...newArchive, queue }
     work = createArchiveWork(ports)
@@ -263,9 +261,6 @@ export async function createWorld(limits: RetentionLimits) {
     const byAge = now.at - limits.retentionMs
     if (!looked && limits.retentionMs > 0 && latest > 0 && latest < byAge)
       heldUntil = now.uptimeMs + 24 * hour
-    const isBehind = now.at < latest - 60_000
-    if (isBehind && !wasBehind) heldUntil = now.uptimeMs + 24 * hour
-    wasBehind = isBehind
     looked = true
     const isBelieved = now.uptimeMs >= heldUntil
     const due = new Set<JobId>()

@@ -12,14 +12,12 @@ export type Clock = Readonly<{
   found?: Hold
   /** When the counter that nobody can set was at 0, by the clock as it is believed. */
   origin?: Timestamp
-  isBehind?: boolean
   held?: Readonly<{ because: Doubt; untilUptimeMs: number }>
   doubt?: Doubt
 }>
 
 /** Small corrections are everyday, and a job expires a little early or late by them. */
 export const maxCorrectionMs = hourMs
-const maxLagMs = 60_000
 
 /** How long an operator has for a look at what the log says. */
 export const holdMs = dayMs
@@ -47,27 +45,20 @@ export function lookAtClock(
   latestEnd: Timestamp | undefined,
   retentionMs: number,
 ): Clock {
-  const { found, origin, isBehind: wasBehind, held } = clock
+  const { found, origin, held } = clock
   const shown = now.at - now.uptimeMs
   // Many small steps count together: what is compared is the clock as it was first seen.
   const hasJumped = origin !== undefined && Math.abs(shown - origin) > maxCorrectionMs
-  const isBehind = latestEnd !== undefined && now.at < latestEnd - maxLagMs
   const isFirst = origin === undefined
   const isAllDue =
     isFirst && retentionMs > 0 && latestEnd !== undefined && latestEnd < now.at - retentionMs
-  const because: Doubt | undefined = hasJumped
-    ? 'jumped'
-    : isBehind && !wasBehind
-      ? 'behind'
-      : isAllDue
-        ? 'all_due'
-        : undefined
-  const next: Hold | undefined = because ? { because, leftMs: holdMs } : found
+  const next: Hold | undefined = hasJumped
+    ? { because: 'jumped', leftMs: holdMs }
+    : (found ?? (isAllDue ? { because: 'all_due', leftMs: holdMs } : undefined))
   const holding = next ? { because: next.because, untilUptimeMs: now.uptimeMs + next.leftMs } : held
   const isHeld = holding !== undefined && now.uptimeMs < holding.untilUptimeMs
   return {
     origin: isFirst || hasJumped ? shown : origin,
-    isBehind,
     ...(isHeld && { held: holding, doubt: holding.because }),
   }
 }

@@ -58,8 +58,7 @@ const troubles: Record<Trouble, string> = {
 
 const doubts: Record<Doubt, string> = {
   gap: 'the service was last seen to run more than an hour ago, or the clock was set; for 24 hours nothing expires by age',
-  behind:
-    'the clock is behind the last run or the end of a job; for 24 hours nothing expires by age',
+  behind: 'the clock is behind the last run of the service; for 24 hours nothing expires by age',
   jumped: 'the clock was set while the service ran; for 24 hours nothing expires by age',
   all_due: 'by this clock every job is over its time; for 24 hours nothing expires by age',
 }

@@ -18,7 +18,7 @@ export type Housekeeping = {
 
 /** What is to be known of jobs to say which of them have been kept long enough. */
 export type RetentionStore = {
-  /** When the last job ended that is over and not pinned: a clock that is right is not behind that. */
+  /** When the last job ended that is over and not pinned. */
   latestEnd(): Promise<Timestamp | undefined>
   /** Remembers that the service runs now, and the hold on deletions, for the next start. */
   noteClock(hold: Hold | undefined): Promise<void>

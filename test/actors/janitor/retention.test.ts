@@ -104,14 +104,15 @@ describe('a clock', () => {
     expect(clock.shows(0, midnight)).toBeUndefined()
   })
 
-  it('behind the end of a job is not believed for a day', () => {
-    const clock = aClock()
-    expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
-    clock.waits(holdMs - 1)
-    expect(clock.shows(0, midnight + 40 * day)).toBe('behind')
-    clock.waits(1)
-    expect(clock.shows(0, midnight + 40 * day)).toBeUndefined()
-    expect(clock.shows(0, midnight + 40 * day)).toBeUndefined()
+  it('behind the end of a job deletes nothing too soon, and so is believed', () => {
+    expect(aClock().shows(0, midnight + 40 * day)).toBeUndefined()
+  })
+
+  it('by which all is over its time does not begin a hold again that has begun before', () => {
+    const clock = aClock({ because: 'gap', leftMs: 5 * hour })
+    expect(clock.shows(0, midnight - 31 * day)).toBe('gap')
+    clock.waits(5 * hour)
+    expect(clock.shows(0, midnight - 31 * day)).toBeUndefined()
   })
 
   it('that is set in many small steps is not believed once they are more than an hour', () => {
@@ -264,9 +265,11 @@ describe('a janitor with limits', () => {
     const janitor = aJanitor(limits)
     const look = () =>
       janitor
-        .hears({ type: 'latestEndRead', latestEnd: midnight + day })
+        .hears({ type: 'latestEndRead', latestEnd: midnight })
         .filter((effect) => effect.do === 'logClock')
-    expect(look()).toMatchObject([{ doubt: 'behind' }])
+    expect(look()).toEqual([])
+    janitor.sets(day)
+    expect(look()).toMatchObject([{ doubt: 'jumped' }])
     expect(look()).toEqual([])
     janitor.waits(day)
     expect(look()).toMatchObject([{ doubt: undefined }])
@@ -308,13 +311,11 @@ describe('a janitor with limits', () => {
   })
 
   it('tidies up after the long gone now and then, if the clock is believed', () => {
-    const tidiedBy = (janitor: ReturnType<typeof aJanitor>, latestEnd: number) =>
+    const janitor = aJanitor(limits)
+    const tidied = (latestEnd: number) =>
       janitor
         .hears({ type: 'latestEndRead', latestEnd })
         .filter(({ do: name }) => ['forgetTombstones', 'removeLeftOvers'].includes(name))
-    expect(tidiedBy(aJanitor(limits), midnight + day)).toEqual([])
-    const janitor = aJanitor(limits)
-    const tidied = (latestEnd: number) => tidiedBy(janitor, latestEnd)
     const forget = { do: 'forgetTombstones', before: midnight - 90 * day }
     expect(tidied(midnight)).toEqual([
       forget,

@@ -32,6 +32,8 @@ export type ShimTransportOptions = Readonly<{
   forkServer: Pick<ForkServer, 'startShim'>
 }>
 
+const noSuchFile = /ENOENT|No such file or directory/
+
 /** The fork server reports the end of a shim by then, with descendants that are not recognized here. */
 const maxSweepMs = 5_500
 
@@ -47,6 +49,11 @@ export function createShimTransport({
 
   return (order) => {
     const attemptDir = attemptDirectory(data, order)
+    /** Somebody else has removed the directory meanwhile: nothing is wrong with the setup. */
+    const cannotStart = (why: string): ShimEnd =>
+      noSuchFile.test(why) && !existsSync(attemptDir)
+        ? { how: 'unwatched' }
+        : { how: 'cannotStart', why: explained(why) }
     let shimEnd: Promise<ShimEnd | undefined> = Promise.resolve(undefined)
     return {
       async start() {
@@ -59,10 +66,9 @@ export function createShimTransport({
           const ended = forkServer.startShim(attemptDir, environmentFor(env, device))
           shimEnd = ended
           const end = await ended
-          return end.how === 'cannotStart' ? { ...end, why: explained(end.why) } : end
+          return end.how === 'cannotStart' ? cannotStart(end.why) : end
         } catch (error) {
-          const why = error instanceof Error ? error.message : String(error)
-          return { how: 'cannotStart', why: explained(why) }
+          return cannotStart(error instanceof Error ? error.message : String(error))
         }
       },
       connect: (on) => connectToShim(attemptDir, order, on),

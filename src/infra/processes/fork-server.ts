@@ -37,6 +37,9 @@ const usualAnswerMs = 5_000
 /** How often it must answer while something runs that it started. */
 const usualPingMs = 5_000
 
+/** How much longer than an order a ping may take: more is lost if this was only a busy moment. */
+const pingPatience = 3
+
 /** How soon the fork server must report the start of a tool that is not wanted any more. */
 const hurriedAnswerMs = 1_000
 
@@ -189,7 +192,7 @@ function launch(
     if (isOver || started.size === 0) return
     if (!unanswered) {
       say({ id: ++lastId, ping: true })
-      unanswered = expectAnswer(answerMs)
+      unanswered = expectAnswer(pingPatience * answerMs)
     }
     pinging = setTimeout(ping, pingMs).unref()
   }

@@ -1,5 +1,6 @@
 /** Whatever happens to a generation: when its end is reported, no process of it is left. */
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { anExit } from '../../support/attempt-world.ts'
@@ -31,6 +32,18 @@ async function aGenerationWithLeftovers() {
     removeFiles: () => rmSync(dirname(directory), { recursive: true }),
     leftAtEnd: () => leftAtEnd,
   }
+}
+
+/** Another process listens at its socket, and tells an end. */
+function poseAsShim({ directory, order }: Generation): void {
+  const socket = join(directory, 'ctl.sock')
+  rmSync(socket)
+  const hello = { job: order.jobId, epoch: 1, worker: 1, startedAt: Date.now() }
+  const server = createServer((client) => {
+    client.on('error', () => {})
+    client.write(`${JSON.stringify({ hello })}\n${JSON.stringify({ exit: anExit() })}\n`)
+  }).listen(socket)
+  onTestFinished(() => void server.close())
 }
 
 type Generation = Awaited<ReturnType<typeof aGenerationWithLeftovers>>
@@ -109,6 +122,7 @@ describe('a generation that is adopted leaves no process', () => {
       ({ directory }) => writeFileSync(join(directory, 'exit.json'), JSON.stringify(anExit())),
       'completed',
     ],
+    ['it poses as its shim', poseAsShim, 'completed'],
     [
       'its shim and the fork server were killed',
       ({ forkServer, shim }) => [forkServer, shim].forEach(kill),

@@ -59,7 +59,7 @@ export type AttemptEvent = Readonly<
   /** Nobody will report the end of the shim. */
   | { type: 'shimUnwatched' }
   // Results of the search
-  /** `shim`: it reports the exit when no process is left. Anybody can write a file. */
+  /** `shim`: it reports the exit when no process is left. Anybody can write a file, or pose as a shim. */
   | { type: 'exitFound'; exit: ShimExit; source: 'shim' | 'file' }
   | { type: 'noExitFound' }
   | { type: 'helloReceived'; startedAt: Timestamp | null }

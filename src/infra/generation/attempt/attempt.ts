@@ -45,6 +45,8 @@ export function followAttempt(
   const [initial, firstEffects] = begin(how, clock.now())
   let state: AttemptState = initial
   let connection: Connection | undefined
+  /** A generation can make a socket of its own and answer there, but hardly before we connect first. */
+  let isShimKnown = how === 'start'
   let output: OutputFollower | undefined
   const waiting: AttemptEvent[] = []
   let isBusy = false
@@ -91,8 +93,11 @@ export function followAttempt(
       case 'connect':
         connection = processes.connect({
           hello: (told) => send({ type: 'helloReceived', startedAt: told && startOf(told) }),
-          exit: (exit) => send(onExit(exit, 'shim')),
-          closed: () => send({ type: 'connectionClosed' }),
+          exit: (exit) => send(onExit(exit, isShimKnown ? 'shim' : 'file')),
+          closed() {
+            if (state.phase === 'connected') isShimKnown = false
+            send({ type: 'connectionClosed' })
+          },
         })
         break
       case 'revoke':

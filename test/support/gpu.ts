@@ -42,12 +42,20 @@ export function aGpu({ launcher = true, atEnd = () => {} } = {}) {
     request: { ...quick, prompt, seed: 1, steps: 6 },
   })
 
+  const results: GenerationResult[] = []
+  const hearEnd = (result: GenerationResult) => {
+    atEnd()
+    results.push(result)
+  }
+
   return {
+    /** Of all generations, in the order in which they ended. */
+    results,
     orderFor,
     start: (order: ReturnType<typeof orderFor>) =>
-      observed((observer) => runner.start(order, observer), atEnd),
+      observed((observer) => runner.start(order, observer), hearEnd),
     adopt: (order: ReturnType<typeof orderFor>) =>
-      observed((observer) => runner.adopt(order, observer), atEnd),
+      observed((observer) => runner.adopt(order, observer), hearEnd),
     directoryOf: (order: ReturnType<typeof orderFor>) => join(data.workDir, order.jobId, '1'),
     eventsOf: (order: ReturnType<typeof orderFor>) =>
       readFileSync(join(data.workDir, order.jobId, '1', 'events.jsonl'), 'utf8'),
@@ -56,7 +64,10 @@ export function aGpu({ launcher = true, atEnd = () => {} } = {}) {
 
 type Observer = Parameters<ReturnType<typeof createGenerationRunner>['start']>[1]
 
-function observed(begin: (observer: Observer) => GenerationHandle, atEnd: () => void) {
+function observed(
+  begin: (observer: Observer) => GenerationHandle,
+  hearEnd: (result: GenerationResult) => void,
+) {
   const readings: Reading[] = []
   let startedAt: Timestamp | undefined
   let result: GenerationResult | undefined
@@ -64,7 +75,7 @@ function observed(begin: (observer: Observer) => GenerationHandle, atEnd: () => 
     started: (at) => (startedAt = at),
     reported: (reading) => readings.push(reading),
     ended(how) {
-      atEnd()
+      hearEnd(how)
       result = how
     },
   })

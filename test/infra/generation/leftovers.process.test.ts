@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { anExit } from '../../support/attempt-world.ts'
+import { canFreeze, freeze } from '../../support/freezer.ts'
 import { aGpu } from '../../support/gpu.ts'
 import { isAlive, kill, processesOf, type State, until } from '../../support/shim-attempt.ts'
 
@@ -97,6 +98,31 @@ describe('a generation that is followed leaves no process', () => {
     expect(generation.leftAtEnd()).toEqual([])
   })
 })
+
+describe.skipIf(!canFreeze)(
+  'a generation with a process that survives SIGKILL is unkillable',
+  () => {
+    it.each<[what: string, strike: (generation: Generation) => void]>([
+      ['its shim is killed', ({ shim }) => kill(shim)],
+      ['it is canceled', ({ run }) => run.handle.stop('canceled', 500)],
+      [
+        'its files are removed and it is adopted',
+        ({ run, removeFiles, gpu, order, shim }) => {
+          run.handle.detach()
+          process.kill(shim, 'SIGSTOP')
+          removeFiles()
+          gpu.adopt(order)
+        },
+      ],
+    ])('when %s', async (_what, strike) => {
+      const generation = await aGenerationWithLeftovers()
+      freeze(generation.leftovers()[0] as number)
+      strike(generation)
+      await until(() => generation.gpu.results.length > 0, 'the generation to end')
+      expect(generation.gpu.results).toEqual([{ how: 'unkillable' }])
+    })
+  },
+)
 
 describe('a generation that is adopted leaves no process', () => {
   it.each<[what: string, strike: (generation: Generation) => void, how: string]>([

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createForkServer } from '../../../src/infra/processes/fork-server.ts'
 import { runTool, type ToolError } from '../../../src/infra/processes/tool.ts'
+import { canFreeze, freeze } from '../../support/freezer.ts'
 import {
   anAttempt,
   anAttemptWithLeftovers,
@@ -238,6 +239,19 @@ describe('a tool that the fork server runs', () => {
     expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
     expect(isAlive(tool)).toBe(false)
     kill(pid)
+  })
+
+  it.skipIf(!canFreeze)('is waited for when it survives SIGKILL', async () => {
+    const server = aForkServer()
+    const { tool, ended, kill: cancel } = await aRunningTool(server)
+    let hasEnded = false
+    void ended.then(() => (hasEnded = true))
+    const { thaw } = freeze(tool)
+    cancel()
+    expect(await server.tool('sleep', '1').ended).toMatchObject({ code: 0 })
+    expect(hasEnded).toBe(false)
+    thaw()
+    expect(await ended).toMatchObject({ signal: 'SIGKILL' })
   })
 
   it('is not waited for when it is to be started by a fork server that stands still', async () => {

@@ -173,6 +173,7 @@ const attempts: Record<string, Readonly<{ status: number; paths(job: JobJson): s
   'GET /jobs/:id/log': { status: 404, paths: ({ id }) => [`/jobs/${id}/log`] },
   'GET /jobs/:id/events': { status: 404, paths: ({ id }) => [`/jobs/${id}/events`] },
   'GET /jobs/:id/thumbnail': { status: 404, paths: ({ id }) => [`/jobs/${id}/thumbnail`] },
+  'GET /eta/next': { status: 200, paths: () => ['/eta/next'] },
   'GET /eta/outcomes': { status: 200, paths: () => ['/eta/outcomes'] },
   'DELETE /jobs': {
     status: 404,

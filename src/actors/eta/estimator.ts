@@ -5,8 +5,17 @@ import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, size } from '../ordered-map.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
 import { nearestCheckpoint } from './calibration.ts'
+import type { Outlook } from './duration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
-import { type Forecast, isPlayed, outlookIn, play, startForecast } from './forecast.ts'
+import type { NextJob } from './eta-protocol.ts'
+import {
+  type Forecast,
+  isPlayed,
+  outlookIn,
+  outlookOfNext,
+  play,
+  startForecast,
+} from './forecast.ts'
 import * as knowledge from './knowledge.ts'
 import type { Plan } from './published-speeds.ts'
 import { outlookOf, progressOf } from './running.ts'
@@ -141,6 +150,23 @@ export function estimateJob(
   return seq === undefined ? [estimator, undefined] : tellWaiting(estimator, queue, seq, now)
 }
 
+/** Outlook of a usual job that would be submitted now. Undefined while the queue is not known. */
+export function estimateNext(
+  estimator: Estimator,
+  now: Timestamp,
+): readonly [Estimator, NextJob | undefined] {
+  const { queue } = estimator
+  if (!queue) return [estimator, undefined]
+  const position = size(queue.waiting) + 1
+  if (!estimator.forecast) return [estimator, { position }]
+  const { forecast, isWhole } = play(estimator.forecast, queue, jobsPerTurn)
+  const played = { ...estimator, forecast }
+  const { usual } = estimator.knowledge.options.defaults
+  const outlook = isWhole && outlookOfNext(forecast, usual)
+  if (!outlook) return [played, { position }]
+  return [played, { position, estimate: tellOutlook(played, forecast, outlook, now) }]
+}
+
 function tellRunning(
   estimator: Estimator,
   queue: QueueSnapshot,
@@ -171,9 +197,18 @@ function tellWaiting(
   const known = played.forecast ?? played.next?.forecast
   const outlook = known && outlookIn(known, seq)
   if (!known || !outlook) return [played, undefined]
-  const median = outlook.median - (now - known.at) / 1000
-  const width = played.knowledge.calibrations.submit
-  return [played, toTold({ ...outlook, median }, width, sourceOf(played), 0, now)]
+  return [played, tellOutlook(played, known, outlook, now)]
+}
+
+function tellOutlook(
+  estimator: Estimator,
+  { at }: Pick<Forecast, 'at'>,
+  outlook: Outlook,
+  now: Timestamp,
+): Told {
+  const median = outlook.median - (now - at) / 1000
+  const width = estimator.knowledge.calibrations.submit
+  return toTold({ ...outlook, median }, width, sourceOf(estimator), 0, now)
 }
 
 function playUpTo(estimator: Estimator, queue: QueueSnapshot, seq: number): Estimator {

@@ -19,6 +19,8 @@ export type EtaNews = Readonly<
 
 export type EtaQuestion = Readonly<
   | ({ type: 'estimate'; jobIds: readonly JobId[] } & Asks<ReadonlyMap<JobId, Estimate>>)
+  /** Undefined while the queue is not known. */
+  | ({ type: 'estimateNext' } & Asks<NextJob | undefined>)
   | ({ type: 'reviewEstimates' } & Asks<EstimateReview>)
 >
 
@@ -35,6 +37,13 @@ export type Estimate = Readonly<{
   source: EtaSource
   /** From 0 to below 1, and never back within an attempt. */
   progress: number
+}>
+
+/** A usual job, if it were submitted now. */
+export type NextJob = Readonly<{
+  position: number
+  /** Absent: no GPU takes jobs, or the queue has not been played to its end. */
+  estimate?: Estimate
 }>
 
 /** How far told times were from what became true. */

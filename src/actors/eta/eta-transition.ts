@@ -2,7 +2,15 @@ import type { JobId } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { size } from '../ordered-map.ts'
 import { check, forget, write } from './checkpoint-rules.ts'
-import { type Clock, estimateJob, goOn, isPlaying, remember, see } from './estimator.ts'
+import {
+  type Clock,
+  estimateJob,
+  estimateNext,
+  goOn,
+  isPlaying,
+  remember,
+  see,
+} from './estimator.ts'
 import type { Estimate, EtaMessage } from './eta-protocol.ts'
 import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
 import { learnFrom, tellSpeeds } from './outcome-rules.ts'
@@ -46,6 +54,10 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
     case 'estimate': {
       const [next, estimates] = estimateEach(state, message.jobIds, clock)
       return [next, [answer(message.replyTo, estimates)]]
+    }
+    case 'estimateNext': {
+      const [estimator, nextJob] = estimateNext(state.estimator, now)
+      return [{ ...state, estimator }, [answer(message.replyTo, nextJob)]]
     }
     case 'reviewEstimates':
       return [state, [{ do: 'answerReview', to: message.replyTo }]]

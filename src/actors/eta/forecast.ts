@@ -100,6 +100,12 @@ export function play(
   return { forecast: { ...forecast, position: board, chunks }, isWhole }
 }
 
+/** Outlook of a job at the end of all that have been played. Undefined if it gets no GPU. */
+export const outlookOfNext = (
+  { hasRoom, coursesOf, position }: Forecast,
+  shape: Shape,
+): Outlook | undefined => (hasRoom ? move(boardOf(position), coursesOf, { shape }) : undefined)
+
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 
 /** Undefined for a job that has not been played, or that gets no GPU. */
@@ -135,7 +141,11 @@ const boardOf = ({ lanes, slots, ...rest }: Readonly<Position>): Board => ({
 })
 
 /** Gives the job to a GPU on the board. */
-function move(board: Board, coursesOf: CoursesOf, job: WaitingJob): Outlook | undefined {
+function move(
+  board: Board,
+  coursesOf: CoursesOf,
+  job: Pick<WaitingJob, 'shape' | 'failedOn'>,
+): Outlook | undefined {
   const { lanes, slots } = board
   const { shape, failedOn } = job
   const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined

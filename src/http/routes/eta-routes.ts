@@ -2,12 +2,23 @@ import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { CheckpointReview, EtaMessage } from '../../actors/eta/eta-protocol.ts'
+import { RefusalError } from '../../domain/errors.ts'
 import { type Checkpoint, checkpoints } from '../../domain/estimate.ts'
 import type { History } from '../../domain/history.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { OutcomesQuery } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
+import { EtaJson, etaJson } from '../views/job-view.ts'
 import { Count, Time, Uuid } from '../views/words.ts'
+
+const NextJobJson = v.object({
+  queue_position: v.pipe(
+    Count,
+    v.description('place that a new job would have in the queue; jobs of all clients count'),
+  ),
+  ...EtaJson.entries,
+})
+type NextJobJson = v.InferOutput<typeof NextJobJson>
 
 const ReviewJson = v.object({
   checkpoint: v.pipe(v.picklist(checkpoints), v.description('when the estimate was made')),
@@ -50,6 +61,29 @@ export type EtaRoutesOptions = Readonly<{
 /** How far told times have been from what became true. */
 export const etaRoutes = ({ eta, history }: EtaRoutesOptions) =>
   new Hono<ClientEnv>()
+    .get(
+      '/eta/next',
+      route({
+        id: 'estimateNextJob',
+        access: 'client',
+        tag: 'service',
+        summary: 'Estimate a job before submitting it',
+        details:
+          'For a job with the usual frames and steps of the task. The estimate is `null` when no GPU takes jobs.',
+        answers: { 200: { means: 'Place and estimate', json: NextJobJson } },
+        refusals: ['service_busy'],
+      }),
+      async (c) => {
+        const next = await ask(eta, { type: 'estimateNext' })
+        if (!next) {
+          const detail = 'The queue is being loaded. Try again in a moment.'
+          throw new RefusalError('service_busy', detail)
+        }
+        const answer: NextJobJson = { queue_position: next.position, ...etaJson(next.estimate) }
+        return c.json(answer, 200, { 'Cache-Control': 'no-store' })
+      },
+    )
+
     .get(
       '/eta/outcomes',
       route({

@@ -35,7 +35,7 @@ export const MetadataJson = v.pipe(
 )
 
 /** The middle of what is expected, and an interval that holds four of five outcomes. */
-const EtaJson = v.object({
+export const EtaJson = v.object({
   eta_seconds: v.nullable(v.pipe(Count, v.description('the middle of what is expected'))),
   eta_p10_seconds: v.nullable(v.pipe(Count, v.description('one in ten is there before'))),
   eta_p90_seconds: v.nullable(v.pipe(Count, v.description('nine in ten are there by then'))),

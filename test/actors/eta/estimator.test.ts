@@ -4,6 +4,7 @@ import {
   createEstimator,
   type Estimator,
   estimateJob,
+  estimateNext,
   goOn,
   isPlaying,
   remember,
@@ -130,6 +131,43 @@ describe('an estimate of a waiting job', () => {
     const all = told(past, aQueue({ waiting: 10, ready: [gpu0], gpus: [gpu0] }))
     const [first, last] = [all[0], all.at(-1)].map((one) => (one ? one.p90 - one.p10 : 0))
     expect(last).toBeGreaterThan(first ?? 0)
+  })
+})
+
+describe('an estimate of a job that is not submitted yet', () => {
+  const next = (past: readonly PastAttempt[], queue: QueueState | undefined, at = midnight) => {
+    const estimator = remember(createEstimator(speeds()), past)
+    return estimateNext(queue ? playOn(see(estimator, queue), at) : estimator, at)[1]
+  }
+
+  it('is the one that it gets once it is submitted, for every length of the queue', () => {
+    const past = aPast([gpu0, 100], [gpu1, 300])
+    const gpus = { ready: [gpu0, gpu1], gpus: [gpu0, gpu1] }
+    const withJobs = (waiting: number) => aQueue({ waiting, ...gpus })
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 40 }), (waiting) => {
+        const { position, estimate } = next(past, withJobs(waiting)) ?? {}
+        expect(position).toBe(waiting + 1)
+        expect(estimate?.p50).toBeCloseTo(told(past, withJobs(waiting + 1)).at(-1)?.p50 ?? 0, 5)
+      }),
+    )
+  })
+
+  it('waits for what runs', () => {
+    const queue = aQueue({ ready: [gpu0], gpus: [gpu0], running: [aRunningJob(8)] })
+    expect(next(aPast([gpu0, 100]), queue, midnight + 5_000)).toMatchObject({ position: 1 })
+    expect(next(aPast([gpu0, 100]), queue, midnight + 5_000)?.estimate?.p50).toBeCloseTo(195, -1)
+  })
+
+  it('names the place alone when no GPU takes jobs, or the disk is full', () => {
+    const queue = aQueue({ waiting: 3, ready: [gpu0], gpus: [gpu0] })
+    const drained = new Map([[gpu0, { drained: true, failures: [] }]])
+    expect(next([], { ...queue, gpuHealth: drained })).toEqual({ position: 4 })
+    expect(next([], { ...queue, hasRoom: false })).toEqual({ position: 4 })
+  })
+
+  it('is unknown before the queue is', () => {
+    expect(next([], undefined)).toBeUndefined()
   })
 })
 

@@ -105,6 +105,23 @@ describe('the database thread', () => {
     expect(await db.selectFrom('job').select('seq').execute()).toEqual([{ seq: 2 }])
   })
 
+  it('carries out a commit before the transactions that wait with it', async () => {
+    const { db, jobs } = await aDatabase()
+    const inside = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    const order: string[] = []
+    const first = transact(db, async () => {
+      inside.resolve()
+      await gate.promise
+    })
+    await inside.promise
+    const others = [1, 2, 3].map((n) => transact(db, async () => void order.push(`other ${n}`)))
+    const commit = jobs.commit([submit(1)]).then(() => order.push('commit'))
+    gate.resolve()
+    await Promise.all([first, ...others, commit])
+    expect(order).toEqual(['commit', 'other 1', 'other 2', 'other 3'])
+  })
+
   it('rolls back a transaction that fails, and one that nobody ends', async () => {
     const { db, jobs } = await aDatabase()
     await jobs.commit([submit(1)])

@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -18,6 +18,18 @@ describe('a database that cannot be used', () => {
     await file.holding(1)
     await aLockHolder()
     expect(refusal()).toMatch(/state\.db is locked by another program\. Close/)
+  })
+
+  it.runIf(canMount)('is one that is mounted as a single file', async () => {
+    await file.holding(1)
+    const path = file.inDirectory('mounted here.db')
+    writeFileSync(path, '')
+    execFileSync('mount', ['--bind', file.path, path])
+    try {
+      expect(refusal(path)).toMatch(/is mounted as a single file\. .*Mount the directory/)
+    } finally {
+      execFileSync('umount', ['-l', path])
+    }
   })
 })
 
@@ -61,9 +73,9 @@ describe('the check of a database', () => {
   })
 })
 
-function refusal(): string {
+function refusal(path = file.path): string {
   try {
-    file.open()
+    file.open(path)
   } catch (error) {
     expect(error).toBeInstanceOf(UnusableDatabaseError)
     return (error as Error).message

@@ -1,6 +1,7 @@
 /**
  * The database thread: a worker that owns the writing connection. Commits and checkpoints wait for the
- * disk here, and the main thread goes on. Calls and transactions take turns.
+ * disk here, and the main thread goes on. Calls and transactions take turns. Calls come first: a submit
+ * does not wait for the results of dozens of deliveries, each with an fsync of its own.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { createReserve } from '../../disk/reserve.ts'
@@ -39,17 +40,20 @@ async function open(): Promise<OpenDatabase> {
   }
 }
 
+type Work = () => Promise<unknown>
 type Statement = Extract<ThreadRequest, { type: 'statement' }>
 
 function serve(database: OpenDatabase, calls: ThreadCalls): void {
-  let last: Promise<unknown> = Promise.resolve()
+  const calling: Work[] = []
+  const others: Work[] = []
+  let isBusy = false
   /** Ends of sessions by number. */
   const sessions = new Map<number, () => void>()
 
   port.on('message', (request: ThreadRequest) => {
     switch (request.type) {
       case 'call':
-        inTurn(() => reply(request, () => callNamed(request.name)(...request.args)))
+        inTurn(calling, () => reply(request, () => callNamed(request.name)(...request.args)))
         break
       case 'statement':
         if (sessions.has(request.session)) void carryOut(request)
@@ -59,20 +63,32 @@ function serve(database: OpenDatabase, calls: ThreadCalls): void {
         sessions.get(request.session)?.()
         break
       case 'close':
-        inTurn(close)
+        inTurn(others, close)
         break
     }
   })
 
-  function inTurn(work: () => Promise<unknown>): void {
-    last = last.then(work)
+  function inTurn(line: Work[], work: Work): void {
+    line.push(work)
+    void takeTurns()
+  }
+
+  async function takeTurns(): Promise<void> {
+    if (isBusy) return
+    isBusy = true
+    for (;;) {
+      const work = calling.shift() ?? others.shift()
+      if (!work) break
+      await work()
+    }
+    isBusy = false
   }
 
   function begin(first: Statement): void {
     const { session } = first
     const over = Promise.withResolvers<void>()
     sessions.set(session, over.resolve)
-    inTurn(async () => {
+    inTurn(others, async () => {
       await carryOut(first)
       await over.promise
       sessions.delete(session)

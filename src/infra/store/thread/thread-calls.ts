@@ -33,7 +33,7 @@ export function createThreadCalls(
     },
     record,
     check,
-    /** Ends after everything that was asked for before. */
+    /** Ends after all calls before it. */
     async pass() {},
   }
 }

@@ -41,31 +41,59 @@ export const maxQuickMs = 5_000
 /** Receivers that are remembered. A forgotten one counts as untried, which costs it three connections. */
 export const maxStandings = 2_000
 
+/** A delivery that may be sent now. */
+type Candidate = Flight & Readonly<{ delivery: DueDelivery }>
+
 /** `due` is in the order in which deliveries of one client are to be sent. */
 export function chooseDeliveries(
   due: readonly DueDelivery[],
   inFlight: ReadonlyMap<DeliveryId, Flight>,
   standings: Standings,
   steady: Steady,
-): readonly (Flight & Readonly<{ delivery: DueDelivery }>)[] {
+): readonly Candidate[] {
   const usage = countUsage([...inFlight.values()])
-  let waiting = due
+  const candidates = due
     .filter(({ id, line }) => !inFlight.has(id) && !isPaused(standings.get(line), steady))
-    .map((delivery) => {
+    .map((delivery): Candidate => {
       const { id, party, line } = delivery
       return { id, party, line, lane: laneOf(standings.get(line)), delivery }
     })
-  const chosen: (typeof waiting)[number][] = []
-  for (;;) {
-    // Usage only grows here, so what has no room now has none later.
-    waiting = waiting.filter((one) => hasRoom(one, usage))
-    const [first, ...others] = waiting
-    if (!first) return chosen
-    const next = others.reduce((best, one) => (precedes(one, best, usage) ? one : best), first)
-    waiting = waiting.filter((one) => one !== next)
+  const byLane = Map.groupBy(candidates, ({ lane }) => lane)
+  return [...byLane].flatMap(([lane, ofLane]) => fillLane(lane, ofLane, usage))
+}
+
+/** The client with the fewest connections is next, again and again. */
+function fillLane(lane: Lane, candidates: readonly Candidate[], usage: Usage): Candidate[] {
+  const { maxAtOnce } = lanes[lane]
+  const used = usage.lanes[lane]
+  const queues = Map.groupBy(candidates, ({ party }) => party)
+  // A choice changes the next candidate of its own party only.
+  const nexts = new Map([...queues].map(([party, queue]) => [party, nextOf(queue, usage)]))
+  const chosen: Candidate[] = []
+  while (used.all < maxAtOnce) {
+    const waiting = [...nexts.values()].filter((one) => one !== undefined)
+    const next = fewest(waiting, ({ party }) => used.parties.get(party) ?? 0)
+    if (!next) break
     addUsage(next, usage)
     chosen.push(next)
+    const rest = queues.get(next.party)?.filter((one) => one !== next) ?? []
+    queues.set(next.party, rest)
+    nexts.set(next.party, nextOf(rest, usage))
   }
+  return chosen
+}
+
+/** Of one party: the receiver with the fewest connections is next. */
+const nextOf = (queue: readonly Candidate[], usage: Usage): Candidate | undefined =>
+  fewest(
+    queue.filter((one) => hasRoom(one, usage)),
+    ({ line }) => usage.lines.get(line) ?? 0,
+  )
+
+/** The first of those with the smallest count. */
+function fewest<One>(all: readonly One[], count: (one: One) => number): One | undefined {
+  const least = Math.min(...all.map(count))
+  return all.find((one) => count(one) === least)
 }
 
 /** Connections of each lane: in all, and by party; and by line, which is in one lane at a time. */
@@ -92,20 +120,12 @@ function addUsage({ lane, party, line }: Flight, { lanes: used, lines }: Usage):
 
 function hasRoom(flight: Flight, usage: Usage): boolean {
   const { lane, party } = flight
-  const { all, parties } = usage.lanes[lane]
-  const { maxAtOnce, maxPerParty } = lanes[lane]
-  return all < maxAtOnce && (parties.get(party) ?? 0) < maxPerParty && !isLineFull(flight, usage)
+  const ofParty = usage.lanes[lane].parties.get(party) ?? 0
+  return ofParty < lanes[lane].maxPerParty && !isLineFull(flight, usage)
 }
 
 const isLineFull = ({ lane, line }: Flight, { lines }: Usage): boolean =>
   (lines.get(line) ?? 0) >= lanes[lane].maxPerLine
-
-/** The client with the fewest connections is next, then its receiver with the fewest. */
-function precedes(a: Flight, b: Flight, { lanes: used, lines }: Usage): boolean {
-  const ofParty = ({ lane, party }: Flight) => used[lane].parties.get(party) ?? 0
-  const byParty = ofParty(a) - ofParty(b)
-  return byParty < 0 || (byParty === 0 && (lines.get(a.line) ?? 0) < (lines.get(b.line) ?? 0))
-}
 
 const laneOf = (standing: Standing | undefined): Lane => standing?.is ?? 'untried'
 

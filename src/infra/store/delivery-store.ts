@@ -1,5 +1,5 @@
-import type { Kysely } from 'kysely'
-import type { DeliveryStore } from '../../actors/webhook/webhook-ports.ts'
+import type { Kysely, Selectable } from 'kysely'
+import type { DeliveryStore, Verdict } from '../../actors/webhook/webhook-ports.ts'
 import { findDue, findFailingLines } from './due-deliveries.ts'
 import type { Database } from './schema.ts'
 import { inScope, readClock, writeWebhooks } from './webhook-queries.ts'
@@ -110,8 +110,9 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
             last_error: result.how === 'failed' ? result.error : null,
           })
           .where('id', '=', id)
-          .returning('webhook_id')
+          .returning(['webhook_id', 'job_id', 'seq'])
           .executeTakeFirst()
+        if (settled) await scheduleFollowers(trx, settled, verdict)
         if (!settled || verdict.become !== 'failed' || !verdict.gone) return
         const { webhook_id } = settled
         await trx
@@ -158,4 +159,29 @@ export function createDeliveryStore(db: Kysely<Database>): DeliveryStore {
       await db.updateTable('delivery_clock').set({ steady, at }).execute()
     },
   }
+}
+
+/**
+ * Later events of the same job and webhook wait with the first: otherwise every search for due
+ * deliveries would read them all, and leave them out.
+ */
+async function scheduleFollowers(
+  trx: Kysely<Database>,
+  {
+    webhook_id,
+    job_id,
+    seq,
+  }: Pick<Selectable<Database['delivery']>, 'webhook_id' | 'job_id' | 'seq'>,
+  verdict: Verdict,
+): Promise<void> {
+  await trx
+    .updateTable('delivery')
+    .set(({ ref }) => ({
+      next_at: verdict.become === 'pending' ? verdict.nextAt : ref('since'),
+    }))
+    .where('job_id', '=', job_id)
+    .where('webhook_id', '=', webhook_id)
+    .where('seq', '>', seq)
+    .where('status', '=', 'pending')
+    .execute()
 }

@@ -256,6 +256,22 @@ export function describeWebhookStore(name: string, create: CreateWebhookStores):
         ])
       })
 
+      it('lets the later events of a job wait as long as the first', async () => {
+        const { id } = await outbox.register({ events: ['job.success', 'video.completed'] })
+        await outbox.ends(1, success)
+        const [first] = (await outbox.store.due(midnight, all)).deliveries
+        await outbox.settles(first, { become: 'pending', nextAt: midnight + 5_000 })
+        expect(await outbox.deliveriesOf(id)).toMatchObject([
+          { event: 'video.completed', nextAt: midnight + 5_000 },
+          { event: 'job.success', nextAt: midnight + 5_000 },
+        ])
+        await outbox.settles(first, { become: 'delivered' })
+        expect(await outbox.deliveriesOf(id)).toMatchObject([
+          { event: 'video.completed', nextAt: midnight },
+          { event: 'job.success', status: 'delivered' },
+        ])
+      })
+
       it('is so many for each receiver, however many wait for one', async () => {
         await outbox.register({ url: 'https://busy.example/a' })
         await outbox.register({ url: 'https://busy.example/b' })

@@ -1,6 +1,6 @@
 /** Time by which deliveries are scheduled. No correction of the wall clock moves it. */
 import type { Timestamp } from '../../domain/job.ts'
-import { hourMs } from '../../domain/time.ts'
+import { clamp, hourMs, steadyNow } from '../../domain/time.ts'
 
 /** Milliseconds that pass while the service runs, on a scale that started at the wall clock's. */
 export type Steady = number
@@ -15,14 +15,14 @@ export const maxStopMs = hourMs
 
 export type ClockSources = Readonly<{ wall(): number; monotonic(): number }>
 
-const ofProcess: ClockSources = { wall: Date.now, monotonic: () => performance.now() }
+const ofProcess: ClockSources = { wall: Date.now, monotonic: steadyNow }
 
 /** `kept` is the last time that the previous run stored. */
 export function startDeliveryClock(
   kept: Now,
   { wall, monotonic }: ClockSources = ofProcess,
 ): DeliveryClock {
-  const stoppedMs = Math.min(Math.max(wall() - kept.at, 0), maxStopMs)
+  const stoppedMs = clamp(wall() - kept.at, 0, maxStopMs)
   const offset = kept.steady + stoppedMs - monotonic()
-  return { now: () => ({ at: wall(), steady: Math.floor(offset + monotonic()) }) }
+  return { now: () => ({ at: wall(), steady: offset + monotonic() }) }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
@@ -62,7 +62,8 @@ export function createShimTransport({
           const argv = commandOfAttempt(data, wan, order)
           const { jobId: job, epoch } = order
           const spec = { job, epoch, argv, cwd: wan.wanDir, mark: attemptMark(order) }
-          writeFileSync(join(attemptDir, 'spec.json'), JSON.stringify(spec))
+          writeAfresh(join(attemptDir, 'spec.json'), JSON.stringify(spec))
+          rmSync(join(attemptDir, 'shim.log'), { recursive: true, force: true })
           const ended = forkServer.startShim(attemptDir, environmentFor(env, device))
           shimEnd = ended
           const end = await ended
@@ -91,4 +92,10 @@ export function createShimTransport({
       shimEnds: () => shimEnds(attemptDir, order),
     }
   }
+}
+
+/** An earlier attempt can write here, too: a FIFO of this name would hold us up for ever. */
+function writeAfresh(path: string, text: string): void {
+  rmSync(path, { recursive: true, force: true })
+  writeFileSync(path, text, { flag: 'wx' })
 }

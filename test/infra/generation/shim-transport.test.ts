@@ -1,4 +1,12 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as v from 'valibot'
@@ -10,9 +18,13 @@ import { quick } from '../../support/service.ts'
 
 const jobId = v.parse(JobId, '11111111-1111-4111-8111-111111111111')
 
-function startWith(startShim: ForkServer['startShim']) {
+function aWorkDir(): string {
   const workDir = mkdtempSync(join(tmpdir(), 'work-'))
   onTestFinished(() => rmSync(workDir, { recursive: true }))
+  return workDir
+}
+
+function startWith(startShim: ForkServer['startShim'], workDir = aWorkDir()) {
   const transport = createShimTransport({
     data: { workDir },
     wan: {
@@ -41,5 +53,26 @@ describe('the start of a shim', () => {
   it('fails when something else is missing', async () => {
     const end = await startWith(async () => ({ how: 'cannotStart', why }))
     expect(end).toEqual({ how: 'cannotStart', why: `${why} (WAN_PYTHON is python3)` })
+  })
+
+  it.each<[what: string, put: (path: string, elsewhere: string) => void]>([
+    ['a file', (path) => writeFileSync(path, 'old')],
+    ['a link to another file', (path, elsewhere) => symlinkSync(elsewhere, path)],
+    ['a directory', (path) => mkdirSync(path)],
+  ])('does not mind that an earlier attempt has put %s in its place', async (_what, put) => {
+    const workDir = aWorkDir()
+    const attemptDir = join(workDir, jobId, '1')
+    const elsewhere = join(workDir, 'elsewhere')
+    mkdirSync(attemptDir, { recursive: true })
+    writeFileSync(elsewhere, 'untouched')
+    for (const name of ['spec.json', 'shim.log']) put(join(attemptDir, name), elsewhere)
+    const end = await startWith(async () => ({ how: 'unwatched' }), workDir)
+    expect(end).toEqual({ how: 'unwatched' })
+    expect(JSON.parse(readFileSync(join(attemptDir, 'spec.json'), 'utf8'))).toMatchObject({
+      job: jobId,
+      epoch: 1,
+    })
+    expect(existsSync(join(attemptDir, 'shim.log'))).toBe(false)
+    expect(readFileSync(elsewhere, 'utf8')).toBe('untouched')
   })
 })

@@ -122,6 +122,7 @@ export const failureCodes = [
   'invalid_arguments',
   'checkpoint_missing',
   'environment_broken',
+  'resources_exhausted',
   'out_of_memory',
   'gpu_error',
   'killed',

@@ -22,7 +22,7 @@ function refusalOf(command: QueueCommand, error: Error): AnswerEffect {
 
 function submissionRefusal(error: Error): RefusalError | undefined {
   if (error instanceof DiskFullError) {
-    return new RefusalError('disk_full', 'The disk is full; the job was not taken.')
+    return new RefusalError('disk_full', `The job was not taken: ${error.message}.`)
   }
   if (error instanceof StoreLockedError) {
     return new RefusalError(
@@ -34,5 +34,4 @@ function submissionRefusal(error: Error): RefusalError | undefined {
 }
 
 /** For the log. */
-export const whyBlocked = (error: Error): string =>
-  error instanceof DiskFullError ? 'the disk is full' : error.message
+export const whyBlocked = (error: Error): string => error.message

@@ -2,6 +2,7 @@ import type { Context, ErrorHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { ActorFailedError } from '../../actors/actor.ts'
 import { DiskFullError, RefusalError, StoreLockedError } from '../../domain/errors.ts'
+import { systemFaultOf } from '../../domain/failures.ts'
 import type { Logger } from '../../domain/log.ts'
 import { renderEnvelope, renderEnvelopeOfOurFault } from './envelope.ts'
 import { renderOurFault, renderProblem } from './problem.ts'
@@ -33,11 +34,13 @@ function asRefusal(error: Error): RefusalError | undefined {
       'Another program holds the lock of the database; nothing was changed. Try again in a moment.',
     )
   }
-  if (causes.some((one) => one instanceof DiskFullError)) {
-    return new RefusalError(
-      'disk_full',
-      'The disk is full; nothing was changed. Try again when there is room.',
-    )
+  const full = causes.find((one) => one instanceof DiskFullError)
+  if (full) {
+    return new RefusalError('disk_full', `Nothing was changed: ${full.message}. Try again later.`)
+  }
+  if (causes.some((one) => systemFaultOf(one) === 'resources_exhausted')) {
+    const detail = 'The service has no descriptors or no memory left. Try again in a moment.'
+    return new RefusalError('service_busy', detail)
   }
   if (error instanceof ActorFailedError) {
     return new RefusalError('service_busy', `${error.message}. Try again in a moment.`)

@@ -6,7 +6,7 @@ import { migrations } from './migrations/index.ts'
 import { DeposedError, type Ownership, takeOwnership } from './ownership.ts'
 import type { Database } from './schema.ts'
 import { backUp } from './sqlite-backup.ts'
-import { isDiskFull, isWriteError } from './sqlite-errors.ts'
+import { describeTrouble, isDiskFull, writeTroubleOf } from './sqlite-errors.ts'
 import {
   explained,
   isEmptyFile,
@@ -175,7 +175,7 @@ function openSound(path: string, makeRoom?: () => boolean): SQLite.Database {
     return sqlite
   } catch (error) {
     sqlite.close()
-    if ((isDiskFull(error) || isWriteError(error)) && makeRoom?.()) return openSound(path)
+    if (writeTroubleOf(error) && makeRoom?.()) return openSound(path)
     throw error
   }
 }
@@ -184,7 +184,7 @@ function own(sqlite: SQLite.Database, path: string, makeRoom?: () => boolean): O
   try {
     return takeOwnership(sqlite, path)
   } catch (error) {
-    if ((isDiskFull(error) || isWriteError(error)) && makeRoom?.()) return own(sqlite, path)
+    if (writeTroubleOf(error) && makeRoom?.()) return own(sqlite, path)
     throw error
   }
 }
@@ -239,9 +239,14 @@ function checkWritable({ sqlite, path, ownership, waitForLock }: Checked): Check
     if (error instanceof DeposedError) throw error
     const detail = isDiskFull(error)
       ? `There is no room on the disk of ${path}: make some.`
-      : `${path} cannot be written (${(error as Error).message}): docs/operations.md says why that may be.`
+      : `${path} cannot be written (${(error as Error).message}): ${causeOf(error)}docs/operations.md says why that may be.`
     return { name: 'database', ok: false, detail }
   } finally {
     waitForLock(maxLockWaitMs)
   }
+}
+
+function causeOf(error: unknown): string {
+  const trouble = writeTroubleOf(error)
+  return trouble ? `${describeTrouble[trouble]}. ` : ''
 }

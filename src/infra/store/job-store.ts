@@ -9,7 +9,7 @@ import { createJobCache, type JobCache } from '../fast/job-cache.ts'
 import { transact } from './database.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
-import { isDiskFull, isLocked, isWriteError } from './sqlite-errors.ts'
+import { describeTrouble, isLocked, writeTroubleOf } from './sqlite-errors.ts'
 import {
   type AttemptContext,
   apply,
@@ -25,7 +25,7 @@ export type JobStore = Omit<QueueStore & ArchiveStore, 'commit'> & {
 }
 
 export type JobStoreOptions = Readonly<{
-  reserve?: Pick<Reserve, 'release' | 'isDiskFull'>
+  reserve?: Pick<Reserve, 'release'>
   context?: AttemptContext
   cache?: JobCache
 }>
@@ -51,9 +51,6 @@ export function createJobStore(
       : all.where('id', '=', scope.jobId)
   }
   const jobs = (scope: Scope) => owned(scope).selectAll().where('deleted_at', 'is', null)
-  /** SQLite does not always find the right word for it. */
-  const lacksRoom = (error: unknown) =>
-    isDiskFull(error) || (isWriteError(error) && reserve?.isDiskFull() === true)
 
   return {
     async load(submittedSince) {
@@ -93,7 +90,8 @@ export function createJobStore(
         })
       try {
         await write().catch((error: unknown) => {
-          if (!lacksRoom(error) || operations.every(canWait) || !reserve?.release()) throw error
+          // The reserve relieves a quota, too.
+          if (!writeTroubleOf(error) || operations.every(canWait) || !reserve?.release()) throw error
           return write()
         })
         return { how: 'committed' }
@@ -103,9 +101,9 @@ export function createJobStore(
           const why = 'another program holds the lock of the database'
           return { how: 'locked', error: new StoreLockedError(why, { cause: error }) }
         }
-        if (!lacksRoom(error)) throw error
-        const full = new DiskFullError('the database has no room to write', { cause: error })
-        return { how: 'full', error: full }
+        const trouble = writeTroubleOf(error)
+        if (!trouble) throw error
+        return { how: 'full', error: new DiskFullError(describeTrouble[trouble], { cause: error }) }
       } finally {
         cache.forget(jobsIn(operations))
       }

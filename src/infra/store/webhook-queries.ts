@@ -5,7 +5,7 @@ import type { Scope } from '../../domain/client.ts'
 import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
 import { transact } from './database.ts'
 import type { Database } from './schema.ts'
-import { isDiskFull, isLocked } from './sqlite-errors.ts'
+import { describeTrouble, isLocked, writeTroubleOf } from './sqlite-errors.ts'
 
 /** Condition: the webhook is inside the scope. */
 export const inScope =
@@ -22,8 +22,8 @@ export const readClock = (db: Kysely<Database>): Promise<Now> =>
   db.selectFrom('delivery_clock').select(['steady', 'at']).executeTakeFirstOrThrow()
 
 /**
- * A transaction that rejects with `DiskFullError` because the disk is full, and with
- * `StoreLockedError` because another program holds the lock.
+ * A transaction that rejects with `DiskFullError` when the disk is full or refuses to write, and with
+ * `StoreLockedError` when another program holds the lock.
  */
 export const writeWebhooks = <Result>(
   db: Kysely<Database>,
@@ -33,6 +33,7 @@ export const writeWebhooks = <Result>(
     if (isLocked(error)) {
       throw new StoreLockedError('another program holds the lock of the database', { cause: error })
     }
-    if (!isDiskFull(error)) throw error
-    throw new DiskFullError('the database has no room to write', { cause: error })
+    const trouble = writeTroubleOf(error)
+    if (!trouble) throw error
+    throw new DiskFullError(describeTrouble[trouble], { cause: error })
   })

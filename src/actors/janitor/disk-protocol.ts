@@ -1,4 +1,4 @@
-import type { Disk } from '../../domain/disk.ts'
+import type { Disk, Shortage } from '../../domain/disk.ts'
 
 /** How what it has begun went, and that it is time to look again. */
 export type DiskNews = Readonly<
@@ -26,7 +26,7 @@ export type DiskEffect = Readonly<
   | { do: 'measure' }
   | { do: 'observeDisks'; disks: readonly Disk[] }
   | { do: 'checkLater' }
-  | { do: 'tellQueue'; hasRoom: boolean }
+  | { do: 'tellQueue'; hasRoom: boolean; shortage?: Shortage }
   | { do: 'restoreReserve' }
   | { do: 'backUp'; day: string; mayPrune: boolean }
   | { do: 'logNoRoom'; disks: readonly Disk[] }

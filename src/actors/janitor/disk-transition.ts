@@ -1,4 +1,4 @@
-import type { Disk } from '../../domain/disk.ts'
+import { type Disk, shortageOf } from '../../domain/disk.ts'
 import { hourMs } from '../../domain/time.ts'
 import type { Step } from '../actor.ts'
 import type { Moment } from './clock-rules.ts'
@@ -66,8 +66,9 @@ function measured(
   disks: readonly Disk[],
   { at, uptimeMs, isClockRight }: DiskMoment,
 ): DiskStep {
-  const short = disks.filter(({ freeBytes }) => freeBytes < minFreeBytes)
-  const hasRoom = short.length === 0
+  const short = disks.filter((disk) => shortageOf(disk, minFreeBytes) !== undefined)
+  const [shortage] = short.map((disk) => shortageOf(disk, minFreeBytes))
+  const hasRoom = shortage === undefined
   const day = new Date(at).toISOString().slice(0, 10)
   const backUp =
     hasRoom &&
@@ -77,7 +78,7 @@ function measured(
     uptimeMs >= state.backUpAgainAtUptimeMs
   const effects: DiskEffect[] = [
     { do: 'observeDisks', disks },
-    { do: 'tellQueue', hasRoom },
+    { do: 'tellQueue', hasRoom, ...(shortage && { shortage }) },
   ]
   if (!hasRoom && state.hasRoom !== false) effects.push({ do: 'logNoRoom', disks: short })
   if (hasRoom && state.hasRoom === false) effects.push({ do: 'logRoomAgain' })

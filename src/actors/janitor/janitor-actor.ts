@@ -25,7 +25,7 @@ export type JanitorActorOptions = Readonly<{
   retention: RetentionStore
   queue: ActorRef<QueueMessage>
   archive: ActorRef<ArchiveMessage>
-  /** With less than that on any disk nothing is taken or begun; 0: never mind. */
+  /** With less than that on any disk nothing is taken or started; 0: as long as there is any. */
   minFreeBytes: number
   observe: Observe
   limits: RetentionLimits
@@ -92,9 +92,11 @@ export function janitorBehaviour({
       case 'checkLater':
         tellLater(self, everyMs, { type: 'checkDue' })
         break
-      case 'tellQueue':
-        tell(queue, { type: 'roomChecked', hasRoom: effect.hasRoom })
+      case 'tellQueue': {
+        const { do: _, ...room } = effect
+        tell(queue, { type: 'roomChecked', ...room })
         break
+      }
       case 'restoreReserve':
         pipe(self, housekeeping.restoreReserve(), nothing, (error) => ({
           type: 'reserveFailed',

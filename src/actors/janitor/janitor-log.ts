@@ -74,7 +74,11 @@ function goneFields({ tally, selection, purge }: Run) {
   }
 }
 
-const diskFields = ({ path, freeBytes }: Disk) => ({ path, freeMb: inMib(freeBytes) })
+const diskFields = ({ path, freeBytes, freeFiles }: Disk) => ({
+  path,
+  freeMb: inMib(freeBytes),
+  ...(freeFiles !== undefined && { freeFiles }),
+})
 
 const inMib = (bytes: number): number => Math.floor(bytes / 1024 ** 2)
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, rmSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { freeBytes, hasNoRoom } from './free-space.ts'
+import { freeSpace, hasNoRoom } from './free-space.ts'
 
 export type Reserve = {
   /** Whether there was something to give. Only what must be written is worth it. */
@@ -26,7 +26,9 @@ export function createReserve(path: string): Reserve {
     },
 
     async restore() {
-      if (existsSync(path) || (await freeBytes(dirname(path))) < roomForReserve) return
+      if (existsSync(path)) return
+      const { freeBytes } = await freeSpace(dirname(path))
+      if (freeBytes < roomForReserve) return
       const unfinished = `${path}.unfinished`
       try {
         const file = await open(unfinished, 'w', 0o600)

@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { bytesPerLoad, type Config, memoryBytes, readConfig } from '../../config/config.ts'
 import type { Check } from '../../domain/check.ts'
-import { freeBytes } from '../disk/free-space.ts'
+import { minFreeFiles, shortageOf } from '../../domain/disk.ts'
+import { freeSpace } from '../disk/free-space.ts'
 import { detectGpus } from '../machine/gpus.ts'
 import { readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
@@ -197,15 +198,21 @@ async function checkDisk(directory: string, minFreeBytes: number): Promise<Findi
     const detail = `${directory} cannot be written into: ${why}. Give it to the user the service runs as, or set DATA_DIR.`
     return finding('disk', 'fault', detail)
   }
-  const free = await freeBytes(directory)
-  const told = `${mebibytes(free)} MiB are free in ${directory}`
-  return free < minFreeBytes
-    ? finding(
-        'disk',
-        'fault',
-        `${told}, and MIN_FREE_DISK_MB is ${mebibytes(minFreeBytes)}. Make room.`,
-      )
-    : finding('disk', 'ok', told)
+  const free = await freeSpace(directory)
+  const told = `${mebibytes(free.freeBytes)} MiB are free in ${directory}`
+  switch (shortageOf(free, minFreeBytes)) {
+    case undefined:
+      return finding('disk', 'ok', told)
+    case 'bytes': {
+      const detail = `${told}, and MIN_FREE_DISK_MB is ${mebibytes(minFreeBytes)}. Make room.`
+      return finding('disk', 'fault', detail)
+    }
+    case 'files': {
+      const { freeFiles, files = 0 } = free
+      const detail = `${directory} has ${freeFiles} free inodes, and the service needs ${minFreeFiles(files)} of its ${files}. Delete files there.`
+      return finding('disk', 'fault', detail)
+    }
+  }
 }
 
 const mebibytes = (bytes: number): number => Math.floor(bytes / 1024 ** 2)

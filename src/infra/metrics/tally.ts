@@ -74,8 +74,10 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         known.webhookAttempts.inc({ outcome: observation.became })
         break
       case 'disksMeasured':
-        for (const { place, freeBytes } of observation.disks)
+        for (const { place, freeBytes, freeFiles } of observation.disks) {
           known.diskFree.set({ place }, freeBytes)
+          if (freeFiles !== undefined) known.diskFreeFiles.set({ place }, freeFiles)
+        }
         break
       case 'deletionsJudged':
         known.deletionsHeld.set((observation.hold?.leftMs ?? 0) / 1000)

@@ -5,7 +5,7 @@ import type { Housekeeping } from '../../actors/janitor/janitor-ports.ts'
 import { type DiskPlace, diskPlaces } from '../../domain/disk.ts'
 import { JobId, type Timestamp } from '../../domain/job.ts'
 import { type DataDirectory, logOf } from '../disk/data-directory.ts'
-import { freeBytes } from '../disk/free-space.ts'
+import { freeSpace } from '../disk/free-space.ts'
 import type { Reserve } from '../disk/reserve.ts'
 import type { Backups } from './backups.ts'
 
@@ -38,7 +38,7 @@ export function createHousekeeping({
       Promise.all(
         diskPlaces.map(async (place) => {
           const path = paths[place]
-          return { place, path, freeBytes: await freeBytes(path) }
+          return { place, path, ...(await freeSpace(path)) }
         }),
       ),
     backUp: (day, mayPrune) => backups.daily(day, mayPrune),

@@ -22,7 +22,8 @@ describe('a janitor', () => {
     expect(janitor.hears({ type: 'checkDue' })).toEqual([{ do: 'measure' }])
     for (const hasRoom of [true, true, false, false, true]) {
       const effects = janitor.finds(disk(hasRoom ? 100 : 99))
-      expect(effects).toContainEqual({ do: 'tellQueue', hasRoom })
+      const shortage = hasRoom ? {} : { shortage: 'bytes' }
+      expect(effects).toContainEqual({ do: 'tellQueue', hasRoom, ...shortage })
       expect(effects.at(-1)).toEqual({ do: 'checkLater' })
     }
   })
@@ -30,7 +31,7 @@ describe('a janitor', () => {
   it('sees no room when any of the disks has too little', () => {
     const janitor = aJanitor({ minFreeBytes: 100 })
     const effects = janitor.finds(disk(500), disk(20, '/results'))
-    expect(effects).toContainEqual({ do: 'tellQueue', hasRoom: false })
+    expect(effects).toContainEqual({ do: 'tellQueue', hasRoom: false, shortage: 'bytes' })
     expect(effects).toContainEqual({ do: 'logNoRoom', disks: [disk(20, '/results')] })
   })
 
@@ -45,8 +46,36 @@ describe('a janitor', () => {
     expect(said).toEqual([[], ['logNoRoom'], [], ['logRoomAgain'], [], ['logNoRoom']])
   })
 
-  it('is content with nothing when nothing is asked for', () => {
-    const effects = aJanitor({ minFreeBytes: 0 }).finds(disk(0))
+  it('is content with any room when no limit is set, but not with none', () => {
+    const janitor = aJanitor({ minFreeBytes: 0 })
+    const some = disk(1024 ** 2)
+    expect(janitor.finds(some)).toContainEqual({ do: 'tellQueue', hasRoom: true })
+    const room = { ...some, files: 1_000 }
+    const last = janitor.finds({ ...room, freeFiles: 1 })
+    expect(last).toContainEqual({ do: 'tellQueue', hasRoom: true })
+    for (const full of [disk(0), { ...room, freeFiles: 0 }]) {
+      const effects = janitor.finds(full)
+      expect(effects).toContainEqual(expect.objectContaining({ do: 'tellQueue', hasRoom: false }))
+    }
+  })
+
+  it('sees no room when a disk has too few inodes, of which each file takes one', () => {
+    const janitor = aJanitor({ minFreeBytes: 100 })
+    const withFiles = (freeFiles: number, files: number) => ({ ...disk(500), freeFiles, files })
+    const sees = (one: Disk) =>
+      janitor.finds(one).flatMap((effect) => (effect.do === 'tellQueue' ? [effect] : []))
+    const short = [{ do: 'tellQueue', hasRoom: false, shortage: 'files' }]
+    const enough = [{ do: 'tellQueue', hasRoom: true }]
+    expect(sees(withFiles(255, 1_000_000))).toEqual(short)
+    expect(sees(withFiles(256, 1_000_000))).toEqual(enough)
+    // A small file system could not be used at all.
+    expect(sees(withFiles(49, 1_000))).toEqual(short)
+    expect(sees(withFiles(50, 1_000))).toEqual(enough)
+    expect(sees(withFiles(31, 100))).toEqual(short)
+  })
+
+  it('does not count inodes where a file system creates them as it needs them', () => {
+    const effects = aJanitor({ minFreeBytes: 100 }).finds(disk(500))
     expect(effects).toContainEqual({ do: 'tellQueue', hasRoom: true })
   })
 
@@ -155,7 +184,7 @@ describe('a janitor', () => {
     const heard = queue.told.filter(({ type }) => type === 'roomChecked')
     expect(heard.slice(0, 3)).toEqual([
       { type: 'roomChecked', hasRoom: true },
-      { type: 'roomChecked', hasRoom: false },
+      { type: 'roomChecked', hasRoom: false, shortage: 'bytes' },
       { type: 'roomChecked', hasRoom: true },
     ])
     expect(done.toSorted()).toEqual(
@@ -173,7 +202,7 @@ describe('a janitor', () => {
 const backUpsIn = (effects: readonly DiskEffect[]) =>
   effects.filter((effect) => effect.do === 'backUp')
 
-function aJanitor({ minFreeBytes = 0 } = {}) {
+function aJanitor({ minFreeBytes = 100 } = {}) {
   let state: DiskState = initialDiskState
   let now: DiskMoment = { at: midnight, uptimeMs: 1_000, isClockRight: true }
   function hears(message: DiskNews): readonly DiskEffect[] {

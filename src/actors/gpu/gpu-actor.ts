@@ -7,7 +7,7 @@ import type {
   GenerationObserver,
   GenerationRunner,
 } from './gpu-ports.ts'
-import type { GpuEffect, GpuMessage, GpuState } from './gpu-protocol.ts'
+import type { GpuEffect, GpuMessage, GpuNews, GpuState } from './gpu-protocol.ts'
 import { idle, transition } from './gpu-transition.ts'
 
 export type GpuActorOptions = Readonly<{
@@ -63,9 +63,10 @@ export function gpuBehaviour({
   }
 }
 
-const observer = (
+/** Tells an actor what becomes of a generation. */
+export const observer = (
   { jobId, epoch }: AttemptOrder,
-  self: ActorRef<GpuMessage>,
+  self: ActorRef<GpuNews>,
 ): GenerationObserver => ({
   started: (startedAt, ageMs, command) =>
     tell(self, {

@@ -11,6 +11,8 @@ import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import { publishedSeconds } from '../actors/eta/published-speeds.ts'
 import { eventBehaviour } from '../actors/event/event-actor.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
+import { caretakerBehaviour } from '../actors/gpu/caretaker-actor.ts'
+import type { CaretakerMessage } from '../actors/gpu/caretaker-transition.ts'
 import { gpuBehaviour } from '../actors/gpu/gpu-actor.ts'
 import type { GpuMessage } from '../actors/gpu/gpu-protocol.ts'
 import { janitorBehaviour } from '../actors/janitor/janitor-actor.ts'
@@ -35,6 +37,7 @@ import { createFileLinks, type FileLinksOptions } from '../http/views/file-links
 import { createJobRenderer } from '../http/views/job-view.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
+import type { StandingChecks } from '../infra/installation/standing-checks.ts'
 import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import type { createDownloads } from '../infra/media/downloads.ts'
@@ -58,6 +61,9 @@ export type ActorsOptions = Readonly<{
   env: NodeJS.ProcessEnv
   forkServer: ForkServer
   downloads: ReturnType<typeof createDownloads>
+  /** The standing checks, and the names of those without which no generation or conversion works. */
+  installation: Pick<StandingChecks, 'lookAgain' | 'listen'> &
+    Readonly<{ names: readonly string[] }>
   guard: AddressGuard
   links: FileLinksOptions
   observe: Observe
@@ -69,7 +75,8 @@ export type ActorsOptions = Readonly<{
 export type Actors = ReturnType<typeof startActors>
 
 export function startActors(options: ActorsOptions) {
-  const { config, storage, gpus, owned, forkServer, observe, log, onGivenUp } = options
+  const { config, storage, gpus, owned, forkServer, installation } = options
+  const { observe, log, onGivenUp } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { stores } = storage
   const speeds = speedsOf(config, gpus)
@@ -80,7 +87,14 @@ export function startActors(options: ActorsOptions) {
   const webhooks = createPlace<WebhookMessage>('webhooks')
   const conversion = createPlace<ConversionMessage>('conversion')
   const janitor = createPlace<JanitorMessage>('janitor')
+  const caretaker = createPlace<CaretakerMessage>('caretaker')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
+  const runners = new Map(
+    owned.map(({ id: gpu, device }) => {
+      const { env } = options
+      return [gpu, createGenerationRunner({ data, wan, gpu, device, env, forkServer, log })]
+    }),
+  )
   const system = startActorSystem()
   const videoFiles = createVideoFiles(data, options.downloads)
   const workFiles = createWorkFiles(data)
@@ -97,7 +111,9 @@ export function startActors(options: ActorsOptions) {
           store: stores.jobs,
           results: videoFiles,
           workFiles,
+          installation,
           gpus: places,
+          caretaker,
           archive,
           conversion,
           eta,
@@ -136,7 +152,13 @@ export function startActors(options: ActorsOptions) {
     }),
     child(system, conversion, () => {
       const tools = createVideoTools({ data, fit: config.fit720, start: forkServer.startTool })
-      return conversionBehaviour({ task: wan.task, tools, queue, limit: config.maxConversions })
+      return conversionBehaviour({
+        task: wan.task,
+        tools,
+        queue,
+        limit: config.maxConversions,
+        log,
+      })
     }),
     child(system, janitor, () => {
       const { archiveDir, minFreeBytes, retention: limits } = config
@@ -154,9 +176,8 @@ export function startActors(options: ActorsOptions) {
         log,
       })
     }),
-    ...owned.map(({ id: gpu, device }) => {
-      const { env } = options
-      const runner = createGenerationRunner({ data, wan, gpu, device, env, forkServer, log })
+    child(system, caretaker, () => caretakerBehaviour({ runners, queue, graceMs, jobTimeoutMs })),
+    ...[...runners].map(([gpu, runner]) => {
       return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
         gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
       )
@@ -172,6 +193,11 @@ export function startActors(options: ActorsOptions) {
       tell(queue, { type: 'gpuGone', gpu: gone.id, givenUp })
     }
     if (event.type === 'childGivenUp' && event.significant) onGivenUp(event.id)
+  })
+
+  installation.listen((found) => {
+    const checks = found.filter(({ name }) => installation.names.includes(name))
+    tell(queue, { type: 'environmentChecked', checks })
   })
 
   return { queue, archive, eta, events, webhooks, janitor, supervisor, crash }

@@ -105,9 +105,8 @@ async function startService(
   })
   const clock = createClockCheck(metrics.observe)
   const { observe } = clock
-  const checks = resources.use(
-    keepChecking({ database: storage.database.check, ...installationLooks(wan) }),
-  )
+  const looks = installationLooks(wan)
+  const checks = resources.use(keepChecking({ database: storage.database.check, ...looks }))
   const measured = createGpuMeter(owned)
   const downloads = createDownloads()
   const forkServer = createForkServer(wan.python)
@@ -115,6 +114,7 @@ async function startService(
   const actors = startActors({
     ...{ config, storage, gpus, owned, cancelWaitMs, env, forkServer, downloads },
     ...{ guard, links, observe, log, onGivenUp },
+    installation: { names: Object.keys(looks), ...checks },
   })
   resources.defer(async () => {
     await ask(actors.supervisor, { type: 'shutdown' })

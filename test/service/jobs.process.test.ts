@@ -1,6 +1,8 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Check } from '../../src/domain/check.ts'
+import type { JobDetailJson } from '../../src/http/views/job-view.ts'
 import { createShared, processesOf, type Service, startService } from '../support/service.ts'
 
 describe('jobs on two GPUs', () => {
@@ -162,10 +164,6 @@ describe('a failing job', () => {
     ['exit-137', 'killed', 2],
     ['exit-1', 'generation_failed', 2],
     ['cuda-error', 'gpu_error', 2],
-    ['checkpoint-missing', 'checkpoint_missing', 1],
-    ['module-missing', 'environment_broken', 1],
-    ['no-cuda', 'environment_broken', 1],
-    ['flash-attn-missing', 'environment_broken', 1],
   ])('with the fault %s ends as %s after %i attempts', async (fault, code, attempts) => {
     const service = common
     const id = await service.submit({ prompt: `a fox [sim:${fault}]` })
@@ -203,17 +201,35 @@ describe('a failing job', () => {
     expect(processesOf(`WAN_ATTEMPT=${id}`)).toEqual([])
   })
 
-  it('says so when the script or its Python is not there', async () => {
-    const service = await startService({ env: { WAN_DIR: '/nonexistent' } })
-    expect(await service.until(await service.submit({ prompt: 'a' }))).toMatchObject({
-      status: 'error',
-      error: { code: 'environment_broken', message: expect.stringContaining('/nonexistent') },
-    })
-    const other = await startService({ env: { WAN_PYTHON: '/no/such/python' } })
-    expect(await other.until(await other.submit({ prompt: 'a' }))).toMatchObject({
-      status: 'error',
-      error: { code: 'environment_broken', message: expect.stringContaining('/no/such/python') },
-    })
+  it.each([
+    ['checkpoint-missing', 'checkpoint_missing'],
+    ['module-missing', 'environment_broken'],
+    ['no-cuda', 'environment_broken'],
+    ['flash-attn-missing', 'environment_broken'],
+  ])('waits after the fault %s, which is none of its own', async (fault, code) => {
+    const service = await startService({ env: { GPU_IDS: '0' } })
+    const id = await service.submit({ prompt: `a fox [sim:once=${fault}]` })
+    expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    const { attempts } = await service.json<JobDetailJson>(`/jobs/${id}`)
+    expect(attempts.map(({ outcome, error }) => [outcome, error?.code])).toEqual([
+      ['error', code],
+      ['success', undefined],
+    ])
+  })
+
+  it.each([
+    ['WAN_DIR', '/nonexistent', 'generate.py'],
+    ['WAN_PYTHON', '/no/such/python', 'python'],
+  ])('waits when %s is not there, and the service says what to do', async (name, path, check) => {
+    const service = await startService({ env: { [name]: path } })
+    const id = await service.submit({ prompt: 'a' })
+    await service.until(id, (job) => job.waiting_for === 'environment')
+    const { checks } = (await (await service.request('/ready')).json()) as { checks: Check[] }
+    const { ok, detail } = checks.find((one) => one.name === check) ?? {}
+    expect(ok).toBe(false)
+    expect(detail).toContain(path)
+    expect(detail).toContain(`Set ${name}`)
+    expect(await service.status(id)).toMatchObject({ status: 'queued', error: null, attempt: 0 })
   })
 })
 

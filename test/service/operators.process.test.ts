@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { forkServerOf, identify } from '../../bench/chaos/processes.ts'
 import { aDataDirectory, processesOf, type Service, startService } from '../support/service.ts'
@@ -75,6 +76,45 @@ describe('POST /gpus/{id}/restart', () => {
     expect(response.status).toBe(422)
   })
 })
+
+describe('a GPU whose actor crashes too often', { timeout: 120_000 }, () => {
+  it('is given up, and its job comes to its end all the same, or is canceled', async () => {
+    const service = await startService({ env: { FAULT_INJECTION: '1' } })
+    const [kept, canceled] = [
+      await service.submit({ prompt: 'kept [sim:step=5]', steps: 9 }),
+      await service.submit({ prompt: 'canceled [sim:hang-step]' }),
+    ]
+    for (const id of [kept, canceled]) {
+      await service.until(id, ({ stage }) => stage === 'denoising')
+    }
+    await crashUntilGivenUp(service, [0, 1])
+    const cancel = await service.request(`/jobs?ids=${canceled}`, { method: 'DELETE' })
+    expect(cancel.status).toBe(200)
+    expect(await service.until(canceled)).toMatchObject({ status: 'canceled' })
+    expect(processesOf(`WAN_ATTEMPT=${canceled}`)).toEqual([])
+    expect(await service.until(kept)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await gpu(service, 0)).toMatchObject({ state: 'given_up' })
+    const starts = service.journal().filter(({ event }) => event === 'start')
+    expect(starts).toHaveLength(2)
+  })
+})
+
+/** Crashes each actor whenever it is back; more than five times within a minute are too many. */
+async function crashUntilGivenUp(service: Service, ids: readonly number[]): Promise<void> {
+  const actorOf = async (id: number) => (await gpu(service, id)).actor
+  const left = new Set(ids)
+  while (left.size > 0) {
+    for (const id of left) {
+      const before = await actorOf(id)
+      if (before?.state === 'given_up') left.delete(id)
+      if (before?.state !== 'running') continue
+      writeFileSync(join(service.dataDir, 'crash'), `gpu-${id}`)
+      service.child.kill('SIGUSR2')
+      await expect.poll(() => actorOf(id)).not.toMatchObject({ state: 'running' })
+    }
+    await delay(50)
+  }
+}
 
 describe('a GPU that fails one job after the other', () => {
   it('is put into quarantine, is left alone, proves itself, and works again', async () => {

@@ -17,11 +17,12 @@ describe('GET /ready', () => {
     const { status, checks } = await settled(service)
     expect(status).toBe(503)
     expect(checks.map(({ name }) => name)).toEqual([
-      ...['queue', 'disk', 'gpus', 'database', 'generate.py', 'checkpoint', 'ffmpeg', 'ffprobe'],
+      ...['queue', 'disk', 'environment', 'loading', 'gpus', 'database'],
+      ...['generate.py', 'checkpoint', 'python', 'ffmpeg', 'ffprobe'],
     ])
     for (const { age_seconds } of checks) expect(age_seconds).toBeGreaterThanOrEqual(0)
     const check = (name: string) => checks.find((one) => one.name === name)
-    for (const name of ['queue', 'disk', 'gpus', 'database', 'ffmpeg', 'ffprobe'])
+    for (const name of ['queue', 'disk', 'gpus', 'database', 'python', 'ffmpeg', 'ffprobe'])
       expect(check(name)).toMatchObject({ ok: true })
     expect(check('generate.py')).toMatchObject({
       ok: false,

@@ -309,6 +309,8 @@ export function createAttemptWorld(
       case 'report':
         hear(effect.report)
         break
+      case 'lookLater':
+        throw new Error('descriptors never run out in this world')
       case 'log':
         break
       default:

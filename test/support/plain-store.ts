@@ -7,6 +7,7 @@ import type {
   QueueOperation,
   StoredQueue,
 } from '../../src/actors/queue/queue-ports.ts'
+import { blamesEnvironment } from '../../src/domain/failures.ts'
 import type {
   Epoch,
   GpuHealth,
@@ -29,7 +30,7 @@ export type StoredJob = Readonly<{
   epoch: Epoch
   attempts: number
   cancelRequested: boolean
-  /** How many attempts have been given back as failed. */
+  /** How many attempts have been given back as failed, by themselves and not by the environment. */
   failures: number
   attempt?: StoredAttempt
 }>
@@ -138,7 +139,11 @@ export function createPlainStore() {
         return { cancelRequested: true }
       case 'release': {
         const { attempts, failure } = operation
-        return { status: 'queued', attempts, failures: job.failures + (failure ? 1 : 0) }
+        return {
+          status: 'queued',
+          attempts,
+          failures: job.failures + (failure && !blamesEnvironment(failure.code) ? 1 : 0),
+        }
       }
     }
   }

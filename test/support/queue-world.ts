@@ -6,6 +6,7 @@ import { strict as assert } from 'node:assert'
 import { createPlace } from '../../src/actors/actor.ts'
 import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
 import { get, size, values } from '../../src/actors/ordered-map.ts'
+import { claimsAllowed } from '../../src/actors/queue/environment-state.ts'
 import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
@@ -91,6 +92,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   let settings = first
   let state = restoreQueue(settings, store.load())
   let overdue: number[] = []
+  let pauses: number[] = []
+  /** Attempts whose load no longer holds up others. */
+  const slowLoads = new Set<string>()
   let knownThen = new Set<JobId>()
   let submissions = 0
   let now = midnight
@@ -167,6 +171,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         break
       case 'expectCancel':
         overdue.push(effect.ticket)
+        break
+      case 'expectPause':
+        pauses.push(effect.pause)
         break
     }
   }
@@ -284,6 +291,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   function restartQueue(): void {
     mail.length = 0
     overdue = []
+    pauses = []
     for (const canceler of cancelers.values()) canceler.gone ||= canceler.answers.length === 0
     state = restoreQueue(settings, store.load())
     knownThen = new Set(store.all().map(({ jobId }) => jobId))
@@ -315,11 +323,17 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   function checkClaim({ jobId, epoch, attempt, gpu }: Extract<QueueOperation, { op: 'claim' }>) {
     // One that has failed before may be waiting for another GPU than the one that is free.
     const [oldest] = store.having('queued').filter((job) => job.jobId === jobId || !job.failures)
-    assert.equal(jobId, oldest?.jobId, 'the oldest waiting job is claimed')
+    const { faults, breaker } = state.environment
+    assert.equal(faults.length, 0, 'nothing is claimed while a check fails')
+    assert.notEqual(breaker.phase, 'open', 'nothing is claimed during a pause')
+    if (breaker.phase === 'halfOpen') {
+      assert.equal(breaker.probe?.jobId, jobId, 'one job at a time is a probe')
+    } else assert.equal(jobId, oldest?.jobId, 'the oldest waiting job is claimed')
     assert(settings.gpus.includes(gpu), `GPU ${gpu} is not ours`)
     assert(gpuOf(gpu).incarnation > 0, `GPU ${gpu} has never been there`)
     assert(state.open, 'nothing is claimed once the queue is closed')
-    assert.equal(attempt, (oldest?.failures ?? 0) + 1, 'failures are counted, and nothing else')
+    const failures = store.find(jobId)?.failures ?? 0
+    assert.equal(attempt, failures + 1, 'failures are counted, and nothing else')
     assert(attempt <= settings.maxAttempts, `attempt ${attempt} is one too many`)
     assert(![...generations.values()].some((one) => isSame(one.attempt, { jobId, epoch })))
     const loading = store.having('running').filter(isLoading).length + 1
@@ -330,6 +344,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   function isLoading({ jobId, epoch, attempt }: StoredJob): boolean {
     const generation = generations.get(keyOf({ jobId, epoch }))
     if (attempt?.phase !== 'generating' || generation?.result) return false
+    if (slowLoads.has(keyOf({ jobId, epoch }))) return false
     return !generation?.reading || generation.reading.stage === 'loading'
   }
 
@@ -365,7 +380,12 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     assert.equal(size(state.seqOf), queued.length)
     for (const { jobId, seq } of queued) assert.equal(get(state.seqOf, jobId), seq)
     assert.deepEqual(
-      new Map([...state.running].map(([id, { reading: _, orphaned: __, ...job }]) => [id, job])),
+      new Map(
+        [...state.running].map(([id, { reading: _, orphaned: __, isLoadOverdue: ___, ...job }]) => [
+          id,
+          job,
+        ]),
+      ),
       new Map(
         running.map(({ jobId, cancelRequested, attempt, request, ...job }) => [
           jobId,
@@ -410,13 +430,17 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     }
 
     const silent = [...state.running.values()].filter(
-      ({ phase, reading }) => phase === 'generating' && (reading?.stage ?? 'loading') === 'loading',
+      ({ phase, reading, isLoadOverdue }) =>
+        phase === 'generating' && !isLoadOverdue && (reading?.stage ?? 'loading') === 'loading',
     )
     const busy = running.flatMap(({ attempt }) =>
       attempt?.phase === 'generating' ? [attempt.gpu] : [],
     )
     const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
-    const mayClaim = state.open && silent.length < settings.maxConcurrentLoads
+    const mayClaim =
+      state.open &&
+      claimsAllowed(state.environment) === 'any' &&
+      silent.length < settings.maxConcurrentLoads
     const fresh = queued.filter(({ failures }) => failures === 0)
     assert(!mayClaim || free.length === 0 || fresh.length === 0, 'no GPU idles while jobs wait')
 
@@ -488,6 +512,23 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       tellQueue({ type: 'cancelOverdue', ticket })
     },
 
+    endPause(which: number): void {
+      const pause = pick(pauses, which)
+      if (pause === undefined) return
+      pauses = pauses.filter((other) => other !== pause)
+      tellQueue({ type: 'pauseEnded', pause })
+    },
+
+    loadOverdue(which: number): void {
+      const job = pick(store.having('running'), which)
+      if (job?.attempt?.phase !== 'generating') return
+      slowLoads.add(keyOf(job))
+      tellQueue({ type: 'loadOverdue', ...keyIn(job) })
+    },
+
+    checkEnvironment: (ok: boolean) =>
+      tellQueue({ type: 'environmentChecked', checks: [{ name: 'a tool', ok, detail: '' }] }),
+
     learn(speeds: readonly number[]): void {
       const secondsPerJob = new Map(allGpus.map((gpu) => [gpu, speeds[gpu] ?? 1]))
       tellQueue({ type: 'speedsLearned', secondsPerJob })
@@ -552,6 +593,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       turn()
       for (let round = 0; isUnsettled(); round++) {
         assert(round < 20 * (submissions + 1), 'every job comes to its end')
+        world.checkEnvironment(true)
+        for (let n = 0; n <= pauses.length; n++) world.endPause(n)
+        turn()
         for (const gpu of allGpus) {
           startGpu(gpu)
           while (gpuOf(gpu).inbox.length > 0) {

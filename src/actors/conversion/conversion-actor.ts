@@ -1,6 +1,8 @@
+import { environmentFaultOf } from '../../domain/failures.ts'
 import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
-import { type ActorRef, actorOf, type Behaviour, pipe, tell } from '../actor.ts'
+import { type ActorRef, actorOf, type Behaviour, pipe, tell, tellLater } from '../actor.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type { VideoTools } from './conversion-ports.ts'
 import type { ConversionEffect, ConversionMessage, ConversionState } from './conversion-protocol.ts'
@@ -12,6 +14,7 @@ export type ConversionActorOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   /** How many conversions may run at once. */
   limit: number
+  log: Logger
 }>
 
 /** Owns ffmpeg work: checks what generations leave and makes it the file that is served. */
@@ -20,6 +23,7 @@ export function conversionBehaviour({
   tools,
   queue,
   limit,
+  log,
 }: ConversionActorOptions): Behaviour<ConversionState, ConversionMessage> {
   const encoding = new Map<string, AbortController>()
 
@@ -65,6 +69,15 @@ export function conversionBehaviour({
         )
         break
       }
+      case 'retryLater':
+        tellLater(self, effect.afterMs, { type: 'retryDue', ...keyOf(effect.attempt) })
+        break
+      case 'logFault':
+        log.warn(
+          { ...keyOf(effect.attempt), reason: effect.why },
+          'the environment fails a conversion; it is tried again until it succeeds',
+        )
+        break
       case 'interrupt':
         encoding.get(nameOf(effect.attempt))?.abort()
         break
@@ -99,8 +112,12 @@ export function conversionBehaviour({
 
 function stepFailed(conversion: AttemptKey, error: unknown) {
   const why = error instanceof Error ? error.message : String(error)
-  const killed = (error as { how?: string } | null)?.how === 'killed'
-  return { type: 'stepFailed', ...keyOf(conversion), why, killed } as const
+  const { how, end } = (error ?? {}) as { how?: string; end?: { how?: string } }
+  // A tool that is missing may be installed again, or its disk be mounted again.
+  const fault =
+    environmentFaultOf(error) ?? (end?.how === 'cannotStart' ? 'environment_broken' : undefined)
+  const cause = { why, killed: how === 'killed', ...(fault && { fault }) }
+  return { type: 'stepFailed', ...keyOf(conversion), ...cause } as const
 }
 
 const nothing = () => undefined

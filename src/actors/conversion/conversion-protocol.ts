@@ -1,4 +1,4 @@
-import type { AttemptKey, Failure, VideoFacts } from '../../domain/job.ts'
+import type { AttemptKey, Failure, FailureCode, VideoFacts } from '../../domain/job.ts'
 import type { Conversion, SourceVideo } from './conversion-ports.ts'
 
 export type ConversionCommand = Readonly<
@@ -10,14 +10,21 @@ export type ConversionNews = Readonly<
   | ({ type: 'inspected'; source: SourceVideo } & AttemptKey)
   | ({ type: 'encoded'; video: VideoFacts } & AttemptKey)
   | ({ type: 'published' } & AttemptKey)
-  /** `killed`: by a signal of somebody else, so that another try may well go through. */
-  | ({ type: 'stepFailed'; why: string; killed: boolean } & AttemptKey)
+  | ({ type: 'stepFailed' } & StepFailure & AttemptKey)
+  /** The pause of a conversion that failed by the environment has ended. */
+  | ({ type: 'retryDue' } & AttemptKey)
 >
+
+/**
+ * `killed`: by a signal of somebody else, so that another try may well go through. `fault`: the
+ * environment is at fault, and another try succeeds when that has passed.
+ */
+export type StepFailure = Readonly<{ why: string; killed: boolean; fault?: FailureCode }>
 
 export type ConversionMessage = ConversionCommand | ConversionNews
 
-/** Inspect what the generation left, make the finished file beside its place, give it its name. */
-export type ConversionStep = 'waiting' | 'inspecting' | 'encoding' | 'publishing'
+/** `pausing`: until another try. Inspect what the generation left, make the finished file beside its place, give it its name. */
+export type ConversionStep = 'waiting' | 'pausing' | 'inspecting' | 'encoding' | 'publishing'
 
 export type ActiveConversion = Readonly<{
   conversion: Conversion
@@ -25,12 +32,14 @@ export type ActiveConversion = Readonly<{
   aborted: boolean
   /** How often a step of it was killed. */
   kills: number
+  /** How often in a row the environment failed a step of it. */
+  faults: number
   /** Known once encoded. */
   video?: VideoFacts
 }>
 
 export type ConversionState = Readonly<{
-  /** In the order in which they came; at most `limit` are beyond waiting. */
+  /** In the order in which they came; at most `limit` are neither waiting nor pausing. */
   active: readonly ActiveConversion[]
   limit: number
 }>
@@ -39,6 +48,8 @@ export type ConversionEffect = Readonly<
   | { do: 'inspect'; conversion: Conversion }
   | { do: 'encode'; conversion: Conversion; source: VideoFacts }
   | { do: 'publish'; conversion: Conversion }
+  | { do: 'retryLater'; attempt: AttemptKey; afterMs: number }
+  | { do: 'logFault'; attempt: AttemptKey; why: string; afterMs: number }
   | { do: 'interrupt'; attempt: AttemptKey }
   | { do: 'discard'; attempt: AttemptKey }
   /** It was published just when it was to be aborted. */

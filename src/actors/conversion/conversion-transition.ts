@@ -1,4 +1,3 @@
-import { saysDiskFull } from '../../domain/failures.ts'
 import type { AttemptKey, Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
 import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
 import type { Step } from '../actor.ts'
@@ -13,6 +12,15 @@ import type {
 
 /** A conversion that is killed is made anew, for its generation has cost minutes; but not for ever. */
 const maxKills = 100
+
+/**
+ * Pauses after failures by the environment, each twice as long as the one before. The video has cost
+ * minutes of a GPU: only after about half an hour of failures the attempt is given up, and the queue
+ * judges the failure.
+ */
+const firstPauseMs = 500
+const maxPauseMs = 15_000
+export const maxFaults = 120
 
 export type ConverterStep = Step<ConversionState, ConversionEffect>
 
@@ -34,7 +42,13 @@ export function transition(
   if (message.type === 'convert') {
     if (found) return [state, []]
     const { type: _, ...conversion } = message
-    const added: ActiveConversion = { conversion, step: 'waiting', aborted: false, kills: 0 }
+    const added: ActiveConversion = {
+      conversion,
+      step: 'waiting',
+      aborted: false,
+      kills: 0,
+      faults: 0,
+    }
     return startWaiting({ ...state, active: [...state.active, added] })
   }
   if (message.type === 'abort') return abort(state, found, message)
@@ -78,11 +92,25 @@ export function transition(
         const again: ActiveConversion = { ...found, step: 'inspecting', kills: found.kills + 1 }
         return [withStep(state, again), [{ do: 'inspect', conversion }]]
       }
-      return fail({
-        code: saysDiskFull(message.why) ? 'disk_full' : 'conversion_failed',
-        message: message.why,
-      })
+      if (message.fault && found.faults < maxFaults) return pause(state, found, message.why)
+      return fail({ code: message.fault ?? 'conversion_failed', message: message.why })
+    case 'retryDue':
+      return found.step === 'pausing'
+        ? startWaiting(withStep(state, { ...found, step: 'waiting' }))
+        : [state, []]
   }
+}
+
+/** Others have their turn meanwhile. */
+function pause(state: ConversionState, found: ActiveConversion, why: string): ConverterStep {
+  const { jobId, epoch } = found.conversion
+  const attempt = { jobId, epoch }
+  const afterMs = Math.min(maxPauseMs, firstPauseMs * 2 ** found.faults)
+  const pausing: ActiveConversion = { ...found, step: 'pausing', faults: found.faults + 1 }
+  const [next, effects] = startWaiting(withStep(state, pausing))
+  const logged: ConversionEffect[] =
+    found.faults === 0 ? [{ do: 'logFault', attempt, why, afterMs }] : []
+  return [next, [...logged, { do: 'retryLater', attempt, afterMs }, ...effects]]
 }
 
 /** Exit 0 does not mean that there is a video, nor a video that it is whole (facts: `save_video`). */
@@ -147,7 +175,7 @@ function abort(
   const gone = { type: 'conversionAborted', jobId, epoch } as const
   // Perhaps a former incarnation had begun it.
   if (!found) return [state, [{ do: 'discard', attempt: { jobId, epoch } }, report(gone)]]
-  if (found.step === 'waiting') return end(state, found, gone)
+  if (isIdle(found)) return end(state, found, gone)
   return [
     withStep(state, { ...found, aborted: true }),
     [{ do: 'interrupt', attempt: { jobId, epoch } }],
@@ -170,7 +198,7 @@ function end(
 /** ffmpeg takes all cores it finds: only so many at a time, the rest in the order they came. */
 function startWaiting(state: ConversionState): ConverterStep {
   const effects: ConversionEffect[] = []
-  let room = state.limit - state.active.filter(({ step }) => step !== 'waiting').length
+  let room = state.limit - state.active.filter((one) => !isIdle(one)).length
   const active = state.active.map((one): ActiveConversion => {
     if (one.step !== 'waiting' || room <= 0) return one
     room -= 1
@@ -179,6 +207,8 @@ function startWaiting(state: ConversionState): ConverterStep {
   })
   return [{ ...state, active }, effects]
 }
+
+const isIdle = ({ step }: ActiveConversion): boolean => step === 'waiting' || step === 'pausing'
 
 const withStep = (state: ConversionState, changed: ActiveConversion): ConversionState => ({
   ...state,

@@ -3,7 +3,7 @@
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, size } from '../ordered-map.ts'
-import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
+import { holdOf, type QueueSnapshot, type RunningJob } from '../queue/queue-state.ts'
 import { nearestCheckpoint } from './calibration.ts'
 import type { Outlook } from './duration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
@@ -105,7 +105,7 @@ export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
     before.readyGpus !== seen.readyGpus ||
     before.givenUpGpus !== seen.givenUpGpus ||
     before.gpuHealth !== seen.gpuHealth ||
-    before.hasRoom !== seen.hasRoom ||
+    (holdOf(before) === undefined) !== (holdOf(seen) === undefined) ||
     size(seen.waiting) < size(before.waiting)
   return {
     ...estimator,
@@ -120,6 +120,9 @@ export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
 /** How long each GPU is taken by the usual video, if anything is known of any. */
 export const secondsPerJob = (estimator: Estimator): ReadonlyMap<GpuId, number> =>
   knowledge.secondsPerJob(estimator.knowledge)
+
+export const loadSeconds = (estimator: Estimator): ReadonlyMap<GpuId, number> =>
+  knowledge.loadSeconds(estimator.knowledge)
 
 /** Plays one turn of the next forecast if it is time. `isPlaying` says whether it needs another. */
 export function goOn(estimator: Estimator, { now, stopwatch }: Clock): Estimator {
@@ -235,7 +238,7 @@ function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestam
     const [after, { outlook }] = lookAt(looked, queue, job, now)
     looked = after
     const { gpu: gpuLeft, load: loadLeft } = outlook
-    return { gpu: job.gpu, gpuLeft, loadLeft, isLoading: !hasLoaded(job) }
+    return { gpu: job.gpu, gpuLeft, loadLeft, isLoading: !hasLoaded(job) && !job.isLoadOverdue }
   })
   const start = { at: now, isCold: isColdAt(looked, queue, now) }
   const started = startForecast(queue, busy, looked.knowledge.model, start)

@@ -65,9 +65,11 @@ export function etaBehaviour({
       case 'readHistory':
         readHistory(self)
         return
-      case 'tellSpeeds':
-        tell(queue, { type: 'speedsLearned', secondsPerJob: effect.secondsPerJob })
+      case 'tellSpeeds': {
+        const { do: _, ...speeds } = effect
+        tell(queue, { type: 'speedsLearned', ...speeds })
         return
+      }
       case 'continueForecast':
         tell(self, { type: 'forecastDue' })
         return

@@ -32,7 +32,11 @@ export type EtaEffect =
   | Readonly<
       | { do: 'announce' }
       | { do: 'readHistory' }
-      | { do: 'tellSpeeds'; secondsPerJob: ReadonlyMap<GpuId, number> }
+      | {
+          do: 'tellSpeeds'
+          secondsPerJob: ReadonlyMap<GpuId, number>
+          loadSeconds: ReadonlyMap<GpuId, number>
+        }
       | { do: 'continueForecast' }
       | { do: 'checkLater'; delayMs: number }
       | { do: 'record'; estimates: readonly ToldEstimate[] }

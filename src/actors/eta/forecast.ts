@@ -2,7 +2,7 @@
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
-import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
+import { healthOf, holdOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
 import { onGpu, type SpeedModel } from './speed-model.ts'
 
@@ -10,7 +10,7 @@ export type Busy = Readonly<{ gpu: GpuId; gpuLeft: Outlook; loadLeft: Outlook; i
 
 export type ForecastQueue = Pick<
   QueueSnapshot,
-  'settings' | 'readyGpus' | 'givenUpGpus' | 'gpuHealth' | 'hasRoom'
+  'settings' | 'readyGpus' | 'givenUpGpus' | 'gpuHealth' | 'hasRoom' | 'shortage' | 'environment'
 >
 
 /** A GPU whose actor is being started again is there in a moment. */
@@ -29,7 +29,8 @@ type CoursesOf = (shape: Shape, cold: boolean) => ReadonlyMap<GpuId, Course>
  */
 export type Forecast = Readonly<{
   at: Timestamp
-  hasRoom: boolean
+  /** No job is claimed, and nobody knows for how long. */
+  isHeld: boolean
   coursesOf: CoursesOf
   position: Readonly<Position>
   /** Outlooks of the jobs played so far, in the order of the queue. */
@@ -60,7 +61,7 @@ export function startForecast(
   const lanes = lanesOf(queue, busy, at)
   return {
     at,
-    hasRoom: queue.hasRoom,
+    isHeld: holdOf(queue) !== undefined,
     coursesOf: coursesOn(
       lanes.map(({ gpu }) => gpu),
       model,
@@ -92,7 +93,7 @@ export function play(
       isWhole = false
       break
     }
-    outlooks.push(forecast.hasRoom ? move(board, forecast.coursesOf, job) : undefined)
+    outlooks.push(forecast.isHeld ? undefined : move(board, forecast.coursesOf, job))
     seqs.push(job.seq)
   }
   if (seqs.length === 0) return { forecast, isWhole }

@@ -70,6 +70,15 @@ export function secondsPerJob({ model, options }: Knowledge): ReadonlyMap<GpuId,
   )
 }
 
+/** How long a load takes at most as a rule: with the model's files in memory or without them. */
+export const loadSeconds = ({ model, options }: Knowledge): ReadonlyMap<GpuId, number> =>
+  new Map(
+    [...options.kinds.keys()].map((gpu) => {
+      const plans = [true, false].map((cold) => model.plan(gpu, options.defaults.usual, cold))
+      return [gpu, Math.max(...plans.map(({ loading }) => loading.median))]
+    }),
+  )
+
 /** The latest of each GPU. */
 function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
   const counts = new Map<GpuId, number>()

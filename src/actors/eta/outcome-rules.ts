@@ -5,7 +5,7 @@ import type { Observation } from '../../domain/observation.ts'
 import { get, remove } from '../ordered-map.ts'
 import type { FinishedAttempt } from '../queue/queue-protocol.ts'
 import { intervalVerdict, offByPercent } from './calibration.ts'
-import { learnIfDue, remember, secondsPerJob } from './estimator.ts'
+import { learnIfDue, loadSeconds, remember, secondsPerJob } from './estimator.ts'
 import type { EstimateOutcome } from './eta-ports.ts'
 import type { EtaEffect, EtaState, EtaStep } from './eta-state.ts'
 import { attemptToSteady } from './steady-line.ts'
@@ -47,7 +47,11 @@ export function learnFrom(
 /** The queue gives jobs to the fastest GPU. */
 export function tellSpeeds(state: EtaState, now: Timestamp): EtaStep {
   const estimator = learnIfDue(state.estimator, now)
-  return [{ ...state, estimator }, [{ do: 'tellSpeeds', secondsPerJob: secondsPerJob(estimator) }]]
+  const speeds = {
+    secondsPerJob: secondsPerJob(estimator),
+    loadSeconds: loadSeconds(estimator),
+  }
+  return [{ ...state, estimator }, [{ do: 'tellSpeeds', ...speeds }]]
 }
 
 const judgementOf = (outcome: EstimateOutcome): Observation => ({

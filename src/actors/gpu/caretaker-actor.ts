@@ -70,7 +70,7 @@ export function caretakerBehaviour({
         handles.get(nameOf(attempt))?.stop(effect.reason, graceMs)
         break
       case 'limitTime': {
-        const leftMs = effect.startedAt + jobTimeoutMs - Date.now()
+        const leftMs = jobTimeoutMs - effect.ageMs
         tellLater(self, leftMs, { type: 'timeLimitReached', ...attempt })
         break
       }

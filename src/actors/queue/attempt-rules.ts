@@ -1,12 +1,14 @@
 /** What becomes of a job when its attempt is heard of. */
-import { isRetryable } from '../../domain/failures.ts'
+import { blamesEnvironment, isRetryable } from '../../domain/failures.ts'
 import type { AttemptKey } from '../../domain/job.ts'
-import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
+import { type Failure, type Stage, stages, type Timestamp, type Trace } from '../../domain/job.ts'
 import type { GenerationResult } from '../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../gpu/gpu-protocol.ts'
+import { size } from '../ordered-map.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
-import { noteFailure, noteSuccess, noteUnkillable } from './gpu-rules.ts'
+import { attemptOver, failedByEnvironment, forgetSuspect, gotTo } from './environment-rules.ts'
+import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { Outcome } from './queue-ports.ts'
@@ -35,7 +37,18 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
       return generationStarted(state, job, message)
     case 'generationReported':
       if (job.reading && isBehind(message.reading, job.reading)) return [state, []]
-      return assign(withRunning(state, { ...job, reading: message.reading }), at)
+      return assign(
+        hasGotTo(
+          withRunning(state, { ...job, reading: message.reading }),
+          job,
+          message.reading.stage,
+        ),
+        at,
+      )
+    case 'loadOverdue':
+      return loadOverdue(state, job, at)
+    case 'careDue':
+      return takeCare(state, job)
     // Not ready, whatever we thought: its next announcement tells when it is.
     case 'runDeclined':
       return release(withoutGpu(state, job.gpu), job, at)
@@ -50,6 +63,17 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
     case 'conversionAborted':
       return finish(state, job, { status: 'canceled' }, at)
   }
+}
+
+/** It no longer holds up others, as a load or as the probe of the environment. Its time limit ends it. */
+function loadOverdue(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  const environment = attemptOver(state.environment, job)
+  return assign(withRunning({ ...state, environment }, { ...job, isLoadOverdue: true }), at)
+}
+
+const hasGotTo = (state: QueueState, job: RunningJob, stage: Stage | 'end'): QueueState => {
+  const environment = gotTo(state.environment, job, stage)
+  return environment === state.environment ? state : { ...state, environment }
 }
 
 /** Also of one that was adopted: whatever should have stopped it before is repeated now. */
@@ -122,7 +146,7 @@ function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep
   const { jobId, epoch, filename } = job
   const { reading, ...rest } = job
   const trace = traceOf(reading)
-  const [noted, effects] = noteSuccess(state, job.gpu)
+  const [noted, effects] = noteSuccess(hasGotTo(state, job, 'converting'), job.gpu)
   return thenAssign(
     [
       withRunning(noted, { ...rest, ...trace, phase: 'converting', generatedAt: at }),
@@ -143,6 +167,7 @@ function attemptFailed(
   at: Timestamp,
 ): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
+  if (blamesEnvironment(failure.code)) return environmentFailed(state, job, failure, at)
   const again = isRetryable(failure.code) && job.attempts < state.settings.maxAttempts
   const [noted, effects] = noteFailure(state, job, failure, at)
   const [next, more] = again
@@ -151,11 +176,36 @@ function attemptFailed(
   return [next, [...effects, ...more]]
 }
 
-/** Back to its old place in the queue. Only what failed counts as an attempt. */
+/** The attempt does not count, and the queue waits; unless it is the job's own fault after all. */
+function environmentFailed(
+  state: QueueState,
+  job: RunningJob,
+  failure: Failure,
+  at: Timestamp,
+): QueueStep {
+  const { jobId, epoch, gpu, phase, reading } = job
+  const stage = phase === 'converting' ? phase : (reading?.stage ?? 'loading')
+  const isAlone = size(state.waiting) === 0
+  const attempt = { jobId, epoch, gpu, stage, failure }
+  const verdict = failedByEnvironment(state.environment, attempt, { isAlone }, at)
+  const { environment, fate, pause } = verdict
+  const effects: QueueEffect[] = [{ do: 'checkEnvironment' }]
+  if (pause) effects.push({ do: 'expectPause', pause: pause.number, withinMs: pause.ms })
+  const noted = { ...state, environment }
+  const [next, more] =
+    fate === 'giveUp'
+      ? finish(noted, job, { status: 'error', failure }, at)
+      : release(noted, job, at, failure)
+  return [next, [...effects, ...more]]
+}
+
+/** Back to its old place in the queue. Only what failed by itself counts as an attempt. */
 function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
   if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
   const { jobId, owner, seq, submittedAt, epoch, shape, gpu, reading } = job
-  const attempts = failure ? job.attempts : job.attempts - 1
+  const counts = failure !== undefined && !blamesEnvironment(failure.code)
+  const attempts = counts ? job.attempts : job.attempts - 1
+  const environment = attemptOver(state.environment, job)
   const { requestedFilename: filename } = job
   const waiting = {
     jobId,
@@ -166,12 +216,12 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
     attempts,
     shape,
     ...(filename && { filename }),
-    ...(failure && { failedOn: gpu }),
+    ...(counts && { failedOn: gpu }),
   }
   const cause = failure ? { failure } : {}
   return thenAssign(
     [
-      enqueue({ ...state, running: withoutKey(state.running, jobId) }, waiting),
+      enqueue({ ...state, environment, running: withoutKey(state.running, jobId) }, waiting),
       [
         stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
         { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
@@ -187,7 +237,7 @@ function succeeded(
   video: Extract<Outcome, { status: 'success' }>['video'],
   at: Timestamp,
 ): QueueStep {
-  const [next, effects] = finish(state, job, { status: 'success', video }, at)
+  const [next, effects] = finish(hasGotTo(state, job, 'end'), job, { status: 'success', video }, at)
   const { jobId, epoch, attempts, gpu, shape, claimedAt, generatedAt = at, trace } = job
   const began = trace?.began ? { began: trace.began } : {}
   const times = { claimedAt, generatedAt, endedAt: at, ...began }
@@ -197,8 +247,9 @@ function succeeded(
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
   const { jobId, epoch, attempts: attempt, gpu } = job
+  const environment = forgetSuspect(attemptOver(state.environment, job), jobId)
   const over = forgetName(
-    { ...state, running: withoutKey(state.running, jobId) },
+    { ...state, environment, running: withoutKey(state.running, jobId) },
     job.requestedFilename,
   )
   const [answered, answers] =

@@ -3,6 +3,7 @@ import { type Caused, causeOf, covers, type Scope } from '../../domain/client.ts
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { values } from '../ordered-map.ts'
+import { forgetSuspect } from './environment-rules.ts'
 import { forgetName } from './name-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { QueueCommand } from './queue-protocol.ts'
@@ -106,7 +107,10 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Cau
   if (!job) return [state, []]
   const { epoch } = job
   return [
-    forgetName(dequeue(state, jobId, job.seq), job.filename),
+    forgetName(
+      dequeue({ ...state, environment: forgetSuspect(state.environment, jobId) }, jobId, job.seq),
+      job.filename,
+    ),
     [
       stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
       { do: 'discardWork', jobId },

@@ -1,10 +1,13 @@
 /** Which waiting job gets which GPU, and when. */
 import { defaultFilename } from '../../domain/filename.ts'
-import type { GpuId, Timestamp } from '../../domain/job.ts'
+import type { AttemptKey, GpuId, Timestamp } from '../../domain/job.ts'
 import { values } from '../ordered-map.ts'
+import { startProbe } from './environment-rules.ts'
+import { claimsAllowed, probeRank } from './environment-state.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import {
   generatingOn,
+  isLoading,
   isUsable,
   type QueueState,
   type RunningJob,
@@ -49,10 +52,13 @@ export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueSte
  * The oldest waiting job for which a GPU is free. A job that failed on a GPU waits for another one,
  * if there is another that may be given jobs at all; meanwhile those behind it may go first.
  */
-function nextMatch(state: QueueState): { job: WaitingJob; gpu: GpuId } | undefined {
+function nextMatch(state: QueueState): Match | undefined {
+  const allowed = claimsAllowed(state.environment)
+  if (allowed === 'none') return undefined
   const usable = state.settings.gpus.filter((gpu) => isUsable(state, gpu))
   const free = usable.filter((gpu) => !generatingOn(state, gpu))
   if (free.length === 0) return undefined
+  if (allowed === 'one') return probeOn(state, free)
   for (const job of values(state.waiting)) {
     const elsewhere = usable.some((gpu) => gpu !== job.failedOn)
     const gpu = fastest(
@@ -62,6 +68,23 @@ function nextMatch(state: QueueState): { job: WaitingJob; gpu: GpuId } | undefin
     if (gpu !== undefined) return { job, gpu }
   }
   return undefined
+}
+
+type Match = Readonly<{ job: WaitingJob; gpu: GpuId }>
+
+/** On another GPU than that of the last failure, if one is free. */
+function probeOn(state: QueueState, free: readonly GpuId[]): Match | undefined {
+  const { environment } = state
+  const { breaker } = environment
+  let best: Readonly<{ job: WaitingJob; rank: number }> | undefined
+  for (const job of values(state.waiting)) {
+    const rank = probeRank(environment, job.jobId)
+    if (!best || rank < best.rank) best = { job, rank }
+    if (rank === 0) break
+  }
+  const others = free.filter((gpu) => breaker.phase === 'closed' || gpu !== breaker.last.gpu)
+  const gpu = fastest(state, others.length > 0 ? others : free)
+  return best && gpu !== undefined ? { job: best.job, gpu } : undefined
 }
 
 /** The one that will finish first by its own history; the lowest number breaks ties. */
@@ -90,22 +113,45 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
     claimedAt: at,
     cancelRequested: false,
   }
+  const attempt = { jobId, epoch }
+  const environment = startProbe(state.environment, attempt)
   return [
-    withRunning(dequeue(state, jobId, seq), running),
+    withRunning(dequeue({ ...state, environment }, jobId, seq), running),
     [
       stored({ op: 'claim', jobId, epoch, attempt: attempts, gpu, filename, at }),
       { do: 'startGeneration', jobId, epoch, gpu },
+      expectLoad(state, attempt, gpu),
       { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },
     ],
   ]
 }
 
 const loading = ({ running, givenUpGpus }: QueueState): number =>
-  [...running.values()].filter((job) => isLoading(job) && !givenUpGpus.has(job.gpu)).length
+  [...running.values()].filter(
+    (job) => isLoading(job) && !job.isLoadOverdue && !givenUpGpus.has(job.gpu),
+  ).length
 
-/** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
-const isLoading = ({ phase, reading }: RunningJob): boolean =>
-  phase === 'generating' && (reading === undefined || reading.stage === 'loading')
+/** How many times its usual length a load may take before it no longer holds up others. */
+const usualLoads = 4
+
+/** Short loads vary by more than that: the machine may be busy for a moment. */
+const minLoadMs = 15_000
+/** Loads of half an hour have been reported; longer ones must not stop all other GPUs. */
+const maxLoadMs = 30 * 60_000
+
+/** Before the estimates know the GPU: four times the longest of the measured loads, 55 to 200 s. */
+const unknownLoadSeconds = 200
+
+/** The slot of a load is given back after this time at the latest; the load itself goes on. */
+export function expectLoad(
+  { loadSeconds }: Pick<QueueState, 'loadSeconds'>,
+  { jobId, epoch }: AttemptKey,
+  gpu: GpuId,
+): QueueEffect {
+  const longMs = usualLoads * (loadSeconds.get(gpu) ?? unknownLoadSeconds) * 1000
+  const withinMs = Math.round(Math.min(maxLoadMs, Math.max(minLoadMs, longMs)))
+  return { do: 'expectLoad', jobId, epoch, withinMs }
+}
 
 const unconverted = ({ running }: QueueState): number =>
   [...running.values()].filter(({ phase }) => phase === 'converting').length

@@ -5,7 +5,7 @@ import { blamesGpu } from '../../domain/failures.ts'
 import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../domain/job.ts'
 import { hourMs } from '../../domain/time.ts'
 import { type ActorRef, answer } from '../actor.ts'
-import { assign, thenAssign } from './claim-rules.ts'
+import { assign, expectLoad, thenAssign } from './claim-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from './queue-protocol.ts'
 import { generatingOn, gpuUse, healthOf, type QueueState, type RunningJob } from './queue-state.ts'
@@ -30,12 +30,13 @@ export function welcomeGpu(
   }
   if (!own) return thenAssign(resumeQuarantine(ready, gpu, at), at)
 
-  if (isOwn) return [ready, []]
+  if (isOwn) return [ready, [expectLoad(state, own, gpu)]]
+  const { isInCare: _, ...adopted } = adoptedBy(state, own)
   const { jobId, epoch } = own
-  const { orphanPolicy } = state.settings
-  const adopted: RunningJob =
-    own.orphaned || orphanPolicy === 'adopt' ? own : { ...own, orphaned: orphanPolicy }
-  return [withRunning(ready, adopted), [{ do: 'adoptGeneration', jobId, epoch, gpu }]]
+  return [
+    withRunning(ready, adopted),
+    [{ do: 'adoptGeneration', jobId, epoch, gpu }, expectLoad(state, { jobId, epoch }, gpu)],
+  ]
 }
 
 export function loseGpu(
@@ -44,9 +45,43 @@ export function loseGpu(
   at: Timestamp,
 ): QueueStep {
   const gone = withoutGpu(state, gpu)
-  if (!givenUp) return [gone, []]
-  return assign({ ...gone, givenUpGpus: new Set([...gone.givenUpGpus, gpu]) }, at)
+  const care = expectCare(generatingOn(gone, gpu), givenUp ? givenUpCareMs : absentCareMs)
+  if (!givenUp) return [gone, care]
+  const next = { ...gone, givenUpGpus: new Set([...gone.givenUpGpus, gpu]) }
+  const [assigned, effects] = assign(next, at)
+  return [assigned, [...care, ...effects]]
 }
+
+/** No restart follows by itself, so there is little to wait for. */
+const givenUpCareMs = 5_000
+
+/** Most actors are back by then; if not, the generation is handed over when they are. */
+export const absentCareMs = 30_000
+
+const expectCare = (job: RunningJob | undefined, withinMs: number): QueueEffect[] =>
+  job ? [{ do: 'expectCare', jobId: job.jobId, epoch: job.epoch, withinMs }] : []
+
+/** Somebody watches each generation, so that its job comes to an end whatever became of its GPU's actor. */
+export function takeCare(state: QueueState, job: RunningJob): QueueStep {
+  const { jobId, epoch, gpu } = job
+  if (state.readyGpus.has(gpu) || job.isInCare) return [state, []]
+  return [
+    withRunning(state, { ...adoptedBy(state, job), isInCare: true }),
+    [{ do: 'careFor', jobId, epoch, gpu }],
+  ]
+}
+
+/** A new incarnation of the caretaker knows of nothing. */
+export function resumeCare(state: QueueState): QueueStep {
+  const inCare = [...state.running.values()].filter(
+    ({ phase, isInCare }) => phase === 'generating' && isInCare,
+  )
+  return [state, inCare.map(({ jobId, epoch, gpu }) => ({ do: 'careFor', jobId, epoch, gpu }))]
+}
+
+/** A generation that a former actor began, as ORPHAN_POLICY has it. */
+const adoptedBy = ({ settings: { orphanPolicy } }: QueueState, job: RunningJob): RunningJob =>
+  job.orphaned || orphanPolicy === 'adopt' ? job : { ...job, orphaned: orphanPolicy }
 
 /** An operator's word: it takes nothing new, or it is as good as new. */
 export function drainOrResume(

@@ -17,9 +17,11 @@ import type { ArchiveMessage } from '../archive/archive-protocol.ts'
 import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
+import type { CaretakerMessage } from '../gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
+import { absentCareMs } from './gpu-rules.ts'
 import {
   askersOf,
   type Journal,
@@ -29,7 +31,7 @@ import {
 } from './journal-state.ts'
 import { observedCommit } from './observed-commit.ts'
 import { createJournal } from './queue-journal.ts'
-import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
+import type { Installation, QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
 import { quotaPeriodMs } from './quota-rules.ts'
 import { createSubmissionWork } from './submission-work.ts'
@@ -40,7 +42,9 @@ export type QueueActorOptions = Readonly<{
   store: QueueStore
   results: ResultFiles
   workFiles: WorkFiles
+  installation: Installation
   gpus: ReadonlyMap<GpuId, ActorRef<GpuMessage>>
+  caretaker: ActorRef<CaretakerMessage>
   conversion: ActorRef<ConversionMessage>
   archive: ActorRef<ArchiveMessage>
   eta: ActorRef<EtaMessage>
@@ -55,7 +59,8 @@ const retryMs = 1_000
 
 /** Owns jobs up to their end: their order, their states, their claims. */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, QueueMail> {
-  const { settings, store, workFiles, gpus, conversion, archive, eta, events, webhooks } = options
+  const { settings, store, workFiles, installation, gpus, caretaker, conversion } = options
+  const { archive, eta, events, webhooks } = options
   const { observe, log } = options
   const work = createSubmissionWork(options)
   const { receive, settle } = createJournal({ settings, gpus: [...gpus.keys()] })
@@ -94,7 +99,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         tellLater(self, retryMs, { type: 'retryDue' })
         break
       case 'announce':
-        announce(effect.queue)
+        announce(effect.queue, self)
         break
       case 'show':
         tell(eta, { type: 'queueChanged', queue: effect.queue })
@@ -132,6 +137,22 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'continueCancel':
         tell(self, { type: 'cancelContinues', ticket: effect.ticket })
         break
+      case 'expectPause':
+        tellLater(self, effect.withinMs, { type: 'pauseEnded', pause: effect.pause })
+        break
+      case 'checkEnvironment':
+        installation.lookAgain()
+        break
+      case 'expectCare': {
+        const { jobId, epoch, withinMs } = effect
+        tellLater(self, withinMs, { type: 'careDue', jobId, epoch })
+        break
+      }
+      case 'expectLoad': {
+        const { jobId, epoch, withinMs } = effect
+        tellLater(self, withinMs, { type: 'loadOverdue', jobId, epoch })
+        break
+      }
       case 'expectCancel':
         tellLater(self, effect.withinMs, { type: 'cancelOverdue', ticket: effect.ticket })
         break
@@ -142,6 +163,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       }
       case 'startGeneration':
       case 'adoptGeneration':
+      case 'careFor':
       case 'convert':
       // Reads the job too: otherwise it would overtake `convert`.
       case 'abortConversion':
@@ -159,6 +181,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         const { do: _, gpu, ...attempt } = effect
         // Not running: then its next incarnation is told when it announces itself.
         tellGpu(gpu, { type: 'stopGeneration', ...attempt })
+        tell(caretaker, { type: 'stopGeneration', ...attempt })
         break
       }
       case 'discardWork':
@@ -167,6 +190,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'tellEta':
         tell(eta, { type: 'attemptSucceeded', attempt: effect.attempt })
         break
+      case 'logHold': {
+        const { hold } = effect
+        if (hold) log.error({ reason: hold.detail }, 'no job is claimed: the environment fails')
+        else log.info({}, 'jobs are claimed again: the environment works')
+        break
+      }
       case 'logGpu': {
         const { gpu, health } = effect
         log.warn({ gpu, ...health, ...causeOf(effect) }, 'gpu health')
@@ -194,11 +223,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
     }
   }
 
-  function announce({ waiting, running }: QueueState): void {
+  function announce({ waiting, running }: QueueState, self: ActorRef<QueueMail>): void {
     log.info({ queued: size(waiting), running: running.size }, 'queue restored')
     tell(conversion, { type: 'announce' })
     for (const gpu of gpus.values()) tell(gpu, { type: 'announce' })
     tell(events, { type: 'queueRestored' })
+    // An actor that was given up before does not answer.
+    for (const { jobId, epoch, phase } of running.values()) {
+      if (phase === 'generating') tellLater(self, absentCareMs, { type: 'careDue', jobId, epoch })
+    }
   }
 
   function order(
@@ -214,8 +247,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         tell(conversion, { type: 'abort', jobId, epoch })
         break
       case 'adoptGeneration':
+        tell(caretaker, { type: 'letGo', jobId, epoch })
         // Offered again to the next incarnation.
         tellGpu(order.gpu, { type: 'adopt', order: { jobId, epoch, request } })
+        break
+      case 'careFor':
+        tell(caretaker, { type: 'careFor', gpu: order.gpu, order: { jobId, epoch, request } })
         break
       case 'startGeneration': {
         const isTold = tellGpu(order.gpu, { type: 'run', order: { jobId, epoch, request } })

@@ -2,24 +2,40 @@
 import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
 import type { JobView, QueueSummary } from './queue-protocol.ts'
-import { isUsable, positionOf, type QueueSnapshot, type QueueState } from './queue-state.ts'
+import {
+  gpuUse,
+  holdOf,
+  isUsable,
+  positionOf,
+  type QueueSnapshot,
+  type QueueState,
+} from './queue-state.ts'
 
 export function summaryOf(state: QueueState): QueueSummary {
   const [oldest] = values(state.waiting)
+  const hold = holdOf(state)
   return {
     open: state.open,
     hasRoom: state.hasRoom,
+    ...(hold && { hold }),
     waiting: size(state.waiting),
     running: state.running.size,
     ...(oldest && { oldestAt: oldest.submittedAt }),
     usableGpus: state.settings.gpus.filter((gpu) => isUsable(state, gpu)),
+    slowLoads: state.settings.gpus.filter((gpu) => gpuUse(state, gpu).loadsUnusuallyLong),
   }
 }
 
 /** A job's record together with what only the queue knows of it. */
 export function view(job: Job, state: QueueSnapshot): JobView {
   const position = job.state.status === 'queued' ? positionOf(state, job.id) : undefined
+  const hold = position === undefined ? undefined : holdOf(state)
   const running = state.running.get(job.id)
   const reading = running?.epoch === job.epoch ? running.reading : undefined
-  return { job, ...(position !== undefined && { position }), ...(reading && { reading }) }
+  return {
+    job,
+    ...(position !== undefined && { position }),
+    ...(hold && { waitsFor: hold.reason }),
+    ...(reading && { reading }),
+  }
 }

@@ -12,6 +12,7 @@ import type {
 import type { AnswerEffect, Asks } from '../actor.ts'
 import type { Conversion } from '../conversion/conversion-ports.ts'
 import type { StopReason } from '../gpu/gpu-ports.ts'
+import type { Hold } from './environment-state.ts'
 import type { QueueOperation } from './queue-ports.ts'
 import type { FinishedAttempt, QueueCommand, SubmitAnswer } from './queue-protocol.ts'
 
@@ -25,6 +26,13 @@ export type QueueEffect =
       | { do: 'expectCancel'; ticket: number; withinMs: number }
       | { do: 'continueCancel'; ticket: number }
       | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
+      /** Pauses claims after a failure by the environment. */
+      | { do: 'expectPause'; pause: number; withinMs: number }
+      /** Has the standing checks look again. */
+      | { do: 'checkEnvironment' }
+      | ({ do: 'expectLoad'; withinMs: number } & AttemptKey)
+      | ({ do: 'expectCare'; withinMs: number } & AttemptKey)
+      | { do: 'logHold'; hold: Hold | undefined }
       | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
       | JobOrder
       | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
@@ -44,7 +52,7 @@ export type QueueEffect =
 
 /** Orders to others that are sent once the job has been read from the store. */
 export type JobOrder = Readonly<
-  | ({ do: 'startGeneration' | 'adoptGeneration'; gpu: GpuId } & AttemptKey)
+  | ({ do: 'startGeneration' | 'adoptGeneration' | 'careFor'; gpu: GpuId } & AttemptKey)
   | ({ do: 'convert' } & Omit<Conversion, 'request'>)
   | ({ do: 'abortConversion' } & AttemptKey)
 >

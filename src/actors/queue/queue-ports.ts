@@ -125,3 +125,9 @@ export type WorkFiles = {
   /** Puts what was uploaded with the job, durably, before the job itself is. */
   keepImage(jobId: JobId, uploadId: string): Promise<void>
 }
+
+/** The standing checks of what a generation and a conversion need. Verdicts reach the queue as news. */
+export type Installation = {
+  /** Has them made now, because a job has just failed by the environment. */
+  lookAgain(): void
+}

@@ -1,4 +1,6 @@
+import type { Check } from '../../domain/check.ts'
 import type { Caused, Client, Scoped } from '../../domain/client.ts'
+import type { Shortage } from '../../domain/disk.ts'
 import type { RefusalError } from '../../domain/errors.ts'
 import type {
   AttemptKey,
@@ -19,6 +21,7 @@ import type { Asks } from '../actor.ts'
 import type { PastAttempt } from '../eta/eta-ports.ts'
 import type { GenerationResult } from '../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../gpu/gpu-protocol.ts'
+import type { Hold } from './environment-state.ts'
 import type { Earlier, Identity, JobWebhook } from './queue-ports.ts'
 
 /** Orders, in the imperative: the queue may still refuse them. */
@@ -54,8 +57,17 @@ export type QueueNews = Readonly<
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | { type: 'probeDue'; gpu: GpuId; since: Timestamp }
   /** Whether there is room on every disk that is written. */
-  | { type: 'roomChecked'; hasRoom: boolean }
+  | { type: 'roomChecked'; hasRoom: boolean; shortage?: Shortage }
+  /** Latest verdicts on what a generation and a conversion need. */
+  | { type: 'environmentChecked'; checks: readonly Check[] }
+  /** After a failure by the environment, a job may probe. */
+  | { type: 'pauseEnded'; pause: number }
+  /** The time has passed after which a generation without an actor on its GPU is taken care of. */
+  | ({ type: 'careDue' } & AttemptKey)
+  /** The time has passed for which a load may hold up others. */
+  | ({ type: 'loadOverdue' } & AttemptKey)
   | { type: 'conversionReady' }
+  | { type: 'caretakerReady' }
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
   | ({ type: 'conversionAborted' } & AttemptKey)
@@ -74,7 +86,11 @@ export type QueueNews = Readonly<
       job: Job | undefined
       webhook: JobWebhook | undefined
     } & Asks<SubmitAnswer>)
-  | { type: 'speedsLearned'; secondsPerJob: ReadonlyMap<GpuId, number> }
+  | {
+      type: 'speedsLearned'
+      secondsPerJob: ReadonlyMap<GpuId, number>
+      loadSeconds?: ReadonlyMap<GpuId, number>
+    }
 >
 
 /** Questions: answered from the committed state, which they never change. */
@@ -136,6 +152,8 @@ export type JobView = Readonly<{
   job: Job
   /** 1 is next; only while queued. */
   position?: number
+  /** Why no job is claimed; only while queued. */
+  waitsFor?: Hold['reason']
   /** Only while running. */
   reading?: Reading
 }>
@@ -148,6 +166,8 @@ export type GpuUse = Readonly<{
   health: GpuHealth
   jobId?: JobId
   reading?: Reading
+  /** Its load takes so much longer than usual that it no longer holds up others. */
+  loadsUnusuallyLong: boolean
 }>
 
 /** `detach`: generations go on in their shims. `drain`: they are waited for. `kill`: they are stopped. */
@@ -157,12 +177,16 @@ export type CloseMode = 'detach' | 'drain' | 'kill'
 export type QueueSummary = Readonly<{
   open: boolean
   hasRoom: boolean
+  /** Why no job is claimed, whatever GPUs there are. */
+  hold?: Hold
   waiting: number
   running: number
   /** When the one that has waited longest was submitted. */
   oldestAt?: Timestamp
   /** GPUs that may be given a job now or after the one they have. */
   usableGpus: readonly GpuId[]
+  /** GPUs whose generation loads unusually long. */
+  slowLoads: readonly GpuId[]
 }>
 
 /** What became of a job with one commit: its record changed, its stage did, or only the step it is at. */

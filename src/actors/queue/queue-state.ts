@@ -1,5 +1,6 @@
 /** The state of the queue, and what can be read from it. The rules that change it are beside. */
 import type { Caused, Scope } from '../../domain/client.ts'
+import type { Shortage } from '../../domain/disk.ts'
 import { nameKey } from '../../domain/filename.ts'
 import {
   type Epoch,
@@ -16,6 +17,7 @@ import {
 } from '../../domain/job.ts'
 import type { ActorRef } from '../actor.ts'
 import { fromSorted, get, type OrderedMap, rank } from '../ordered-map.ts'
+import { type Environment, type Hold, holdBy, soundEnvironment } from './environment-state.ts'
 import type { Earlier, PastSubmission, StoredQueue, StoredWaiting } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
 
@@ -26,6 +28,9 @@ export type QueueState = Readonly<{
   closing?: Readonly<{ mode: CloseMode; replyTo: ActorRef<'closed'> }>
   /** On every disk that is written; without it nothing is taken or claimed. */
   hasRoom: boolean
+  /** What is short where there is no room. */
+  shortage?: Shortage | undefined
+  environment: Environment
   nextSeq: number
   nextTicket: number
   /** In the order of submission, which is the order of the queue. */
@@ -48,6 +53,8 @@ export type QueueState = Readonly<{
   /** Quarantines whose timer runs, by their begin. */
   expectedProbes: ReadonlyMap<GpuId, Timestamp>
   secondsPerJob: ReadonlyMap<GpuId, number>
+  /** How long a load usually takes at most. */
+  loadSeconds: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
 }>
 
@@ -69,6 +76,8 @@ export type QueueSnapshot = Pick<
   QueueState,
   | 'settings'
   | 'hasRoom'
+  | 'shortage'
+  | 'environment'
   | 'waiting'
   | 'seqOf'
   | 'running'
@@ -128,6 +137,10 @@ export type RunningJob = Readonly<{
   /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
   orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
+  /** Its GPU has no actor, and the caretaker watches it. */
+  isInCare?: true
+  /** It has loaded for longer than a load may hold up others. */
+  isLoadOverdue?: true
   /** Of its generation, once that is over. */
   trace?: Trace
 }>
@@ -153,6 +166,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     settings: pickSettings(settings),
     open: true,
     hasRoom: true,
+    environment: soundEnvironment,
     nextSeq: stored.nextSeq,
     nextTicket: 1,
     waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),
@@ -169,6 +183,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     gpuHealth: stored.gpus,
     expectedProbes: new Map(),
     secondsPerJob: new Map(),
+    loadSeconds: new Map(),
     tickets: new Map(),
   }
 }
@@ -211,8 +226,27 @@ export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
     health: healthOf(state, gpu),
     ...(job && { jobId: job.jobId }),
     ...(job?.reading && { reading: job.reading }),
+    loadsUnusuallyLong: job !== undefined && isLoading(job) && job.isLoadOverdue === true,
   }
 }
+
+/** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
+export const isLoading = ({ phase, reading }: RunningJob): boolean =>
+  phase === 'generating' && (reading === undefined || reading.stage === 'loading')
+
+/** Why no job is claimed, whatever GPUs there are. */
+export function holdOf({
+  hasRoom,
+  shortage,
+  environment,
+}: Pick<QueueState, 'hasRoom' | 'shortage' | 'environment'>): Hold | undefined {
+  return hasRoom ? holdBy(environment) : { reason: 'disk', detail: howToMakeRoom(shortage) }
+}
+
+export const howToMakeRoom = (shortage: Shortage | undefined): string =>
+  shortage === 'files'
+    ? 'A disk has too few free inodes: delete files there, for example old jobs with POST /admin/purge.'
+    : 'There is less room on a disk than MIN_FREE_DISK_MB: make some.'
 
 /** What others may not know yet is never shown: 1 is the job that is claimed next. */
 export function positionOf(

@@ -3,7 +3,10 @@ import { answer } from '../actor.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel, continueCancel } from './cancel-rules.ts'
 import { assign } from './claim-rules.ts'
-import { disown, drainOrResume, loseGpu, startProbe, welcomeGpu } from './gpu-rules.ts'
+import { endPause, seeChecks } from './environment-rules.ts'
+import { type Environment, holdBy } from './environment-state.ts'
+import { disown, drainOrResume, loseGpu, resumeCare, startProbe, welcomeGpu } from './gpu-rules.ts'
+import type { QueueEffect } from './queue-effects.ts'
 import type { CloseMode, QueueCommand, QueueNews } from './queue-protocol.ts'
 import type { QueueState } from './queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
@@ -20,11 +23,27 @@ export function transition(
   at: Timestamp,
   steady: Timestamp = at,
 ): QueueStep {
-  const [next, effects] = decide(state, message, at, steady)
+  const [next, decided] = decide(state, message, at, steady)
+  const effects = withHoldLogged(state, next, decided)
   const { closing } = next
   if (!closing || !isOver(next, closing.mode)) return [next, effects]
   const { closing: _, ...closed } = next
   return [closed, [...effects, answer(closing.replyTo, 'closed')]]
+}
+
+function withEnvironment(state: QueueState, environment: Environment, at: Timestamp): QueueStep {
+  return environment === state.environment ? [state, []] : assign({ ...state, environment }, at)
+}
+
+/** Once when claims stop, and once when they go on. */
+function withHoldLogged(
+  before: QueueState,
+  after: QueueState,
+  effects: readonly QueueEffect[],
+): readonly QueueEffect[] {
+  const wasHeld = holdBy(before.environment) !== undefined
+  const hold = holdBy(after.environment)
+  return wasHeld === (hold !== undefined) ? effects : [...effects, { do: 'logHold', hold }]
 }
 
 function decide(
@@ -54,19 +73,32 @@ function decide(
     case 'probeDue':
       return startProbe(state, message, at)
     case 'roomChecked':
-      return assign({ ...state, hasRoom: message.hasRoom }, at)
+      return assign({ ...state, hasRoom: message.hasRoom, shortage: message.shortage }, at)
+    case 'environmentChecked':
+      return withEnvironment(state, seeChecks(state.environment, message.checks), at)
+    case 'pauseEnded':
+      return withEnvironment(state, endPause(state.environment, message.pause), at)
     case 'gpuReady':
       return welcomeGpu(state, message, at)
     case 'gpuGone':
       return loseGpu(state, message, at)
     case 'conversionReady':
       return resumeConversions(state)
+    case 'caretakerReady':
+      return resumeCare(state)
     case 'preparationFailed':
       return notPrepared(state, message)
     case 'repetitionFound':
       return tellRepeated(state, message)
     case 'speedsLearned':
-      return [{ ...state, secondsPerJob: message.secondsPerJob }, []]
+      return [
+        {
+          ...state,
+          secondsPerJob: message.secondsPerJob,
+          loadSeconds: message.loadSeconds ?? state.loadSeconds,
+        },
+        [],
+      ]
     default:
       return onAttempt(state, message, at)
   }

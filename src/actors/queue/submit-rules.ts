@@ -8,7 +8,7 @@ import { thenAssign } from './claim-rules.ts'
 import { holderOf, promiseName, releaseName, reserveName } from './name-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { QueueCommand, QueueNews, Submission } from './queue-protocol.ts'
-import type { QueueState, WaitingJob } from './queue-state.ts'
+import { howToMakeRoom, type QueueState, type WaitingJob } from './queue-state.ts'
 import { enqueue, type QueueStep, stored } from './queue-steps.ts'
 import { countSubmission, quotaOf, refuseQuota } from './quota-rules.ts'
 import { answerRepeated, findEarlier, keyLifeMs, mayBeRepeated, remember } from './repeat-rules.ts'
@@ -112,13 +112,13 @@ export const notPrepared = (
 ]
 
 function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
-  const { open, hasRoom, waiting, running, settings } = state
+  const { open, hasRoom, shortage, waiting, running, settings } = state
   if (!open)
     return new RefusalError('shutting_down', 'The service is stopping and takes no new jobs.')
   if (!hasRoom) {
     return new RefusalError(
       'disk_full',
-      'There is too little room on the disk (MIN_FREE_DISK_MB) to take a job; make room, or try again later.',
+      `No job can be taken for now. ${howToMakeRoom(shortage)} Or try again later.`,
     )
   }
   if (size(waiting) < settings.maxQueue) return refuseQuota(state, client, at)

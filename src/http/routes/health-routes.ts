@@ -107,13 +107,30 @@ function queueChecks(queue: QueueSummary | undefined): Check[] {
       { name: 'queue', ok: false, detail: 'It does not answer just now; ask again in a moment.' },
     ]
   }
-  const { open, hasRoom, usableGpus } = queue
+  const { open, hasRoom, hold, waiting, usableGpus, slowLoads } = queue
+  const isHeld = hold?.reason === 'environment' && waiting > 0
+  const allLoad = slowLoads.length > 0 && slowLoads.length >= usableGpus.length
   return [
     { name: 'queue', ok: open, detail: open ? 'open' : 'The service is stopping.' },
     {
       name: 'disk',
       ok: hasRoom,
-      detail: hasRoom ? 'has room' : 'There is less room than MIN_FREE_DISK_MB: make some.',
+      detail: hold?.reason === 'disk' ? hold.detail : 'has room',
+    },
+    {
+      name: 'environment',
+      ok: !isHeld,
+      detail: isHeld
+        ? `Jobs wait because others failed one after the other. ${hold.detail} One job tries again from time to time.`
+        : 'no failure of the environment keeps jobs waiting',
+    },
+    {
+      name: 'loading',
+      ok: !allLoad,
+      detail:
+        slowLoads.length > 0
+          ? `GPU ${slowLoads.join(', ')} has been loading the model for unusually long: look at the log of its job, and cancel the job if it hangs.`
+          : 'no load takes unusually long',
     },
     {
       name: 'gpus',

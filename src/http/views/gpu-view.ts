@@ -38,6 +38,12 @@ export const GpuJson = v.object({
   job_id: v.nullable(Uuid),
   stage: v.nullable(v.picklist(stages)),
   step: v.nullable(Count),
+  loading_unusually_long: v.pipe(
+    v.boolean(),
+    v.description(
+      'the load takes several times as long as usual; other GPUs no longer wait for it',
+    ),
+  ),
   quarantine: v.nullable(
     v.object({
       reason: v.picklist(['failures', 'unkillable']),
@@ -80,6 +86,7 @@ export const gpuJson = ({ gpu, use, actor, reading }: GpuSight): GpuJson => ({
   job_id: use?.jobId ?? null,
   stage: use?.reading?.stage ?? null,
   step: use?.reading?.step ?? null,
+  loading_unusually_long: use?.loadsUnusuallyLong ?? false,
   ...healthJson(use),
   actor: actor ? actorJson(actor) : null,
   measured: readingJson(reading),

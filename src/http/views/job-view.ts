@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../../actors/actor.ts'
 import type { Estimate, EtaMessage } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
+import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { etaSources } from '../../domain/estimate.ts'
 import {
   hasFile,
@@ -59,6 +60,12 @@ export const JobJson = v.object({
   ),
   ...EtaJson.entries,
   queue_position: v.nullable(v.pipe(Count, v.description('of the next job: 1'))),
+  waiting_for: v.pipe(
+    v.nullable(v.picklist(['disk', 'environment'])),
+    v.description(
+      'why no job is started, only while queued: a disk is short of room, or the environment fails; GET /ready says what to do',
+    ),
+  ),
   gpu_id: v.nullable(Count),
   filename: v.nullable(v.string()),
   file_url: v.nullable(
@@ -142,7 +149,10 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
     attempts: attemptsOf,
   }
 
-  function toJson({ job, position, reading }: SeenJob, estimate: Estimate | undefined): JobJson {
+  function toJson(
+    { job, position, waitsFor, reading }: SeenJob,
+    estimate: Estimate | undefined,
+  ): JobJson {
     const { id, request, state } = job
     const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
     const converting = state.status === 'running' && state.phase === 'converting'
@@ -155,6 +165,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
       ...etaJson(isOpen(job) ? estimate : undefined),
       queue_position: position ?? null,
+      waiting_for: waitsFor ?? null,
       gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
       filename: 'filename' in state ? state.filename : (asked ?? null),
       file_url: hasFile(job) ? links.urlOf(job) : null,
@@ -193,6 +204,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
 export type SeenJob = Readonly<{
   job: Job
   position?: number | undefined
+  waitsFor?: JobView['waitsFor'] | undefined
   reading?: Reading | undefined
 }>
 

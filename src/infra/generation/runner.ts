@@ -52,8 +52,20 @@ function outputOf(
         reader,
         clock,
         onRead: () => onRead(reader.reading),
-        onError: (error) => log.warn({ ...fields, err: error }, 'output could not be followed'),
+        onError: createOnce((error) => {
+          log.warn({ ...fields, err: error }, 'output could not be followed')
+        }),
       })
     },
+  }
+}
+
+/** Passes on an error unless it is like the one before: a file may not be readable many times a second. */
+function createOnce(tell: (error: unknown) => void): (error: unknown) => void {
+  let last: string | undefined
+  return (error) => {
+    const text = String(error)
+    if (text !== last) tell(error)
+    last = text
   }
 }

@@ -11,8 +11,9 @@ export const installationLooks = (wan: WanSetup): Looks => ({
   'generate.py': () =>
     isThere('generate.py', join(wan.wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
   checkpoint: () => checkpoint(wan),
-  ffmpeg: checkTool('ffmpeg'),
-  ffprobe: checkTool('ffprobe'),
+  python: checkTool('python', [wan.python, '-I', '-S', '-c', 'pass'], 'Set WAN_PYTHON to a Python 3.'),
+  ffmpeg: checkTool('ffmpeg', ['ffmpeg', '-version'], installFfmpeg),
+  ffprobe: checkTool('ffprobe', ['ffprobe', '-version'], installFfmpeg),
 })
 
 const isThere = (name: string, path: string, hint: string): Promise<Check> =>
@@ -28,3 +29,5 @@ async function checkpoint(wan: WanSetup): Promise<Check> {
   const detail = [...named, howToDownload(wan)].join(' ')
   return { name: 'checkpoint', ok: false, detail }
 }
+
+const installFfmpeg = 'Install ffmpeg.'

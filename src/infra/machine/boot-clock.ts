@@ -1,5 +1,6 @@
 /** The clock since the boot of the machine. Nobody sets it, and it outlives this process. */
 import { readFileSync } from 'node:fs'
+import { isExhausted } from '../../domain/failures.ts'
 
 export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 
@@ -12,7 +13,9 @@ export function startTicksOf(pid: number | 'self'): number | undefined {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return state === 'Z' || state === 'X' ? undefined : Number(fields[18])
-  } catch {
+  } catch (error) {
+    // Without descriptors nothing can be read, which does not say that the process has ended.
+    if (isExhausted(error)) throw error
     return undefined
   }
 }

@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import type { VideoFiles } from '../../actors/archive/archive-ports.ts'
 import type { Conversion, VideoTools } from '../../actors/conversion/conversion-ports.ts'
 import type { ResultFiles } from '../../actors/queue/queue-ports.ts'
+import { environmentFaultOf } from '../../domain/failures.ts'
 import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
@@ -40,6 +41,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
         return { how: 'readable', facts: (await probe(path, start)).facts }
       } catch (error) {
         if (!(error instanceof ToolError) || error.how !== 'failed') throw error
+        if (environmentFaultOf(error)) throw error
         return { how: 'unreadable', why: error.message }
       }
     },

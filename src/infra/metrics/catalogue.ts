@@ -83,7 +83,13 @@ export function createCatalogue() {
     queueOpen: gauge('wan_queue_open', '1 as long as jobs are taken; 0 while the service stops.'),
     queueHasRoom: gauge(
       'wan_queue_has_room',
-      '0 while a disk is short of room (MIN_FREE_DISK_MB) and no job is taken or begun.',
+      '0 while a disk is short of room (MIN_FREE_DISK_MB) or inodes and no job is taken or begun.',
+    ),
+
+    queueHeld: gauge(
+      'wan_queue_held',
+      '1 while no job is started for this reason: a disk is short of room, or the environment fails.',
+      'reason',
     ),
 
     deletionsHeld: gauge(
@@ -100,6 +106,11 @@ export function createCatalogue() {
       'wan_gpu_state',
       '1 for the state that the GPU is in, 0 for all others.',
       ...(['gpu', 'state'] as const),
+    ),
+    gpuSlowLoad: gauge(
+      'wan_gpu_loading_unusually_long',
+      '1 while the GPU loads a model for several times as long as usual.',
+      'gpu',
     ),
     gpuBusy: counter('wan_gpu_busy_seconds_total', 'Time with a generation on the GPU.', 'gpu'),
     gpuQuarantines: counter(
@@ -198,6 +209,11 @@ export function createCatalogue() {
     databaseSize: gauge('wan_database_size_bytes', 'The database with its write-ahead log.'),
 
     diskFree: gauge('wan_disk_free_bytes', 'Room on the disk of each place.', 'place'),
+    diskFreeFiles: gauge(
+      'wan_disk_free_files',
+      'Free inodes on the disk of each place; absent where their number is not fixed.',
+      'place',
+    ),
     diskLimit: gauge(
       'wan_disk_limit_bytes',
       'With less free than that on any disk no job is taken or begun (MIN_FREE_DISK_MB).',

@@ -25,7 +25,7 @@ export function setGauges(
   for (const [part, figures] of Object.entries(parts))
     known.scrapeSuccess.set({ part }, figures === undefined ? 0 : 1)
 
-  forget(known.jobs, known.queueOldest, known.queueOpen, known.queueHasRoom)
+  forget(known.jobs, known.queueOldest, known.queueOpen, known.queueHasRoom, known.queueHeld)
   if (queue) {
     known.jobs.set({ status: 'queued' }, queue.waiting)
     known.jobs.set({ status: 'running' }, queue.running)
@@ -33,14 +33,17 @@ export function setGauges(
     known.queueOldest.set(oldestAt === undefined ? 0 : ageSeconds(oldestAt))
     known.queueOpen.set(Number(queue.open))
     known.queueHasRoom.set(Number(queue.hasRoom))
+    for (const reason of ['disk', 'environment'] as const)
+      known.queueHeld.set({ reason }, Number(queue.hold?.reason === reason))
   }
 
-  forget(known.gpuState)
+  forget(known.gpuState, known.gpuSlowLoad)
   if (uses && children) {
     for (const gpu of gpus) {
       const use = uses.find((one) => one.gpu === gpu)
       const actor = children.find(({ id }) => id === childOf(gpu))
       const condition = conditionOf(use, actor)
+      known.gpuSlowLoad.set({ gpu }, Number(use?.loadsUnusuallyLong ?? false))
       for (const state of gpuConditions)
         known.gpuState.set({ gpu, state }, Number(state === condition))
     }

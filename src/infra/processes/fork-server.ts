@@ -1,5 +1,5 @@
 /** Our side of `fork_server.py`: the small process that starts others, because we are slow at it. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -85,7 +85,13 @@ export function createForkServer(
   }
 
   return {
-    warmUp: () => void running(),
+    warmUp() {
+      try {
+        running()
+      } catch {
+        // No memory for it now: the first order tries again, and learns why.
+      }
+    },
     startShim: (attemptDir, env) => running().start({ shim: attemptDir, env }).ended,
     startTool(argv, env, maxBytes) {
       const { ended, kill } = running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })
@@ -126,7 +132,7 @@ function launch(
   { answerMs, pingMs }: { answerMs: number; pingMs: number },
   onEnded: HearOfEnd,
 ) {
-  const child = spawn(python, ['-I', '-S', script, room], {
+  const child: ChildProcess = spawn(python, ['-I', '-S', script, room], {
     // What a terminal sends to all that runs in it is not meant for what we start.
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -138,17 +144,20 @@ function launch(
   let lastWords = ''
   let pinging: NodeJS.Timeout | undefined
   let unanswered: NodeJS.Timeout | undefined
-  child.stdin.on('error', () => {}) // It has ended, which is told by itself.
-  createInterface(child.stdout).on('line', hear)
-  createInterface(child.stderr).on('line', (line) => {
-    lastWords = line
-  })
   child.on('error', ({ message }) => end(`${python} could not be started: ${message}`, false))
+  child.stdin?.on('error', () => {}) // It has ended, which is told by itself.
+  // Where no descriptor is left there are no pipes, and the error above says so.
+  if (child.stdout) createInterface(child.stdout).on('line', hear)
+  if (child.stderr) {
+    createInterface(child.stderr).on('line', (line) => {
+      lastWords = line
+    })
+  }
   child.on('close', (code, signal) => {
     const said = lastWords || 'it said nothing'
     end(`the fork server failed (${signal ?? `exit code ${code}`}): ${said}`, signal !== null)
   })
-  const say = (order: object) => child.stdin.write(`${JSON.stringify(order)}\n`)
+  const say = (order: object) => child.stdin?.write(`${JSON.stringify(order)}\n`)
 
   return {
     start(
@@ -164,7 +173,7 @@ function launch(
     },
     async close(): Promise<void> {
       const closed = once(child, 'close')
-      child.stdin.end()
+      child.stdin?.end()
       const overdue = setTimeout(() => child.kill('SIGKILL'), answerMs)
       await closed
       clearTimeout(overdue)

@@ -107,6 +107,9 @@ class ForkServer:
             code = errno.errorcode.get(error.errno)
             tell({'id': order['id'], 'error': code, 'message': error.strerror})
             return
+        except MemoryError:
+            tell({'id': order['id'], 'error': 'ENOMEM', 'message': os.strerror(errno.ENOMEM)})
+            return
         self.running[begun.id] = begun
         tell({'id': order['id'], **identity(begun.pid)})
 

@@ -4,6 +4,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
+import { isExhausted } from '../../domain/failures.ts'
 import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 import { readRegularFile, readRegularFileSync } from '../disk/regular-file.ts'
@@ -192,7 +193,11 @@ const maxFileBytes = 4 * 1024 * 1024
 const readText = (path: string): Promise<string | undefined> =>
   readRegularFile(path, maxFileBytes).then(
     (content) => content?.toString(),
-    () => undefined,
+    (error: unknown) => {
+      // That it could not be opened for lack of descriptors is no answer.
+      if (isExhausted(error)) throw error
+      return undefined
+    },
   )
 
 const readTextSync = (path: string): string | undefined =>

@@ -1,5 +1,5 @@
 /** The one way to run a program that ends soon and says something: ffmpeg, ffprobe, nvidia-smi, Python. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 
 /**
  * Runs a tool to its end and returns its output. The arguments reach it as they are, with no shell
@@ -27,7 +27,7 @@ export async function runTool(
   },
 ): Promise<string> {
   const [command] = argv
-  const run = start(argv, env, maxBytes)
+  const run = startOrFail(start, argv, env, maxBytes)
   const left = Promise.withResolvers<undefined>()
   let why: string | undefined
   const kill = (reason: string) => {
@@ -55,6 +55,17 @@ export async function runTool(
   const how = why !== undefined ? 'prevented' : end?.signal ? 'killed' : 'failed'
   const message = `${command} ${why ?? `failed (${status})`}${lastLine ? `: ${lastLine}` : ''}`
   throw new ToolError(message, how, end)
+}
+
+/** Node throws at once where memory runs out, and reports other errors as an event. */
+function startOrFail(start: StartTool, ...command: Parameters<StartTool>): ToolRun {
+  try {
+    return start(...command)
+  } catch (error) {
+    const { code = null, message } = error as { code?: string; message: string }
+    const ended = Promise.resolve({ how: 'cannotStart', error: code, why: message } as const)
+    return { ended, kill: () => {}, leave: () => {} }
+  }
 }
 
 /** A tool that ended otherwise than well; the message ends in the last line it said. */
@@ -98,13 +109,18 @@ const keptBytes = 1024 * 1024
 
 /** As a child of our own, in a group of its own: one signal ends whatever it has started, too. */
 export const startChild: StartTool = ([command, ...args], env) => {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env, detached: true })
+  const child: ChildProcess = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+    detached: true,
+  })
   let stdout = ''
   let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  // Without descriptors for them there are no pipes, and the error below says so.
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     if (stdout.length < keptBytes) stdout += text
   })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-keptBytes)
   })
   const ended = new Promise<ToolEnd>((resolve) => {
@@ -123,8 +139,8 @@ export const startChild: StartTool = ([command, ...args], env) => {
     },
     leave() {
       child.unref()
-      child.stdout.destroy()
-      child.stderr.destroy()
+      child.stdout?.destroy()
+      child.stderr?.destroy()
     },
   }
 }

@@ -21,7 +21,12 @@ class Tool:
         self.output = {'stdout': b'', 'stderr': b''}
         self.pipes = {}
         stdout, stdout_end = os.pipe()
-        stderr, stderr_end = os.pipe()
+        try:
+            stderr, stderr_end = os.pipe()
+        except OSError:
+            os.close(stdout)  # each failed start would otherwise leave two descriptors less
+            os.close(stdout_end)
+            raise
         try:
             self.pid = os.posix_spawnp(
                 argv[0],

@@ -9,7 +9,11 @@ import type {
   ConversionReport,
   ConversionState,
 } from '../../../src/actors/conversion/conversion-protocol.ts'
-import { judgeSource, transition } from '../../../src/actors/conversion/conversion-transition.ts'
+import {
+  judgeSource,
+  maxFaults,
+  transition,
+} from '../../../src/actors/conversion/conversion-transition.ts'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { Failure, VideoFacts } from '../../../src/domain/job.ts'
 import { createFakeVideoTools, type FakeStep } from '../../support/fake-video-tools.ts'
@@ -182,6 +186,61 @@ describe('a conversion that somebody kills', () => {
     const effects = converter.hears('stepFailed', 1, { why: 'SIGKILL', killed: true })
     expect(effects.some((effect) => effect.do === 'report')).toBe(true)
     expect(converter.steps()).toEqual([])
+  })
+})
+
+describe('a conversion that the environment fails', () => {
+  const fails = { why: 'spawn EAGAIN', killed: false, fault: 'resources_exhausted' } as const
+
+  it.each(['inspecting', 'encoding', 'publishing'])(
+    'while %s is tried again after a pause',
+    (step) => {
+      const converter = aConverter()
+      converter.isAt(step, 1)
+      const pauses = [1, 2, 3, 4, 5, 6, 7].map(() => {
+        const effects = converter.hears('stepFailed', 1, fails)
+        expect(converter.steps()).toEqual(['pausing'])
+        expect(startsIn(converter.hears('retryDue', 1, {}))).toEqual([1])
+        return effects.flatMap((effect) => (effect.do === 'retryLater' ? [effect.afterMs] : []))[0]
+      })
+      expect(pauses).toEqual([500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000])
+      while (converter.steps().length > 0) converter.endsStep(1)
+    },
+  )
+
+  it('says so once, and lets others have its turn', () => {
+    const converter = aConverter({ limit: 1 })
+    converter.converts(1)
+    converter.converts(2)
+    const effects = converter.hears('stepFailed', 1, fails)
+    expect(startsIn(effects)).toEqual([2])
+    expect(effects.filter((effect) => effect.do === 'logFault')).toHaveLength(1)
+    expect(startsIn(converter.hears('retryDue', 1, {}))).toEqual([])
+    expect(converter.steps()).toEqual(['waiting', 'inspecting'])
+  })
+
+  it('is aborted at once during its pause', () => {
+    const converter = aConverter()
+    converter.converts(1)
+    converter.hears('stepFailed', 1, fails)
+    expect(converter.aborts(1)).toContainEqual(report({ type: 'conversionAborted', ...attempt(1) }))
+    expect(converter.hears('retryDue', 1, {})).toEqual([])
+  })
+
+  it('is given to the judgement of the queue after half an hour', () => {
+    const converter = aConverter()
+    converter.converts(1)
+    for (let n = 1; n <= maxFaults; n++) {
+      converter.hears('stepFailed', 1, fails)
+      converter.hears('retryDue', 1, {})
+    }
+    expect(converter.hears('stepFailed', 1, fails)).toContainEqual(
+      report({
+        type: 'conversionFailed',
+        ...attempt(1),
+        failure: { code: 'resources_exhausted', message: 'spawn EAGAIN' },
+      }),
+    )
   })
 })
 
@@ -395,10 +454,13 @@ const startsIn = (effects: readonly ConversionEffect[]) =>
     effect.do === 'inspect' ? [Number(effect.conversion.jobId.slice(-12))] : [],
   )
 
+const quiet = () => {}
+const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+
 function aConversionActor({ limit = 1 } = {}) {
   const queue = createProbe<QueueMessage>('queue')
   const { tools, steps } = createFakeVideoTools()
-  const behaviour = conversionBehaviour({ task, tools, queue: queue.ref, limit })
+  const behaviour = conversionBehaviour({ task, tools, queue: queue.ref, limit, log })
   const actor = anActor('conversion', behaviour)
   return {
     actor,

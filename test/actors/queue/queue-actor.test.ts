@@ -4,6 +4,7 @@ import type { ArchiveMessage } from '../../../src/actors/archive/archive-protoco
 import type { ConversionMessage } from '../../../src/actors/conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../../../src/actors/event/event-protocol.ts'
+import type { CaretakerMessage } from '../../../src/actors/gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../../../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../../../src/actors/queue/queue-actor.ts'
 import type { CommitResult, QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
@@ -72,7 +73,7 @@ describe('the actor of the queue', () => {
       },
     )
     await gpu.next()
-    const result = { how: 'failed', failure: aFailure('checkpoint_missing') } as const
+    const result = { how: 'failed', failure: aFailure('no_output') } as const
     tell(actor.ref, { type: 'generationEnded', result, ...attempt })
     const ends = () => seen.filter(({ saw }) => saw === 'jobEnded')
     for (const failed of [1, 2]) {
@@ -80,7 +81,7 @@ describe('the actor of the queue', () => {
       expect(ends()).toEqual([])
       await vi.runOnlyPendingTimersAsync()
     }
-    await expect.poll(ends).toMatchObject([{ end: { code: 'checkpoint_missing' } }])
+    await expect.poll(ends).toMatchObject([{ end: { code: 'no_output' } }])
     expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
   })
 
@@ -136,7 +137,9 @@ async function aQueueActorWith(
       },
       results: { exists: async () => false },
       workFiles: { discard: async () => {}, keepImage: async () => {} },
+      installation: { lookAgain: () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
+      caretaker: createProbe<CaretakerMessage>('caretaker').ref,
       conversion: conversion.ref,
       archive: archive.ref,
       eta: createProbe<EtaMessage>('eta').ref,

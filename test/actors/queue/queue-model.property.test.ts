@@ -29,7 +29,13 @@ type May = Parameters<Parameters<World['let']>[0]>[0]
 type Command = fc.Command<object, World>
 
 const ours = fc.subarray(allGpus, { minLength: 1 })
-const failure = fc.constantFrom<FailureCode>('out_of_memory', 'gpu_error', 'checkpoint_missing')
+const failure = fc.constantFrom<FailureCode>(
+  'out_of_memory',
+  'gpu_error',
+  'timeout',
+  'disk_full',
+  'checkpoint_missing',
+)
 const spoiled = fc.constantFrom<FailureCode>('truncated_output', 'no_output')
 const which = fc.nat(20)
 const name = fc.constantFrom('fox.mp4', 'FOX.mp4', 'owl.mp4', 'été.mp4', 'ÉTÉ.mp4')
@@ -71,6 +77,9 @@ const commands = [
   ),
   ...often(8, 'jobs are canceled', numbers, (may, numbers) => may.cancel(numbers)),
   ...often(1, 'jobs are canceled by status', status, (may, status) => may.cancel({ status })),
+  ...often(12, 'a pause ends', which, (may, which) => may.endPause(which)),
+  ...often(3, 'a load is overdue', which, (may, which) => may.loadOverdue(which)),
+  ...often(2, 'the checks look', fc.boolean(), (may, ok) => may.checkEnvironment(ok)),
   ...often(3, 'a cancel is overdue', which, (may, which) => may.cancelOverdue(which)),
   ...often(2, 'speeds are learned', speeds, (may, speeds) => may.learn(speeds)),
   ...often(10, 'old news comes', which, (may, which) => may.repeatOldNews(which)),

@@ -3,6 +3,7 @@ import { type ActorRef, answer, createPlace } from '../../../src/actors/actor.ts
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { first, values } from '../../../src/actors/ordered-map.ts'
 import { maxCancelsPerCommit } from '../../../src/actors/queue/cancel-rules.ts'
+import { expectLoad } from '../../../src/actors/queue/claim-rules.ts'
 import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
 import type {
@@ -14,6 +15,7 @@ import type {
   SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
 import {
+  gpuUse,
   positionOf,
   type QueueSettings,
   restoreQueue,
@@ -21,6 +23,7 @@ import {
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../../../src/domain/client.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
+import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import type { AttemptKey } from '../../../src/domain/job.ts'
 import {
   failureCodes,
@@ -190,7 +193,7 @@ describe('the name a submission asks for', () => {
       'failed for good',
       (queue) => {
         queue.gpuIsReady(gpu1)
-        queue.generationEnds(2, failed('checkpoint_missing'))
+        queue.generationEnds(2, failed('no_output'))
       },
     ],
     [
@@ -369,7 +372,7 @@ describe('the loading of models', () => {
   it.each<[what: string, end: (queue: Queue) => readonly QueueEffect[]]>([
     ['is past it', (queue) => queue.reports(1, { stage: 'encoding' })],
     ['is over', (queue) => queue.generationEnds(1, completed)],
-    ['has failed for good', (queue) => queue.generationEnds(1, failed('checkpoint_missing'))],
+    ['has failed for good', (queue) => queue.generationEnds(1, failed('no_output'))],
   ])('lets the next begin as soon as one %s', (_what, end) => {
     const queue = aQueue({ maxConcurrentLoads: 1 })
     queue.gpusAreReady(gpu0, gpu1)
@@ -686,10 +689,11 @@ describe('a job whose attempt has failed', () => {
     'killed',
     'lost',
     'truncated_output',
-    'disk_full',
   ]
   it.each(
-    failureCodes.map((code) => [code, again.includes(code) ? 'tried again' : 'over'] as const),
+    failureCodes
+      .filter((code) => !blamesEnvironment(code))
+      .map((code) => [code, again.includes(code) ? 'tried again' : 'over'] as const),
   )('for %s is %s, whether it fails generating or converting', (code, fate) => {
     const generating = aQueue()
     generating.gpuIsReady(gpu0)
@@ -708,6 +712,155 @@ describe('a job whose attempt has failed', () => {
         fate === 'over' ? [{ status: 'error', failure: aFailure(code) }] : [],
       )
     }
+  })
+})
+
+describe('a job whose attempt the environment has failed', () => {
+  const codes = failureCodes.filter(blamesEnvironment)
+
+  it.each(codes)('returns to its place for %s, and the attempt does not count', (code) => {
+    const queue = aQueue({ maxAttempts: 1 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    const effects = queue.generationEnds(1, failed(code))
+    expect(outcomesIn(effects)).toEqual([])
+    expect(claimsIn(effects)).toEqual([])
+    expect(queue.waiting()).toEqual([1, 2])
+    expect(effects).toContainEqual({ do: 'checkEnvironment' })
+    expect(effects).toContainEqual({ do: 'expectPause', pause: 1, withinMs: 1_000 })
+    expect(claimsIn(queue.tell({ type: 'pauseEnded', pause: 1 }))).toEqual([[1, gpu0]])
+    expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
+  })
+
+  it.each(codes)('returns to its place for %s of its conversion, too', (code) => {
+    const queue = aQueue({ maxAttempts: 1 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, completed)
+    expect(outcomesIn(queue.conversionFails(1, code))).toEqual([])
+    expect(queue.waiting()).toEqual([1])
+  })
+
+  it('is the only one that is tried until it gets further than before', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2, 3, 4)
+    queue.generationEnds(1, failed('resources_exhausted'))
+    queue.generationEnds(2, failed('resources_exhausted'))
+    expect(claimsIn(queue.tell({ type: 'pauseEnded', pause: 1 }))).toEqual([[1, gpu0]])
+    expect(claimsIn(queue.reports(1, { stage: 'loading' }))).toEqual([])
+    expect(claimsIn(queue.reports(1, { stage: 'encoding' }))).toEqual([[2, gpu1]])
+  })
+
+  it('is not claimed while a standing check fails, nor is any other', () => {
+    const queue = aQueue()
+    const script = { name: 'generate.py', ok: false, detail: 'It is not there.' }
+    const effects = queue.tell({ type: 'environmentChecked', checks: [script] })
+    expect(effects).toMatchObject([{ do: 'logHold', hold: { reason: 'environment' } }])
+    expect(queue.gpusAreReady(gpu0, gpu1)).toEqual([])
+    expect(claimsIn(queue.submits(1, 2))).toEqual([])
+    const found = queue.tell({ type: 'environmentChecked', checks: [{ ...script, ok: true }] })
+    expect(claimsIn(found)).toEqual([
+      [1, gpu0],
+      [2, gpu1],
+    ])
+    expect(found).toContainEqual({ do: 'logHold', hold: undefined })
+  })
+
+  it('may be canceled while it waits', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1, 2)
+    queue.generationEnds(1, failed('disk_full'))
+    queue.cancels(1)
+    expect(claimsIn(queue.tell({ type: 'pauseEnded', pause: 1 }))).toEqual([[2, gpu0]])
+  })
+
+  it('is followed by another probe when the probe hangs while it loads', () => {
+    const queue = aQueue()
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    queue.generationEnds(1, failed('resources_exhausted'))
+    queue.generationEnds(2, failed('resources_exhausted'))
+    queue.tell({ type: 'pauseEnded', pause: 1 })
+    const overdue = { type: 'loadOverdue', jobId: jobId(1), epoch: 2 } as const
+    expect(claimsIn(queue.tell(overdue))).toEqual([[2, gpu1]])
+  })
+})
+
+describe('a load that takes unusually long', () => {
+  it('no longer holds up others', () => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    expect(queue.waiting()).toEqual([2])
+    const overdue = { type: 'loadOverdue', jobId: jobId(1), epoch: 1 } as const
+    expect(claimsIn(queue.tell(overdue))).toEqual([[2, gpu1]])
+    expect(queue.tell(overdue)).toEqual([])
+    expect(gpuUse(queue.state(), gpu0)).toMatchObject({ loadsUnusuallyLong: true })
+    queue.reports(1, { stage: 'encoding' })
+    expect(gpuUse(queue.state(), gpu0)).toMatchObject({ loadsUnusuallyLong: false })
+  })
+
+  it.each<[loadSeconds: number | undefined, withinMs: number]>([
+    [undefined, 800_000],
+    [0.1, 15_000],
+    [60, 240_000],
+    [3_600, 1_800_000],
+  ])('is one that exceeds four times the usual %s s, within bounds', (seconds, withinMs) => {
+    const loadSeconds = seconds === undefined ? new Map() : new Map([[gpu0, seconds]])
+    expect(expectLoad({ loadSeconds }, { jobId: jobId(1), epoch: 1 }, gpu0)).toEqual({
+      ...{ do: 'expectLoad', jobId: jobId(1), epoch: 1, withinMs },
+    })
+  })
+})
+
+describe('a generation on a GPU whose actor is gone', () => {
+  const due = { type: 'careDue', jobId: jobId(1), epoch: 1 } as const
+  const care = { do: 'careFor', jobId: jobId(1), epoch: 1, gpu: gpu0 } as const
+
+  it.each([
+    [true, 5_000],
+    [false, 30_000],
+  ])('is taken care of after a while, given up: %s', (givenUp, withinMs) => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const effects = queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp })
+    expect(effects).toEqual([{ do: 'expectCare', jobId: jobId(1), epoch: 1, withinMs }])
+    expect(queue.tell(due)).toEqual([care])
+    expect(queue.tell(due)).toEqual([])
+    expect(outcomesIn(queue.generationEnds(1, failed('no_output')))).toHaveLength(1)
+  })
+
+  it('is left to its GPU when that is back in time', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })
+    queue.gpuIsReady(gpu0, 'gpu-0.2')
+    expect(queue.tell(due)).toEqual([])
+  })
+
+  it.each(['requeue', 'fail'] as const)('is stopped where ORPHAN_POLICY is %s', (orphanPolicy) => {
+    const queue = aQueue({ orphanPolicy })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: true })
+    queue.tell(due)
+    expect(queue.generationStarts(1)).toContainEqual({
+      ...{ do: 'stopGeneration', jobId: jobId(1), epoch: 1, gpu: gpu0, reason: 'orphaned' },
+    })
+  })
+
+  it('is given to a new incarnation of the caretaker', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.tell({ type: 'gpuGone', gpu: gpu0, givenUp: true })
+    expect(queue.tell({ type: 'caretakerReady' })).toEqual([])
+    queue.tell(due)
+    expect(queue.tell({ type: 'caretakerReady' })).toEqual([care])
   })
 })
 
@@ -994,7 +1147,7 @@ describe('canceling', () => {
   it.each<[end: string, tell: (queue: Queue) => readonly QueueEffect[]]>([
     ['completes all the same', (queue) => queue.generationEnds(1, completed)],
     ['fails', (queue) => queue.generationEnds(1, failed())],
-    ['fails for good', (queue) => queue.generationEnds(1, failed('checkpoint_missing'))],
+    ['fails for good', (queue) => queue.generationEnds(1, failed('no_output'))],
     ['never began', (queue) => queue.generationEnds(1, { how: 'neverBegan' })],
     ['is lost', (queue) => queue.generationEnds(1, { how: 'lost' })],
     ['is declined', (queue) => queue.tell({ type: 'runDeclined', jobId: jobId(1), epoch: 1 })],
@@ -1508,7 +1661,8 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
   function tell(message: QueueCommand | QueueNews): readonly QueueEffect[] {
     const [next, effects] = transition(state, message, now)
     state = next
-    return effects
+    // Of every claim and adoption: tests of loads are about it.
+    return effects.filter((effect) => effect.do !== 'expectLoad')
   }
 
   /** The present attempt of a job. */

@@ -38,6 +38,35 @@ describe('a standing check', () => {
     expect(looks).toBe(2)
   })
 
+  it('that failed is made again soon, and its listeners hear of each verdict', async () => {
+    let isThere = false
+    const heard: boolean[] = []
+    const checks = keepChecking(
+      { tool: async () => ({ ...well, ok: isThere }) },
+      { everyMs: 60_000, failedEveryMs: 20 },
+    )
+    checks.listen((verdicts) => {
+      for (const { ok } of verdicts) heard.push(ok)
+    })
+    await vi.waitUntil(() => heard.length > 2, { interval: 5 })
+    expect(heard).not.toContain(true)
+    isThere = true
+    await vi.waitUntil(() => heard.at(-1), { interval: 5 })
+    const { length } = heard
+    // Made now, though it would not be due for a minute.
+    isThere = false
+    checks.lookAgain()
+    await vi.waitUntil(() => heard.length > length && heard.at(-1) === false, { interval: 5 })
+  })
+
+  it('that hangs is told to its listeners as one that failed', async () => {
+    const heard: Check[] = []
+    const hangs = () => new Promise<Check>(() => {})
+    keepChecking({ hangs }, { patienceMs: 20 }).listen((verdicts) => heard.push(...verdicts))
+    await vi.waitUntil(() => heard.length > 0, { interval: 5 })
+    expect(heard[0]).toMatchObject({ name: 'hangs', ok: false })
+  })
+
   it('that throws is a verdict like any other', async () => {
     const { standing } = keepChecking({ tool: () => Promise.reject(new Error('EACCES')) })
     await vi.waitUntil(() => standing()[0]?.detail.includes('EACCES'))

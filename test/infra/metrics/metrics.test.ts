@@ -9,6 +9,7 @@ import type {
 } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
+import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import { failureCodes, type JobId, type Reading } from '../../../src/domain/job.ts'
 import type { Logger } from '../../../src/domain/log.ts'
 import type { Observation } from '../../../src/domain/observation.ts'
@@ -64,10 +65,10 @@ describe('the figures of a service', () => {
     expect(sumOf(series, 'wan_jobs_ended_total')).toBe(10_000)
     expect(series.get('wan_jobs_ended_total{status="canceled",code=""}')).toBe(2 * rounds)
     expect(series.get('wan_job_cancel_seconds_count')).toBe(rounds)
-    for (const code of failureCodes)
+    for (const code of endings)
       expect(series.get(`wan_jobs_ended_total{status="error",code="${code}"}`)).toBe(rounds)
     expect(series.get('wan_jobs_requeued_total{reason="given_back"}')).toBe(rounds)
-    const successes = 10_000 - (2 + failureCodes.length) * rounds
+    const successes = 10_000 - (2 + endings.length) * rounds
     expect(series.get('wan_jobs_ended_total{status="success",code=""}')).toBe(successes)
     expect(series.get('wan_job_stage_seconds_count{stage="denoising"}')).toBe(successes)
     expect(series.get('wan_job_wait_seconds_count')).toBe(10_000 - rounds)
@@ -121,7 +122,14 @@ describe('the figures of a service', () => {
     const metrics = someMetrics()
     const whole: Figures = {
       ...nothingRead,
-      queue: { open: true, hasRoom: true, waiting: 3, running: 1, usableGpus: [gpu0] },
+      queue: {
+        open: true,
+        hasRoom: true,
+        waiting: 3,
+        running: 1,
+        usableGpus: [gpu0],
+        slowLoads: [],
+      },
       gpus: [],
       children: [],
       outbox: { pending: 2, oldestAt: Date.now() - 60_000 },
@@ -253,7 +261,10 @@ const someMetrics = (log = quiet) =>
   })
 
 /** Every way for a job to end; the rest are successes. */
-const ways = failureCodes.length + 5
+/** Failures by the environment end no job. */
+const endings = failureCodes.filter((code) => !blamesEnvironment(code))
+
+const ways = endings.length + 8
 const rounds = 10_000 / ways
 
 /** The rules themselves, and jobs that pass through them one after the other. */
@@ -280,7 +291,7 @@ function aQueue(observe: (observation: Observation) => void) {
     passes(n: number): void {
       const way = n % ways
       const id = jobId(n)
-      const code = failureCodes[way]
+      const code = endings[way]
       const request = aRequest()
       const replyTo = createPlace<SubmitAnswer>('submitter')
       if (way === ways - 1) tell({ type: 'gpuGone', gpu: gpu0, givenUp: false })

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createForkServer } from '../../../src/infra/processes/fork-server.ts'
 import { runTool, type ToolError } from '../../../src/infra/processes/tool.ts'
 import { canFreeze, freeze } from '../../support/freezer.ts'
+import { canSetLimits, setLimit } from '../../support/limits.ts'
 import {
   anAttempt,
   anAttemptWithLeftovers,
@@ -306,6 +307,21 @@ describe('a tool that the fork server runs', () => {
     expect(ends.map((end) => end.how === 'ended' && end.stdout.trim())).toEqual(numbers)
     await Promise.all(numbers.map(() => server.tool('no-such-tool').ended))
     expect(open()).toBeLessThanOrEqual(before)
+  })
+
+  it.runIf(canSetLimits)('leaves nothing open either when descriptors run out', async () => {
+    const server = aForkServer()
+    const { server: pid } = await aRunningShim(server)
+    const open = () => readdirSync(`/proc/${pid}/fd`).length
+    const before = open()
+    // One pipe can be made, and the other cannot.
+    setLimit(pid, 'nofile', Math.max(...readdirSync(`/proc/${pid}/fd`).map(Number)) + 4)
+    for (let n = 0; n < 5; n++) {
+      expect(await server.tool('true').ended).toMatchObject({ how: 'cannotStart', error: 'EMFILE' })
+    }
+    expect(open()).toBe(before)
+    setLimit(pid, 'nofile', 1_024)
+    expect(await server.tool('echo', 'well').ended).toMatchObject({ how: 'ended', code: 0 })
   })
 
   it.each([

@@ -1,7 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { root } from '../../../src/config/root.ts'
 import { runTool, ToolError } from '../../../src/infra/processes/tool.ts'
 
 let directory: string
@@ -12,6 +13,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }))
 
+const timeoutMs = 30_000
 const sh = (script: string) => ['sh', '-c', script] as const
 const at = (name: string): string => join(directory, name)
 const pidIn = async (name: string): Promise<number> => {
@@ -32,9 +34,31 @@ const failureOf = (running: Promise<string>): Promise<ToolError> =>
     },
   )
 
-describe('A tool', () => {
-  const timeoutMs = 30_000
+describe('A tool for which there is no descriptor left', () => {
+  it.each([
+    ['tool', `runTool(['true'], { timeoutMs: 10_000 })`],
+    ['shim', `createForkServer('python3').startShim('/tmp', {}).then((end) => { throw end })`],
+    [
+      'tool of the fork server',
+      `runTool(['true'], { timeoutMs: 10_000, start: createForkServer('python3').startTool })`,
+    ],
+  ])('is not started, and the service lives on: %s', async (_what, start) => {
+    const processes = join(root, 'src', 'infra', 'processes')
+    const script = `
+      import { openSync } from 'node:fs'
+      import { runTool } from '${processes}/tool.ts'
+      import { createForkServer } from '${processes}/fork-server.ts'
+      try { for (;;) openSync('/dev/null') } catch {}
+      ${start}.catch((error) => process.stdout.write(error.message ?? error.why))`
+    writeFileSync(at('script.ts'), script)
+    const said = await runTool(['prlimit', '--nofile=64:64', process.execPath, at('script.ts')], {
+      timeoutMs,
+    })
+    expect(said).toMatch(/EMFILE/)
+  })
+})
 
+describe('A tool', () => {
   it('gets its arguments as they are', async () => {
     const odd = ['$HOME', "it's", '', 'two  blanks', '*', 'a\nb', 'é']
     const argv = ['printf', '%s|', ...odd] as const

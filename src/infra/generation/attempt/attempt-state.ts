@@ -35,6 +35,8 @@ export type Facts = Readonly<{
   stop?: StopOrder
   /** Last time at which the disk was full. */
   fullAt?: Timestamp
+  /** A look has failed for lack of descriptors or memory, which is in the log. */
+  isBlind?: true
 }>
 
 export type StopOrder = Readonly<{ reason: StopReason; graceMs: number }>
@@ -94,6 +96,8 @@ export type AttemptEffect = Readonly<
   | { do: 'checkLife' }
   /** lookDue, after a moment */
   | { do: 'lookAgain' }
+  /** lookDue, when descriptors or memory may be free again */
+  | { do: 'lookLater' }
   /** exitFound or noExitLeft */
   | { do: 'lookForLastExit' }
   /** cannotStart */

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Step } from '../../../actors/actor.ts'
 import type { GenerationResult } from '../../../actors/gpu/gpu-ports.ts'
+import { isExhausted } from '../../../domain/failures.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import type { Claim } from '../../processes/shim-client.ts'
 import { resultOf, resultOfEnd } from './attempt-result.ts'
@@ -65,6 +66,7 @@ export function transition(state: AttemptState, event: AttemptEvent, at: Timesta
       return [state, [{ do: 'lookAgain' }]]
     }
     case 'lookDue':
+      if (state.phase === 'concluding') return [state, [{ do: 'lookForLastExit' }]]
       return state.phase === 'seeking' ? [state, [{ do: 'lookForExit' }]] : [state, []]
     case 'noExitLeft':
       if (state.phase !== 'concluding') return [state, []]
@@ -180,11 +182,24 @@ function claimAnswered(state: Live, claim: Claim): AttemptStep {
 }
 
 function observationFailed(state: Live, error: unknown): AttemptStep {
+  if (isExhausted(error) && (state.phase === 'seeking' || state.phase === 'concluding')) {
+    return lookLater(state, error)
+  }
   const phrase = 'the generation could not be observed'
   const log = { do: 'log', level: 'error', fields: { err: error }, phrase } as const
   if (hasEnded(state)) return [state, [log]]
   const [next, effects] = lose(state)
   return [next, [log, ...effects]]
+}
+
+/** Nothing was found out, so nothing may be concluded: the generation may be well. */
+function lookLater(
+  state: Extract<Live, { phase: 'seeking' | 'concluding' }>,
+  error: unknown,
+): AttemptStep {
+  const phrase = 'the generation cannot be observed for now; it is looked for again'
+  const log = { do: 'log', level: 'warn', fields: { err: error }, phrase } as const
+  return [{ ...state, isBlind: true }, [...(state.isBlind ? [] : [log]), { do: 'lookLater' }]]
 }
 
 function exitFound(
@@ -267,12 +282,13 @@ function started(
   ]
 }
 
-function factsOf({ startedAt, reading, stop, fullAt }: Live): Facts {
+function factsOf({ startedAt, reading, stop, fullAt, isBlind }: Live): Facts {
   return {
     ...(startedAt !== undefined && { startedAt }),
     ...(reading && { reading }),
     ...(stop && { stop }),
     ...(fullAt !== undefined && { fullAt }),
+    ...(isBlind && { isBlind }),
   }
 }
 

@@ -1,4 +1,5 @@
 import type { GenerationHandle, GenerationObserver } from '../../../actors/gpu/gpu-ports.ts'
+import { isExhausted } from '../../../domain/failures.ts'
 import type { Reading, Timestamp } from '../../../domain/job.ts'
 import type { Logger } from '../../../domain/log.ts'
 import { maxTimerMs } from '../../../domain/time.ts'
@@ -32,6 +33,8 @@ const lookAgainMs = 25
 
 /** How soon a search for leftover processes is repeated that failed, as with too many open files. */
 const clearAgainMs = 1_000
+/** How soon a look is repeated that the system could not carry out. */
+const lookLaterMs = 1_000
 
 /**
  * Follows one attempt, started by us or by a previous run. Performs what the rules decide: each
@@ -108,6 +111,9 @@ export function followAttempt(
         break
       case 'lookAgain':
         sendLater(lookAgainMs, { type: 'lookDue' })
+        break
+      case 'lookLater':
+        sendLater(lookLaterMs, { type: 'lookDue' })
         break
       case 'askWhyNothingStarted':
         sendResult(processes.whyNothingStarted(), (why) => ({ type: 'cannotStart', why }))

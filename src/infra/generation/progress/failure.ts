@@ -1,5 +1,5 @@
 /** Tells what went wrong with a generation, from how its process ended and what it said last. */
-import { saysDiskFull } from '../../../domain/failures.ts'
+import { environmentFaultIn, saysDiskFull, saysExhausted } from '../../../domain/failures.ts'
 import type { Failure, FailureCode } from '../../../domain/job.ts'
 import { type LastWords, namesError } from './last-words.ts'
 
@@ -33,8 +33,10 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
   const { saveError, errorLine, diskFull, said } = evidence
   const cause = causeOf(exit, evidence)
 
-  if (error !== null && saysDiskFull(error)) return failure('disk_full', roomRanOut, error)
-  if (error !== null) return failure('environment_broken', notStarted, error)
+  if (error !== null) {
+    const fault = environmentFaultIn(error) ?? 'environment_broken'
+    return failure(fault, meaningOfFault[fault] ?? notStarted, error)
+  }
   // We have stopped it: nothing that it said before is the cause.
   if (reason === 'timeout') return failure('timeout', tookTooLong)
   if (code === 0) {
@@ -43,6 +45,10 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
     if (diskFull || saysDiskFull(saveError)) {
       return failure('disk_full', roomRanOut, saveError || undefined)
     }
+    if (saysExhausted(saveError)) {
+      return failure('resources_exhausted', resourcesRanOut, saveError)
+    }
+    if (brokenPipe.test(saveError)) return failure('resources_exhausted', encoderEnded, saveError)
     return failure('no_output', notSaved, saveError || undefined)
   }
   const stopped = reason === null ? undefined : stoppedByShim.get(reason)
@@ -57,6 +63,10 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
     for (const line of [cause, errorLine, saveError]) {
       if (line && sign.pattern.test(line)) return failure(sign.code, sign.meaning, line)
     }
+  }
+  for (const line of [cause, errorLine, saveError]) {
+    const fault = line === undefined ? undefined : environmentFaultIn(line)
+    if (fault) return failure(fault, meaningOfFault[fault] ?? placesFail, line)
   }
   // Nobody has time for last words before SIGKILL.
   if (signal === 'SIGKILL' || code === 137) return failure('killed', killed)
@@ -97,6 +107,9 @@ export function weightOf(line: string): 0 | 1 | 2 {
   return gpuFault.test(line) || flashAttentionMissing.test(line) ? 1 : 0
 }
 
+/** Not an error, and it may quote the prompt: nobody's prompt may stop the queue. */
+const isLogLine = /\b(?:DEBUG|INFO)\b/
+
 // The texts of Python and torch, each as its author words it.
 
 /** `torch.OutOfMemoryError: CUDA out of memory. Tried …` and `RuntimeError: CUDA error: out of memory`. */
@@ -121,6 +134,9 @@ const scriptMissing = /can't open file '.*\.py'/
 const checkpointBroken =
   /No such file or directory: '.*\.(?:pth|safetensors|json)'|no file named diffusion_pytorch_model|Error: .*umt5-xxl|UnpicklingError|SafetensorError|PytorchStreamReader failed/
 
+/** The encoder is a process of its own, and it has ended. */
+const brokenPipe = /\[Errno 32\]|Broken pipe/
+
 /** Only as errors: libraries also name cuDNN and NCCL in harmless warnings. */
 const gpuFault =
   /CUDA error|device-side assert|(?:cuDNN|cuBLAS|NCCL) error|(?:CUDNN|CUBLAS)_STATUS_|\bnccl[A-Z]\w*Error|\bXid\b|No CUDA GPUs are available/
@@ -129,10 +145,19 @@ const memoryRanOut =
   'The GPU ran out of memory; put --offload_model True --convert_model_dtype --t5_cpu into ' +
   'WAN_EXTRA_ARGS, or ask for fewer frames'
 const roomRanOut = 'A disk was full; make room where DATA_DIR and RESULTS_DIR are'
+const resourcesRanOut =
+  'The machine ran out of processes, threads, memory or open files; look at its limits (ulimit, ' +
+  'pids.max of the container) and at what uses them up'
+const placesFail =
+  'A file system or a connection between processes failed; check the disks of WAN_DIR, ' +
+  'WAN_CKPT_DIR and DATA_DIR'
 const notStarted = 'The generation could not be started; check WAN_PYTHON and WAN_DIR'
 const tookTooLong =
   'The generation was stopped because it took too long; raise JOB_TIMEOUT_S, or ask for fewer ' +
   'frames or steps'
+const encoderEnded =
+  'The video was generated but its encoder ended before it was saved, as when the machine runs out ' +
+  'of processes or memory'
 const notSaved =
   'The video was generated but could not be saved; check the free space and the permissions of ' +
   'DATA_DIR'
@@ -210,3 +235,8 @@ const signs: readonly Readonly<{ code: FailureCode; pattern: RegExp; meaning: st
     meaning: 'The GPU failed; if it happens again, look for Xid in the kernel log and restart it',
   },
 ]
+
+const meaningOfFault: Partial<Record<FailureCode, string>> = {
+  disk_full: roomRanOut,
+  resources_exhausted: resourcesRanOut,
+}

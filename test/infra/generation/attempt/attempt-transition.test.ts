@@ -77,6 +77,32 @@ describe('the beginning of an attempt', () => {
   })
 })
 
+describe('an attempt that cannot be observed because descriptors have run out', () => {
+  const event = {
+    type: 'observationFailed',
+    error: Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' }),
+  } as const
+
+  it.each([
+    ['a new', watched],
+    ['an adopted', adopted],
+    ['a started', { ...adopted, startedAt: midnight }],
+    ['an ended', concluding],
+  ])('is looked for again if it is %s one, and nothing is concluded', (_which, state) => {
+    const [next, effects] = on(state, event)
+    expect(next).toEqual({ ...state, isBlind: true })
+    expect(effects).toEqual([expect.objectContaining({ do: 'log' }), { do: 'lookLater' }])
+    // It is said once.
+    expect(on(next, event)).toEqual([next, [{ do: 'lookLater' }]])
+    const again = state.phase === 'concluding' ? 'lookForLastExit' : 'lookForExit'
+    expect(effectsOf(next, { type: 'lookDue' })).toEqual([{ do: again }])
+  })
+
+  it('is lost after any other error', () => {
+    expect(phaseOf(watched, { type: 'observationFailed', error: new Error('no') })).toBe('losing')
+  })
+})
+
 describe('the search for a shim', () => {
   it('connects when there is no exit', () => {
     expect(on(watched, { type: 'noExitFound' })).toEqual([watched, [{ do: 'connect' }]])

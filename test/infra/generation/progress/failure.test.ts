@@ -110,7 +110,7 @@ describe('the end of a generation', () => {
     expect(classifyExit(clean, evidence)).toMatchObject({ code: 'out_of_memory', exitCode: 0 })
   })
 
-  it.each(['[Errno 32] Broken pipe', 'None', ''])(
+  it.each(['[Errno 13] Permission denied', 'None', ''])(
     'is no output when the video was not saved for "%s", with exit 0',
     (saveError) => {
       const failure = classifyExit(clean, { finished: true, saveError })
@@ -118,6 +118,48 @@ describe('the end of a generation', () => {
       expect(failure?.message).toMatch(saveError ? `: ${saveError}` : /\.$/)
     },
   )
+
+  it.each([
+    ['resources_exhausted', 'OSError: [Errno 24] Too many open files'],
+    ['resources_exhausted', 'BlockingIOError: [Errno 11] Resource temporarily unavailable'],
+    ['resources_exhausted', "RuntimeError: can't start new thread"],
+    ['resources_exhausted', 'MemoryError'],
+    [
+      'resources_exhausted',
+      "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+    ],
+    ['environment_broken', 'OSError: [Errno 116] Stale file handle'],
+    ['environment_broken', 'OSError: [Errno 30] Read-only file system'],
+    ['environment_broken', 'OSError: [Errno 5] Input/output error'],
+    ['disk_full', 'OSError: [Errno 122] Disk quota exceeded'],
+  ])('is %s after "%s", which is no fault of the job', (code, error) => {
+    const failure = classifyExit(exited(1), evidenceOf(traceback(error)))
+    expect(failure).toMatchObject({ code, message: expect.stringContaining(error) })
+  })
+
+  it.each([
+    ['fork: [Errno 11] Resource temporarily unavailable', 'resources_exhausted'],
+    ['cannot start: [Errno 24] Too many open files', 'resources_exhausted'],
+    ['spawn python3 ENOMEM', 'resources_exhausted'],
+    ['cannot enter /wan: Transport endpoint is not connected', 'environment_broken'],
+  ])('says what has run out when nothing could be started: %s', (error, code) => {
+    expect(classifyExit({ ...clean, code: null, error }, nothing)).toMatchObject({ code })
+  })
+
+  it.each(['[Errno 32] Broken pipe', "[Errno 11] Resource temporarily unavailable: 'ffmpeg'"])(
+    'is for want of resources when the encoder ended with "%s", with exit 0',
+    (saveError) => {
+      const failure = classifyExit(clean, { finished: true, saveError })
+      expect(failure).toMatchObject({ code: 'resources_exhausted' })
+    },
+  )
+
+  it('is not blamed on the environment because a prompt in the log speaks of it', () => {
+    const lastLine =
+      '[2026-01-01 00:00:00] INFO: Input prompt: ENOSPC, Errno 24, Input/output error'
+    expect(classifyExit(exited(1), { ...nothing, lastLine })?.code).toBe('generation_failed')
+    expect(classifyExit(died('SIGSEGV'), { ...nothing, lastLine })?.code).toBe('killed')
+  })
 
   it('is a timeout when it was stopped for that, whatever it said', () => {
     const evidence = evidenceOf(traceback('RuntimeError: CUDA error: unspecified'))

@@ -1,0 +1,76 @@
+/** What the queue knows of the environment of generations: machine, disks, installation. */
+import type { Check } from '../../domain/check.ts'
+import type { Epoch, Failure, GpuId, JobId, Stage, Timestamp } from '../../domain/job.ts'
+
+/** The circuit breaker before claims. See environment-rules.ts. */
+export type Environment = Readonly<{
+  /** Standing checks that failed. No job is claimed until they succeed. */
+  faults: readonly Check[]
+  breaker: Breaker
+  /** Jobs that failed again and again while others did well: how often that was seen. */
+  suspects: ReadonlyMap<JobId, number>
+}>
+
+export type Breaker = Readonly<
+  | { phase: 'closed' }
+  /** Nothing is claimed until the pause has ended. */
+  | ({ phase: 'open' } & Outage)
+  /** One job at a time is claimed, as a probe. */
+  | ({ phase: 'halfOpen'; probe?: Probe } & Outage)
+>
+
+/** Failures by the environment with no proof in between that it works again. */
+export type Outage = Readonly<{
+  since: Timestamp
+  /** How often each job has failed in it. */
+  failures: ReadonlyMap<JobId, number>
+  last: Readonly<{ failure: Failure; gpu: GpuId; at: Timestamp }>
+  /** The furthest stage at which an attempt failed. A probe proves something by getting beyond it. */
+  stage: Stage
+  /** Numbers the pauses; each is twice as long as the one before. */
+  pauses: number
+}>
+
+export type Probe = Readonly<{ jobId: JobId; epoch: Epoch }>
+
+export const soundEnvironment: Environment = {
+  faults: [],
+  breaker: { phase: 'closed' },
+  suspects: new Map(),
+}
+
+/** Why no job is claimed although GPUs may be free. */
+export type Hold = Readonly<
+  { reason: 'disk'; detail: string } | { reason: 'environment'; since?: Timestamp; detail: string }
+>
+
+/** A single failure, or a job that fails alone, is not yet called an outage. */
+const minJobs = 2
+const minPauses = 3
+
+export function holdBy({ faults, breaker }: Environment): Hold | undefined {
+  if (faults.length > 0) {
+    const detail = faults.map(({ name, detail }) => `${name}: ${detail}`).join(' ')
+    return { reason: 'environment', detail }
+  }
+  if (breaker.phase === 'closed') return undefined
+  const { failures, pauses, since, last } = breaker
+  if (failures.size < minJobs && pauses < minPauses) return undefined
+  return { reason: 'environment', since, detail: last.failure.message }
+}
+
+/** How many jobs may be claimed now. */
+export function claimsAllowed({ faults, breaker }: Environment): 'any' | 'one' | 'none' {
+  if (faults.length > 0 || breaker.phase === 'open') return 'none'
+  if (breaker.phase === 'closed') return 'any'
+  return breaker.probe ? 'none' : 'one'
+}
+
+/** How many failures in a row a probing job may have before a younger job takes its turn. */
+const turn = 3
+
+/** The lowest number probes next; the oldest job among equals. */
+export function probeRank({ breaker, suspects }: Environment, jobId: JobId): number {
+  const failures = breaker.phase === 'closed' ? 0 : (breaker.failures.get(jobId) ?? 0)
+  return Math.floor(failures / turn) + (suspects.get(jobId) ?? 0)
+}

@@ -104,7 +104,8 @@ function causeOf(
  */
 export function weightOf(line: string): 0 | 1 | 2 {
   if (outOfMemory.test(line)) return 2
-  return gpuFault.test(line) || flashAttentionMissing.test(line) ? 1 : 0
+  const isExplanation = gpuFault.test(line) || flashAttentionMissing.test(line)
+  return isExplanation || (saysExhausted(line) && !isLogLine.test(line)) ? 1 : 0
 }
 
 /** Not an error, and it may quote the prompt: nobody's prompt may stop the queue. */

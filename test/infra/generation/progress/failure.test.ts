@@ -154,6 +154,12 @@ describe('the end of a generation', () => {
     },
   )
 
+  it('is for want of threads when a library says so before it crashes', () => {
+    const errorLine = 'OpenBLAS blas_thread_init: pthread_create: Resource temporarily unavailable'
+    const evidence = evidenceOf(`${errorLine}\nSome other line\n`)
+    expect(classifyExit(died('SIGSEGV'), evidence)?.code).toBe('resources_exhausted')
+  })
+
   it('is not blamed on the environment because a prompt in the log speaks of it', () => {
     const lastLine =
       '[2026-01-01 00:00:00] INFO: Input prompt: ENOSPC, Errno 24, Input/output error'

@@ -19,7 +19,13 @@ import {
   stages,
   type Timestamp,
 } from '../../domain/job.ts'
-import type { Breaker, Environment, Outage, Probe } from './environment-state.ts'
+import {
+  type Breaker,
+  type Environment,
+  type Outage,
+  type Probe,
+  turn,
+} from './environment-state.ts'
 
 /** The longest pause: a probe costs an attempt's start, and GPUs should not idle for long afterwards. */
 const maxPauseMs = 60_000
@@ -30,9 +36,6 @@ export const maxAlone = 10
 
 /** How often others may get through after a job has failed before it is at fault itself. */
 export const maxSuspicions = 5
-
-/** A job had its turn as the probe, so its failures count even if others failed as well. */
-const fullTurn = 3
 
 export type FailedAttempt = AttemptKey & Readonly<{ gpu: GpuId; stage: Stage; failure: Failure }>
 
@@ -101,7 +104,8 @@ export function gotTo(
   if (stage !== 'end' && rank(stage) <= rank(breaker.stage)) return environment
   const culprits = [...breaker.failures].filter(
     ([jobId, count]) =>
-      jobId !== attempt.jobId && (breaker.failures.size === 1 || count >= fullTurn),
+      // A job that had its turn as the probe is suspect even if others failed as well.
+      jobId !== attempt.jobId && (breaker.failures.size === 1 || count >= turn),
   )
   const suspects = new Map(environment.suspects)
   for (const [jobId] of culprits) suspects.set(jobId, (suspects.get(jobId) ?? 0) + 1)

@@ -67,7 +67,7 @@ export function claimsAllowed({ faults, breaker }: Environment): 'any' | 'one' |
 }
 
 /** How many failures in a row a probing job may have before a younger job takes its turn. */
-const turn = 3
+export const turn = 3
 
 /** The lowest number probes next; the oldest job among equals. */
 export function probeRank({ breaker, suspects }: Environment, jobId: JobId): number {

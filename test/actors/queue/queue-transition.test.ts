@@ -3,6 +3,7 @@ import { type ActorRef, answer, createPlace } from '../../../src/actors/actor.ts
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { first, values } from '../../../src/actors/ordered-map.ts'
 import { maxCancelsPerCommit } from '../../../src/actors/queue/cancel-rules.ts'
+import { changesBetween } from '../../../src/actors/queue/changes.ts'
 import { expectLoad } from '../../../src/actors/queue/claim-rules.ts'
 import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
@@ -765,6 +766,23 @@ describe('a job whose attempt the environment has failed', () => {
       [2, gpu1],
     ])
     expect(found).toContainEqual({ do: 'logHold', hold: undefined })
+  })
+
+  it('is shown to watchers as a change, as is the end of its wait', () => {
+    const queue = aQueue()
+    queue.submits(1, 2)
+    const states = [false, true].map((ok) => {
+      const before = queue.state()
+      queue.tell({ type: 'environmentChecked', checks: [{ name: 'a tool', ok, detail: '' }] })
+      return [before, queue.state()] as const
+    })
+    for (const [before, after] of states) {
+      expect([...changesBetween(before, after, [])]).toEqual([
+        [jobId(1), 'status'],
+        [jobId(2), 'status'],
+      ])
+      expect(changesBetween(after, after, []).size).toBe(0)
+    }
   })
 
   it('may be canceled while it waits', () => {

@@ -11,7 +11,11 @@ export const installationLooks = (wan: WanSetup): Looks => ({
   'generate.py': () =>
     isThere('generate.py', join(wan.wanDir, 'generate.py'), 'Set WAN_DIR to a checkout of Wan2.2.'),
   checkpoint: () => checkpoint(wan),
-  python: checkTool('python', [wan.python, '-I', '-S', '-c', 'pass'], 'Set WAN_PYTHON to a Python 3.'),
+  python: checkTool(
+    'python',
+    [wan.python, '-I', '-S', '-c', 'pass'],
+    'Set WAN_PYTHON to a Python 3.',
+  ),
   ffmpeg: checkTool('ffmpeg', ['ffmpeg', '-version'], installFfmpeg),
   ffprobe: checkTool('ffprobe', ['ffprobe', '-version'], installFfmpeg),
 })

@@ -15,11 +15,7 @@ const maxTrustMs = 10 * 60_000
  * Checks that a tool can be started. It is started at the first check, after a failure, when its file has
  * changed, and every ten minutes. `hint`: what to do when it is missing or does not work.
  */
-export function checkTool(
-  name: string,
-  command: ToolCommand,
-  hint: string,
-): () => Promise<Check> {
+export function checkTool(name: string, command: ToolCommand, hint: string): () => Promise<Check> {
   const [tool] = command
   let trusted: Readonly<{ check: Check; file: string; at: number }> | undefined
   return async () => {

@@ -17,7 +17,7 @@ beforeEach(() => {
 
 describe('the check of a tool', () => {
   it('starts a tool that ran again only when its file has changed', async () => {
-    const check = checkTool('wan-tool')
+    const check = checkTool('wan-tool', ['wan-tool', '-version'], 'Install it.')
     install('echo version 1')
     expect(await check()).toEqual({ name: 'wan-tool', ok: true, detail: 'version 1' })
     expect(await check()).toMatchObject({ ok: true, detail: 'version 1' })
@@ -28,7 +28,7 @@ describe('the check of a tool', () => {
   })
 
   it('starts a tool that failed at every check', async () => {
-    const check = checkTool('wan-tool')
+    const check = checkTool('wan-tool', ['wan-tool', '-version'], 'Install it.')
     install('exit 1')
     expect(await check()).toMatchObject({ ok: false })
     expect(await check()).toMatchObject({ ok: false })
@@ -36,17 +36,17 @@ describe('the check of a tool', () => {
   })
 
   it('fails when the tool is removed, and says what to install', async () => {
-    const check = checkTool('wan-tool')
+    const check = checkTool('wan-tool', ['wan-tool', '-version'], 'Install it.')
     install('echo version 1')
     await check()
     rmSync(join(directory, 'wan-tool'))
     const { ok, detail } = await check()
     expect(ok).toBe(false)
-    expect(detail).toContain('Install ffmpeg.')
+    expect(detail).toContain('Install it.')
   })
 
   it('starts a tool that ran again after ten minutes', async () => {
-    const check = checkTool('wan-tool')
+    const check = checkTool('wan-tool', ['wan-tool', '-version'], 'Install it.')
     install('echo version 1')
     await check()
     vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 10 * 60_000)

@@ -1,15 +1,16 @@
 /** What becomes of a job when its attempt is heard of. */
 import { blamesEnvironment, isRetryable } from '../../domain/failures.ts'
 import type { AttemptKey } from '../../domain/job.ts'
-import { type Failure, type Stage, stages, type Timestamp, type Trace } from '../../domain/job.ts'
+import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
 import type { GenerationResult } from '../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
-import { attemptOver, failedByEnvironment, forgetSuspect, gotTo } from './environment-rules.ts'
+import { attemptOver, failedByEnvironment, forgetSuspect } from './environment-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
+import { hasGotTo } from './proof-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { Outcome } from './queue-ports.ts'
 import type { QueueNews } from './queue-protocol.ts'
@@ -35,16 +36,12 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
   switch (message.type) {
     case 'generationStarted':
       return generationStarted(state, job, message)
-    case 'generationReported':
-      if (job.reading && isBehind(message.reading, job.reading)) return [state, []]
-      return assign(
-        hasGotTo(
-          withRunning(state, { ...job, reading: message.reading }),
-          job,
-          message.reading.stage,
-        ),
-        at,
-      )
+    case 'generationReported': {
+      const { reading } = message
+      if (job.reading && isBehind(reading, job.reading)) return [state, []]
+      const read = withRunning(state, { ...job, reading })
+      return thenAssign(hasGotTo(read, job, reading.stage, at), at)
+    }
     case 'loadOverdue':
       return loadOverdue(state, job, at)
     case 'careDue':
@@ -69,11 +66,6 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
 function loadOverdue(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
   const environment = attemptOver(state.environment, job)
   return assign(withRunning({ ...state, environment }, { ...job, isLoadOverdue: true }), at)
-}
-
-const hasGotTo = (state: QueueState, job: RunningJob, stage: Stage | 'end'): QueueState => {
-  const environment = gotTo(state.environment, job, stage)
-  return environment === state.environment ? state : { ...state, environment }
 }
 
 /** Also of one that was adopted: whatever should have stopped it before is repeated now. */
@@ -146,11 +138,13 @@ function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep
   const { jobId, epoch, filename } = job
   const { reading, ...rest } = job
   const trace = traceOf(reading)
-  const [noted, effects] = noteSuccess(hasGotTo(state, job, 'converting'), job.gpu)
+  const [proven, blames] = hasGotTo(state, job, 'converting', at)
+  const [noted, effects] = noteSuccess(proven, job.gpu)
   return thenAssign(
     [
       withRunning(noted, { ...rest, ...trace, phase: 'converting', generatedAt: at }),
       [
+        ...blames,
         ...effects,
         stored({ op: 'generated', jobId, epoch, ...trace, at }),
         { do: 'convert', jobId, epoch, filename },
@@ -237,12 +231,13 @@ function succeeded(
   video: Extract<Outcome, { status: 'success' }>['video'],
   at: Timestamp,
 ): QueueStep {
-  const [next, effects] = finish(hasGotTo(state, job, 'end'), job, { status: 'success', video }, at)
+  const [proven, blames] = hasGotTo(state, job, 'end', at)
+  const [next, effects] = finish(proven, job, { status: 'success', video }, at)
   const { jobId, epoch, attempts, gpu, shape, claimedAt, generatedAt = at, trace } = job
   const began = trace?.began ? { began: trace.began } : {}
   const times = { claimedAt, generatedAt, endedAt: at, ...began }
   const attempt = { jobId, epoch, attempts, gpu, shape, ...times }
-  return [next, [...effects, { do: 'tellEta', attempt }]]
+  return [next, [...blames, ...effects, { do: 'tellEta', attempt }]]
 }
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {

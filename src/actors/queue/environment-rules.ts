@@ -61,6 +61,7 @@ export function failedByEnvironment(
   const outage: Outage = {
     since: before?.since ?? at,
     failures,
+    gpus: new Set([...(before?.gpus ?? []), gpu]),
     last: { failure, gpu, at },
     stage: before ? later(before.stage, stage) : stage,
     pauses: before?.pauses ?? 0,

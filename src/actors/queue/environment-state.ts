@@ -24,6 +24,8 @@ export type Outage = Readonly<{
   since: Timestamp
   /** How often each job has failed in it. */
   failures: ReadonlyMap<JobId, number>
+  /** Where they happened. */
+  gpus: ReadonlySet<GpuId>
   last: Readonly<{ failure: Failure; gpu: GpuId; at: Timestamp }>
   /** The furthest stage at which an attempt failed. A probe proves something by getting beyond it. */
   stage: Stage

@@ -2,7 +2,15 @@
 import { type Caused, causeOf } from '../../domain/client.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import { blamesGpu } from '../../domain/failures.ts'
-import type { Failure, GpuHealth, GpuId, Quarantine, Timestamp } from '../../domain/job.ts'
+import type {
+  Failure,
+  FailureCode,
+  GpuHealth,
+  GpuId,
+  JobId,
+  Quarantine,
+  Timestamp,
+} from '../../domain/job.ts'
 import { hourMs } from '../../domain/time.ts'
 import { type ActorRef, answer } from '../actor.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
@@ -117,7 +125,14 @@ export function noteFailure(
   { code }: Failure,
   at: Timestamp,
 ): QueueStep {
-  if (!blamesGpu(code)) return [state, []]
+  return blamesGpu(code) ? blameGpu(state, { gpu, jobId, code }, at) : [state, []]
+}
+
+export function blameGpu(
+  state: QueueState,
+  { gpu, jobId, code }: Readonly<{ gpu: GpuId; jobId: JobId; code: FailureCode }>,
+  at: Timestamp,
+): QueueStep {
   const health = healthOf(state, gpu)
   const others = health.failures.filter((failure) => failure.jobId !== jobId)
   const failures = [...others, { jobId, code, at }].slice(-state.settings.quarantineAfter)

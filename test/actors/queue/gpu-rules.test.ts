@@ -6,7 +6,7 @@ import type { QueueCommand, QueueNews } from '../../../src/actors/queue/queue-pr
 import { gpuUse, restoreQueue } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
-import type { FailureCode, GpuId } from '../../../src/domain/job.ts'
+import type { FailureCode, GpuId, Reading } from '../../../src/domain/job.ts'
 import {
   aFailure,
   anybody,
@@ -297,6 +297,23 @@ describe('a GPU whose actor was given up', () => {
 })
 
 describe('a disk without room', () => {
+  it('puts a GPU into quarantine on which the environment fails while others work', () => {
+    const queue = aQueue()
+    queue.ready(gpu0)
+    queue.ready(gpu1)
+    queue.submits(1, 2, 3, 4, 5, 6, 7, 8)
+    const jobOn = (gpu: GpuId) => queue.working().find(([, one]) => one === gpu)?.[0] ?? 0
+    for (let time = 1; time <= 3; time++) {
+      queue.ends(jobOn(gpu1), 'environment_broken')
+      queue.ends(jobOn(gpu0))
+      queue.tell({ type: 'pauseEnded', pause: 1 })
+      queue.reports(jobOn(gpu0), { stage: 'encoding' })
+    }
+    expect(queue.health(gpu1)).toMatchObject({ quarantine: { reason: 'failures' } })
+    expect(queue.health(gpu0)).toEqual({ drained: false, failures: [] })
+    expect(queue.working()).toHaveLength(1)
+  })
+
   it('pauses claims and refuses jobs until there is room again', () => {
     const queue = aQueue()
     queue.submits(1)
@@ -360,6 +377,10 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
     tell,
     ready,
     ends,
+    reports: (n: number, reading: Reading) => {
+      const epoch = state.running.get(jobId(n))?.epoch ?? 0
+      return tell({ type: 'generationReported', jobId: jobId(n), epoch, reading })
+    },
     at: (time: number) => (now = time),
     health: (gpu: GpuId) => gpuUse(state, gpu).health,
     working: () =>

@@ -1,0 +1,35 @@
+/** What follows when an attempt gets further than those that the environment has failed. */
+import type { Stage, Timestamp } from '../../domain/job.ts'
+import { gotTo } from './environment-rules.ts'
+import type { Breaker } from './environment-state.ts'
+import { blameGpu } from './gpu-rules.ts'
+import type { QueueEffect } from './queue-effects.ts'
+import type { QueueState, RunningJob } from './queue-state.ts'
+import type { QueueStep } from './queue-steps.ts'
+
+/** Where all failures happened on one GPU and the proof on another, that GPU is at fault. */
+export function hasGotTo(
+  state: QueueState,
+  job: RunningJob,
+  stage: Stage | 'end',
+  at: Timestamp,
+): QueueStep {
+  const { breaker } = state.environment
+  const environment = gotTo(state.environment, job, stage)
+  if (environment === state.environment) return [state, []]
+  let now: QueueState = { ...state, environment }
+  const effects: QueueEffect[] = []
+  for (const culprit of culpritsOf(breaker, job)) {
+    const [next, more] = blameGpu(now, culprit, at)
+    now = next
+    effects.push(...more)
+  }
+  return [now, effects]
+}
+
+function culpritsOf(breaker: Breaker, { gpu: provenGpu }: RunningJob) {
+  if (breaker.phase === 'closed' || breaker.gpus.size !== 1) return []
+  const { gpu, failure } = breaker.last
+  if (gpu === provenGpu) return []
+  return [...breaker.failures.keys()].map((jobId) => ({ gpu, jobId, code: failure.code }))
+}

@@ -4,6 +4,7 @@ import { appendFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
+import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
 import { type Identity, identify } from './processes.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -136,6 +137,7 @@ function environment(dataDir: string, gpus: number): NodeJS.ProcessEnv {
     DATA_DIR: dataDir,
     GPU_IDS: Array.from({ length: gpus }, (_, gpu) => gpu).join(','),
     WAN_DIR: join(root, 'sim'),
+    WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
     MAX_CONCURRENT_LOADS: '8',
     MAX_CONVERSIONS: '2',
     MAX_ATTEMPTS: String(maxAttempts),

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
 
 /** Itself, and no script that looks for it, as version managers have them. */
 export const python = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
@@ -18,7 +19,12 @@ export type NoopRun = Readonly<{ gpu: string; began: number; ended: number }>
 export function noopEnvironment(directory: string) {
   const video = join(directory, 'noop.mp4')
   if (!existsSync(video)) makeVideo(video)
-  return { NOOP_VIDEO: video, NOOP_JOURNAL: join(directory, 'noop.journal') }
+  return {
+    NOOP_VIDEO: video,
+    NOOP_JOURNAL: join(directory, 'noop.journal'),
+    // It reads none, but a service without one first lets a single job try.
+    WAN_CKPT_DIR: simulateCheckpoint(join(directory, 'checkpoint')),
+  }
 }
 
 export function noopRuns(directory: string): NoopRun[] {

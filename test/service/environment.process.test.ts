@@ -47,20 +47,32 @@ describe('while WAN_DIR is away, a service', { timeout: 120_000 }, () => {
 })
 
 describe('without a checkpoint, a service', () => {
-  it('claims nothing until it is there', async () => {
+  it('lets jobs wait until it is there', async () => {
     const dataDir = aDataDirectory()
     const checkpoint = join(dataDir, 'elsewhere')
-    const service = await startService({ dataDir, env: { WAN_CKPT_DIR: checkpoint } })
+    const env = { WAN_CKPT_DIR: checkpoint, SIM_CHECK_CKPT: '1', MAX_ATTEMPTS: '1' }
+    const service = await startService({ dataDir, env })
     await expect.poll(() => service.log(held)).toHaveLength(1)
-    const id = await service.submit({ prompt: 'a fox' })
-    expect(await service.status(id)).toMatchObject({
-      status: 'queued',
-      waiting_for: 'environment',
-      attempt: 0,
-    })
+    const ids = await submitMany(service, 4)
+    for (const id of ids) {
+      expect(await service.status(id)).toMatchObject({
+        status: 'queued',
+        waiting_for: 'environment',
+        attempt: 0,
+      })
+    }
     expect(service.journal()).toEqual([])
     renameSync(join(dataDir, 'checkpoint'), checkpoint)
-    await expectAllWell(service, [id])
+    await expectAllWell(service, ids)
+  })
+
+  it('works all the same if a probe shows that it is there in another form', async () => {
+    const env = { WAN_CKPT_DIR: '/nowhere' }
+    const service = await startService({ env })
+    await expect.poll(() => service.log(held)).toHaveLength(1)
+    await expectAllWell(service, await submitMany(service, 3))
+    expect(await check(service, 'checkpoint')).toMatchObject({ ok: false })
+    expect(service.log(wellAgain)).toHaveLength(1)
   })
 })
 

@@ -2,8 +2,7 @@
  * A circuit breaker. A failure by the environment costs the job no attempt: the job returns to its
  * place, and nothing is claimed for a pause. Then one job probes. When it gets beyond the stage at
  * which others failed, the environment works and all GPUs are used again; otherwise the next pause is
- * twice as long. Failed standing checks (no checkpoint, no script, no Python) hold claims by
- * themselves.
+ * twice as long. Failed standing checks (no script, no Python, no ffmpeg) hold claims by themselves.
  *
  * Failures of several jobs in a row speak against the environment, and no job ends because of them. A
  * job that keeps failing while others get through, or that fails alone, is at fault itself.
@@ -22,6 +21,7 @@ import {
 import {
   type Breaker,
   type Environment,
+  isCertain,
   type Outage,
   type Probe,
   turn,
@@ -68,7 +68,7 @@ export function failedByEnvironment(
   }
   const fate =
     (suspects.get(jobId) ?? 0) >= maxSuspicions ||
-    (isAlone && failures.size === 1 && count >= maxAlone)
+    (isAlone && environment.faults.length === 0 && failures.size === 1 && count >= maxAlone)
       ? 'giveUp'
       : 'waits'
   const isNews = breaker.phase === 'closed' || isProbe(breaker, { jobId, epoch })
@@ -77,7 +77,7 @@ export function failedByEnvironment(
   return {
     environment: { ...environment, breaker: { phase: 'open', ...outage, pauses } },
     fate,
-    pause: { number: pauses, ms: Math.min(maxPauseMs, firstPauseMs * 2 ** (pauses - 1)) },
+    pause: pauseOf(pauses),
   }
 }
 
@@ -111,7 +111,12 @@ export function gotTo(
   const suspects = new Map(environment.suspects)
   for (const [jobId] of culprits) suspects.set(jobId, (suspects.get(jobId) ?? 0) + 1)
   suspects.delete(attempt.jobId)
-  return { ...environment, breaker: closed, suspects }
+  // It got through although they fail.
+  const disbelieved = new Set([
+    ...environment.disbelieved,
+    ...environment.faults.map(({ name }) => name),
+  ])
+  return { ...environment, faults: [], disbelieved, breaker: closed, suspects }
 }
 
 /** An attempt has ended without saying anything about the environment: another job may probe. */
@@ -129,13 +134,54 @@ export function forgetSuspect(environment: Environment, jobId: JobId): Environme
   return { ...environment, suspects }
 }
 
-/** Checks that succeed again explain the failures before, so claims go on without a probe. */
-export function seeChecks(environment: Environment, checks: readonly Check[]): Environment {
-  const faults = checks.filter(({ ok }) => !ok)
-  if (isDeepStrictEqual(faults, environment.faults)) return environment
-  const isWellAgain = faults.length === 0
-  return { ...environment, faults, ...(isWellAgain && { breaker: closed }) }
+/**
+ * Checks that succeed again explain the failures before, so claims go on without a probe. A check that
+ * may be wrong opens the breaker like a failure of a job.
+ */
+export function seeChecks(
+  environment: Environment,
+  checks: readonly Check[],
+  at: Timestamp,
+): Pick<Verdict, 'environment' | 'pause'> {
+  const failed = checks.filter(({ ok }) => !ok)
+  const disbelieved = new Set(
+    failed.map(({ name }) => name).filter((name) => environment.disbelieved.has(name)),
+  )
+  const faults = failed.filter(({ name }) => !disbelieved.has(name))
+  const isSame = disbelieved.size === environment.disbelieved.size
+  if (isSame && isDeepStrictEqual(faults, environment.faults)) return { environment }
+  const { breaker } = environment
+  if (faults.length === 0) {
+    const isWellAgain = environment.faults.length > 0
+    return {
+      environment: { ...environment, faults, disbelieved, ...(isWellAgain && { breaker: closed }) },
+    }
+  }
+  const next = { ...environment, faults, disbelieved }
+  const [doubtful] = faults.filter((fault) => !isCertain(fault))
+  if (!doubtful || breaker.phase !== 'closed') return { environment: next }
+  const failure = { code: 'checkpoint_missing', message: doubtful.detail } as const
+  const outage: Outage = {
+    since: at,
+    failures: new Map(),
+    gpus: new Set(),
+    last: { failure, at },
+    stage: 'loading',
+    pauses: firstPauseOfCheck,
+  }
+  return {
+    environment: { ...next, breaker: { phase: 'open', ...outage } },
+    pause: pauseOf(firstPauseOfCheck),
+  }
 }
+
+/** A check is more often right than not, so the first probe comes after 8 s. */
+const firstPauseOfCheck = 4
+
+const pauseOf = (number: number): NonNullable<Verdict['pause']> => ({
+  number,
+  ms: Math.min(maxPauseMs, firstPauseMs * 2 ** (number - 1)),
+})
 
 const closed: Breaker = { phase: 'closed' }
 

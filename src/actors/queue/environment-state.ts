@@ -4,8 +4,10 @@ import type { Epoch, Failure, GpuId, JobId, Stage, Timestamp } from '../../domai
 
 /** The circuit breaker before claims. See environment-rules.ts. */
 export type Environment = Readonly<{
-  /** Standing checks that failed. No job is claimed until they succeed. */
+  /** Standing checks that failed. */
   faults: readonly Check[]
+  /** Names of checks that fail although a generation has got through. */
+  disbelieved: ReadonlySet<string>
   breaker: Breaker
   /** Jobs that failed again and again while others did well: how often that was seen. */
   suspects: ReadonlyMap<JobId, number>
@@ -26,7 +28,7 @@ export type Outage = Readonly<{
   failures: ReadonlyMap<JobId, number>
   /** Where they happened. */
   gpus: ReadonlySet<GpuId>
-  last: Readonly<{ failure: Failure; gpu: GpuId; at: Timestamp }>
+  last: Readonly<{ failure: Failure; gpu?: GpuId; at: Timestamp }>
   /** The furthest stage at which an attempt failed. A probe proves something by getting beyond it. */
   stage: Stage
   /** Numbers the pauses; each is twice as long as the one before. */
@@ -37,6 +39,7 @@ export type Probe = Readonly<{ jobId: JobId; epoch: Epoch }>
 
 export const soundEnvironment: Environment = {
   faults: [],
+  disbelieved: new Set(),
   breaker: { phase: 'closed' },
   suspects: new Map(),
 }
@@ -61,9 +64,15 @@ export function holdBy({ faults, breaker }: Environment): Hold | undefined {
   return { reason: 'environment', since, detail: last.failure.message }
 }
 
+/**
+ * Without its script, Python or ffmpeg no generation leads to a video. What looks like an incomplete
+ * checkpoint may be one of another layout, so that a probe decides.
+ */
+export const isCertain = ({ name }: Check): boolean => name !== 'checkpoint'
+
 /** How many jobs may be claimed now. */
 export function claimsAllowed({ faults, breaker }: Environment): 'any' | 'one' | 'none' {
-  if (faults.length > 0 || breaker.phase === 'open') return 'none'
+  if (faults.some(isCertain) || breaker.phase === 'open') return 'none'
   if (breaker.phase === 'closed') return 'any'
   return breaker.probe ? 'none' : 'one'
 }

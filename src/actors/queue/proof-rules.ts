@@ -30,6 +30,6 @@ export function hasGotTo(
 function culpritsOf(breaker: Breaker, { gpu: provenGpu }: RunningJob) {
   if (breaker.phase === 'closed' || breaker.gpus.size !== 1) return []
   const { gpu, failure } = breaker.last
-  if (gpu === provenGpu) return []
+  if (gpu === undefined || gpu === provenGpu) return []
   return [...breaker.failures.keys()].map((jobId) => ({ gpu, jobId, code: failure.code }))
 }

@@ -1,3 +1,4 @@
+import type { Check } from '../../domain/check.ts'
 import type { Timestamp } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
 import { onAttempt, resumeConversions } from './attempt-rules.ts'
@@ -29,6 +30,13 @@ export function transition(
   if (!closing || !isOver(next, closing.mode)) return [next, effects]
   const { closing: _, ...closed } = next
   return [closed, [...effects, answer(closing.replyTo, 'closed')]]
+}
+
+function checked(state: QueueState, checks: readonly Check[], at: Timestamp): QueueStep {
+  const { environment, pause } = seeChecks(state.environment, checks, at)
+  const [next, effects] = withEnvironment(state, environment, at)
+  if (!pause) return [next, effects]
+  return [next, [...effects, { do: 'expectPause', pause: pause.number, withinMs: pause.ms }]]
 }
 
 function withEnvironment(state: QueueState, environment: Environment, at: Timestamp): QueueStep {
@@ -75,7 +83,7 @@ function decide(
     case 'roomChecked':
       return assign({ ...state, hasRoom: message.hasRoom, shortage: message.shortage }, at)
     case 'environmentChecked':
-      return withEnvironment(state, seeChecks(state.environment, message.checks), at)
+      return checked(state, message.checks, at)
     case 'pauseEnded':
       return withEnvironment(state, endPause(state.environment, message.pause), at)
     case 'gpuReady':

@@ -26,10 +26,12 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
   const config = configOf(env)
   if (config instanceof Error) return [finding('settings', 'fault', config.message)]
   const simulated = config.wan.wanDir === simulatorDir
+  // Its packages are checked too, below.
+  const { python: _, ...looks } = installationLooks(config.wan)
   const findings = await Promise.all([
     finding('settings', 'ok', 'can be read'),
     ...(simulated ? ['gpu', 'driver', 'packages'].map(notForSimulator) : checkReality(config)),
-    ...Object.values(installationLooks(config.wan)).map((look) => look().then(findingOf)),
+    ...Object.values(looks).map((look) => look().then(findingOf)),
     checkDisks(config),
     checkMemory(config, simulated),
     checkPort(config),

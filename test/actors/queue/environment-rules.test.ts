@@ -17,6 +17,7 @@ import {
   probeRank,
   soundEnvironment,
 } from '../../../src/actors/queue/environment-state.ts'
+import type { Check } from '../../../src/domain/check.ts'
 import type { JobId, Stage } from '../../../src/domain/job.ts'
 import { aFailure, gpu0, jobId, midnight } from '../../support/jobs.ts'
 
@@ -75,19 +76,40 @@ describe('the environment of generations', () => {
 
   it('allows no claim while a standing check fails, and any as soon as all succeed', () => {
     const broken = { name: 'generate.py', ok: false, detail: 'It is not there. Set WAN_DIR.' }
-    const down = seeChecks(fails(soundEnvironment, 1).environment, [broken])
+    const down = look(fails(soundEnvironment, 1).environment, broken)
     expect(claimsAllowed(endPause(down, 1))).toBe('none')
     expect(holdBy(down)?.detail).toContain('Set WAN_DIR.')
-    const well = seeChecks(down, [{ ...broken, ok: true }])
+    const well = look(down, { ...broken, ok: true })
     expect(claimsAllowed(well)).toBe('any')
     expect(holdBy(well)).toBeUndefined()
   })
 
+  it('has a probe decide where a check says that the checkpoint is incomplete', () => {
+    const incomplete = { name: 'checkpoint', ok: false, detail: 'It is incomplete.' }
+    const { environment: doubted, pause } = seeChecks(soundEnvironment, [incomplete], midnight)
+    expect(pause).toEqual({ number: 4, ms: 8_000 })
+    expect(claimsAllowed(doubted)).toBe('none')
+    expect(holdBy(doubted)?.detail).toContain('incomplete')
+    expect(look(doubted, incomplete)).toBe(doubted)
+    const probing = startProbe(endPause(doubted, 4), attempt(1))
+
+    const failed = fails(probing, 1, 'loading', true)
+    expect(failed).toMatchObject({ fate: 'waits', pause: { number: 5, ms: 16_000 } })
+    expect(claimsAllowed(look(failed.environment, { ...incomplete, ok: true }))).toBe('any')
+
+    const proven = gotTo(probing, attempt(1), 'encoding')
+    expect(claimsAllowed(proven)).toBe('any')
+    expect(holdBy(proven)).toBeUndefined()
+    expect(look(proven, incomplete)).toBe(proven)
+    const again = look(look(proven, { ...incomplete, ok: true }), incomplete)
+    expect(claimsAllowed(again)).toBe('none')
+  })
+
   it('is not changed by checks that still say the same', () => {
-    const well = [{ name: 'ffmpeg', ok: true, detail: 'version 7' }]
+    const well = { name: 'ffmpeg', ok: true, detail: 'version 7' }
     const open = fails(soundEnvironment, 1).environment
-    expect(seeChecks(open, well)).toBe(open)
-    expect(seeChecks(soundEnvironment, [])).toBe(soundEnvironment)
+    expect(look(open, well)).toBe(open)
+    expect(look(soundEnvironment)).toBe(soundEnvironment)
   })
 
   it('is called broken only after failures of several jobs, or of one for a while', () => {
@@ -198,6 +220,9 @@ describe('failures by the environment', () => {
     )
   })
 })
+
+const look = (environment: Environment, ...checks: Check[]) =>
+  seeChecks(environment, checks, midnight).environment
 
 const attempt = (n: number) => ({ jobId: jobId(n), epoch: 1 })
 

@@ -53,9 +53,10 @@ describe.runIf(canMount)('on a full disk, a service', () => {
     const { jobs } = await service.json<{ jobs: JobJson[] }>('/jobs')
     expect(jobs.map(({ prompt }) => prompt)).not.toContain('refused')
     expect(jobs).toHaveLength(3)
-    expect(journal().filter(({ event }) => event === 'start').length).toBe(
-      jobs.reduce((sum, { attempt }) => sum + (attempt ?? 0), 0),
-    )
+    const attempts = await Promise.all(jobs.map(({ id }) => attemptsOf(service, id)))
+    const starts = journal().filter(({ event }) => event === 'start')
+    expect(starts.length).toBeLessThanOrEqual(attempts.flat().length)
+    expect(jobs.map(({ attempt }) => attempt)).toEqual([1, 1, 1])
   })
 
   it('can be killed and started again, and still has every job', async () => {
@@ -278,6 +279,9 @@ async function aServiceWithWorkOn(dataDir: string) {
     MIN_FREE_DISK_MB: '0',
   })
 }
+
+const attemptsOf = async (service: Service, id: string) =>
+  (await service.json<{ attempts: object[] }>(`/jobs/${id}`)).attempts
 
 const drain = (service: Service) => service.request('/gpus/0/drain', { method: 'POST' })
 const resume = (service: Service) => service.request('/gpus/0/resume', { method: 'POST' })

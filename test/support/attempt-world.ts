@@ -349,10 +349,11 @@ export function createAttemptWorld(
     assert(!neverRan || shim !== 'claimed', `${result.how}, and its shim is about to start it`)
     assert(neverRan || isStarted || areFilesRemoved, `${result.how} is reported before the start`)
     if (result.how === 'completed') assert(isForged || told?.code === 0, 'completed, and it failed')
-    if (result.how === 'failed' && !neverRan) {
+    const isLost = result.how === 'lost' || isLostOnFullDisk(result)
+    if (result.how === 'failed' && !neverRan && !isLost) {
       assert(areFilesRemoved || (told && told.code !== 0), 'failed, and nothing was wrong')
     }
-    if (result.how === 'lost') {
+    if (isLost) {
       assert(!wasExitThere || areFilesRemoved, 'lost, and its exit was there at the last look')
     }
     if (result.how === 'neverBegan') {
@@ -367,6 +368,9 @@ export function createAttemptWorld(
     return shim === 'gone' || isHung || !isStateWritten
   }
 }
+
+const isLostOnFullDisk = (result: GenerationResult): boolean =>
+  result.how === 'failed' && result.failure.message.includes('nobody could see how it ended')
 
 const isStartFailure = (result: GenerationResult): boolean =>
   result.how === 'failed' && result.failure.code === 'environment_broken'

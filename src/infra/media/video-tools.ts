@@ -74,13 +74,19 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       ]
       const env = { ...process.env, ...attemptCookie(conversion) }
       const how = { timeoutMs: encodeMs, signal, env, start }
-      await runTool(['ffmpeg', ...args], how).catch((error: Error) => {
+      try {
+        await runTool(['ffmpeg', ...args], how)
+        await sync(to)
+        return (await probe(to, start)).facts
+      } catch (error) {
+        const isFull = hasNoRoom(data.resultsDir)
+        // Another try writes to another name.
+        await rm(to, { force: true }).catch(() => {})
         // ffmpeg does not always say so, or not last.
-        if (!hasNoRoom(data.resultsDir)) throw error
-        throw new ToolError(`no space left on device in RESULTS_DIR: ${error.message}`)
-      })
-      await sync(to)
-      return (await probe(to, start)).facts
+        if (!isFull) throw error
+        const { message } = error as Error
+        throw new ToolError(`no space left on device in RESULTS_DIR: ${message}`)
+      }
     },
 
     /** Never over a file that is not this job's own, which a crash may have left here just so. */

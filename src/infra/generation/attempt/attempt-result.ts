@@ -9,7 +9,10 @@ export function resultOfEnd(
   hasFiles: boolean,
 ): GenerationResult {
   if (end.survivors > 0) return { how: 'unkillable' }
-  if (end.how === 'lost') return { how: 'lost' }
+  // Without room no shim can say who it is, nor how its generation ended.
+  if (end.how === 'lost') {
+    return end.diskFull ? resultOf({ ...nobodySaw, error: lostOnFullDisk }) : { how: 'lost' }
+  }
   // Its video is gone, or could not be saved.
   if (!hasFiles) return resultOf({ ...end.exit, reason: 'directory_removed', code: null })
   return resultOf(end.exit, { finished: false, ...evidence, diskFull: end.diskFull })
@@ -22,3 +25,6 @@ export function resultOf(
   const failure = classifyExit(exit, evidence)
   return failure ? { how: 'failed', failure } : { how: 'completed' }
 }
+
+const nobodySaw = { code: null, signal: null, reason: null }
+const lostOnFullDisk = 'No space left on device: nobody could see how it ended'

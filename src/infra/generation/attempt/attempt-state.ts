@@ -35,14 +35,14 @@ export type Facts = Readonly<{
   stop?: StopOrder
   /** Last time at which the disk was full. */
   fullAt?: Timestamp
-  /** A look has failed for lack of descriptors or memory, which is in the log. */
+  /** A look has failed for lack of descriptors, memory or room, which is in the log. */
   isBlind?: true
 }>
 
 export type StopOrder = Readonly<{ reason: StopReason; graceMs: number }>
 
 /** `survivors`: number of processes that survived SIGKILL. */
-export type AttemptEnd = Exited | Readonly<{ how: 'lost'; survivors: number }>
+export type AttemptEnd = Exited | Readonly<{ how: 'lost'; survivors: number; diskFull?: true }>
 
 export type Exited = Readonly<{
   how: 'exited'

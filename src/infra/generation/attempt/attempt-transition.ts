@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Step } from '../../../actors/actor.ts'
 import type { GenerationResult } from '../../../actors/gpu/gpu-ports.ts'
-import { isExhausted } from '../../../domain/failures.ts'
+import { isExhausted, saysDiskFull } from '../../../domain/failures.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import type { Claim } from '../../processes/shim-client.ts'
 import { resultOf, resultOfEnd } from './attempt-result.ts'
@@ -182,7 +182,8 @@ function claimAnswered(state: Live, claim: Claim): AttemptStep {
 }
 
 function observationFailed(state: Live, error: unknown): AttemptStep {
-  if (isExhausted(error) && (state.phase === 'seeking' || state.phase === 'concluding')) {
+  const isLooking = state.phase === 'seeking' || state.phase === 'concluding'
+  if (isLooking && (isExhausted(error) || saysDiskFull(String(error)))) {
     return lookLater(state, error)
   }
   const phrase = 'the generation could not be observed'
@@ -213,7 +214,7 @@ function exitFound(
   const [facts, effects] = started(state, exit.startedAt)
   const { code, signal, strays, unreaped } = exit
   const fields = { code, signal, strays, unreaped }
-  const diskFull = facts.fullAt !== undefined && at - facts.fullAt < maxFullAgeMs
+  const { diskFull = false } = wasFull(facts, at)
   const end = { how: 'exited', exit, diskFull, survivors: unreaped } as const
   const ended = { do: 'log', level: 'info', fields, phrase: 'generation ended' } as const
   return source === 'shim'
@@ -241,7 +242,7 @@ function cleared(
   const [facts, effects] = hasFiles ? started(state, at) : [factsOf(state), []]
   const fields = { leftovers: found, survivors, hasFiles }
   return [
-    { ...facts, phase: 'finishing', end: { how: 'lost', survivors } },
+    { ...facts, phase: 'finishing', end: { how: 'lost', survivors, ...wasFull(facts, at) } },
     [
       { do: 'log', level: 'warn', fields, phrase: 'generation lost' },
       ...effects,
@@ -260,6 +261,9 @@ function outputFinished(
   if (!state.stop) return over(result)
   return [{ ...factsOf(state), phase: 'leaving', result }, [{ do: 'awaitShimEnd' }]]
 }
+
+const wasFull = ({ fullAt }: Facts, at: Timestamp): { diskFull?: true } =>
+  fullAt !== undefined && at - fullAt < maxFullAgeMs ? { diskFull: true } : {}
 
 const over = (result: GenerationResult): AttemptStep => [
   { phase: 'over' },

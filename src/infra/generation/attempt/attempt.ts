@@ -202,6 +202,7 @@ export function followAttempt(
 
   /** Searched for until that succeeds: without it, nobody knows whether the GPU is free. */
   function clear(): void {
+    checkRoom()
     processes.clear().then(
       (strays) => send({ type: 'cleared', ...strays, hasFiles: processes.hasFiles() }),
       (err: unknown) => {

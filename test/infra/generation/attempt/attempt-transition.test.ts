@@ -98,6 +98,20 @@ describe('an attempt that cannot be observed because descriptors have run out', 
     expect(effectsOf(next, { type: 'lookDue' })).toEqual([{ do: again }])
   })
 
+  it('is looked for again, too, when its claim cannot be made because the disk is full', () => {
+    const full = { type: 'observationFailed', error: new Error('ENOSPC: no space left') } as const
+    expect(effectsOf(concluding, full)).toContainEqual({ do: 'lookLater' })
+  })
+
+  it('has failed by the disk when it is lost while that is full', () => {
+    const full = { ...losing, fullAt: at - 1_000 }
+    const killed = { type: 'workersKilled', unkillable: 0, hasFiles: true } as const
+    const [finished] = on(full, killed)
+    expect(effectsOf(finished, { type: 'outputFinished' })).toEqual(
+      ends({ how: 'failed', failure: expect.objectContaining({ code: 'disk_full' }) }),
+    )
+  })
+
   it('is lost after any other error', () => {
     expect(phaseOf(watched, { type: 'observationFailed', error: new Error('no') })).toBe('losing')
   })

@@ -91,7 +91,8 @@ export function createJobStore(
       try {
         await write().catch((error: unknown) => {
           // The reserve relieves a quota, too.
-          if (!writeTroubleOf(error) || operations.every(canWait) || !reserve?.release()) throw error
+          if (!writeTroubleOf(error) || operations.every(canWait) || !reserve?.release())
+            throw error
           return write()
         })
         return { how: 'committed' }

@@ -5,8 +5,8 @@ import { DiskFullError } from '../../../src/domain/errors.ts'
 import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import type { Database } from '../../../src/infra/store/schema.ts'
-import { writeWebhooks } from '../../../src/infra/store/webhook-queries.ts'
 import { writeTroubleOf } from '../../../src/infra/store/sqlite-errors.ts'
+import { writeWebhooks } from '../../../src/infra/store/webhook-queries.ts'
 import { jobId } from '../../support/jobs.ts'
 import { submit } from '../../support/store-suites/operations.ts'
 
@@ -54,17 +54,19 @@ describe('an error of a write', () => {
 
 describe('a store whose database cannot be written', () => {
   it.each(['SQLITE_FULL', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_FSYNC', 'SQLITE_NOMEM'])(
-    'reports %s instead of crashing, and writes the same later', async (code) => {
-    const { db, fail } = await aDatabaseThatFails()
-    const jobs = createJobStore(db)
-    fail(code)
-    const result = await jobs.commit([submit(1)])
-    expect(result).toMatchObject({ how: 'full', error: expect.any(DiskFullError) })
-    const failing = writeWebhooks(db, () => Promise.reject(sqliteError(code)))
-    await expect(failing).rejects.toThrow(DiskFullError)
-    fail(undefined)
-    expect(await jobs.commit([submit(1)])).toEqual({ how: 'committed' })
-  })
+    'reports %s instead of crashing, and writes the same later',
+    async (code) => {
+      const { db, fail } = await aDatabaseThatFails()
+      const jobs = createJobStore(db)
+      fail(code)
+      const result = await jobs.commit([submit(1)])
+      expect(result).toMatchObject({ how: 'full', error: expect.any(DiskFullError) })
+      const failing = writeWebhooks(db, () => Promise.reject(sqliteError(code)))
+      await expect(failing).rejects.toThrow(DiskFullError)
+      fail(undefined)
+      expect(await jobs.commit([submit(1)])).toEqual({ how: 'committed' })
+    },
+  )
 
   it('gives up the reserve for what must be written, also when a quota may be the reason', async () => {
     const { db, fail } = await aDatabaseThatFails()

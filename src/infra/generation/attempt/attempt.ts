@@ -1,5 +1,4 @@
 import type { GenerationHandle, GenerationObserver } from '../../../actors/gpu/gpu-ports.ts'
-import { isExhausted } from '../../../domain/failures.ts'
 import type { Reading, Timestamp } from '../../../domain/job.ts'
 import type { Logger } from '../../../domain/log.ts'
 import { maxTimerMs } from '../../../domain/time.ts'

@@ -105,9 +105,9 @@ describe('an attempt that cannot be observed because descriptors have run out', 
 
   it('has failed by the disk when it is lost while that is full', () => {
     const full = { ...losing, fullAt: at - 1_000 }
-    const killed = { type: 'workersKilled', unkillable: 0, hasFiles: true } as const
+    const killed = { type: 'cleared', found: 0, survivors: 0, hasFiles: true } as const
     const [finished] = on(full, killed)
-    expect(effectsOf(finished, { type: 'outputFinished' })).toEqual(
+    expect(effectsOf(finished, { type: 'outputFinished', hasFiles: true })).toEqual(
       ends({ how: 'failed', failure: expect.objectContaining({ code: 'disk_full' }) }),
     )
   })

@@ -163,8 +163,9 @@ describe('the end of a generation', () => {
   it('is not blamed on the environment because a prompt in the log speaks of it', () => {
     const lastLine =
       '[2026-01-01 00:00:00] INFO: Input prompt: ENOSPC, Errno 24, Input/output error'
-    expect(classifyExit(exited(1), { ...nothing, lastLine })?.code).toBe('generation_failed')
-    expect(classifyExit(died('SIGSEGV'), { ...nothing, lastLine })?.code).toBe('killed')
+    const evidence = evidenceOf(`${lastLine}\n`)
+    expect(classifyExit(exited(1), evidence)?.code).toBe('generation_failed')
+    expect(classifyExit(died('SIGSEGV'), evidence)?.code).toBe('killed')
   })
 
   it('is a timeout when it was stopped for that, whatever it said', () => {

@@ -2,7 +2,8 @@
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
-import { healthOf, holdOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
+import { holdOf } from '../queue/environment-state.ts'
+import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
 import { onGpu, type SpeedModel } from './speed-model.ts'
 
@@ -103,9 +104,9 @@ export function play(
 
 /** Outlook of a job at the end of all that have been played. Undefined if it gets no GPU. */
 export const outlookOfNext = (
-  { hasRoom, coursesOf, position }: Forecast,
+  { isHeld, coursesOf, position }: Forecast,
   shape: Shape,
-): Outlook | undefined => (hasRoom ? move(boardOf(position), coursesOf, { shape }) : undefined)
+): Outlook | undefined => (isHeld ? undefined : move(boardOf(position), coursesOf, { shape }))
 
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 

@@ -1,5 +1,6 @@
 /** What the queue knows of the environment of generations: machine, disks, installation. */
 import type { Check } from '../../domain/check.ts'
+import type { Shortage } from '../../domain/disk.ts'
 import type { Epoch, Failure, GpuId, JobId, Stage, Timestamp } from '../../domain/job.ts'
 
 /** The circuit breaker before claims. See environment-rules.ts. */
@@ -85,3 +86,21 @@ export function probeRank({ breaker, suspects }: Environment, jobId: JobId): num
   const failures = breaker.phase === 'closed' ? 0 : (breaker.failures.get(jobId) ?? 0)
   return Math.floor(failures / turn) + (suspects.get(jobId) ?? 0)
 }
+
+/** Why no job is claimed, whatever GPUs there are. */
+export function holdOf({
+  hasRoom,
+  shortage,
+  environment,
+}: Readonly<{
+  hasRoom: boolean
+  shortage?: Shortage | undefined
+  environment: Environment
+}>): Hold | undefined {
+  return hasRoom ? holdBy(environment) : { reason: 'disk', detail: howToMakeRoom(shortage) }
+}
+
+export const howToMakeRoom = (shortage: Shortage | undefined): string =>
+  shortage === 'files'
+    ? 'A disk has too few free inodes: delete files there, for example old jobs with POST /admin/purge.'
+    : 'There is less room on a disk than MIN_FREE_DISK_MB: make some.'

@@ -1,15 +1,9 @@
 /** Views of the committed state: the queue as a whole, and a single job. */
 import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
+import { holdOf } from './environment-state.ts'
 import type { JobView, QueueSummary } from './queue-protocol.ts'
-import {
-  gpuUse,
-  holdOf,
-  isUsable,
-  positionOf,
-  type QueueSnapshot,
-  type QueueState,
-} from './queue-state.ts'
+import { gpuUse, isUsable, positionOf, type QueueSnapshot, type QueueState } from './queue-state.ts'
 
 export function summaryOf(state: QueueState): QueueSummary {
   const [oldest] = values(state.waiting)

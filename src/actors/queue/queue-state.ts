@@ -17,7 +17,7 @@ import {
 } from '../../domain/job.ts'
 import type { ActorRef } from '../actor.ts'
 import { fromSorted, get, type OrderedMap, rank } from '../ordered-map.ts'
-import { type Environment, type Hold, holdBy, soundEnvironment } from './environment-state.ts'
+import { type Environment, soundEnvironment } from './environment-state.ts'
 import type { Earlier, PastSubmission, StoredQueue, StoredWaiting } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
 
@@ -233,20 +233,6 @@ export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
 /** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
 export const isLoading = ({ phase, reading }: RunningJob): boolean =>
   phase === 'generating' && (reading === undefined || reading.stage === 'loading')
-
-/** Why no job is claimed, whatever GPUs there are. */
-export function holdOf({
-  hasRoom,
-  shortage,
-  environment,
-}: Pick<QueueState, 'hasRoom' | 'shortage' | 'environment'>): Hold | undefined {
-  return hasRoom ? holdBy(environment) : { reason: 'disk', detail: howToMakeRoom(shortage) }
-}
-
-export const howToMakeRoom = (shortage: Shortage | undefined): string =>
-  shortage === 'files'
-    ? 'A disk has too few free inodes: delete files there, for example old jobs with POST /admin/purge.'
-    : 'There is less room on a disk than MIN_FREE_DISK_MB: make some.'
 
 /** What others may not know yet is never shown: 1 is the job that is claimed next. */
 export function positionOf(

@@ -20,7 +20,7 @@ export type ForkServer = Readonly<{
   warmUp(): void
   /** Starts a shim that outlives us and the fork server. Resolves when it has ended. */
   startShim(attemptDir: string, env: NodeJS.ProcessEnv): Promise<ShimEnd>
-  /** Starts a tool; one that nobody watches any more is killed, and so it ended. */
+  /** Starts a tool. If the fork server ends before it, the tool is killed and started once more. */
   startTool: StartTool
   /** The shims stay. */
   close(): Promise<void>
@@ -94,8 +94,26 @@ export function createForkServer(
     },
     startShim: (attemptDir, env) => running().start({ shim: attemptDir, env }).ended,
     startTool(argv, env, maxBytes) {
-      const { ended, kill } = running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })
-      return { ended: ended.then(endUnwatched), kill, leave: () => {} }
+      const begin = () => running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })
+      let run = begin()
+      let isKilled = false
+      return {
+        ended: end(),
+        kill() {
+          isKilled = true
+          run.kill()
+        },
+        leave: () => {},
+      }
+
+      /** The end of a fork server says nothing about its tools. */
+      async function end(): Promise<ToolEnd> {
+        const first = await endWatched(await run.ended)
+        if (first) return first
+        if (isKilled) return endByKill
+        run = begin()
+        return (await endWatched(await run.ended)) ?? endByKill
+      }
     },
     close: async () => server?.close(),
   }
@@ -110,10 +128,11 @@ const endByKill = {
   unreaped: 0,
 } as const
 
-async function endUnwatched(end: End): Promise<ToolEnd> {
+/** Undefined when nobody watches the tool any more. Then it is killed. */
+async function endWatched(end: End): Promise<ToolEnd | undefined> {
   if (end.how !== 'unwatched') return end
   if (end.process) await killAndWait(end.process)
-  return endByKill
+  return undefined
 }
 
 type Running = {

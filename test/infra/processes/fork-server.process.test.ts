@@ -53,10 +53,10 @@ async function aRunningShim(server: ReturnType<typeof aForkServer>) {
 
 /** It ends when it is killed. */
 async function aRunningTool(server: ReturnType<typeof aForkServer>) {
-  const { root } = anAttempt()
-  const run = server.tool('sh', '-c', 'while :; do sleep 0.1; done', root)
-  await until(() => processesOf(root).length > 0, 'the tool to run')
-  const [tool = 0] = processesOf(root)
+  const { dir } = anAttempt()
+  const run = server.tool('tail', '-f', join(dir, 'spec.json'))
+  await until(() => processesOf(dir).length > 0, 'the tool to run')
+  const [tool = 0] = processesOf(dir)
   return { ...run, tool }
 }
 
@@ -223,13 +223,32 @@ describe('a tool that the fork server runs', () => {
     expect(await ended).toMatchObject({ code: null, signal: 'SIGKILL' })
   })
 
-  it('counts as killed, and is, when the fork server was', async () => {
-    const server = aForkServer()
-    const { tool, ended } = await aRunningTool(server)
-    kill(server.pid(tool))
-    expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
-    await until(() => !isAlive(tool), 'the tool to end')
-  })
+  it.each<[what: string, strike: (forkServer: number) => void]>([
+    ['was killed', kill],
+    ['stands still for long', (pid) => process.kill(pid, 'SIGSTOP')],
+  ])(
+    'is ended and run once more when the fork server %s, and then killed',
+    async (_what, strike) => {
+      const server = aForkServer({ answerMs: 3_000, pingMs: 100 })
+      await server.tool('true').ended
+      const { dir } = anAttempt()
+      const running = () => processesOf(dir).filter(isAlive)
+      const { ended } = server.tool('tail', '-f', join(dir, 'spec.json'))
+      const tools: number[] = []
+      for (const end of [strike, kill]) {
+        let tool = 0
+        const isNew = () => {
+          tool = running().find((pid) => !tools.includes(pid)) ?? 0
+          return tool > 0
+        }
+        await until(isNew, 'the tool to run')
+        tools.push(tool)
+        end(server.pid(tool))
+      }
+      expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
+      expect(running()).toEqual([])
+    },
+  )
 
   it('is killed though the fork server stands still', async () => {
     const server = aForkServer({ answerMs: 600_000, pingMs: 600_000 })
@@ -263,14 +282,6 @@ describe('a tool that the fork server runs', () => {
     cancel()
     expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
     expect(isAlive(pid)).toBe(false)
-  })
-
-  it('is killed, and its end told, when the fork server stands still for long', async () => {
-    const server = aForkServer({ answerMs: 3_000, pingMs: 100 })
-    const { tool, ended } = await aRunningTool(server)
-    process.kill(server.pid(tool), 'SIGSTOP')
-    expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
-    expect(isAlive(tool)).toBe(false)
   })
 
   it('goes on while the fork server answers, however often it is asked', async () => {

@@ -18,6 +18,7 @@ import { createHistoryStore } from '../infra/store/history-store.ts'
 import { createRetentionStore } from '../infra/store/retention-store.ts'
 import { startDatabase } from '../infra/store/thread/start-database.ts'
 import { createWebhookStore } from '../infra/store/webhook-store.ts'
+import { withReserve } from '../infra/store/with-reserve.ts'
 import { createBackups } from '../infra/upkeep/backups.ts'
 import { hasFilesOfJobs } from '../infra/upkeep/earlier-jobs.ts'
 
@@ -66,13 +67,13 @@ export async function openStorage(
   const watched = [lock.path, ownLock.path, stateDb, `${file}-wal`, `${file}-shm`]
   resources.use(watchFiles(watched, onLost))
   const { db, jobs, eta } = database
-  const { hold, setByMs } = await resumeClock(db)
+  const { hold, setByMs } = await withReserve(reserve, () => resumeClock(db))
   if (setByMs !== 0) {
     const setBySeconds = Math.round(setByMs / 1000)
     log.warn({ setBySeconds }, 'the clock was set since the last run; open times are moved along')
   }
   const webhooks = createWebhookStore(db)
-  await checkRegistrants(webhooks, config.clients, log)
+  await withReserve(reserve, () => checkRegistrants(webhooks, config.clients, log))
   const { jobs: running } = await jobs.list(everyRunning, 'everything')
   await removeUnfinished(data.resultsDir)
   await removeUploads(data)

@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Hold } from '../../actors/queue/environment-state.ts'
 import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
 import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Check, StandingCheck } from '../../domain/check.ts'
@@ -120,9 +121,7 @@ function queueChecks(queue: QueueSummary | undefined): Check[] {
     {
       name: 'environment',
       ok: !isHeld,
-      detail: isHeld
-        ? `Jobs wait because others failed one after the other. ${hold.detail} One job tries again from time to time.`
-        : 'no failure of the environment keeps jobs waiting',
+      detail: isHeld ? whyHeld(hold) : 'no failure of the environment keeps jobs waiting',
     },
     {
       name: 'loading',
@@ -142,6 +141,11 @@ function queueChecks(queue: QueueSummary | undefined): Check[] {
     },
   ]
 }
+
+const whyHeld = ({ detail, since }: Extract<Hold, { reason: 'environment' }>): string =>
+  since === undefined
+    ? `Jobs wait because a check fails. ${detail}`
+    : `Jobs wait because the last ones failed by the environment; one tries again from time to time. ${detail}`
 
 /** Details name paths and addresses of this machine. */
 const withoutDetail = (check: StandingCheck): StandingCheck => ({

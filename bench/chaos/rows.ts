@@ -103,7 +103,7 @@ export const rows = {
     await delay(random.between(0, 400))
     const setByMs = random.between(-2 * dayMs, 9 * dayMs)
     writeFileSync(clockOf(dataDir), String(setByMs))
-    if (random.chance(0.3)) {
+    if (random.chance(0.1)) {
       await aMomentOfService(world)
       await killService(world)
     }

@@ -75,14 +75,17 @@ describe('the actor of the queue', () => {
     await gpu.next()
     const result = { how: 'failed', failure: aFailure('no_output') } as const
     tell(actor.ref, { type: 'generationEnded', result, ...attempt })
-    const ends = () => seen.filter(({ saw }) => saw === 'jobEnded')
-    for (const failed of [1, 2]) {
-      await expect.poll(() => seen.filter(({ saw }) => saw === 'commitFailed')).toHaveLength(failed)
-      expect(ends()).toEqual([])
-      await vi.runOnlyPendingTimersAsync()
-    }
-    await expect.poll(ends).toMatchObject([{ end: { code: 'no_output' } }])
-    expect(seen.filter(({ saw }) => saw === 'committed')).toHaveLength(1)
+    const kinds = () => seen.map(({ saw }) => saw)
+    // Each poll advances the timers.
+    await expect.poll(kinds).toContain('jobEnded')
+    const ofCommits = ['commitFailed', 'committed', 'jobEnded']
+    expect(kinds().filter((kind) => ofCommits.includes(kind))).toEqual([
+      'commitFailed',
+      'commitFailed',
+      'committed',
+      'jobEnded',
+    ])
+    expect(seen.find(({ saw }) => saw === 'jobEnded')).toMatchObject({ end: { code: 'no_output' } })
   })
 
   it('reloads the store after a stale change, and continues', async () => {

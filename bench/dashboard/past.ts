@@ -1,5 +1,5 @@
 /** A past that a service can have had, written by its own store. */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openDatabase } from '../../src/infra/store/database.ts'
 import { createEtaStore } from '../../src/infra/store/eta-store.ts'
@@ -7,7 +7,7 @@ import { createJobStore } from '../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
 import { type PastJob, type RecordedPast, recordPast } from './record-past.ts'
 
-/** Before the service is started; `drained` are GPUs that are to take nothing. */
+/** Before the service is started. Videos without a file get one that takes no room. `drained` are GPUs that are to take nothing. */
 export async function writePast(
   dataDir: string,
   jobs: readonly PastJob[],
@@ -17,7 +17,25 @@ export async function writePast(
   const { db, close } = openDatabase(join(dataDir, 'state.db'))
   await migrateToLatest(db)
   const stores = { jobs: createJobStore(db), eta: createEtaStore(db, { task: 'ti2v-5B' }) }
-  const past = await recordPast(stores, jobs, options)
+  const past = await recordPast(
+    stores,
+    jobs.map((job) => withFile(join(dataDir, 'results'), job)),
+    options,
+  )
   await close()
   return past
+}
+
+/** Length of files that nobody reads. */
+const emptyBytes = 3_100_000
+
+function withFile(resultsDir: string, job: PastJob): PastJob {
+  const { run } = job
+  if (!run || run.failure) return job
+  const path = join(resultsDir, run.filename)
+  if (!statSync(path, { throwIfNoEntry: false })) {
+    writeFileSync(path, '')
+    truncateSync(path, run.bytes ?? emptyBytes)
+  }
+  return { ...job, run: { ...run, bytes: statSync(path).size } }
 }

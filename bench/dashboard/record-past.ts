@@ -25,6 +25,8 @@ export type PastJob = Readonly<{
     /** Until its video was there, or it failed. */
     seconds: number
     filename: string
+    /** Length of the file. Without a file the job says that it is lost. */
+    bytes?: number
     failure?: Failure
     /** What was told at the submission, in seconds. */
     told?: Readonly<{ p10: number; p50: number; p90: number }>
@@ -81,7 +83,7 @@ function operationsOf(job: PastJob, seq: number, jobId: JobId): StoreOperation[]
     ...{ op: 'submit', jobId, at: submittedAt, seq, request, owner, address: null },
   }
   if (!run) return [submitted]
-  const { claimedAt, seconds, filename, failure } = run
+  const { claimedAt, seconds, filename, failure, bytes = 3_100_000 } = run
   const gpu = v.parse(GpuId, run.gpu)
   const endedAt = claimedAt + seconds * 1000
   const part = (share: number) => Math.round(claimedAt + share * seconds * 1000)
@@ -108,7 +110,7 @@ function operationsOf(job: PastJob, seq: number, jobId: JobId): StoreOperation[]
               height: 720,
               frames: 121,
               durationSeconds: 5.04,
-              bytes: 3_100_000,
+              bytes,
             },
           },
     },

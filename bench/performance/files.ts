@@ -30,9 +30,10 @@ const wishes = {
 export async function files(say: (line: string) => void): Promise<Report> {
   const directory = aDirectory()
   const at = Date.now()
-  const run = { gpu: 0, claimedAt: at - 60_000, seconds: 50, filename }
+  const bytes = megabytes * 1_000_000
+  const run = { gpu: 0, claimedAt: at - 60_000, seconds: 50, filename, bytes }
   await writePast(directory, [{ prompt: 'A large video', submittedAt: at - 70_000, run }])
-  writeFileSync(join(directory, 'results', filename), randomBytes(megabytes * 1_000_000))
+  writeFileSync(join(directory, 'results', filename), randomBytes(bytes))
   const servers: [string, Server][] = []
   try {
     servers.push([versionOfNginx(), await startNginx(directory)])

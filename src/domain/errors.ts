@@ -1,4 +1,4 @@
-import type { Expired, JobId, Timestamp } from './job.ts'
+import type { Expired, FileLoss, JobId, Timestamp } from './job.ts'
 import type { Quota } from './quota.ts'
 
 /** Every "no" the API knows. The codes are stable: clients switch on them. */
@@ -19,6 +19,7 @@ export type RefusalCode =
   | 'job_not_found'
   | 'job_expired'
   | 'video_not_found'
+  | 'video_replaced'
   | 'range_not_satisfiable'
   | 'precondition_failed'
   | 'gpu_not_found'
@@ -104,3 +105,14 @@ export class StoreLockedError extends Error {
 
 export const jobNotFound = (...ids: JobId[]): RefusalError =>
   new RefusalError('job_not_found', `No job has the id ${ids.join(', ')}.`, { field: 'id' })
+
+export const lostVideo = (loss: FileLoss): RefusalError =>
+  loss === 'missing'
+    ? new RefusalError(
+        'video_not_found',
+        'The file of this video is gone: somebody removed it without the service. Submit the prompt again.',
+      )
+    : new RefusalError(
+        'video_replaced',
+        'Another file has the name of this video now, and is not sent in its place. Submit the prompt again.',
+      )

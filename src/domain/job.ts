@@ -114,7 +114,16 @@ export type VideoFacts = Readonly<{
   frames: number
   durationSeconds: number
   bytes: number
+  /** Made from the content of the published file. Absent in records of earlier versions. */
+  signature?: string
 }>
+
+/** Why a video has no file although nobody deleted it through the service. */
+export const fileLosses = ['missing', 'replaced'] as const
+export type FileLoss = (typeof fileLosses)[number]
+
+/** How much of a finished job is being deleted: its file, all of it, or all but its tombstone. */
+export type Removal = 'video' | 'remove' | 'expire'
 
 /** Why an attempt or a job failed: stable codes of the API, told apart by who can do something about it. */
 export const failureCodes = [
@@ -190,8 +199,11 @@ export type JobState = Readonly<
       startedAt: Timestamp
       endedAt: Timestamp
       video: VideoFacts
-      /** When the file was deleted on request; the record stays. */
+      /** When the file was deleted on request or found to be lost. The record stays. */
       fileDeletedAt?: Timestamp
+      fileLost?: FileLoss
+      /** Its file is about to be deleted, or is deleted already. */
+      removing?: Removal
     }
   | { status: 'error'; failure: Failure; gpu?: GpuId; startedAt?: Timestamp; endedAt: Timestamp }
   | {
@@ -233,9 +245,11 @@ export const isOpen = ({ state: { status } }: Job): boolean =>
 /** A successful job. */
 export type WithFile = Job & { state: Extract<Job['state'], { status: 'success' }> }
 
-/** The video of a successful job has not been deleted. */
+/** The video of a successful job is there, as far as the record knows. */
 export const hasFile = (job: Job): job is WithFile =>
-  job.state.status === 'success' && job.state.fileDeletedAt === undefined
+  job.state.status === 'success' &&
+  job.state.fileDeletedAt === undefined &&
+  job.state.removing === undefined
 
 /** One try at a job on one GPU, as it is kept. */
 export type Attempt = Readonly<{

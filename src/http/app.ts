@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import type { ActorRef } from '../actors/actor.ts'
+import type { VideoFiles } from '../actors/archive/archive-ports.ts'
 import type { ArchiveMessage } from '../actors/archive/archive-protocol.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
@@ -79,6 +80,7 @@ export type AppOptions = Readonly<{
     previews: Previews
     uploads: Uploads
     downloads: Downloads
+    videoFiles: Pick<VideoFiles, 'find'>
   }>
   limits: Readonly<{
     maxFrames: number

@@ -40,8 +40,8 @@ import { createGenerationRunner } from '../infra/generation/runner.ts'
 import type { StandingChecks } from '../infra/installation/standing-checks.ts'
 import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
-import type { createDownloads } from '../infra/media/downloads.ts'
-import { createVideoFiles, createVideoTools } from '../infra/media/video-tools.ts'
+import type { createVideoFiles } from '../infra/media/video-files.ts'
+import { createVideoTools } from '../infra/media/video-tools.ts'
 import type { ForkServer } from '../infra/processes/fork-server.ts'
 import { createHousekeeping } from '../infra/upkeep/housekeeping.ts'
 import { createWebhookSender } from '../infra/webhooks/webhook-sender.ts'
@@ -60,7 +60,7 @@ export type ActorsOptions = Readonly<{
   cancelWaitMs: number
   env: NodeJS.ProcessEnv
   forkServer: ForkServer
-  downloads: ReturnType<typeof createDownloads>
+  videoFiles: ReturnType<typeof createVideoFiles>
   /** The standing checks, and the names of those without which no generation or conversion works. */
   installation: Pick<StandingChecks, 'lookAgain' | 'listen'> &
     Readonly<{ names: readonly string[] }>
@@ -75,7 +75,7 @@ export type ActorsOptions = Readonly<{
 export type Actors = ReturnType<typeof startActors>
 
 export function startActors(options: ActorsOptions) {
-  const { config, storage, gpus, owned, forkServer, installation } = options
+  const { config, storage, gpus, owned, forkServer, installation, videoFiles } = options
   const { observe, log, onGivenUp } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { stores } = storage
@@ -96,7 +96,6 @@ export function startActors(options: ActorsOptions) {
     }),
   )
   const system = startActorSystem()
-  const videoFiles = createVideoFiles(data, options.downloads)
   const workFiles = createWorkFiles(data)
   const deliveryClock = startDeliveryClock(storage.deliveryClock)
   const archiveWork = createArchiveWork({ store: stores.jobs, videoFiles, jobFiles: workFiles })

@@ -20,6 +20,7 @@ import { detectGpus, type Gpu } from '../infra/machine/gpus.ts'
 import { createDownloads } from '../infra/media/downloads.ts'
 import { createPreviews } from '../infra/media/previews.ts'
 import { createUploads } from '../infra/media/uploads.ts'
+import { createVideoFiles } from '../infra/media/video-files.ts'
 import { readFigures } from '../infra/metrics/figures.ts'
 import { createMetrics } from '../infra/metrics/metrics.ts'
 import { createForkServer } from '../infra/processes/fork-server.ts'
@@ -109,10 +110,11 @@ async function startService(
   const checks = resources.use(keepChecking({ database: storage.database.check, ...looks }))
   const measured = createGpuMeter(owned)
   const downloads = createDownloads()
+  const videoFiles = createVideoFiles(data, downloads)
   const forkServer = createForkServer(wan.python)
   resources.defer(forkServer.close)
   const actors = startActors({
-    ...{ config, storage, gpus, owned, cancelWaitMs, env, forkServer, downloads },
+    ...{ config, storage, gpus, owned, cancelWaitMs, env, forkServer, videoFiles },
     ...{ guard, links, observe, log, onGivenUp },
     installation: { names: Object.keys(looks), ...checks },
   })
@@ -140,6 +142,7 @@ async function startService(
       previews: createPreviews(data, forkServer.startTool),
       uploads: createUploads(data, forkServer.startTool),
       downloads,
+      videoFiles,
     },
     limits: {
       maxFrames: config.maxFrames,

@@ -1,6 +1,7 @@
+import fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
-import { defaultFilename, Filename } from '../../src/domain/filename.ts'
+import { defaultFilename, Filename, nameKey } from '../../src/domain/filename.ts'
 import { gpu0, gpuId, jobId } from '../support/jobs.ts'
 
 describe('a name that is asked for', () => {
@@ -102,6 +103,42 @@ describe('a name that the service makes', () => {
 
   it('is one that nobody can ask for', () => {
     expect(faultsOf(defaultFilename(jobId(1), gpu0, 0))).toHaveLength(1)
+  })
+})
+
+describe('the key of a name', () => {
+  it.each([
+    ['FOX.mp4', 'fox.mp4'],
+    ['Émile.mp4', 'émile.mp4'],
+    ['E\u0301mile.mp4', 'émile.mp4'],
+    ['Straße.mp4', 'STRASSE.mp4'],
+    ['ΟΔΟΣ.mp4', 'οδος.mp4'],
+    ['οδοσ.mp4', 'οδος.mp4'],
+    ['ﬁlm.mp4', 'FILM.mp4'],
+    ['K.mp4', 'k.mp4'],
+    ['Ⅷ.mp4', 'ⅷ.mp4'],
+    ['ıstanbul.mp4', 'Istanbul.mp4'],
+  ])('of %j is that of %j', (name, other) => {
+    expect(nameKey(name)).toBe(nameKey(other))
+  })
+
+  it.each([
+    ['fox.mp4', 'fox .mp4'],
+    ['emile.mp4', 'émile.mp4'],
+    ['İstanbul.mp4', 'Istanbul.mp4'],
+  ])('of %j is not that of %j', (name, other) => {
+    expect(nameKey(name)).not.toBe(nameKey(other))
+  })
+
+  it('is the same for a name in upper case, in lower case, and in its parts', () => {
+    const letters = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
+    fc.assert(
+      fc.property(letters, (name) => {
+        const key = nameKey(name)
+        const spelled = [name.toUpperCase(), name.normalize('NFD'), name.normalize('NFC'), key]
+        for (const same of spelled) expect(nameKey(same)).toBe(key)
+      }),
+    )
   })
 })
 

@@ -6,10 +6,13 @@
 import { strict as assert } from 'node:assert'
 import type { Selectable } from 'kysely'
 import { type ActorRef, fail, refOf, tell, tellAskerItFailed } from '../../src/actors/actor.ts'
+import type { ArchiveEffect } from '../../src/actors/archive/archive-effects.ts'
+import type { FileFinding, VideoFiles } from '../../src/actors/archive/archive-ports.ts'
 import type {
   ArchiveCommand,
   ArchiveMail,
   DeletedVideo,
+  DeletionAnswer,
   ExpireAnswer,
   PinAnswer,
   RemoveAnswer,
@@ -47,7 +50,11 @@ export type Parts = Readonly<{
   /** The store as the archive's work with files sees it. */
   archiveStore?(store: JobStore): JobStore
   queueStore?(store: QueueStore): QueueStore
+  videoFiles?(files: VideoFiles): VideoFiles
 }>
+
+/** A file that somebody has put there without the service. */
+const foreign = 'somebody'
 
 const gpus = [gpu0, gpu1, gpu2]
 const maxRounds = 10_000
@@ -57,14 +64,16 @@ export type World = Awaited<ReturnType<typeof createWorld>>
 export async function createWorld({
   archiveStore = (store) => store,
   queueStore = (store) => store,
+  videoFiles = (files) => files,
 }: Parts = {}) {
   const { db, close } = openDatabase(':memory:')
   await migrateToLatest(db)
   const real = createJobStore(db)
   /** Whose file it is. */
-  const files = new Map<string, JobId>()
-  /** Their files have been removed, whether or not their records say so. */
-  const removed = new Set<JobId>()
+  const files = new Map<string, JobId | typeof foreign>()
+  /** Somebody has removed or replaced their files, whether or not their records say so. */
+  const disturbed = new Set<JobId>()
+  const placed = new Set<string>()
   /** Calls that have been made and not been carried out: of the store in this order, of files in any. */
   const storeCalls: (() => Promise<void>)[] = []
   const fileCalls: (() => Promise<void>)[] = []
@@ -95,7 +104,10 @@ export async function createWorld({
       later(storeCalls, () => real.findSubmission(identity, since)),
     isNamePromised: (filename) => later(storeCalls, () => real.isNamePromised(filename)),
     isAwaited: (jobId) => later(storeCalls, () => real.isAwaited(jobId)),
-    videos: (selection, scope) => later(storeCalls, () => real.videos(selection, scope)),
+    videosToDelete: (selection, scope) =>
+      later(storeCalls, () => real.videosToDelete(selection, scope)),
+    announcedRemovals: () => later(storeCalls, () => real.announcedRemovals()),
+    recordedFiles: (after, limit) => later(storeCalls, () => real.recordedFiles(after, limit)),
     commit: (operations) => later(storeCalls, () => commit(operations)),
   }
 
@@ -105,25 +117,39 @@ export async function createWorld({
   async function commit(operations: readonly StoreOperation[]): Promise<CommitResult> {
     const result = nextCommit ?? (await real.commit(operations))
     nextCommit = undefined
+    if (result.how !== 'full') return result
+    // A full disk is no reason to keep files: a deletion is what makes room.
+    for (const one of operations) if (one.op === 'announceRemoval') disturbed.add(one.jobId)
     return result
   }
 
-  const results = { exists: (filename: string) => later(fileCalls, () => files.has(filename)) }
+  const isTaken = (filename: string) =>
+    [...files.keys()].some((name) => nameKey(name) === nameKey(filename))
+  const results = { exists: (filename: string) => later(fileCalls, () => isTaken(filename)) }
+
+  const findingOf = ({ jobId, filename }: DeletedVideo): FileFinding => {
+    const owner = files.get(filename)
+    if (owner === undefined) return 'missing'
+    return owner === jobId ? 'own' : 'other'
+  }
   const archivePorts = {
     store: archiveStore(store),
-    videoFiles: {
+    videoFiles: videoFiles({
       isInUse: () => false,
-      remove: ({ jobId, filename }: DeletedVideo) =>
+      find: (video) => later(fileCalls, () => findingOf(video)),
+      // A file of another origin has another length.
+      seemsPresent: ({ filename }) =>
+        later(fileCalls, () => ![undefined, foreign].includes(files.get(filename))),
+      remove: (video) =>
         later(fileCalls, () => {
-          const owner = files.get(filename)
-          assert(owner === undefined || owner === jobId, `${filename} is the file of another job`)
-          files.delete(filename)
-          removed.add(jobId)
+          const finding = findingOf(video)
+          if (finding === 'own') files.delete(video.filename)
+          return finding
         }),
-    },
+    }),
     jobFiles: { forget: () => later(fileCalls, () => {}) },
   }
-  const work = createArchiveWork(archivePorts)
+  let work = createArchiveWork(archivePorts)
   const submissions = createSubmissionWork({
     store: queueStore(store),
     results,
@@ -205,6 +231,7 @@ export async function createWorld({
         break
       case 'abortConversion':
         converting.delete(effect.jobId)
+        if (files.get(effect.filename) === effect.jobId) files.delete(effect.filename)
         tellQueue({ type: 'conversionAborted', ...keyIn(effect) })
         break
       case 'answer':
@@ -228,7 +255,7 @@ export async function createWorld({
     archiveMail = []
     life = new AbortController()
     archive = firstTurn[0]
-    tellQueue({ type: 'archiveReady' })
+    performForArchive(firstTurn[1])
   }
 
   const tellArchive = (mail: ArchiveMail, life = archiveLife): void => {
@@ -238,12 +265,29 @@ export async function createWorld({
   function handleInArchive(mail: ArchiveMail): void {
     const [next, effects] = transition(archive, mail, now)
     archive = next
+    performForArchive(effects)
+  }
+
+  function performForArchive(effects: readonly ArchiveEffect[]): void {
     const own = archiveLife
     for (const effect of effects) {
       switch (effect.do) {
+        case 'announce':
+          tellQueue({ type: 'archiveReady' })
+          break
+        case 'readRemovals':
+          void work
+            .announcedRemovals()
+            .then((removals) => tellArchive({ type: 'removalsRead', removals }, own))
+          break
+        case 'survey':
+          void work
+            .survey(effect.afterSeq)
+            .then((page) => tellArchive({ type: 'surveyed', ...page }, own))
+          break
         case 'selectVideos': {
           const { command } = effect
-          void store.videos(command.selection, command.scope).then((jobs) => {
+          void store.videosToDelete(command.selection, command.scope).then((jobs) => {
             const jobIds = jobs.map(({ id }) => id)
             tellArchive({ type: 'videosSelected', command, jobIds }, own)
           })
@@ -251,7 +295,7 @@ export async function createWorld({
         }
         case 'work':
           void work
-            .carryOut(effect.tasks, life.signal)
+            .carryOut(effect.tasks, now, life.signal)
             .then((outcomes) => tellArchive({ type: 'worked', outcomes }, own))
           break
         case 'commit':
@@ -295,6 +339,7 @@ export async function createWorld({
 
   const isPresent = ({ status, file_deleted_at }: Row): boolean =>
     status === 'success' && file_deleted_at === null
+  const isOpen = ({ status }: Row): boolean => status === 'queued' || status === 'running'
 
   async function check(): Promise<void> {
     await calm()
@@ -303,17 +348,33 @@ export async function createWorld({
     const present = rows.filter(isPresent)
     const names = present.map(({ filename }) => filename)
     assert.equal(new Set(names).size, names.length, 'no two videos have one name')
-    const open = rows.filter(({ status }) => status === 'queued' || status === 'running')
-    const asked = open.flatMap(({ requested_filename: name }) => (name === null ? [] : [name]))
+    const asked = rows
+      .filter(isOpen)
+      .flatMap(({ requested_filename: name }) => (name === null ? [] : [name]))
     assert.equal(new Set(asked.map(nameKey)).size, asked.length, 'no name is promised twice')
-    for (const name of asked) assert(!names.includes(name), `${name} is promised and there`)
-    for (const { id, filename } of present) {
+    const keys = new Set(names.map((name) => nameKey(name ?? '')))
+    for (const name of asked) assert(!keys.has(nameKey(name)), `${name} is promised and there`)
+    for (const { id, filename, removing } of present) {
       const isThere = filename !== null && files.get(filename) === id
-      assert(isThere || removed.has(id), `the file of ${id} is there`)
+      assert(isThere || removing !== null || disturbed.has(id), `the file of ${id} is there`)
     }
     for (const { pinned_at, expired_at } of rows) {
       assert(pinned_at === null || expired_at === null, 'what is pinned does not expire')
     }
+  }
+
+  /** Nothing is under way, and all files have been looked at. */
+  async function checkFiles(): Promise<void> {
+    const rows = await db.selectFrom('job').selectAll().execute()
+    for (const { id, filename, removing } of rows.filter(isPresent)) {
+      assert.equal(removing, null, `no removal of ${id} is left`)
+      assert.equal(filename !== null && files.get(filename), id, `the file of ${id} is there`)
+    }
+    const holders = new Set(rows.filter((row) => isPresent(row) || isOpen(row)).map(({ id }) => id))
+    for (const [name, owner] of files) {
+      assert(owner === foreign || holders.has(owner), `${name} belongs to a job`)
+    }
+    for (const name of placed) assert.equal(files.get(name), foreign, `${name} is not touched`)
   }
 
   // --- what may happen ------------------------------------------------------------------------
@@ -361,6 +422,11 @@ export async function createWorld({
       const { jobId, filename } = conversion
       converting.delete(jobId)
       const owner = files.get(filename)
+      if (owner === foreign) {
+        const failure = { code: 'conversion_failed', message: 'the name is taken' } as const
+        tellQueue({ type: 'conversionFailed', ...keyIn(conversion), failure })
+        return
+      }
       assert(owner === undefined || owner === jobId, `${filename} replaces another job's file`)
       files.set(filename, jobId)
       tellQueue({ type: 'converted', ...keyIn(conversion), video: aVideo() })
@@ -396,7 +462,7 @@ export async function createWorld({
         type: 'deleteVideos',
         selection: { filenames: [filename] },
         scope,
-        replyTo: anAsker<readonly DeletedVideo[]>('deleter'),
+        replyTo: anAsker<DeletionAnswer>('deleter'),
       }),
 
     deleteAllVideos: () =>
@@ -404,7 +470,7 @@ export async function createWorld({
         type: 'deleteVideos',
         selection: { status: ['success'] },
         scope,
-        replyTo: anAsker<readonly DeletedVideo[]>('deleter of all'),
+        replyTo: anAsker<DeletionAnswer>('deleter of all'),
       }),
 
     useStore: async (times: number) => {
@@ -430,6 +496,26 @@ export async function createWorld({
       nextCommit = { how: 'stale', why: 'the story says so' }
     },
 
+    loseFile(which: number) {
+      const [name, owner] = [...files][which % files.size] ?? []
+      if (name === undefined || owner === undefined || owner === foreign) return
+      files.delete(name)
+      disturbed.add(owner)
+    },
+
+    replaceFile(which: number) {
+      const [name, owner] = [...files][which % files.size] ?? []
+      if (name === undefined || owner === undefined || owner === foreign) return
+      files.set(name, foreign)
+      placed.add(name)
+      disturbed.add(owner)
+    },
+
+    compare: (which: number) =>
+      command((jobId) => ({ type: 'compareFiles', jobIds: [jobId] }), which),
+
+    kill,
+
     crashQueue() {
       for (const asker of askersOf(journal)) tellAskerItFailed(asker, 'crashed')
       asks.clear()
@@ -442,6 +528,28 @@ export async function createWorld({
       asks.clear()
       startArchive()
     },
+  }
+
+  /** `kill -9` of the service: what is not on disk is gone, and nobody gets an answer. */
+  function kill(): void {
+    life.abort()
+    for (const calls of [storeCalls, fileCalls, timers]) calls.length = 0
+    for (const map of [asks, generating, converting]) map.clear()
+    work = createArchiveWork(archivePorts)
+    startQueue()
+    startArchive()
+  }
+
+  async function settle(): Promise<void> {
+    nextCommit = undefined
+    for (let round = 0; isBusy(); round++) {
+      assert(round < maxRounds, 'everything comes to its end')
+      timers.shift()?.()
+      await storeCalls.shift()?.()
+      await fileCalls.shift()?.()
+      handleMail()
+      await check()
+    }
   }
 
   startQueue()
@@ -458,20 +566,16 @@ export async function createWorld({
 
     /** Everything that was asked for comes to its end, and nothing is left reserved. */
     async settle(): Promise<void> {
-      nextCommit = undefined
-      for (let round = 0; isBusy(); round++) {
-        assert(round < maxRounds, 'everything comes to its end')
-        timers.shift()?.()
-        await storeCalls.shift()?.()
-        await fileCalls.shift()?.()
-        handleMail()
-        await check()
-      }
+      await settle()
       assert(journal.phase === 'open' && !journal.inFlight && !journal.turns)
       assert.equal(size(journal.committed.reserved), 0, 'no name stays reserved')
       assert(!archive.step && size(archive.requests) === 0, 'no request is left')
       const waiting = [...asks.values()].filter((name) => name !== 'canceler')
       assert.deepEqual(waiting, [], 'everybody has got an answer')
+      kill()
+      handleMail()
+      await settle()
+      await checkFiles()
     },
   }
 

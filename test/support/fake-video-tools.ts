@@ -1,7 +1,7 @@
 import type { VideoTools } from '../../src/actors/conversion/conversion-ports.ts'
 import type { AttemptKey, VideoFacts } from '../../src/domain/job.ts'
 
-type Step = 'inspect' | 'encode' | 'publish' | 'withdraw' | 'discard'
+type Step = 'inspect' | 'encode' | 'publish' | 'withdraw'
 
 /** A step that was asked for, and the test's way to end it. */
 export type FakeStep = Readonly<{
@@ -34,8 +34,7 @@ export function createFakeVideoTools(): { tools: VideoTools; steps: readonly Fak
       inspect: (attempt) => take('inspect', attempt),
       encode: (conversion, source, signal) => take('encode', conversion, { source, signal }),
       publish: (conversion) => take('publish', conversion),
-      withdraw: (conversion) => take('withdraw', conversion),
-      discard: (attempt) => take('discard', attempt),
+      withdraw: (output) => take('withdraw', output),
     },
   }
 }

@@ -381,10 +381,12 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     for (const { jobId, seq } of queued) assert.equal(get(state.seqOf, jobId), seq)
     assert.deepEqual(
       new Map(
-        [...state.running].map(([id, { reading: _, orphaned: __, isLoadOverdue: ___, ...job }]) => [
-          id,
-          job,
-        ]),
+        [...state.running].map(
+          ([id, { reading: _, orphaned: __, isLoadOverdue: ___, isRestored: ____, ...job }]) => [
+            id,
+            job,
+          ],
+        ),
       ),
       new Map(
         running.map(({ jobId, cancelRequested, attempt, request, ...job }) => [

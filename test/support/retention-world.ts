@@ -7,7 +7,6 @@ import { strict as assert } from 'node:assert'
 import { type ActorRef, createPlace, refOf, tell } from '../../src/actors/actor.ts'
 import type { ArchiveOperation } from '../../src/actors/archive/archive-ports.ts'
 import type {
-  ArchiveCommand,
   ArchiveMail,
   ExpireAnswer,
   PinAnswer,
@@ -28,6 +27,7 @@ import type { Outcome, QueueOperation } from '../../src/actors/queue/queue-ports
 import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { JobId, JobStatus } from '../../src/domain/job.ts'
+import type { VideoFile } from '../../src/domain/video-file.ts'
 import { newSecret, newWebhookId } from '../../src/domain/webhook.ts'
 import { aFailure, aRequest, aVideo, gpuId, jobId, midnight, queueSettings } from './jobs.ts'
 import { createSqliteStores } from './store/sqlite-stores.ts'
@@ -60,7 +60,7 @@ export async function createWorld(limits: RetentionLimits) {
   let heldUntil = 0
   let looked = false
   const queue = restoreQueue(queueSettings, await store.load(0))
-  let archive: ArchiveState = { ...newArchive, queue }
+  let archive: ArchiveState = { ...newArchive, queue, isRecovered: true }
   let janitor = initialRetentionState
   /** Lives that have ended do nothing any more. */
   let life = 0
@@ -101,13 +101,20 @@ export async function createWorld(limits: RetentionLimits) {
     leaving = undefined
   }
 
+  const findingOf = (filename: string) => (files.has(filename) ? 'own' : 'missing')
+
   const ports = {
     store,
     videoFiles: {
       isInUse: (filename: string) =>
         jobs.some((job) => job.filename === filename && job.downloading),
-      remove: ({ jobId, filename }: { jobId: JobId; filename: string }) =>
-        removeFile(jobId, filename),
+      find: async ({ filename }: VideoFile) => findingOf(filename),
+      seemsPresent: async () => true,
+      async remove({ jobId, filename }: VideoFile) {
+        const finding = findingOf(filename)
+        await removeFile(jobId, filename)
+        return finding
+      },
     },
     jobFiles: { forget: (jobId: JobId) => removeFile(jobId, logOf(jobId)) },
   }
@@ -120,7 +127,7 @@ export async function createWorld(limits: RetentionLimits) {
   let isBusy = false
 
   /** Until nothing is left to do, unless somebody is at it already: then by that one. */
-  async function tellArchive(message: ArchiveCommand): Promise<void> {
+  async function tellArchive(message: ArchiveMail): Promise<void> {
     mail.push(message)
     if (isBusy) return
     isBusy = true
@@ -131,7 +138,7 @@ export async function createWorld(limits: RetentionLimits) {
       for (const effect of effects) {
         switch (effect.do) {
           case 'work': {
-            const outcomes = await work.carryOut(effect.tasks, new AbortController().signal)
+            const outcomes = await work.carryOut(effect.tasks, now.at, new AbortController().signal)
             if (ownLife !== life) return
             for (const outcome of outcomes) if (outcome.how === 'failed') throw outcome.error
             mail.unshift({ type: 'worked', outcomes })
@@ -160,6 +167,7 @@ export async function createWorld(limits: RetentionLimits) {
 
   function note(operation: ArchiveOperation): void {
     if (operation.op === 'pin') known(operation.jobId).pinned = operation.pinned
+    if (operation.op === 'forgetVideo') known(operation.jobId).bytes = 0
     if (operation.op !== 'expire') return
     const job = known(operation.jobId)
     assert(isFree(job), `${JSON.stringify(job)} does not expire`)
@@ -246,6 +254,7 @@ export async function createWorld(limits: RetentionLimits) {
     janitor = initialRetentionState
     archive = { ...newArchive, queue }
     work = createArchiveWork(ports)
+    await tellArchive({ type: 'removalsRead', removals: await work.announcedRemovals() })
     return 'crashed'
   }
 

@@ -42,6 +42,7 @@ export function anApp({
       dashboardDir,
       previews: { of: async () => '' },
       downloads: { begin: () => () => {} },
+      videoFiles: { find: async () => 'own' },
       uploads: { receive: () => Promise.reject(), discard: async () => {} },
       logPath: String,
     },

@@ -70,6 +70,22 @@ export function archiveBehaviour({
       case 'announce':
         tell(queue, { type: 'archiveReady' })
         break
+      case 'readRemovals':
+        pipe(
+          self,
+          work.announcedRemovals(),
+          (removals) => ({ type: 'removalsRead', removals }),
+          (error) => ({ type: 'storeFailed', error }),
+        )
+        break
+      case 'survey':
+        pipe(
+          self,
+          work.survey(effect.afterSeq),
+          (page) => ({ type: 'surveyed', ...page }),
+          (error) => ({ type: 'surveyFailed', error }),
+        )
+        break
       case 'read':
         reads.reply(effect.question, effect.queue)
         break
@@ -78,7 +94,7 @@ export function archiveBehaviour({
         const { selection, scope, replyTo } = command
         pipe(
           self,
-          store.videos(selection, scope),
+          store.videosToDelete(selection, scope),
           (jobs) => ({ type: 'videosSelected', command, jobIds: jobs.map(({ id }) => id) }),
           (error) => ({ type: 'selectionFailed', error, replyTo }),
         )
@@ -87,7 +103,7 @@ export function archiveBehaviour({
       case 'work':
         pipe(
           self,
-          work.carryOut(effect.tasks, life.signal),
+          work.carryOut(effect.tasks, Date.now(), life.signal),
           (outcomes) => ({ type: 'worked', outcomes }),
           (error) => ({ type: 'storeFailed', error }),
         )
@@ -114,6 +130,20 @@ export function archiveBehaviour({
         log.info(fields, 'job changed')
         break
       }
+      case 'logLost': {
+        const { lost } = effect
+        log.warn({ lost }, 'files of videos were removed or replaced by somebody else')
+        break
+      }
+      case 'logKept':
+        log.error({ count: effect.count, err: effect.error }, 'files could not be deleted')
+        break
+      case 'logSurveyFailed':
+        log.error(
+          { err: effect.error },
+          'the files of videos could not be compared with the records',
+        )
+        break
       case 'logBlocked':
         log.error(
           { err: effect.error },

@@ -1,5 +1,5 @@
 import type { Caused, Scoped } from '../../domain/client.ts'
-import type { JobId } from '../../domain/job.ts'
+import type { FileLoss, JobId } from '../../domain/job.ts'
 import type { AnswerEffect, Asks } from '../actor.ts'
 import type { JobChange } from '../queue/queue-protocol.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
@@ -10,6 +10,8 @@ export type ArchiveEffect =
   | AnswerEffect
   | Readonly<
       | { do: 'announce' }
+      | { do: 'readRemovals' }
+      | { do: 'survey'; afterSeq: number }
       | { do: 'read'; question: ArchiveQuestion; queue: QueueSnapshot }
       | { do: 'selectVideos'; command: DeleteVideos }
       | { do: 'work'; tasks: readonly Task[] }
@@ -19,9 +21,14 @@ export type ArchiveEffect =
           Asks<PinAnswer>)
       | { do: 'tellChanges'; changes: ReadonlyMap<JobId, JobChange> }
       | ({ do: 'logChange'; jobId: JobId; change: RecordChange } & Caused)
+      | { do: 'logLost'; lost: readonly LostVideo[] }
+      | { do: 'logKept'; count: number; error: unknown }
+      | { do: 'logSurveyFailed'; error: unknown }
       | { do: 'logBlocked'; error: Error }
       | { do: 'logStale'; why: string }
     >
 
 /** Changes to the record of a job whose status stays as it is. */
-export type RecordChange = 'pinned' | 'unpinned' | 'video deleted' | 'deleted'
+export type RecordChange = 'pinned' | 'unpinned' | 'video deleted' | 'video found' | 'deleted'
+
+export type LostVideo = Readonly<{ jobId: JobId; loss: FileLoss }>

@@ -1,5 +1,15 @@
 import type { Scope } from '../../domain/client.ts'
-import type { Attempt, Expired, Job, JobId, JobStatus, Timestamp } from '../../domain/job.ts'
+import type {
+  Attempt,
+  Expired,
+  FileLoss,
+  Job,
+  JobId,
+  JobStatus,
+  Removal,
+  Timestamp,
+} from '../../domain/job.ts'
+import type { VideoFile } from '../../domain/video-file.ts'
 import type { CommitResult } from '../queue/queue-ports.ts'
 
 /** Changes to the store that the archive makes. */
@@ -8,12 +18,20 @@ export type ArchiveOperation = RecordOperation | TombstoneOperation
 /** Changes to the record of one job. Its status stays as it is. */
 export type RecordOperation = Readonly<
   { jobId: JobId; at: Timestamp } & (
+    | { op: 'pin'; pinned: boolean }
+    /** Precedes the deletion of the file, so that a crash in between is known to the next run. */
+    | { op: 'announceRemoval'; removal: Removal }
+    /** Takes the announcement back: the file is still there. */
+    | { op: 'keepVideo' }
     | { op: 'forgetVideo' }
+    /** The file was removed or replaced by somebody else. */
+    | { op: 'loseVideo'; loss: FileLoss }
+    /** A lost file is there again. Changes nothing when another job has the name by now. */
+    | { op: 'findVideo' }
     /** Deletes a finished job. Its attempts stay for the statistics. */
     | { op: 'remove' }
     /** Like `remove`. The time of expiry stays readable until the tombstone is forgotten. */
     | { op: 'expire' }
-    | { op: 'pin'; pinned: boolean }
   )
 >
 
@@ -42,7 +60,26 @@ export type ArchiveStore = {
   lookup(prompt: string, limit: number, scope: Scope): Promise<Job[]>
   /** Finished jobs whose files are there. */
   videos(selection: VideoSelection, scope: Scope): Promise<Job[]>
+  /** Those, and selected by id or name also jobs whose file was lost: something else may be in its place. */
+  videosToDelete(selection: VideoSelection, scope: Scope): Promise<Job[]>
+  /** The latest job of this filename whose file was lost. */
+  findLost(filename: string, scope: Scope): Promise<Job | undefined>
+  /** Removals that are announced and not completed. */
+  announcedRemovals(): Promise<AnnouncedRemoval[]>
+  /** Files that are there or lost, in the order of submission, from behind this number. */
+  recordedFiles(afterSeq: number, limit: number): Promise<RecordedFile[]>
 }
+
+export type AnnouncedRemoval = Readonly<{ jobId: JobId; removal: Removal }>
+
+/** As much of a record as tells whether its file looks as it should. */
+export type RecordedFile = Readonly<{
+  seq: number
+  jobId: JobId
+  filename: string
+  bytes: number
+  isLost: boolean
+}>
 
 export type JobFilter = Readonly<{
   status?: readonly JobStatus[]
@@ -66,12 +103,25 @@ export type VideoSelection = Readonly<
   { ids: readonly JobId[] } | { filenames: readonly string[] } | { status: readonly JobStatus[] }
 >
 
+/**
+ * What has the name of a video.
+ *
+ * - `own`: the file that was published.
+ * - `changed`: a file that was made for this job, with another content now.
+ * - `other`: a file of another origin, or no regular file.
+ * - `missing`: nothing.
+ */
+export type FileFinding = 'own' | 'changed' | 'other' | 'missing'
+
 /** The files of finished videos. */
 export type VideoFiles = {
   /** The file is being downloaded, or was a moment ago. */
   isInUse(filename: string): boolean
-  /** Deletes a video and its previews. Does nothing when they are deleted already. */
-  remove(video: Readonly<{ jobId: JobId; filename: string }>): Promise<void>
+  find(video: VideoFile): Promise<FileFinding>
+  /** Compares only kind and length with the record. */
+  seemsPresent(file: Pick<RecordedFile, 'filename' | 'bytes'>): Promise<boolean>
+  /** Deletes the file of a video unless it is of another origin, and its previews. */
+  remove(video: VideoFile): Promise<FileFinding>
 }
 
 /** All other files of a job. */

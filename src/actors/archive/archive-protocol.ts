@@ -1,17 +1,23 @@
 import type { Caused, Scoped } from '../../domain/client.ts'
 import type { RefusalError } from '../../domain/errors.ts'
-import type { Attempt, Expired, Job, JobId, Timestamp } from '../../domain/job.ts'
+import type {
+  Attempt,
+  Expired,
+  FileLoss,
+  Job,
+  JobId,
+  Removal,
+  Timestamp,
+} from '../../domain/job.ts'
 import type { Asks } from '../actor.ts'
 import type { CommitResult } from '../queue/queue-ports.ts'
 import type { JobView } from '../queue/queue-protocol.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
-import type { JobFilter, VideoSelection } from './archive-ports.ts'
+import type { AnnouncedRemoval, JobFilter, VideoSelection } from './archive-ports.ts'
 
 /** Orders, in the imperative: the archive may still refuse them. */
 export type ArchiveCommand = Readonly<
-  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped &
-      Caused &
-      Asks<readonly DeletedVideo[]>)
+  | ({ type: 'deleteVideos'; selection: VideoSelection } & Scoped & Caused & Asks<DeletionAnswer>)
   /** Deletes the record and all files of a job that has ended. */
   | ({ type: 'remove'; jobId: JobId } & Scoped & Caused & Asks<RemoveAnswer>)
   /** Deletes finished jobs that nobody needs; the answer names those that were deleted. */
@@ -20,6 +26,8 @@ export type ArchiveCommand = Readonly<
   | ({ type: 'pin'; jobId: JobId; pinned: boolean } & Scoped & Caused & Asks<PinAnswer>)
   /** Deletes the remains of jobs that were deleted or expired before this time. */
   | { type: 'forgetTombstones'; before: Timestamp }
+  /** Compares files with their records. The records then say what is so. */
+  | { type: 'compareFiles'; jobIds: readonly JobId[] }
 >
 
 /** Questions: answered from the record and the queue's last snapshot, which they never change. */
@@ -29,6 +37,7 @@ export type ArchiveQuestion = Readonly<
   | ({ type: 'describe'; jobId: JobId } & Scoped & Asks<JobDetail | Expired | undefined>)
   | ({ type: 'list'; filter: JobFilter } & Scoped & Asks<JobViewPage>)
   | ({ type: 'lookup'; prompt: string; limit: number } & Scoped & Asks<readonly JobView[]>)
+  /** A job whose file was lost is found as well. */
   | ({ type: 'findVideo'; filename: string } & Scoped & Asks<Job | Expired | undefined>)
 >
 
@@ -44,7 +53,12 @@ export type ArchiveNews = Readonly<
   | { type: 'worked'; outcomes: readonly TaskOutcome[] }
   | { type: 'written'; result: CommitResult }
   | { type: 'retryDue' }
-  | ({ type: 'selectionFailed'; error: unknown } & Asks<readonly DeletedVideo[]>)
+  | ({ type: 'selectionFailed'; error: unknown } & Asks<DeletionAnswer>)
+  /** What a previous run or incarnation was about to delete. */
+  | { type: 'removalsRead'; removals: readonly AnnouncedRemoval[] }
+  /** `next`: where the next page of records begins. */
+  | { type: 'surveyed'; suspects: readonly JobId[]; next?: number }
+  | { type: 'surveyFailed'; error: unknown }
   | { type: 'storeFailed'; error: unknown }
 >
 
@@ -53,21 +67,33 @@ export type ArchiveMail = ArchiveMessage | ArchiveNews
 
 export type DeleteVideos = Extract<ArchiveCommand, { type: 'deleteVideos' }>
 
+/** A command of a client or another actor, or the archive's own to complete what was announced. */
+export type ArchiveOrder =
+  | ArchiveCommand
+  | Readonly<{ type: 'completeRemovals'; removals: readonly AnnouncedRemoval[] }>
+
 /** One job and the work on it, before its record is changed. */
 export type Task = Readonly<
   | ({ do: 'pin'; jobId: JobId; pinned: boolean } & Scoped)
   | ({ do: 'remove'; jobId: JobId } & Scoped)
-  | { do: 'deleteVideo' | 'expire'; jobId: JobId }
+  | { do: 'deleteVideo' | 'expire' | 'compare'; jobId: JobId }
+  | { do: 'completeRemoval'; jobId: JobId; removal: Removal }
 >
 
 export type TaskOutcome = Readonly<
   /** The record may be changed: its files are deleted, or none had to be. */
   | { how: 'done' }
   | { how: 'videoDeleted'; filename: string }
+  /** The job has no file any more, and nothing was deleted. */
+  | { how: 'videoLost'; filename: string; loss: FileLoss }
+  | { how: 'videoFound' }
+  /** The file stays although its removal may be announced. */
+  | { how: 'kept' }
   /** The job, or its file, stays, or was deleted before. */
   | { how: 'skipped' }
   | { how: 'refused'; refusal: RefusalError }
-  | { how: 'failed'; error: unknown }
+  /** `filename`: of a video whose file could not be deleted. Its removal may be announced. */
+  | { how: 'failed'; error: unknown; filename?: string }
 >
 
 export type RemoveAnswer = 'removed' | RefusalError
@@ -78,6 +104,14 @@ export type ExpireAnswer = Readonly<{ gone: readonly JobId[]; error?: unknown }>
 export type PinAnswer = JobView | RefusalError
 
 export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
+
+export type KeptVideo = DeletedVideo & Readonly<{ why: string }>
+
+/** `kept`: files that are still there, and why. */
+export type DeletionAnswer = Readonly<{
+  deleted: readonly DeletedVideo[]
+  kept: readonly KeptVideo[]
+}>
 
 export type JobDetail = JobView & Readonly<{ attempts: readonly Attempt[] }>
 export type JobViewPage = Readonly<{ jobs: readonly JobView[]; hasMore: boolean }>

@@ -71,7 +71,11 @@ export function createArchiveReads(store: ArchiveStore) {
 
   async function findVideo(filename: string, scope: Scope) {
     const [job] = await store.videos({ filenames: [filename] }, scope)
-    return job ?? (await store.findExpired({ filename }, scope))
+    return (
+      job ??
+      (await store.findLost(filename, scope)) ??
+      (await store.findExpired({ filename }, scope))
+    )
   }
 
   function expired({ jobId, scope }: Asked): Promise<Expired | undefined> {

@@ -3,12 +3,20 @@ import { type LinkedList, toArray } from '../linked-list.ts'
 import { type OrderedMap, set, values } from '../ordered-map.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { ArchiveCommand, ArchiveQuestion, Task, TaskOutcome } from './archive-protocol.ts'
+import type {
+  ArchiveCommand,
+  ArchiveOrder,
+  ArchiveQuestion,
+  Task,
+  TaskOutcome,
+} from './archive-protocol.ts'
 
 export type ArchiveState = Readonly<{
   /** Latest committed state of the queue. Absent until the queue has sent it. */
   queue?: QueueSnapshot
-  /** Messages from before that. */
+  /** Removals that a previous run or incarnation announced are known, and come first. */
+  isRecovered: boolean
+  /** Messages from before that: questions wait for the queue alone. */
   early: LinkedList<ArchiveCommand | ArchiveQuestion>
   /** Requests that wait for their turn, by number: the lowest is next. */
   requests: OrderedMap<number, Request>
@@ -19,7 +27,7 @@ export type ArchiveState = Readonly<{
 
 /** A command, its tasks, and the outcomes of those that have been carried out. */
 export type Request = Readonly<{
-  command: ArchiveCommand
+  command: ArchiveOrder
   tasks: readonly Task[]
   outcomes: readonly TaskOutcome[]
 }>
@@ -41,7 +49,12 @@ export type ArchiveStep = Readonly<
 export type Share = Readonly<{ request: Request; tasks: readonly Task[] }>
 export type DoneShare = Share & Readonly<{ outcomes: readonly TaskOutcome[] }>
 
-export const newArchive: ArchiveState = { early: undefined, requests: undefined, nextNumber: 1 }
+export const newArchive: ArchiveState = {
+  isRecovered: false,
+  early: undefined,
+  requests: undefined,
+  nextNumber: 1,
+}
 
 export const addRequest = (state: ArchiveState, request: Request): ArchiveState => ({
   ...state,

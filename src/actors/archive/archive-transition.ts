@@ -2,18 +2,26 @@ import type { Timestamp } from '../../domain/job.ts'
 import { answerFailed } from '../actor.ts'
 import { append, toArray } from '../linked-list.ts'
 import type { ArchiveEffect } from './archive-effects.ts'
-import type { ArchiveMail, QueueChanged } from './archive-protocol.ts'
+import type { ArchiveMail, ArchiveNews } from './archive-protocol.ts'
 import { type ArchiveState, newArchive } from './archive-state.ts'
 import { deletionOf, requestOf } from './request-rules.ts'
 import { type ArchiveTurn, enqueue, retry, worked, written } from './step-rules.ts'
 
-export const firstTurn: ArchiveTurn = [newArchive, [{ do: 'announce' }]]
+export const firstTurn: ArchiveTurn = [newArchive, [{ do: 'announce' }, { do: 'readRemovals' }]]
 
 /** All rules of the archive. Pure: no store, file, clock or actor is used. */
 export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp): ArchiveTurn {
   switch (mail.type) {
-    case 'queueChanged':
-      return see(state, mail, at)
+    case 'queueChanged': {
+      const { queue } = mail
+      return state.queue ? [{ ...state, queue }, []] : handleEarly({ ...state, queue }, at)
+    }
+    case 'removalsRead':
+      return recover(state, mail, at)
+    case 'surveyed':
+      return surveyed(state, mail)
+    case 'surveyFailed':
+      return [state, [{ do: 'logSurveyFailed', error: mail.error }]]
     case 'videosSelected':
       return enqueue(state, deletionOf(mail.command, mail.jobIds))
     case 'selectionFailed':
@@ -27,24 +35,51 @@ export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp
     case 'storeFailed':
       throw mail.error
   }
-  const { queue } = state
-  if (!queue) return [{ ...state, early: append(state.early, mail) }, []]
+  const { queue, isRecovered } = state
+  const early: ArchiveTurn = [{ ...state, early: append(state.early, mail) }, []]
+  if (!queue) return early
   switch (mail.type) {
     case 'deleteVideos':
-      return [state, [{ do: 'selectVideos', command: mail }]]
+      return isRecovered ? [state, [{ do: 'selectVideos', command: mail }]] : early
     case 'pin':
     case 'remove':
     case 'expire':
     case 'forgetTombstones':
-      return enqueue(state, requestOf(mail))
+    case 'compareFiles':
+      return isRecovered ? enqueue(state, requestOf(mail)) : early
     default:
       return [state, [{ do: 'read', question: mail, queue }]]
   }
 }
 
-/** With the first snapshot, messages that have waited for it are handled. */
-function see(state: ArchiveState, { queue }: QueueChanged, at: Timestamp): ArchiveTurn {
-  let next: ArchiveState = { ...state, queue, early: undefined }
+/** Announced removals are completed before anything else happens to their jobs. */
+function recover(
+  state: ArchiveState,
+  { removals }: Extract<ArchiveNews, { type: 'removalsRead' }>,
+  at: Timestamp,
+): ArchiveTurn {
+  const [completing, first] =
+    removals.length === 0
+      ? ([state, []] as const)
+      : enqueue(state, requestOf({ type: 'completeRemovals', removals }))
+  const [next, more] = handleEarly({ ...completing, isRecovered: true }, at)
+  return [next, [...first, ...more, { do: 'survey', afterSeq: 0 }]]
+}
+
+/** All files are looked at once, so that no record names a file that is gone. */
+function surveyed(
+  state: ArchiveState,
+  { suspects, next }: Extract<ArchiveNews, { type: 'surveyed' }>,
+): ArchiveTurn {
+  const more: ArchiveEffect[] = next === undefined ? [] : [{ do: 'survey', afterSeq: next }]
+  if (suspects.length === 0) return [state, more]
+  const [compared, effects] = enqueue(state, requestOf({ type: 'compareFiles', jobIds: suspects }))
+  return [compared, [...effects, ...more]]
+}
+
+/** Messages that still have to wait are kept again. */
+function handleEarly(state: ArchiveState, at: Timestamp): ArchiveTurn {
+  let next: ArchiveState = { ...state, early: undefined }
   const effects: ArchiveEffect[] = []
   for (const message of toArray(state.early)) {
     const [after, more] = transition(next, message, at)

@@ -1,18 +1,32 @@
 /** The archive's work on files, which precedes the change of their records. */
 import type { Scope } from '../../domain/client.ts'
 import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
-import { hasFile, type Job, type JobId } from '../../domain/job.ts'
-import type { ArchiveOperation, ArchiveStore, JobFiles, VideoFiles } from './archive-ports.ts'
+import { hasFile, type Job, type JobId, type Removal } from '../../domain/job.ts'
+import { fileOf, isSuccessful, mayHaveFile } from '../../domain/video-file.ts'
+import type {
+  ArchiveOperation,
+  ArchiveStore,
+  FileFinding,
+  JobFiles,
+  VideoFiles,
+} from './archive-ports.ts'
 import type { Task, TaskOutcome } from './archive-protocol.ts'
-import { mayExpire, refuseRemoval } from './removal-rules.ts'
+import { surveyPage } from './archive-survey.ts'
+import { lossOf, mayExpire, refuseRemoval } from './removal-rules.ts'
 
 export type ArchiveWorkOptions = Readonly<{
-  store: Pick<ArchiveStore, 'commit' | 'find' | 'findExpired' | 'isAwaited'>
+  store: Pick<
+    ArchiveStore,
+    'commit' | 'find' | 'findExpired' | 'isAwaited' | 'announcedRemovals' | 'recordedFiles'
+  >
   videoFiles: VideoFiles
   jobFiles: JobFiles
 }>
 
 export type ArchiveWork = ReturnType<typeof createArchiveWork>
+
+/** A removal that nothing speaks against, before anything is deleted. */
+type Plan = Readonly<{ job: Job; removal: Removal }>
 
 /**
  * Shared by all incarnations of the archive: one step or one commit at a time. Otherwise a previous
@@ -22,15 +36,33 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
   let last: Promise<unknown> = Promise.resolve()
 
   return {
-    /** One outcome per task. Never rejects. No file is touched once `signal` is aborted. */
-    carryOut: (tasks: readonly Task[], signal: AbortSignal): Promise<readonly TaskOutcome[]> =>
+    /**
+     * One outcome per task. Never rejects. No file is touched once `signal` is aborted. Removals of
+     * files are announced in the store first: after a crash the next run knows which files may be gone.
+     */
+    carryOut: (
+      tasks: readonly Task[],
+      at: number,
+      signal: AbortSignal,
+    ): Promise<readonly TaskOutcome[]> =>
       inTurn(async () => {
+        const plans: (Plan | TaskOutcome)[] = []
+        for (const task of tasks) plans.push(await orFailed(() => plan(task)))
+        const error = await announce(plans.filter(isPlan), at)
         const outcomes: TaskOutcome[] = []
-        for (const task of tasks) outcomes.push(await carryOut(task, signal))
+        for (const planned of plans) {
+          if (!isPlan(planned)) outcomes.push(planned)
+          else if (error) outcomes.push({ how: 'failed', error })
+          else outcomes.push(await orFailed(() => removeFiles(planned, signal), nameOf(planned)))
+        }
         return outcomes
       }),
 
     commit: (operations: readonly ArchiveOperation[]) => inTurn(() => store.commit(operations)),
+
+    announcedRemovals: () => inTurn(() => store.announcedRemovals()),
+
+    survey: (afterSeq: number) => surveyPage({ store, videoFiles }, afterSeq),
 
     find,
   }
@@ -41,56 +73,108 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     return turn
   }
 
-  async function carryOut(task: Task, signal: AbortSignal): Promise<TaskOutcome> {
-    try {
-      switch (task.do) {
-        case 'pin': {
-          const job = await find(task.jobId, task.scope)
-          return job instanceof RefusalError ? { how: 'refused', refusal: job } : { how: 'done' }
-        }
-        case 'remove':
-          return await remove(await find(task.jobId, task.scope), signal)
-        case 'expire':
-          return await expire(task.jobId, signal)
-        case 'deleteVideo':
-          return await deleteVideo(task.jobId, signal)
+  /** The reads of a task: its outcome, or the removal that it asks for. */
+  async function plan(task: Task): Promise<Plan | TaskOutcome> {
+    const { jobId } = task
+    switch (task.do) {
+      case 'pin': {
+        const job = await find(jobId, task.scope)
+        return job instanceof RefusalError ? { how: 'refused', refusal: job } : { how: 'done' }
       }
-    } catch (error) {
-      return { how: 'failed', error }
+      case 'remove': {
+        const job = await find(jobId, task.scope)
+        const refusal = job instanceof RefusalError ? job : refuseRemoval(job)
+        if (refusal) return { how: 'refused', refusal }
+        return job instanceof RefusalError ? { how: 'skipped' } : { job, removal: 'remove' }
+      }
+      case 'compare':
+        return compare(await store.find(jobId, 'everything'))
+      case 'completeRemoval':
+        return complete(await store.find(jobId, 'everything'), task.removal)
+      // The next two were chosen some time ago, so their jobs are read again: the file may be deleted,
+      // and its name may belong to another job by now.
+      case 'deleteVideo': {
+        const job = await store.find(jobId, 'everything')
+        return job && mayHaveFile(job) ? { job, removal: 'video' } : { how: 'skipped' }
+      }
+      case 'expire': {
+        const job = await store.find(jobId, 'everything')
+        if (!job || !mayExpire(job, await store.isAwaited(jobId)) || isInUse(job)) {
+          return { how: 'skipped' }
+        }
+        return { job, removal: 'expire' }
+      }
     }
   }
 
-  /** Files are deleted before the record: after a crash in between, the job can be deleted again. */
-  async function remove(job: Job | RefusalError, signal: AbortSignal): Promise<TaskOutcome> {
-    const refusal = job instanceof RefusalError ? job : refuseRemoval(job)
-    if (refusal) return { how: 'refused', refusal }
-    if (!(job instanceof RefusalError)) await removeFiles(job, signal)
-    return { how: 'done' }
+  /** The reason why nothing may be deleted. A full disk is none: a deletion is what makes room. */
+  async function announce(plans: readonly Plan[], at: number): Promise<unknown> {
+    const operations = plans
+      .filter(({ job }) => hasFile(job))
+      .map(({ job: { id: jobId }, removal }): ArchiveOperation => {
+        return { op: 'announceRemoval', jobId, removal, at }
+      })
+    if (operations.length === 0) return undefined
+    try {
+      const result = await store.commit(operations)
+      if (result.how === 'stale') return new Error(result.why)
+      return result.how === 'locked' ? result.error : undefined
+    } catch (error) {
+      return error
+    }
   }
 
-  /** The janitor chose the job some time ago, so the job is checked again before its files are deleted. */
-  async function expire(jobId: JobId, signal: AbortSignal): Promise<TaskOutcome> {
-    const job = await store.find(jobId, 'everything')
-    if (!job || !mayExpire(job, await store.isAwaited(jobId))) return { how: 'skipped' }
-    if (hasFile(job) && videoFiles.isInUse(job.state.filename)) return { how: 'skipped' }
-    await removeFiles(job, signal)
-    return { how: 'done' }
-  }
-
-  /** Reads the job again: its file may be deleted, and the name may belong to another job by now. */
-  async function deleteVideo(jobId: JobId, signal: AbortSignal): Promise<TaskOutcome> {
-    const job = await store.find(jobId, 'everything')
-    if (!job || !hasFile(job)) return { how: 'skipped' }
-    const { filename } = job.state
+  /** The video first: as long as it is there, nothing of the job has been deleted. */
+  async function removeFiles({ job, removal }: Plan, signal: AbortSignal): Promise<TaskOutcome> {
     signal.throwIfAborted()
-    await videoFiles.remove({ jobId, filename })
-    return { how: 'videoDeleted', filename }
-  }
-
-  async function removeFiles(job: Job, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted()
-    if (hasFile(job)) await videoFiles.remove({ jobId: job.id, filename: job.state.filename })
+    if (removal === 'expire' && isInUse(job)) return { how: 'kept' }
+    const finding = await removeVideo(job)
+    if (removal === 'video') return outcomeOf(job, finding)
     await jobFiles.forget(job.id)
+    return { how: 'done' }
+  }
+
+  /** A file that was deleted on request is not looked for: its name may belong to another job. */
+  async function removeVideo(job: Job): Promise<FileFinding> {
+    if (!isSuccessful(job)) return 'missing'
+    const { fileDeletedAt, fileLost } = job.state
+    if (fileDeletedAt !== undefined && fileLost === undefined) return 'missing'
+    return videoFiles.remove(fileOf(job))
+  }
+
+  function outcomeOf(job: Job, finding: FileFinding): TaskOutcome {
+    if (!isSuccessful(job)) return { how: 'skipped' }
+    const { filename } = job.state
+    const isDeleted = finding === 'own' || finding === 'changed'
+    return isDeleted
+      ? { how: 'videoDeleted', filename }
+      : { how: 'videoLost', filename, loss: lossOf(finding) }
+  }
+
+  /** Of a crash in between, only the files can tell how far it had come. */
+  async function complete(job: Job | undefined, removal: Removal): Promise<TaskOutcome> {
+    if (!job || !isSuccessful(job) || !job.state.removing) return { how: 'skipped' }
+    if ((await videoFiles.find(fileOf(job))) !== 'missing') return { how: 'kept' }
+    if (removal === 'expire' && !mayExpire(job, await store.isAwaited(job.id))) {
+      return { how: 'videoDeleted', filename: job.state.filename }
+    }
+    if (removal !== 'video') await jobFiles.forget(job.id)
+    return { how: 'done' }
+  }
+
+  async function compare(job: Job | undefined): Promise<TaskOutcome> {
+    if (!job || !isSuccessful(job)) return { how: 'skipped' }
+    const { filename, fileLost } = job.state
+    if (!hasFile(job) && fileLost === undefined) return { how: 'skipped' }
+    const finding = await videoFiles.find(fileOf(job))
+    if (finding === 'own')
+      return fileLost === undefined ? { how: 'skipped' } : { how: 'videoFound' }
+    const loss = lossOf(finding)
+    return loss === fileLost ? { how: 'skipped' } : { how: 'videoLost', filename, loss }
+  }
+
+  function isInUse(job: Job): boolean {
+    return isSuccessful(job) && videoFiles.isInUse(job.state.filename)
   }
 
   /** The job, or why there is none. */
@@ -99,5 +183,21 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     if (job) return job
     const expired = await store.findExpired({ jobId }, scope)
     return expired ? hasExpired(expired) : jobNotFound(jobId)
+  }
+}
+
+const isPlan = (planned: Plan | TaskOutcome): planned is Plan => 'removal' in planned
+
+const nameOf = ({ job }: Plan): { filename?: string } =>
+  isSuccessful(job) ? { filename: job.state.filename } : {}
+
+async function orFailed<Result>(
+  work: () => Promise<Result>,
+  details: { filename?: string } = {},
+): Promise<Result | Extract<TaskOutcome, { how: 'failed' }>> {
+  try {
+    return await work()
+  } catch (error) {
+    return { how: 'failed', error, ...details }
   }
 }

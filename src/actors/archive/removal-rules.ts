@@ -1,6 +1,7 @@
 /** Which jobs may be deleted. */
 import { RefusalError } from '../../domain/errors.ts'
-import { isOpen, type Job } from '../../domain/job.ts'
+import { type FileLoss, isOpen, type Job } from '../../domain/job.ts'
+import type { FileFinding } from './archive-ports.ts'
 
 /** Why a job cannot be deleted yet. */
 export const refuseRemoval = (job: Job): RefusalError | undefined =>
@@ -11,3 +12,6 @@ export const refuseRemoval = (job: Job): RefusalError | undefined =>
 /** Unfinished and pinned jobs stay, and jobs with a pending webhook delivery. */
 export const mayExpire = (job: Job, isAwaited: boolean): boolean =>
   !isOpen(job) && job.pinnedAt === undefined && !isAwaited
+
+export const lossOf = (finding: Exclude<FileFinding, 'own'>): FileLoss =>
+  finding === 'missing' ? 'missing' : 'replaced'

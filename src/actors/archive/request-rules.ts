@@ -1,15 +1,23 @@
 /** The tasks of a command, the changes that follow from them, and its answer. */
 import { causeOf } from '../../domain/client.ts'
 import type { RefusalError } from '../../domain/errors.ts'
-import type { JobId, Timestamp } from '../../domain/job.ts'
+import type { JobId, Removal, Timestamp } from '../../domain/job.ts'
 import { answer, answerFailed } from '../actor.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
-import type { ArchiveEffect } from './archive-effects.ts'
+import type { ArchiveEffect, LostVideo, RecordChange } from './archive-effects.ts'
 import type { ArchiveOperation } from './archive-ports.ts'
-import type { ArchiveCommand, DeleteVideos, Task, TaskOutcome } from './archive-protocol.ts'
+import type {
+  ArchiveCommand,
+  ArchiveOrder,
+  DeleteVideos,
+  DeletionAnswer,
+  KeptVideo,
+  Task,
+  TaskOutcome,
+} from './archive-protocol.ts'
 import type { DoneShare, Request } from './archive-state.ts'
 
-export const requestOf = (command: Exclude<ArchiveCommand, DeleteVideos>): Request => ({
+export const requestOf = (command: Exclude<ArchiveOrder, DeleteVideos>): Request => ({
   command,
   tasks: tasksOf(command),
   outcomes: [],
@@ -21,7 +29,7 @@ export const deletionOf = (command: DeleteVideos, jobIds: readonly JobId[]): Req
   outcomes: [],
 })
 
-function tasksOf(command: Exclude<ArchiveCommand, DeleteVideos>): readonly Task[] {
+function tasksOf(command: Exclude<ArchiveOrder, DeleteVideos>): readonly Task[] {
   switch (command.type) {
     case 'pin': {
       const { jobId, pinned, scope } = command
@@ -33,15 +41,22 @@ function tasksOf(command: Exclude<ArchiveCommand, DeleteVideos>): readonly Task[
     }
     case 'expire':
       return command.jobIds.map((jobId) => ({ do: 'expire', jobId }))
+    case 'compareFiles':
+      return command.jobIds.map((jobId) => ({ do: 'compare', jobId }))
+    case 'completeRemovals':
+      return command.removals.map((announced) => ({ do: 'completeRemoval', ...announced }))
     case 'forgetTombstones':
       return []
   }
 }
 
-/** All tasks are carried out, or a file could not be deleted. */
+/** All tasks are carried out, or the store fails, and would do so for the rest as well. */
 export const isFinished = ({ command, tasks, outcomes }: Request): boolean =>
   outcomes.length === tasks.length ||
-  (command.type === 'deleteVideos' && outcomes.some(({ how }) => how === 'failed'))
+  (command.type === 'deleteVideos' && storeFailureIn(outcomes) !== undefined)
+
+const storeFailureIn = (outcomes: readonly TaskOutcome[]) =>
+  outcomes.find((outcome) => outcome.how === 'failed' && outcome.filename === undefined)
 
 export function operationsOf(
   { request: { command }, tasks, outcomes }: DoneShare,
@@ -50,71 +65,140 @@ export function operationsOf(
   if (command.type === 'forgetTombstones') {
     return [{ op: 'forgetTombstones', before: command.before }]
   }
-  return changed(tasks, outcomes).map((task) => operationOf(task, at))
+  return pairs(tasks, outcomes).flatMap(([task, outcome]) => operationsAfter(task, outcome, at))
 }
 
-function operationOf(task: Task, at: Timestamp): ArchiveOperation {
+function operationsAfter(task: Task, outcome: TaskOutcome, at: Timestamp): ArchiveOperation[] {
   const { jobId } = task
+  switch (outcome.how) {
+    case 'done': {
+      if (task.do === 'pin') return [{ op: 'pin', jobId, pinned: task.pinned, at }]
+      const removal = removalOf(task)
+      return removal ? [{ op: removal === 'video' ? 'forgetVideo' : removal, jobId, at }] : []
+    }
+    case 'videoDeleted':
+      return [{ op: 'forgetVideo', jobId, at }]
+    case 'videoLost':
+      return [{ op: 'loseVideo', jobId, loss: outcome.loss, at }]
+    case 'videoFound':
+      return [{ op: 'findVideo', jobId, at }]
+    case 'kept':
+      return [{ op: 'keepVideo', jobId, at }]
+    case 'failed':
+      return outcome.filename === undefined ? [] : [{ op: 'keepVideo', jobId, at }]
+    case 'skipped':
+    case 'refused':
+      return []
+  }
+}
+
+function removalOf(task: Task): Removal | undefined {
   switch (task.do) {
-    case 'pin':
-      return { op: 'pin', jobId, pinned: task.pinned, at }
     case 'deleteVideo':
-      return { op: 'forgetVideo', jobId, at }
+      return 'video'
     case 'remove':
     case 'expire':
-      return { op: task.do, jobId, at }
+      return task.do
+    case 'completeRemoval':
+      return task.removal
+    case 'pin':
+    case 'compare':
+      return undefined
   }
 }
 
-/** Files are deleted, so the commit must be tried until it succeeds. */
-export const hasDeleted = ({ tasks, outcomes }: DoneShare): boolean =>
-  changed(tasks, outcomes).some((task) => task.do !== 'pin')
-
-/** The janitor logs expired jobs, all together. */
-export const logsOf = ({ request: { command }, tasks, outcomes }: DoneShare): ArchiveEffect[] =>
-  changed(tasks, outcomes).flatMap((task): ArchiveEffect[] => {
-    if (task.do === 'expire') return []
-    const cause = 'requestId' in command ? causeOf(command) : {}
-    return [{ do: 'logChange', jobId: task.jobId, change: changeOf(task), ...cause }]
+/** Files are deleted or announced as such, so the commit must be tried until it succeeds. */
+export const mustBeWritten = ({ tasks, outcomes }: DoneShare): boolean =>
+  pairs(tasks, outcomes).some(([task, outcome]) => {
+    if (outcome.how === 'failed') return outcome.filename !== undefined
+    return removalOf(task) !== undefined && !['skipped', 'refused'].includes(outcome.how)
   })
 
-function changeOf(task: Exclude<Task, { do: 'expire' }>) {
-  switch (task.do) {
-    case 'pin':
-      return task.pinned ? 'pinned' : 'unpinned'
-    case 'deleteVideo':
-      return 'video deleted'
-    default:
-      return 'deleted'
+/** The janitor logs expired jobs, all together. */
+export function logsOf({
+  request: { command },
+  tasks,
+  outcomes,
+}: DoneShare): readonly ArchiveEffect[] {
+  const cause = 'requestId' in command ? causeOf(command) : {}
+  const lost: LostVideo[] = []
+  const failed: unknown[] = []
+  const effects: ArchiveEffect[] = []
+  for (const [task, outcome] of pairs(tasks, outcomes)) {
+    const { jobId } = task
+    if (outcome.how === 'videoLost') lost.push({ jobId, loss: outcome.loss })
+    if (outcome.how === 'failed' && outcome.filename !== undefined) failed.push(outcome.error)
+    const change = changeOf(task, outcome)
+    if (change) effects.push({ do: 'logChange', jobId, change, ...cause })
   }
+  if (lost.length > 0) effects.push({ do: 'logLost', lost })
+  // The senders of other commands receive the error.
+  if (failed.length > 0 && command.type === 'deleteVideos') {
+    effects.push({ do: 'logKept', count: failed.length, error: failed[0] })
+  }
+  return effects
+}
+
+function changeOf(task: Task, { how }: TaskOutcome): RecordChange | undefined {
+  if (how === 'videoFound') return 'video found'
+  if (how !== 'done' && how !== 'videoDeleted') return undefined
+  if (task.do === 'pin') return task.pinned ? 'pinned' : 'unpinned'
+  if (task.do === 'expire') return undefined
+  return removalOf(task) === 'video' ? 'video deleted' : 'deleted'
 }
 
 export function answerTo(
   { command, tasks, outcomes }: Request,
   queue: QueueSnapshot | undefined,
 ): readonly ArchiveEffect[] {
-  const failed = outcomes.find((outcome) => outcome.how === 'failed')
   switch (command.type) {
     case 'forgetTombstones':
+    case 'compareFiles':
+    case 'completeRemovals':
       return []
     case 'expire': {
-      const gone = changed(tasks, outcomes).map(({ jobId }) => jobId)
+      const failed = outcomes.find((outcome) => outcome.how === 'failed')
+      const gone = pairs(tasks, outcomes).flatMap(([{ jobId }, { how }]) =>
+        how === 'done' ? [jobId] : [],
+      )
       return [answer(command.replyTo, { gone, ...(failed && { error: failed.error }) })]
     }
     case 'deleteVideos': {
-      if (failed) {
-        return [answerFailed(command.replyTo, 'the files could not be removed', failed.error)]
-      }
-      const videos = tasks.flatMap(({ jobId }, index) => {
-        const outcome = outcomes[index]
-        return outcome?.how === 'videoDeleted' ? [{ jobId, filename: outcome.filename }] : []
-      })
-      return [answer(command.replyTo, videos)]
+      const failed = storeFailureIn(outcomes)
+      return failed?.how === 'failed'
+        ? [answerFailed(command.replyTo, 'the videos could not be deleted', failed.error)]
+        : [answer(command.replyTo, deletionAnswer(tasks, outcomes))]
     }
     case 'pin':
     case 'remove':
       return [answerToOne(command, outcomes[0], queue)]
   }
+}
+
+/** A video whose file was missing already is in neither list: there was nothing to delete. */
+function deletionAnswer(tasks: readonly Task[], outcomes: readonly TaskOutcome[]): DeletionAnswer {
+  const all = pairs(tasks, outcomes)
+  return {
+    deleted: all.flatMap(([{ jobId }, outcome]) =>
+      outcome.how === 'videoDeleted' ? [{ jobId, filename: outcome.filename }] : [],
+    ),
+    kept: all.flatMap(([{ jobId }, outcome]): KeptVideo[] => {
+      if (outcome.how === 'failed') {
+        const { error, filename = '' } = outcome
+        return [{ jobId, filename, why: whyNotDeleted(error) }]
+      }
+      if (outcome.how !== 'videoLost' || outcome.loss !== 'replaced') return []
+      const { filename } = outcome
+      return [{ jobId, filename, why: 'Another file has this name now. It was not deleted.' }]
+    }),
+  }
+}
+
+/** The code alone: the message of a system error has the path in it. */
+function whyNotDeleted(error: unknown): string {
+  const { code } = error as { code?: unknown }
+  const why = typeof code === 'string' ? ` (${code})` : ''
+  return `The file could not be deleted${why}. Try again when the administrator has checked RESULTS_DIR.`
 }
 
 function answerToOne(
@@ -135,8 +219,11 @@ function answerToOne(
 export const giveUp = ({ command }: Request, error: Error): readonly ArchiveEffect[] =>
   'replyTo' in command ? [answerFailed(command.replyTo, 'the store could not write', error)] : []
 
-const changed = (tasks: readonly Task[], outcomes: readonly TaskOutcome[]): readonly Task[] =>
-  tasks.filter((_, index) => {
-    const how = outcomes[index]?.how
-    return how === 'done' || how === 'videoDeleted'
+const pairs = (
+  tasks: readonly Task[],
+  outcomes: readonly TaskOutcome[],
+): (readonly [Task, TaskOutcome])[] =>
+  tasks.flatMap((task, index) => {
+    const outcome = outcomes[index]
+    return outcome ? [[task, outcome] as const] : []
   })

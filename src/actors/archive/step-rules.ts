@@ -19,7 +19,14 @@ import {
   type Request,
   type Share,
 } from './archive-state.ts'
-import { answerTo, giveUp, hasDeleted, isFinished, logsOf, operationsOf } from './request-rules.ts'
+import {
+  answerTo,
+  giveUp,
+  isFinished,
+  logsOf,
+  mustBeWritten,
+  operationsOf,
+} from './request-rules.ts'
 
 export type ArchiveTurn = Step<ArchiveState, ArchiveEffect>
 
@@ -101,8 +108,10 @@ export function written(state: ArchiveState, result: CommitResult): ArchiveTurn 
         step.shares.map(({ request }) => request),
         new Error(result.why),
       )
-      const [next, effects] = startStep(withoutStep(state))
-      return [next, [{ do: 'logStale', why: result.why }, ...refused, ...effects]]
+      const [next, effects] = startStep({ ...withoutStep(state), isRecovered: false })
+      const failed: ArchiveEffect[] = [{ do: 'logStale', why: result.why }, ...refused]
+      // What was announced is completed, as after a crash.
+      return [next, [...failed, { do: 'readRemovals' }, ...effects]]
     }
   }
 }
@@ -144,8 +153,8 @@ function block(
   step: Extract<ArchiveStep, { phase: 'writing' }>,
   error: Error,
 ): ArchiveTurn {
-  const shares = step.shares.filter(hasDeleted)
-  const others = step.shares.filter((share) => !hasDeleted(share)).map(({ request }) => request)
+  const shares = step.shares.filter(mustBeWritten)
+  const others = step.shares.filter((share) => !mustBeWritten(share)).map(({ request }) => request)
   const waiting = [...values(state.requests)].filter(({ outcomes }) => outcomes.length === 0)
   const effects: ArchiveEffect[] = [
     { do: 'logBlocked', error },

@@ -81,13 +81,12 @@ export function conversionBehaviour({
       case 'interrupt':
         encoding.get(nameOf(effect.attempt))?.abort()
         break
-      case 'discard':
-        // The next start of the service removes what is left.
-        pipe(self, tools.discard(effect.attempt), nothing, nothing)
+      case 'withdraw': {
+        // Of a failure nobody can do anything; the next start of the service removes unfinished files.
+        const withdrawn = () => ({ type: 'withdrawn', ...keyOf(effect.output) }) as const
+        pipe(self, tools.withdraw(effect.output), withdrawn, withdrawn)
         break
-      case 'withdraw':
-        pipe(self, tools.withdraw(effect.conversion), nothing, nothing)
-        break
+      }
       case 'report':
         tell(queue, effect.report)
         break
@@ -119,8 +118,6 @@ function stepFailed(conversion: AttemptKey, error: unknown) {
   const cause = { why, killed: how === 'killed', ...(fault && { fault }) }
   return { type: 'stepFailed', ...keyOf(conversion), ...cause } as const
 }
-
-const nothing = () => undefined
 
 const keyOf = ({ jobId, epoch }: AttemptKey): AttemptKey => ({ jobId, epoch })
 

@@ -1,20 +1,26 @@
 import type { AttemptKey, VideoFacts, VideoRequest } from '../../domain/job.ts'
 /** ffprobe, ffmpeg and the way into `RESULTS_DIR`, step by step. */
 export type VideoTools = {
-  /** What the generation left; `undefined`: no file, or none that ffprobe can read. */
-  inspect(attempt: AttemptKey): Promise<SourceVideo>
+  /** What the generation left. */
+  inspect(conversion: Conversion): Promise<SourceVideo>
   /** Makes the finished file beside its final place; resolves with what ffprobe finds in it. */
   encode(conversion: Conversion, source: VideoFacts, signal: AbortSignal): Promise<VideoFacts>
   /** Gives the finished file its name, at once and for good. */
   publish(conversion: Conversion): Promise<void>
-  /** Takes a published file back: its job was canceled meanwhile. */
-  withdraw(conversion: Conversion): Promise<void>
-  /** Removes an unfinished file. */
-  discard(attempt: AttemptKey): Promise<void>
+  /** Removes what a conversion has made: unfinished files, and a published one if it is the job's. */
+  withdraw(output: ConversionOutput): Promise<void>
 }
 
-export type Conversion = AttemptKey & Readonly<{ request: VideoRequest; filename: string }>
+export type ConversionOutput = AttemptKey & Readonly<{ filename: string }>
+
+export type Conversion = ConversionOutput & Readonly<{ request: VideoRequest }>
 
 export type SourceVideo = Readonly<
-  { how: 'missing' } | { how: 'unreadable'; why: string } | { how: 'readable'; facts: VideoFacts }
+  | { how: 'missing' }
+  /** All files of the attempt are gone, as after the restore of a backup. */
+  | { how: 'lost' }
+  /** They are gone, but the finished file of this job has its name. */
+  | { how: 'published'; facts: VideoFacts }
+  | { how: 'unreadable'; why: string }
+  | { how: 'readable'; facts: VideoFacts }
 >

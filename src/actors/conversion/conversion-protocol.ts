@@ -1,8 +1,8 @@
 import type { AttemptKey, Failure, FailureCode, VideoFacts } from '../../domain/job.ts'
-import type { Conversion, SourceVideo } from './conversion-ports.ts'
+import type { Conversion, ConversionOutput, SourceVideo } from './conversion-ports.ts'
 
 export type ConversionCommand = Readonly<
-  ({ type: 'convert' } & Conversion) | ({ type: 'abort' } & AttemptKey) | { type: 'announce' }
+  ({ type: 'convert' } & Conversion) | ({ type: 'abort' } & ConversionOutput) | { type: 'announce' }
 >
 
 /** How a step went. Each names its attempt, for by then that may be over. */
@@ -10,6 +10,8 @@ export type ConversionNews = Readonly<
   | ({ type: 'inspected'; source: SourceVideo } & AttemptKey)
   | ({ type: 'encoded'; video: VideoFacts } & AttemptKey)
   | ({ type: 'published' } & AttemptKey)
+  /** Nothing of it is left, or it could not be removed. */
+  | ({ type: 'withdrawn' } & AttemptKey)
   | ({ type: 'stepFailed' } & StepFailure & AttemptKey)
   /** The pause of a conversion that failed by the environment has ended. */
   | ({ type: 'retryDue' } & AttemptKey)
@@ -41,8 +43,13 @@ export type ActiveConversion = Readonly<{
 export type ConversionState = Readonly<{
   /** In the order in which they came; at most `limit` are neither waiting nor pausing. */
   active: readonly ActiveConversion[]
+  /** Conversions that have ended without a video, and whose files are being removed. */
+  ending: readonly EndingConversion[]
   limit: number
 }>
+
+/** `report`: how it has ended. The queue is told when its files are removed. */
+export type EndingConversion = Readonly<{ output: ConversionOutput; report: ConversionReport }>
 
 export type ConversionEffect = Readonly<
   | { do: 'inspect'; conversion: Conversion }
@@ -51,9 +58,7 @@ export type ConversionEffect = Readonly<
   | { do: 'retryLater'; attempt: AttemptKey; afterMs: number }
   | { do: 'logFault'; attempt: AttemptKey; why: string; afterMs: number }
   | { do: 'interrupt'; attempt: AttemptKey }
-  | { do: 'discard'; attempt: AttemptKey }
-  /** It was published just when it was to be aborted. */
-  | { do: 'withdraw'; conversion: Conversion }
+  | { do: 'withdraw'; output: ConversionOutput }
   | { do: 'report'; report: ConversionReport }
 >
 
@@ -62,5 +67,7 @@ export type ConversionReport = Readonly<
   | { type: 'conversionReady' }
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
+  /** The files of the generation are gone, so there is nothing to convert. */
+  | ({ type: 'conversionLost' } & AttemptKey)
   | ({ type: 'conversionAborted' } & AttemptKey)
 >

@@ -1,7 +1,7 @@
 import type { AttemptKey, Failure, VideoFacts, VideoRequest } from '../../domain/job.ts'
 import { dimensions, isAsGenerated, nativeSize, type WanTask } from '../../domain/wan-tasks.ts'
 import type { Step } from '../actor.ts'
-import type { SourceVideo } from './conversion-ports.ts'
+import type { ConversionOutput, SourceVideo } from './conversion-ports.ts'
 import type {
   ActiveConversion,
   ConversionEffect,
@@ -26,7 +26,7 @@ export type ConverterStep = Step<ConversionState, ConversionEffect>
 
 /** No conversions yet. The queue sends them when it receives the announcement. */
 export const startConverter = (limit: number): ConverterStep => [
-  { active: [], limit },
+  { active: [], ending: [], limit },
   [report({ type: 'conversionReady' })],
 ]
 
@@ -37,10 +37,11 @@ export function transition(
   message: ConversionMessage,
 ): ConverterStep {
   if (message.type === 'announce') return [state, [report({ type: 'conversionReady' })]]
+  if (message.type === 'withdrawn') return withdrawn(state, message)
   const found = state.active.find(({ conversion }) => isSame(conversion, message))
 
   if (message.type === 'convert') {
-    if (found) return [state, []]
+    if (found || isEnding(state, message)) return [state, []]
     const { type: _, ...conversion } = message
     const added: ActiveConversion = {
       conversion,
@@ -57,17 +58,20 @@ export function transition(
 
   const { conversion } = found
   const { jobId, epoch } = conversion
-  if (found.aborted) {
-    const [next, effects] = end(state, found, { type: 'conversionAborted', jobId, epoch })
-    const tooLate = message.type === 'published'
-    return [next, tooLate ? [{ do: 'withdraw', conversion }, ...effects] : effects]
-  }
+  if (found.aborted) return end(state, found, { type: 'conversionAborted', jobId, epoch })
   const fail = (failure: Failure) =>
     end(state, found, { type: 'conversionFailed', jobId, epoch, failure })
 
   switch (message.type) {
     case 'inspected': {
-      const verdict = judgeSource(task, conversion.request, message.source)
+      const { source } = message
+      if (source.how === 'published' && !judgeFinished(conversion.request, source.facts)) {
+        return finish(state, found, source.facts)
+      }
+      if (source.how === 'published' || source.how === 'lost') {
+        return end(state, found, { type: 'conversionLost', jobId, epoch })
+      }
+      const verdict = judgeSource(task, conversion.request, source)
       if ('code' in verdict) return fail(verdict)
       return [
         withStep(state, { ...found, step: 'encoding' }),
@@ -84,9 +88,7 @@ export function transition(
       ]
     }
     case 'published':
-      return found.video
-        ? end(state, found, { type: 'converted', jobId, epoch, video: found.video })
-        : [state, []]
+      return found.video ? finish(state, found, found.video) : [state, []]
     case 'stepFailed':
       if (message.killed && found.kills < maxKills) {
         const again: ActiveConversion = { ...found, step: 'inspecting', kills: found.kills + 1 }
@@ -117,7 +119,7 @@ function pause(state: ConversionState, found: ActiveConversion, why: string): Co
 export function judgeSource(
   task: WanTask,
   request: VideoRequest,
-  source: SourceVideo,
+  source: Exclude<SourceVideo, { how: 'lost' | 'published' }>,
 ): VideoFacts | Failure {
   if (source.how === 'missing') {
     return {
@@ -170,11 +172,13 @@ const describe = ({
 function abort(
   state: ConversionState,
   found: ActiveConversion | undefined,
-  { jobId, epoch }: AttemptKey,
+  { jobId, epoch, filename }: ConversionOutput,
 ): ConverterStep {
   const gone = { type: 'conversionAborted', jobId, epoch } as const
-  // Perhaps a former incarnation had begun it.
-  if (!found) return [state, [{ do: 'discard', attempt: { jobId, epoch } }, report(gone)]]
+  if (!found) {
+    // Perhaps a previous incarnation had started it, and even published its file.
+    return isEnding(state, gone) ? [state, []] : withdraw(state, { jobId, epoch, filename }, gone)
+  }
   if (isIdle(found)) return end(state, found, gone)
   return [
     withStep(state, { ...found, aborted: true }),
@@ -182,18 +186,42 @@ function abort(
   ]
 }
 
+function finish(state: ConversionState, over: ActiveConversion, video: VideoFacts): ConverterStep {
+  const { jobId, epoch } = over.conversion
+  const [next, effects] = startWaiting(withoutStep(state, over))
+  return [next, [report({ type: 'converted', jobId, epoch, video }), ...effects]]
+}
+
+/** Without a video. Its name is free when the queue is told. */
 function end(
   state: ConversionState,
   over: ActiveConversion,
   news: ConversionReport & AttemptKey,
 ): ConverterStep {
-  const active = state.active.filter((other) => other !== over)
-  const [next, effects] = startWaiting({ ...state, active })
-  const { jobId, epoch } = over.conversion
-  const discard: ConversionEffect[] =
-    news.type === 'converted' ? [] : [{ do: 'discard', attempt: { jobId, epoch } }]
-  return [next, [...discard, report(news), ...effects]]
+  const { jobId, epoch, filename } = over.conversion
+  const [ending, first] = withdraw(withoutStep(state, over), { jobId, epoch, filename }, news)
+  const [next, effects] = startWaiting(ending)
+  return [next, [...first, ...effects]]
 }
+
+const withdraw = (
+  state: ConversionState,
+  output: ConversionOutput,
+  news: ConversionReport,
+): ConverterStep => [
+  { ...state, ending: [...state.ending, { output, report: news }] },
+  [{ do: 'withdraw', output }],
+]
+
+function withdrawn(state: ConversionState, attempt: AttemptKey): ConverterStep {
+  const over = state.ending.find(({ output }) => isSame(output, attempt))
+  if (!over) return [state, []]
+  const ending = state.ending.filter((other) => other !== over)
+  return [{ ...state, ending }, [report(over.report)]]
+}
+
+const isEnding = ({ ending }: ConversionState, attempt: AttemptKey): boolean =>
+  ending.some(({ output }) => isSame(output, attempt))
 
 /** ffmpeg takes all cores it finds: only so many at a time, the rest in the order they came. */
 function startWaiting(state: ConversionState): ConverterStep {
@@ -209,6 +237,11 @@ function startWaiting(state: ConversionState): ConverterStep {
 }
 
 const isIdle = ({ step }: ActiveConversion): boolean => step === 'waiting' || step === 'pausing'
+
+const withoutStep = (state: ConversionState, over: ActiveConversion): ConversionState => ({
+  ...state,
+  active: state.active.filter((other) => other !== over),
+})
 
 const withStep = (state: ConversionState, changed: ActiveConversion): ConversionState => ({
   ...state,

@@ -7,6 +7,7 @@ import type { GenerationStart } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
+import { takeBack } from './conversion-orders.ts'
 import { attemptOver, failedByEnvironment, forgetSuspect } from './environment-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
@@ -52,13 +53,13 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
     case 'generationEnded':
       return generationEnded(state, job, message.result, at)
     case 'converted':
-      return job.cancelRequested
-        ? finish(state, job, { status: 'canceled' }, at)
-        : succeeded(state, job, message.video, at)
+      return job.cancelRequested ? takeBack(state, job) : succeeded(state, job, message.video, at)
     case 'conversionFailed':
       return attemptFailed(state, job, message.failure, at)
     case 'conversionAborted':
       return finish(state, job, { status: 'canceled' }, at)
+    case 'conversionLost':
+      return conversionLost(state, job, at)
   }
 }
 
@@ -136,7 +137,7 @@ function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueSte
 /** The GPU is free from here on; the file is made ready elsewhere. */
 function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
   const { jobId, epoch, filename } = job
-  const { reading, ...rest } = job
+  const { reading, isRestored: _, ...rest } = job
   const trace = traceOf(reading)
   const [proven, blames] = hasGotTo(state, job, 'converting', at)
   const [noted, effects] = noteSuccess(proven, job.gpu)
@@ -168,6 +169,19 @@ function attemptFailed(
     ? release(noted, job, at, failure)
     : finish(noted, job, { status: 'error', failure }, at)
   return [next, [...effects, ...more]]
+}
+
+/**
+ * The files were there when the generation ended. If that was in a previous run, a backup may have been
+ * restored, and the attempt does not count. Otherwise it does: this could go on for ever.
+ */
+function conversionLost(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
+  if (job.isRestored) return release(state, job, at)
+  const failure: Failure = {
+    code: 'lost',
+    message: 'The files of the generation were removed before its video was made.',
+  }
+  return attemptFailed(state, job, failure, at)
 }
 
 /** The attempt does not count, and the queue waits; unless it is the job's own fault after all. */
@@ -245,7 +259,7 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
   const environment = forgetSuspect(attemptOver(state.environment, job), jobId)
   const over = forgetName(
     { ...state, environment, running: withoutKey(state.running, jobId) },
-    job.requestedFilename,
+    { filename: job.requestedFilename, jobId },
   )
   const [answered, answers] =
     outcome.status === 'canceled' ? settleTickets(over, jobId) : dropFromTickets(over, jobId)
@@ -262,17 +276,6 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
     ],
     at,
   )
-}
-
-/** A new converter knows of nothing; one that does know drops what it has already. */
-export function resumeConversions(state: QueueState): QueueStep {
-  const converting = [...state.running.values()].filter(({ phase }) => phase === 'converting')
-  const effects = converting.map(({ jobId, epoch, filename, cancelRequested }) =>
-    cancelRequested
-      ? ({ do: 'abortConversion', jobId, epoch } as const)
-      : ({ do: 'convert', jobId, epoch, filename } as const),
-  )
-  return [state, effects]
 }
 
 /** What is kept of a reading when its generation is over. */

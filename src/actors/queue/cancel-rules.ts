@@ -109,7 +109,7 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Cau
   return [
     forgetName(
       dequeue({ ...state, environment: forgetSuspect(state.environment, jobId) }, jobId, job.seq),
-      job.filename,
+      { filename: job.filename, jobId },
     ),
     [
       stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
@@ -123,12 +123,12 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Cau
 function cancelRunning(state: QueueState, jobId: JobId, at: Timestamp, cause: Caused): QueueStep {
   const job = state.running.get(jobId)
   if (!job || job.cancelRequested) return [state, []]
-  const { epoch, attempts: attempt, gpu } = job
+  const { epoch, attempts: attempt, gpu, filename } = job
   const cancelRequested = true
   const stop: QueueEffect =
     job.phase === 'generating'
       ? { do: 'stopGeneration', jobId, epoch, gpu, reason: 'canceled' }
-      : { do: 'abortConversion', jobId, epoch }
+      : { do: 'abortConversion', jobId, epoch, filename }
   return [
     withRunning(state, { ...job, cancelRequested }),
     [

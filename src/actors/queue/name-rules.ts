@@ -4,8 +4,9 @@
  * - a submission that is being prepared (`reserved`),
  * - a waiting or running job that asked for it (`names`),
  * - a finished job, until the removal of its file is committed (`QueueStore.isNamePromised`),
- * - any file in the directory of results.
+ * - anything in the directory of results.
  *
+ * Names are compared by their keys, so that two names are never one file on another file system.
  * A submission reserves its name before store and disk are checked, and keeps it until its job is
  * stored. So no other job can get the name and finish in between, and a name is given once.
  */
@@ -74,5 +75,12 @@ export const promiseName = (
 }
 
 /** The job has ended. From now on its record in the store holds the name, if it has a video. */
-export const forgetName = (state: QueueState, filename: string | undefined): QueueState =>
-  filename ? { ...state, names: remove(state.names, nameKey(filename)) } : state
+export function forgetName(
+  state: QueueState,
+  { filename, jobId }: Readonly<{ filename: string | undefined; jobId: JobId }>,
+): QueueState {
+  if (filename === undefined) return state
+  const key = nameKey(filename)
+  // Of two jobs from an earlier version, the other one may hold it.
+  return get(state.names, key) === jobId ? { ...state, names: remove(state.names, key) } : state
+}

@@ -244,7 +244,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         tell(conversion, { type: 'convert', jobId, epoch, filename: order.filename, request })
         break
       case 'abortConversion':
-        tell(conversion, { type: 'abort', jobId, epoch })
+        tell(conversion, { type: 'abort', jobId, epoch, filename: order.filename })
         break
       case 'adoptGeneration':
         tell(caretaker, { type: 'letGo', jobId, epoch })

@@ -10,7 +10,7 @@ import type {
   Timestamp,
 } from '../../domain/job.ts'
 import type { AnswerEffect, Asks } from '../actor.ts'
-import type { Conversion } from '../conversion/conversion-ports.ts'
+import type { ConversionOutput } from '../conversion/conversion-ports.ts'
 import type { StopReason } from '../gpu/gpu-ports.ts'
 import type { Hold } from './environment-state.ts'
 import type { QueueOperation } from './queue-ports.ts'
@@ -53,6 +53,5 @@ export type QueueEffect =
 /** Orders to others that are sent once the job has been read from the store. */
 export type JobOrder = Readonly<
   | ({ do: 'startGeneration' | 'adoptGeneration' | 'careFor'; gpu: GpuId } & AttemptKey)
-  | ({ do: 'convert' } & Omit<Conversion, 'request'>)
-  | ({ do: 'abortConversion' } & AttemptKey)
+  | ({ do: 'convert' | 'abortConversion' } & ConversionOutput)
 >

@@ -71,6 +71,8 @@ export type QueueNews = Readonly<
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
   | ({ type: 'conversionAborted' } & AttemptKey)
+  /** The files of the generation are gone, as after the restore of a backup. */
+  | ({ type: 'conversionLost' } & AttemptKey)
   | { type: 'cancelOverdue'; ticket: number }
   | { type: 'cancelContinues'; ticket: number }
   /** A submission could not be prepared. */

@@ -134,6 +134,8 @@ export type RunningJob = Readonly<{
   startedAt?: Timestamp
   generatedAt?: Timestamp
   cancelRequested: boolean
+  /** It was running already when the queue was loaded. */
+  isRestored?: true
   /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
   orphaned?: 'requeue' | 'fail' | 'giveBack'
   reading?: Reading
@@ -157,11 +159,15 @@ type Recent = Earlier & Readonly<{ at: Timestamp }>
 
 /** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
 export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
-  const named = [...stored.waiting, ...stored.running]
-    .flatMap(({ id, request }) =>
-      request.filename ? [[nameKey(request.filename), id] as const] : [],
-    )
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+  // Jobs of earlier versions may have names that are one by now. The first of them holds it.
+  const names = new Map(
+    [...stored.waiting, ...stored.running]
+      .flatMap(({ id, request }) =>
+        request.filename ? [[nameKey(request.filename), id] as const] : [],
+      )
+      .reverse(),
+  )
+  const named = [...names].sort(([a], [b]) => (a < b ? -1 : 1))
   return {
     settings: pickSettings(settings),
     open: true,
@@ -288,6 +294,7 @@ function toRunning(job: Job): RunningJob[] {
       attempts,
       shape: shapeOf(request),
       ...running,
+      isRestored: true,
       ...(requestedFilename && { requestedFilename }),
     },
   ]

@@ -65,10 +65,16 @@ export function Outcome({ job }: { job: Detail }) {
       <p class="muted">
         {job.status === 'canceled'
           ? 'It was canceled: there is no video.'
-          : 'The video has been deleted; its record is what is left.'}
+          : withoutFile[job.file_lost ?? 'deleted']}
       </p>
     </div>
   )
+}
+
+const withoutFile: Readonly<Record<NonNullable<Job['file_lost']> | 'deleted', string>> = {
+  deleted: 'The video has been deleted; its record is what is left.',
+  missing: 'The file of this video was removed by hand; its record is what is left.',
+  replaced: 'Another file has the name of this video now; its record is what is left.',
 }
 
 const restsOn: Readonly<Record<NonNullable<Job['eta_source']>, string>> = {

@@ -75,6 +75,7 @@ const job: JobJson = {
   started_at: '2026-07-31T12:10:02.114Z',
   ended_at: null,
   file_deleted_at: null,
+  file_lost: null,
   pinned: false,
   expires_at: null,
   file: null,

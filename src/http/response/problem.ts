@@ -23,6 +23,7 @@ export const problems = {
   job_not_found: { status: 404, title: 'There is no such job' },
   job_expired: { status: 410, title: 'The job has expired' },
   video_not_found: { status: 404, title: 'There is no such video' },
+  video_replaced: { status: 404, title: 'Another file has the name of the video' },
   range_not_satisfiable: { status: 416, title: 'The file has no such range' },
   precondition_failed: { status: 412, title: 'The file is another one' },
   gpu_not_found: { status: 404, title: 'There is no such GPU' },

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import type { ReadStream } from 'node:fs'
+import { fstat, type ReadStream, type Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
 import send from '@fastify/send'
 import type { Context } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
@@ -24,6 +25,8 @@ export type SentFile = Readonly<{
   caching: Readonly<Record<string, string>>
   /** Absent: nobody minds. */
   downloads?: Downloads
+  /** Rejects for a file that must not be sent. */
+  check?: () => Promise<void>
   /** Absent: as it is asked for by the request. */
   asked?: Asked
 }>
@@ -45,10 +48,19 @@ export async function sendFile(c: Context, file: SentFile): Promise<Response> {
 /** Ranges, validators and HEAD are the library's. */
 async function open(
   c: Context,
-  { root, filename, caching, asked = { method: c.req.method, headers: c.req.header() } }: SentFile,
+  {
+    root,
+    filename,
+    caching,
+    check,
+    asked = { method: c.req.method, headers: c.req.header() },
+  }: SentFile,
 ): Promise<{ response: Response; stream?: Readable }> {
-  const bytes = await sizeOf(join(root, filename), filename)
-  const request = { ...asked, headers: withRangeIn(bytes, withWeakIfRange(asked.headers)) }
+  const found = await lstat(join(root, filename)).catch(() => undefined)
+  await check?.()
+  // A link out of the directory above all is not served.
+  if (!found?.isFile()) throw noVideo(filename)
+  const request = { ...asked, headers: withRangeIn(found.size, withWeakIfRange(asked.headers)) }
   // What it looks at is method and headers, of which a request of Node is only one that has them.
   const { statusCode, headers, stream } = await send(
     request as unknown as IncomingMessage,
@@ -63,11 +75,11 @@ async function open(
 
   const { ETag, ...rest } = headers
   const isEmpty = asked.method === 'HEAD' || statusCode === 304
-  // Gone since it was looked at: that can still be said in an answer of its own.
-  if (!isEmpty)
-    await opened(stream as ReadStream).catch(() => {
-      throw noVideo(filename)
-    })
+  // Gone or replaced since it was looked at: that can still be said in an answer of its own.
+  if (!isEmpty && !isSame(found, await openedFile(stream as ReadStream))) {
+    stream.destroy()
+    throw noVideo(filename)
+  }
   const body = isEmpty ? null : (Readable.toWeb(stream) as ReadableStream)
   const response = c.newResponse(body, {
     status: statusCode as StatusCode,
@@ -85,17 +97,21 @@ async function open(
   return isEmpty ? { response } : { response, stream }
 }
 
-/** An open file can be read to its end though it is removed. */
-const opened = async (stream: ReadStream): Promise<void> => {
-  if (stream.pending) await once(stream, 'open')
+/** Not every network file system keeps the number of a file between two looks. */
+const isSame = (a: Stats, b: Stats | undefined): boolean =>
+  a.ino === b?.ino || (a.size === b?.size && a.mtimeMs === b.mtimeMs)
+
+/** The file behind an open stream. It can be read to its end though it is removed. */
+async function openedFile(stream: ReadStream & { fd?: number }): Promise<Stats | undefined> {
+  try {
+    if (stream.pending) await once(stream, 'open')
+    return stream.fd === undefined ? undefined : await statOf(stream.fd)
+  } catch {
+    return undefined
+  }
 }
 
-/** What was put there in the place of ours, a link out of the directory above all, is not served. */
-async function sizeOf(path: string, filename: string): Promise<number> {
-  const found = await lstat(path).catch(() => undefined)
-  if (!found?.isFile()) throw noVideo(filename)
-  return found.size
-}
+const statOf = promisify(fstat)
 
 /**
  * The library's validator is a weak one, but a published file never changes: we give it out as a

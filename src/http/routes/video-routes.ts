@@ -5,22 +5,23 @@ import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import { everything } from '../../domain/client.ts'
 import { hasExpired, jobNotFound } from '../../domain/errors.ts'
 import { hasFile, isExpired, videoSizes } from '../../domain/job.ts'
+import { mayHaveFile } from '../../domain/video-file.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { DeleteVideosQuery, IdParam, VideosQuery } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
 import { found, orThrow } from '../response/outcome.ts'
-import { type Downloads, noVideo, sendFile } from '../response/send-file.ts'
+import { noVideo } from '../response/send-file.ts'
 import { createPreviewSender, type PreviewSenderOptions } from '../response/send-preview.ts'
+import { createVideoSender, type VideoSenderOptions } from '../response/send-video.ts'
 import type { FileLinks } from '../views/file-links.ts'
+import { KeptFilesJson, keptFileJson } from '../views/kept-file.ts'
 import { Count, Time, Uuid } from '../views/words.ts'
 
 export type VideoRoutesOptions = PreviewSenderOptions &
+  VideoSenderOptions &
   Readonly<{
     archive: ActorRef<ArchiveMessage>
-    resultsDir: string
     links: Pick<FileLinks, 'urlOf' | 'thumbnailOf'>
-    /** Told of each download, so that its file does not expire meanwhile. */
-    downloads: Downloads
     /** Whether others may be shown a file that somebody has downloaded. */
     isPublic: boolean
   }>
@@ -52,6 +53,7 @@ const DeletedVideosJson = v.object({
     v.array(v.string()),
     v.description('never there, or deleted before: a repeated DELETE is harmless'),
   ),
+  kept: v.optional(KeptFilesJson),
 })
 type DeletedVideosJson = v.InferOutput<typeof DeletedVideosJson>
 
@@ -77,13 +79,20 @@ const getFile = {
     },
     304: { means: 'It is the one that you have' },
   },
-  refusals: ['video_not_found', 'video_expired', 'precondition_failed', 'range_not_satisfiable'],
+  refusals: [
+    'video_not_found',
+    'video_replaced',
+    'video_expired',
+    'precondition_failed',
+    'range_not_satisfiable',
+  ],
 } as const
 
 /** Finished videos: listed, downloaded, deleted. */
 export function videoRoutes(options: VideoRoutesOptions) {
-  const { archive, resultsDir, links, isPublic, downloads } = options
+  const { archive, links, isPublic } = options
   const sendPreview = createPreviewSender(options)
+  const sendVideo = createVideoSender(options)
   return new Hono<ClientEnv>()
     .get(
       '/videos',
@@ -143,7 +152,9 @@ export function videoRoutes(options: VideoRoutesOptions) {
         summary: 'Delete files and keep the records of their jobs',
         details: 'With exactly one of `filenames`, `ids`, `all=true`; the last is for admins.',
         query: DeleteVideosQuery,
-        answers: { 200: { means: 'They are gone', json: DeletedVideosJson } },
+        answers: {
+          200: { means: 'They are deleted, but for those in `kept`', json: DeletedVideosJson },
+        },
         refusals: ['forbidden'],
       }),
       async (c) => {
@@ -156,11 +167,13 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
         const { requestId } = c.var
         const command = { type: 'deleteVideos', selection, scope, requestId } as const
-        const deleted = await ask(archive, command, 60_000)
-        const gone = new Set(deleted.flatMap(({ jobId, filename }) => [jobId as string, filename]))
+        const { deleted, kept } = await ask(archive, command, 60_000)
+        const found = new Set<string>()
+        for (const { jobId, filename } of [...deleted, ...kept]) found.add(jobId).add(filename)
         const answer: DeletedVideosJson = {
           deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
-          not_found: [...(ids ?? filenames ?? [])].filter((name) => !gone.has(name)),
+          not_found: [...(ids ?? filenames ?? [])].filter((name) => !found.has(name)),
+          ...(kept.length > 0 && { kept: kept.map(keptFileJson) }),
         }
         return c.json(answer, 200)
       },
@@ -184,6 +197,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
           'job_not_found',
           'job_expired',
           'video_not_found',
+          'video_replaced',
           'precondition_failed',
           'range_not_satisfiable',
         ],
@@ -192,7 +206,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const { id: jobId } = c.req.valid('param')
         const view = await ask(archive, { type: 'find', jobId, scope: c.var.scope })
         const { job } = found(view, () => jobNotFound(jobId))
-        if (!hasFile(job)) throw noVideo(jobId)
+        if (!mayHaveFile(job)) throw noVideo(jobId)
         // Another video is another job's.
         return sendPreview(c, job, 'thumbnail', cachingFor('max-age=31536000, immutable'))
       },
@@ -208,13 +222,13 @@ export function videoRoutes(options: VideoRoutesOptions) {
   async function fileOf(c: Context<ClientEnv>, filename: string): Promise<Response> {
     const job = await ask(archive, { type: 'findVideo', filename, scope: c.var.scope })
     if (isExpired(job)) throw hasExpired(job, 'video_expired')
-    if (!job || !hasFile(job) || job.state.filename !== filename) throw noVideo(filename)
+    if (!job || !mayHaveFile(job) || job.state.filename !== filename) throw noVideo(filename)
     // A name we made is never made again; one that was asked for may be, once its video is deleted.
     const age =
       job.request.filename === undefined
         ? 'max-age=31536000, immutable'
         : 'max-age=3600, must-revalidate'
-    return sendFile(c, { root: resultsDir, filename, caching: cachingFor(age), downloads })
+    return sendVideo(c, job, { caching: cachingFor(age) })
   }
 
   function cachingFor(age: string): Record<string, string> {

@@ -20,7 +20,7 @@ import { route, submissionHeaders, submissionRefusals } from '../request/route.t
 import { createSubmit, type Submitted } from '../request/submit.ts'
 import { waitForEnd } from '../response/long-poll.ts'
 import { quotaHeadersSay } from '../response/problem.ts'
-import { type Downloads, sendFile } from '../response/send-file.ts'
+import { createVideoSender, type VideoSenderOptions } from '../response/send-video.ts'
 import type { createJobRenderer } from '../views/job-view.ts'
 import { createVideoSchema, ImageReference, modelOf, RemixBody } from './schemas.ts'
 import {
@@ -39,6 +39,7 @@ import {
 } from './videos.ts'
 
 export type SubmissionRoutesOptions = VideosOptions &
+  VideoSenderOptions &
   Pick<ReturnType<typeof createJobRenderer>, 'secondsUntilNext'> &
   Readonly<{
     events: ActorRef<EventMessage>
@@ -49,8 +50,6 @@ export type SubmissionRoutesOptions = VideosOptions &
     /** How long whoever wants the video itself is kept waiting for it. */
     syncWaitMs: number
     uploads: Uploads
-    resultsDir: string
-    downloads: Downloads
   }>
 
 const submission = {
@@ -94,10 +93,11 @@ const refuse = (c: C): never => {
 /** How videos are asked for in the Videos API of OpenAI. */
 export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
   const { queue, task, maxFrames, cancelWithinMs, uploads, refuseUrl, repeatedJobs } = options
-  const { events, syncWaitMs, resultsDir, downloads } = options
+  const { events, syncWaitMs } = options
   const { find, render } = createVideos(options)
   const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
   const submit = createSubmit(queue, options)
+  const sendVideo = createVideoSender(options)
 
   return new Hono<ClientEnv>()
     .post(
@@ -139,6 +139,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
           ...submission.refusals,
           ...noFile,
           'video_not_found',
+          'video_replaced',
           'video_not_in_time',
           'too_many_watchers',
         ],
@@ -149,18 +150,13 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
         const headers = { Location: videoPath(jobId), ...taken.headers }
         for (const [name, value] of Object.entries(headers)) c.header(name, value)
         const ended = await untilOver(c, taken.view)
-        const { state } = finishedVideo(ended)
+        const video = finishedVideo(ended)
+        const { state } = video
         c.header('X-Model', modelOf(task))
         const tookMs = Math.max(0, state.endedAt - state.startedAt)
         c.header('X-Inference-Time-S', (tookMs / 1_000).toFixed(1))
         const asked = { method: 'GET', headers: {} }
-        return sendFile(c, {
-          root: resultsDir,
-          filename: state.filename,
-          caching,
-          downloads,
-          asked,
-        })
+        return sendVideo(c, video, { caching, asked })
       },
     )
 

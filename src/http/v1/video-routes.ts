@@ -6,8 +6,8 @@ import { RefusalError } from '../../domain/errors.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
 import { orThrow } from '../response/outcome.ts'
-import { type Downloads, sendFile } from '../response/send-file.ts'
 import { createPreviewSender, type PreviewSenderOptions } from '../response/send-preview.ts'
+import { createVideoSender, type VideoSenderOptions } from '../response/send-video.ts'
 import { videoIdOf } from '../views/video-id.ts'
 import { ContentQuery, listVideosQuery } from './schemas.ts'
 import { VideoJson } from './video-view.ts'
@@ -25,11 +25,8 @@ import {
 
 export type OpenAiVideoOptions = VideosOptions &
   PreviewSenderOptions &
-  Readonly<{
-    cancelWithinMs: number
-    resultsDir: string
-    downloads: Downloads
-  }>
+  VideoSenderOptions &
+  Readonly<{ cancelWithinMs: number }>
 
 const VideoListJson = v.object({
   object: v.literal('list'),
@@ -51,9 +48,10 @@ const contentTypes = ['video/mp4', 'image/webp']
 
 /** The Videos API of OpenAI, as far as this service can do what it promises: what has been submitted. */
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
-  const { queue, archive, estimates, task, cancelWithinMs, resultsDir, downloads } = options
+  const { queue, archive, estimates, task, cancelWithinMs } = options
   const { find, render, show, tell } = createVideos(options)
   const sendPreview = createPreviewSender(options)
+  const sendVideo = createVideoSender(options)
 
   return new Hono<ClientEnv>()
     .get(
@@ -176,14 +174,19 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           206: { means: 'A part of it', mediaTypes: contentTypes },
           304: { means: 'It is the one that you have' },
         },
-        refusals: [...noFile, 'video_not_found', 'precondition_failed', 'range_not_satisfiable'],
+        refusals: [
+          ...noFile,
+          'video_not_found',
+          'video_replaced',
+          'precondition_failed',
+          'range_not_satisfiable',
+        ],
       }),
       async (c) => {
         const { variant } = c.req.valid('query')
         const video = finishedVideo(await find(c, idOf(c)))
         if (variant !== 'video') return sendPreview(c, video, variant, caching)
-        const { filename } = video.state
-        return sendFile(c, { root: resultsDir, filename, caching, downloads })
+        return sendVideo(c, video, { caching })
       },
     )
 }

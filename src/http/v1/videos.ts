@@ -6,7 +6,7 @@ import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import type { Estimate } from '../../actors/eta/eta-protocol.ts'
 import type { JobView, QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import { nameOf } from '../../domain/client.ts'
-import { RefusalError } from '../../domain/errors.ts'
+import { lostVideo, RefusalError } from '../../domain/errors.ts'
 import type { JobId } from '../../domain/job.ts'
 import { hasFile, type WithFile } from '../../domain/job.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
@@ -129,6 +129,7 @@ export function finishedVideo({ job }: JobView): WithFile {
     case 'running':
       throw new RefusalError('video_not_ready', 'The video is not finished yet.')
     case 'success':
+      if (job.state.fileLost) throw lostVideo(job.state.fileLost)
       throw new RefusalError('video_expired', 'The file of this video has been deleted.')
     case 'error':
     case 'canceled':

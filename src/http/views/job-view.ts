@@ -6,6 +6,7 @@ import { expiryOf } from '../../actors/janitor/retention-rules.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
 import { etaSources } from '../../domain/estimate.ts'
 import {
+  fileLosses,
   hasFile,
   imageTypes,
   isOpen,
@@ -92,7 +93,15 @@ export const JobJson = v.object({
   submitted_at: Time,
   started_at: v.nullable(Time),
   ended_at: v.nullable(Time),
-  file_deleted_at: v.nullable(Time),
+  file_deleted_at: v.nullable(
+    v.pipe(Time, v.description('time at which the file was deleted, or found to be lost')),
+  ),
+  file_lost: v.nullable(
+    v.pipe(
+      v.picklist(fileLosses),
+      v.description('reason for a file that is gone although nobody deleted it here'),
+    ),
+  ),
   pinned: v.pipe(v.boolean(), v.description('it does not expire, however old it gets')),
   expires_at: v.nullable(
     v.pipe(Time, v.description('with `RETENTION_DAYS`: when record, video and log go')),
@@ -188,6 +197,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       started_at: iso('startedAt' in state ? state.startedAt : undefined),
       ended_at: iso('endedAt' in state ? state.endedAt : undefined),
       file_deleted_at: iso('fileDeletedAt' in state ? state.fileDeletedAt : undefined),
+      file_lost: ('fileLost' in state ? state.fileLost : null) ?? null,
       pinned: job.pinnedAt !== undefined,
       expires_at: iso(expiryOf(job, retentionMs)),
       file: hasFile(job) ? fileFacts(job) : null,

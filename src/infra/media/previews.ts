@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import pLimit from 'p-limit'
 import { DiskFullError } from '../../domain/errors.ts'
 import type { JobId, VideoFacts } from '../../domain/job.ts'
+import type { VideoFile } from '../../domain/video-file.ts'
 import type { DataDirectory } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
 import { isRegularFile } from '../disk/regular-file.ts'
@@ -15,10 +16,8 @@ export type PreviewKind = (typeof previewKinds)[number]
 
 export type Previews = {
   /** The name of the file in `previewsDir`; made when it is first asked for, if the video is there. */
-  of(video: PreviewedVideo, kind: PreviewKind): Promise<string>
+  of(video: VideoFile, kind: PreviewKind): Promise<string>
 }
-
-export type PreviewedVideo = Readonly<{ jobId: JobId; filename: string; facts: VideoFacts }>
 
 /** They take a second at most: conversions, which somebody waits for longer, go on beside one. */
 const atOnce = 1
@@ -49,7 +48,7 @@ export function createPreviews(
     },
   }
 
-  function makeOnce(name: string, video: PreviewedVideo, kind: PreviewKind): Promise<void> {
+  function makeOnce(name: string, video: VideoFile, kind: PreviewKind): Promise<void> {
     const present = beingMade.get(name)
     if (present) return present
     const making = inTurn(() => make(name, video, kind)).finally(() => beingMade.delete(name))
@@ -57,7 +56,7 @@ export function createPreviews(
     return making
   }
 
-  async function make(name: string, video: PreviewedVideo, kind: PreviewKind): Promise<void> {
+  async function make(name: string, video: VideoFile, kind: PreviewKind): Promise<void> {
     const from = join(data.resultsDir, video.filename)
     const to = join(data.previewsDir, name)
     // What is no file, a FIFO above all, would hold up the previews of all others.

@@ -1,21 +1,22 @@
-import { link, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { link, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import type { VideoFiles } from '../../actors/archive/archive-ports.ts'
-import type { Conversion, VideoTools } from '../../actors/conversion/conversion-ports.ts'
-import type { ResultFiles } from '../../actors/queue/queue-ports.ts'
+import type {
+  ConversionOutput,
+  SourceVideo,
+  VideoTools,
+} from '../../actors/conversion/conversion-ports.ts'
 import { environmentFaultOf } from '../../domain/failures.ts'
-import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
+import type { AttemptKey, JobId, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
-import { isRegularFile } from '../disk/regular-file.ts'
+import { isRegularFile, openRegularFile } from '../disk/regular-file.ts'
 import { sync } from '../disk/sync.ts'
 import { attemptCookie, killStrays } from '../processes/strays.ts'
 import { runTool, type StartTool, ToolError } from '../processes/tool.ts'
-import type { Downloads } from './downloads.ts'
-import { removePreviews } from './previews.ts'
 import { firstVideo, maxProbeBytes, videoInput } from './video-input.ts'
+import { contentSignature, ownerComment, ownerOf } from './video-signature.ts'
 
 export type VideoToolsOptions = Readonly<{
   data: DataDirectory
@@ -34,11 +35,16 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
   const unfinished = new Map<string, string>()
 
   return {
-    async inspect(attempt) {
-      const path = sourceVideoPath(attemptDirectory(data, attempt))
-      if (!(await isRegularFile(path))) return { how: 'missing' }
+    async inspect(conversion) {
+      const attemptDir = attemptDirectory(data, conversion)
+      const path = sourceVideoPath(attemptDir)
+      if (!(await isRegularFile(path))) {
+        // The shim wrote it before anybody knew of the end of the generation.
+        const isAttemptThere = await isRegularFile(join(attemptDir, 'exit.json'))
+        return isAttemptThere ? { how: 'missing' } : withoutAttempt(conversion)
+      }
       try {
-        return { how: 'readable', facts: (await probe(path, start)).facts }
+        return { how: 'readable', facts: await probe(path, start) }
       } catch (error) {
         if (!(error instanceof ToolError) || error.how !== 'failed') throw error
         if (environmentFaultOf(error)) throw error
@@ -69,7 +75,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       const args = [
         ...['-nostdin', '-hide_banner', '-v', 'error', '-y', ...videoInput(from)],
         ...['-map', `0:${firstVideo}`, '-map', '0:a?', ...codec, '-c:a', 'copy'],
-        ...['-metadata', `comment=${signatureOf(conversion)}`],
+        ...['-metadata', `comment=${ownerComment(conversion.jobId, conversion.request)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
       const env = { ...process.env, ...attemptCookie(conversion) }
@@ -77,7 +83,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       try {
         await runTool(['ffmpeg', ...args], how)
         await sync(to)
-        return (await probe(to, start)).facts
+        return await finishedFacts(to)
       } catch (error) {
         const isFull = hasNoRoom(data.resultsDir)
         // Another try writes to another name.
@@ -99,8 +105,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
         await unlink(from)
       } catch (error) {
         if ((error as { code?: string }).code !== 'EEXIST') throw error
-        const { comment } = await probe(to, start).catch(() => ({ comment: undefined }))
-        if (comment !== signatureOf(conversion)) {
+        if ((await ownerAt(to)) !== conversion.jobId) {
           throw new Error(`${conversion.filename} appeared in RESULTS_DIR and is not this job's.`, {
             cause: error,
           })
@@ -110,32 +115,43 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       await sync(data.resultsDir)
     },
 
-    withdraw: ({ filename }) => rm(join(data.resultsDir, filename), { force: true }),
-    async discard(attempt) {
-      await killStrays(attempt)
-      unfinished.delete(namePrefix(attempt))
-      await removeUnfinished(data.resultsDir, namePrefix(attempt))
+    /** A file of another origin may have the name, so the file itself is asked. */
+    async withdraw(output) {
+      await killStrays(output)
+      unfinished.delete(namePrefix(output))
+      await removeUnfinished(data.resultsDir, namePrefix(output))
+      const published = join(data.resultsDir, output.filename)
+      if ((await ownerAt(published)) === output.jobId) await rm(published, { force: true })
     },
+  }
+
+  /** The job may have succeeded after the backup was made that the database comes from. */
+  async function withoutAttempt({ jobId, filename }: ConversionOutput): Promise<SourceVideo> {
+    const published = join(data.resultsDir, filename)
+    if ((await ownerAt(published)) !== jobId) return { how: 'lost' }
+    return { how: 'published', facts: await finishedFacts(published) }
+  }
+
+  async function finishedFacts(path: string): Promise<VideoFacts> {
+    const facts = await probe(path, start)
+    const file = await openRegularFile(path)
+    if (file === 'missing' || file === 'other') throw new Error('a finished video disappeared')
+    try {
+      return { ...facts, signature: await contentSignature(file.handle, facts.bytes) }
+    } finally {
+      await file.handle.close()
+    }
   }
 }
 
-/** Finished files by name; the names have been checked when they were promised. */
-export function createVideoFiles(
-  data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
-  { isInUse }: Pick<Downloads, 'isInUse'>,
-): VideoFiles & ResultFiles {
-  const { resultsDir } = data
-  return {
-    exists: (filename) =>
-      stat(join(resultsDir, filename)).then(
-        () => true,
-        () => false,
-      ),
-    isInUse,
-    async remove({ jobId, filename }) {
-      await rm(join(resultsDir, filename), { force: true })
-      await removePreviews(data, jobId)
-    },
+/** The job that is named in a video. */
+async function ownerAt(path: string): Promise<JobId | undefined> {
+  const file = await openRegularFile(path)
+  if (file === 'missing' || file === 'other') return undefined
+  try {
+    return await ownerOf(file.handle, Number(file.stats.size))
+  } finally {
+    await file.handle.close()
   }
 }
 
@@ -153,10 +169,6 @@ const unfinishedPrefix = '.unfinished.'
 
 const namePrefix = ({ jobId, epoch }: AttemptKey): string => `${unfinishedPrefix}${jobId}.${epoch}.`
 
-/** Written into the file, so that it can be told whose it is whatever its name. */
-const signatureOf = ({ jobId, request }: Conversion): string =>
-  `wan-supervisor job ${jobId} seed ${request.seed}`
-
 const Probe = v.object({
   streams: v.tuple([
     v.object({
@@ -168,16 +180,12 @@ const Probe = v.object({
   format: v.object({
     duration: v.pipe(v.string(), v.toNumber()),
     size: v.pipe(v.string(), v.digits(), v.toNumber()),
-    tags: v.optional(v.object({ comment: v.optional(v.string()) })),
   }),
 })
 
 /** Counts the frames that are there, not the ones that the header promises. */
-async function probe(
-  path: string,
-  start: StartTool,
-): Promise<{ facts: VideoFacts; comment: string | undefined }> {
-  const entries = 'stream=width,height,nb_read_packets:format=duration,size:format_tags=comment'
+async function probe(path: string, start: StartTool): Promise<VideoFacts> {
+  const entries = 'stream=width,height,nb_read_packets:format=duration,size'
   const what = ['-select_streams', firstVideo, '-count_packets', '-show_entries', entries]
   const args = ['-v', 'error', ...what, '-of', 'json', ...videoInput(path)]
   const how = { timeoutMs: probeMs, maxBytes: maxProbeBytes, start }
@@ -186,8 +194,8 @@ async function probe(
   if (!result.success) throw new ToolError('ffprobe found no video in it')
   const { streams, format } = result.output
   const [{ width, height, nb_read_packets: frames }] = streams
-  const { duration: durationSeconds, size: bytes, tags } = format
-  return { facts: { width, height, frames, durationSeconds, bytes }, comment: tags?.comment }
+  const { duration: durationSeconds, size: bytes } = format
+  return { width, height, frames, durationSeconds, bytes }
 }
 
 /** Nothing when the picture has its final size already. Offsets are even: colour is stored at half size. */

@@ -1,6 +1,7 @@
 /** What each operation of the archive changes in the database. */
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import type { ArchiveOperation } from '../../actors/archive/archive-ports.ts'
+import type { JobId } from '../../domain/job.ts'
 import type { Database } from './schema.ts'
 
 export async function applyToArchive(
@@ -10,8 +11,22 @@ export async function applyToArchive(
   if (operation.op === 'forgetTombstones') return forgetTombstones(trx, operation)
   const { jobId, at } = operation
   switch (operation.op) {
+    case 'announceRemoval':
+      await present(trx, jobId).set({ removing: operation.removal }).execute()
+      break
+    case 'keepVideo':
+      await present(trx, jobId).set({ removing: null }).execute()
+      break
     case 'forgetVideo':
-      await trx.updateTable('job').set({ file_deleted_at: at }).where('id', '=', jobId).execute()
+      await presentOrLost(trx, jobId)
+        .set({ removing: null, file_lost: null, file_deleted_at: at })
+        .execute()
+      break
+    case 'loseVideo':
+      await loseVideo(trx, operation)
+      break
+    case 'findVideo':
+      await findVideo(trx, jobId)
       break
     case 'remove':
     case 'expire': {
@@ -21,6 +36,8 @@ export async function applyToArchive(
           deleted_at: at,
           ...(operation.op === 'expire' && { expired_at: at }),
           file_deleted_at: at,
+          file_lost: null,
+          removing: null,
           prompt: '',
           prompt_digest: '',
           image: null,
@@ -53,6 +70,57 @@ export async function applyToArchive(
   }
 }
 
+/** A finished job whose file has not been deleted. */
+const present = (trx: Kysely<Database>, jobId: JobId) =>
+  trx
+    .updateTable('job')
+    .where('id', '=', jobId)
+    .where('status', '=', 'success')
+    .where('file_deleted_at', 'is', null)
+
+const presentOrLost = (trx: Kysely<Database>, jobId: JobId) =>
+  trx
+    .updateTable('job')
+    .where('id', '=', jobId)
+    .where('status', '=', 'success')
+    .where('deleted_at', 'is', null)
+    .where(({ or, eb }) => or([eb('file_deleted_at', 'is', null), eb('file_lost', 'is not', null)]))
+
+/** Of a file that is lost already, only the reason can change. */
+async function loseVideo(
+  trx: Kysely<Database>,
+  { jobId, loss, at }: Extract<ArchiveOperation, { op: 'loseVideo' }>,
+): Promise<void> {
+  await presentOrLost(trx, jobId)
+    .set(({ fn, val }) => ({
+      file_lost: loss,
+      removing: null,
+      file_deleted_at: fn.coalesce('file_deleted_at', val(at)),
+    }))
+    .execute()
+}
+
+async function findVideo(trx: Kysely<Database>, jobId: JobId): Promise<void> {
+  await trx
+    .updateTable('job')
+    .set({ file_lost: null, file_deleted_at: null })
+    .where('id', '=', jobId)
+    .where('deleted_at', 'is', null)
+    .where('file_lost', 'is not', null)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('job as other')
+            .select('other.seq')
+            .whereRef('other.filename', '=', 'job.filename')
+            .where('other.file_deleted_at', 'is', null)
+            .where(sql<boolean>`other.status in ('queued', 'running', 'success')`),
+        ),
+      ),
+    )
+    .execute()
+}
+
 /** Estimates learn from attempts of the latest jobs, whatever has become of those. */
 const tombstonesKept = 1_000
 
@@ -80,6 +148,7 @@ async function forgetTombstones(
     address: null,
     filename: null,
     requested_filename: null,
+    name_key: null,
     expired_at: null,
   }
   const named = old.where(({ or, eb }) =>

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Insertable, Selectable } from 'kysely'
 import type { JobOperation } from '../../actors/queue/queue-ports.ts'
+import { nameKey } from '../../domain/filename.ts'
 import type {
   Attempt,
   Failure,
@@ -39,6 +40,7 @@ export function toRow({
     remix_of: remixOf ?? null,
     metadata: metadata ? JSON.stringify(metadata) : null,
     requested_filename: filename ?? null,
+    name_key: filename === undefined ? null : nameKey(filename),
     filename: filename ?? null,
     submitted_at: at,
     owner,
@@ -107,6 +109,8 @@ function toState(row: Selectable<Database['job']>): JobState {
         endedAt: known(row, 'ended_at'),
         video: JSON.parse(known(row, 'video')) as VideoFacts,
         ...(row.file_deleted_at !== null && { fileDeletedAt: row.file_deleted_at }),
+        ...(row.file_lost !== null && { fileLost: row.file_lost }),
+        ...(row.removing !== null && { removing: row.removing }),
       }
     case 'error':
       return {

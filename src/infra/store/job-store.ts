@@ -7,6 +7,7 @@ import type { GpuHealth, JobId } from '../../domain/job.ts'
 import type { Reserve } from '../disk/reserve.ts'
 import { createJobCache, type JobCache } from '../fast/job-cache.ts'
 import { transact } from './database.ts'
+import { createFileQueries } from './file-queries.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
 import { describeTrouble, isLocked, writeTroubleOf } from './sqlite-errors.ts'
@@ -162,7 +163,10 @@ export function createJobStore(
         .limit(limit + 1)
       if (status) query = query.where('status', 'in', status)
       if (filter.withVideo)
-        query = query.where('status', '=', 'success').where('file_deleted_at', 'is', null)
+        query = query
+          .where('status', '=', 'success')
+          .where('file_deleted_at', 'is', null)
+          .where('removing', 'is', null)
       if (filter.pinned !== undefined)
         query = query.where('pinned_at', filter.pinned ? 'is not' : 'is', null)
       if (prompt !== undefined) {
@@ -213,30 +217,7 @@ export function createJobStore(
       return rows.map(toJob)
     },
 
-    async videos(selection, scope) {
-      const present = jobs(scope)
-        .where('status', '=', 'success')
-        .where('file_deleted_at', 'is', null)
-        .orderBy('seq')
-      const rows = await ('ids' in selection
-        ? present.where('id', 'in', selection.ids)
-        : 'filenames' in selection
-          ? present.where('filename', 'in', selection.filenames)
-          : present.where('status', 'in', selection.status)
-      ).execute()
-      return rows.map(toJob)
-    },
-
-    async isNamePromised(filename) {
-      const row = await db
-        .selectFrom('job')
-        .select('id')
-        .where('filename', '=', filename)
-        .where('file_deleted_at', 'is', null)
-        .where('status', 'in', ['queued', 'running', 'success'])
-        .executeTakeFirst()
-      return row !== undefined
-    },
+    ...createFileQueries(db, jobs),
   }
 }
 

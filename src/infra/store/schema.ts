@@ -3,9 +3,11 @@ import type { ToldEstimate } from '../../domain/estimate.ts'
 import type { Doubt } from '../../domain/hold.ts'
 import type {
   Epoch,
+  FileLoss,
   GpuId,
   JobId,
   JobStatus,
+  Removal,
   RunningPhase,
   Timestamp,
   VideoSize,
@@ -38,6 +40,8 @@ type JobTable = {
   shift: number | null
   seed: number
   requested_filename: string | null
+  /** `nameKey` of it. */
+  name_key: string | null
   /** JSON, an InputImage. */
   image: string | null
   /** The job whose video this one varies. */
@@ -65,6 +69,10 @@ type JobTable = {
   /** JSON, VideoFacts. */
   video: string | null
   file_deleted_at: Timestamp | null
+  /** Why the file is gone; null if it was deleted on request. */
+  file_lost: FileLoss | null
+  /** The file is about to be deleted, or is deleted and the rest of the change is not written. */
+  removing: Removal | null
   /** Deleted for whoever asks: only its attempts are of use still. */
   deleted_at: Timestamp | null
   /** Deleted because its time was over: so much is told of it for a while. */

@@ -32,7 +32,11 @@ export async function apply(
   switch (operation.op) {
     case 'setGpuHealth':
       return setGpuHealth(trx, operation)
+    case 'announceRemoval':
+    case 'keepVideo':
     case 'forgetVideo':
+    case 'loseVideo':
+    case 'findVideo':
     case 'remove':
     case 'expire':
     case 'pin':

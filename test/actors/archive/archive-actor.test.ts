@@ -38,7 +38,7 @@ describe('the actor of the archive', () => {
     const bulk = ask(archive, { type: 'deleteVideos', selection, scope } as const)
     const single = ask(archive, { type: 'remove', jobId: jobId(25), scope })
     expect(await single).toBe('removed')
-    expect((await bulk).map(({ filename }) => filename)).not.toContain('video-25.mp4')
+    expect((await bulk).deleted.map(({ filename }) => filename)).not.toContain('video-25.mp4')
     expect([...files]).toEqual([['video-25.mp4', jobId(26)]])
   })
 
@@ -145,7 +145,9 @@ async function anArchiveOf(
     },
     videoFiles: {
       isInUse: () => false,
-      remove: async ({ filename }) => void files.delete(filename),
+      find: async ({ filename }) => (files.has(filename) ? 'own' : 'missing'),
+      seemsPresent: async ({ filename }) => files.has(filename),
+      remove: async ({ filename }) => (files.delete(filename) ? 'own' : 'missing'),
     },
     jobFiles: { forget: async () => {} },
   })

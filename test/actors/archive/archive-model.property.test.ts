@@ -4,7 +4,6 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Job, JobId } from '../../../src/domain/job.ts'
 import { createWorld, type Parts, type World } from '../../support/archive-world.ts'
 
 const seed = 20_260_101
@@ -31,6 +30,10 @@ const happening = fc.oneof(
   often(4, 'a timer rings', fc.constant(0), (may) => may.ring()),
   often(1, 'the disk is full', fc.constant(0), (may) => may.fillDisk()),
   often(1, 'a commit is stale', fc.constant(0), (may) => may.refuseCommit()),
+  often(2, 'somebody removes a file', which, (may, one) => may.loseFile(one)),
+  often(2, 'somebody replaces a file', which, (may, one) => may.replaceFile(one)),
+  often(2, 'a file is compared with its record', which, (may, one) => may.compare(one)),
+  often(2, 'the service is killed', fc.constant(0), (may) => may.kill()),
   often(1, 'the queue crashes', fc.constant(0), (may) => may.crashQueue()),
   often(2, 'the archive crashes', fc.constant(0), (may) => may.crashArchive()),
 )
@@ -58,20 +61,24 @@ describe('a file', () => {
 describe('the stories', () => {
   it.each<[what: string, parts: Parts]>([
     [
-      'deletes files without reading their jobs again',
+      'does not announce which files it deletes',
       {
-        archiveStore(store) {
-          const seen = new Map<JobId, Job>()
-          return {
-            ...store,
-            async find(jobId, scope) {
-              const job = seen.get(jobId) ?? (await store.find(jobId, scope))
-              if (job?.state.status === 'success') seen.set(jobId, job)
-              return job
-            },
-          }
-        },
+        archiveStore: (store) => ({
+          ...store,
+          commit: async (operations) =>
+            operations.some(({ op }) => op === 'announceRemoval')
+              ? { how: 'committed' }
+              : store.commit(operations),
+        }),
       },
+    ],
+    [
+      'forgets what was announced',
+      { archiveStore: (store) => ({ ...store, announcedRemovals: async () => [] }) },
+    ],
+    [
+      'never looks at the files of its records',
+      { archiveStore: (store) => ({ ...store, recordedFiles: async () => [] }) },
     ],
     [
       'does not check whether a name is promised',

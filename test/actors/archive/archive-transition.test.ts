@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { answer, createPlace } from '../../../src/actors/actor.ts'
 import type { ArchiveEffect } from '../../../src/actors/archive/archive-effects.ts'
+import type { ArchiveOperation } from '../../../src/actors/archive/archive-ports.ts'
 import type {
   ArchiveMail,
-  DeletedVideo,
+  DeletionAnswer,
   ExpireAnswer,
   PinAnswer,
   RemoveAnswer,
@@ -18,7 +19,7 @@ import { DiskFullError, jobNotFound } from '../../../src/domain/errors.ts'
 import type { Expired } from '../../../src/domain/job.ts'
 import { jobId, midnight, queueSettings } from '../../support/jobs.ts'
 
-const deleter = createPlace<readonly DeletedVideo[]>('deleter')
+const deleter = createPlace<DeletionAnswer>('deleter')
 const remover = createPlace<RemoveAnswer>('remover')
 const pinner = createPlace<PinAnswer>('pinner')
 const janitor = createPlace<ExpireAnswer>('janitor')
@@ -47,7 +48,7 @@ describe('a deletion of videos', () => {
     expect(archive.commits()).toEqual([
       { do: 'tellChanges', changes: new Map([[jobId(1), 'status']]) },
       { do: 'logChange', jobId: jobId(1), change: 'video deleted', requestId: 'r1' },
-      answer(deleter, [{ jobId: jobId(1), filename: 'fox.mp4' }]),
+      answer(deleter, { deleted: [{ jobId: jobId(1), filename: 'fox.mp4' }], kept: [] }),
     ])
   })
 
@@ -62,7 +63,7 @@ describe('a deletion of videos', () => {
       { do: 'commit', operations: [{ op: 'forgetVideo', jobId: jobId(2), at: midnight }] },
     ])
     expect(archive.commits()).toContainEqual(
-      answer(deleter, [{ jobId: jobId(2), filename: 'owl.mp4' }]),
+      answer(deleter, { deleted: [{ jobId: jobId(2), filename: 'owl.mp4' }], kept: [] }),
     )
   })
 
@@ -89,18 +90,54 @@ describe('a deletion of videos', () => {
     expect(workIn(archive.commits())).toEqual([2, 3])
   })
 
-  it('stops at a file that cannot be deleted, and records the deleted ones', () => {
+  it('continues after a file that cannot be deleted, and answers why it was kept', () => {
     const archive = anArchive()
     archive.deletes(...range(1, 30))
-    const error = new Error('permission denied')
+    const error = Object.assign(new Error('EACCES: /secret/path'), { code: 'EACCES' })
     const outcomes = range(1, 20).map(
       (n): TaskOutcome =>
-        n === 2 ? { how: 'failed', error } : { how: 'videoDeleted', filename: `${n}.mp4` },
+        n === 2
+          ? { how: 'failed', error, filename: '2.mp4' }
+          : { how: 'videoDeleted', filename: `${n}.mp4` },
     )
-    expect(archive.works(outcomes)).toMatchObject([{ do: 'commit', operations: { length: 19 } }])
+    const [commit] = archive.works(outcomes)
+    expect(commit).toMatchObject({ do: 'commit', operations: { length: 20 } })
+    expect(operationsIn(commit)).toContainEqual({ op: 'keepVideo', jobId: jobId(2), at: midnight })
     const effects = archive.commits()
-    expect(effects.at(-1)).toMatchObject({ do: 'answerFailed', to: deleter, cause: error })
-    expect(workIn(effects)).toBeUndefined()
+    expect(effects).toContainEqual({ do: 'logKept', count: 1, error })
+    expect(workIn(effects)).toEqual(range(21, 30))
+    archive.works(range(21, 30).map((n) => ({ how: 'videoDeleted', filename: `${n}.mp4` })))
+    const answers = answersIn<DeletionAnswer>(archive.commits())
+    expect(answers).toMatchObject([{ deleted: { length: 29 }, kept: { length: 1 } }])
+    const why = expect.stringMatching(/^The file could not be deleted \(EACCES\)/)
+    expect(answers[0]?.kept).toEqual([{ jobId: jobId(2), filename: '2.mp4', why }])
+  })
+
+  it('ends with an error when the store fails, which it would do for the rest as well', () => {
+    const archive = anArchive()
+    archive.deletes(...range(1, 30))
+    const error = new Error('locked')
+    const effects = archive.works(range(1, 20).map(() => ({ how: 'failed', error }) as const))
+    expect(effects).toMatchObject([{ do: 'answerFailed', to: deleter, cause: error }])
+  })
+
+  it('keeps a file of another origin, says so, and records that the video is lost', () => {
+    const archive = anArchive()
+    archive.deletes(1, 2)
+    const [commit] = archive.works([
+      { how: 'videoLost', filename: 'fox.mp4', loss: 'replaced' },
+      { how: 'videoLost', filename: 'owl.mp4', loss: 'missing' },
+    ])
+    expect(operationsIn(commit)).toEqual([
+      { op: 'loseVideo', jobId: jobId(1), loss: 'replaced', at: midnight },
+      { op: 'loseVideo', jobId: jobId(2), loss: 'missing', at: midnight },
+    ])
+    expect(answersIn<DeletionAnswer>(archive.commits())).toEqual([
+      {
+        deleted: [],
+        kept: [{ jobId: jobId(1), filename: 'fox.mp4', why: expect.stringContaining('Another') }],
+      },
+    ])
   })
 })
 
@@ -172,9 +209,54 @@ describe('an archive that has just started', () => {
     expect(archive.tell(question)).toEqual([])
     expect(archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })).toEqual([])
     const { queue } = archive
-    expect(archive.tell({ type: 'queueChanged', queue })).toEqual([
-      { do: 'read', question, queue },
+    expect(archive.tell({ type: 'queueChanged', queue })).toEqual([{ do: 'read', question, queue }])
+    expect(archive.tell({ type: 'removalsRead', removals: [] })).toEqual([
       { do: 'work', tasks: [{ do: 'remove', jobId: jobId(1), scope }] },
+      { do: 'survey', afterSeq: 0 },
+    ])
+  })
+
+  it('first completes the removals that were announced before', () => {
+    const archive = anArchive({ isNew: true })
+    archive.tell({ type: 'pin', jobId: jobId(1), pinned: true, scope, replyTo: pinner })
+    archive.tell({ type: 'queueChanged', queue: archive.queue })
+    const removals = (['video', 'remove', 'expire', 'video'] as const).map((removal, index) => ({
+      jobId: jobId(index + 1),
+      removal,
+    }))
+    const [work] = archive.tell({ type: 'removalsRead', removals })
+    const tasks = removals.map((announced) => ({ do: 'completeRemoval', ...announced }))
+    expect(work).toEqual({ do: 'work', tasks })
+    const [commit] = archive.works([done, done, done, { how: 'kept' }])
+    expect(operationsIn(commit)).toEqual([
+      { op: 'forgetVideo', jobId: jobId(1), at: midnight },
+      { op: 'remove', jobId: jobId(2), at: midnight },
+      { op: 'expire', jobId: jobId(3), at: midnight },
+      { op: 'keepVideo', jobId: jobId(4), at: midnight },
+    ])
+    expect(workIn(archive.commits())).toEqual([1])
+  })
+
+  it('compares suspect files with their records, a page after the other', () => {
+    const archive = anArchive()
+    expect(archive.tell({ type: 'surveyed', suspects: [], next: 200 })).toEqual([
+      { do: 'survey', afterSeq: 200 },
+    ])
+    expect(archive.tell({ type: 'surveyed', suspects: [jobId(7), jobId(8)] })).toEqual([
+      { do: 'work', tasks: [7, 8].map((n) => ({ do: 'compare', jobId: jobId(n) })) },
+    ])
+    const [commit] = archive.works([
+      { how: 'videoLost', filename: 'fox.mp4', loss: 'missing' },
+      { how: 'videoFound' },
+    ])
+    expect(operationsIn(commit)).toEqual([
+      { op: 'loseVideo', jobId: jobId(7), loss: 'missing', at: midnight },
+      { op: 'findVideo', jobId: jobId(8), at: midnight },
+    ])
+    expect(archive.commits()).toMatchObject([
+      { do: 'tellChanges' },
+      { do: 'logChange', jobId: jobId(8), change: 'video found' },
+      { do: 'logLost', lost: [{ jobId: jobId(7), loss: 'missing' }] },
     ])
   })
 })
@@ -212,7 +294,7 @@ describe('a full disk', () => {
 })
 
 describe('a stale change', () => {
-  it('is refused and logged, and the next request takes its turn', () => {
+  it('is refused and logged; what was announced is read again, and the next request takes its turn', () => {
     const archive = anArchive()
     archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
     archive.deletes(2)
@@ -221,6 +303,7 @@ describe('a stale change', () => {
     expect(archive.tell({ type: 'written', result: stale })).toMatchObject([
       { do: 'logStale', why: 'too late' },
       { do: 'answerFailed', to: remover },
+      { do: 'readRemovals' },
       { do: 'work', tasks: [{ do: 'deleteVideo', jobId: jobId(2) }] },
     ])
   })
@@ -232,6 +315,12 @@ const range = (from: number, to: number): number[] =>
 const numbersOf = (tasks: readonly Task[]): number[] =>
   tasks.map(({ jobId }) => Number(jobId.slice(-12)))
 
+const operationsIn = (effect: ArchiveEffect | undefined): readonly ArchiveOperation[] =>
+  effect?.do === 'commit' ? effect.operations : []
+
+const answersIn = <Reply>(effects: readonly ArchiveEffect[]): Reply[] =>
+  effects.flatMap((effect) => (effect.do === 'answer' ? [effect.value as Reply] : []))
+
 /** Jobs that are worked on next. */
 const workIn = (effects: readonly ArchiveEffect[]): number[] | undefined =>
   effects.flatMap((effect) => (effect.do === 'work' ? [numbersOf(effect.tasks)] : []))[0]
@@ -240,7 +329,7 @@ const workIn = (effects: readonly ArchiveEffect[]): number[] | undefined =>
 function anArchive({ isNew = false } = {}) {
   const stored = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
   const queue = restoreQueue(queueSettings, stored)
-  let state = isNew ? newArchive : { ...newArchive, queue }
+  let state = isNew ? newArchive : { ...newArchive, queue, isRecovered: true }
   const tell = (mail: ArchiveMail): readonly ArchiveEffect[] => {
     const [next, effects] = transition(state, mail, midnight)
     state = next

@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import type { ArchiveOperation } from '../../../src/actors/archive/archive-ports.ts'
-import type { DeletedVideo, Task } from '../../../src/actors/archive/archive-protocol.ts'
+import type { ArchiveOperation, FileFinding } from '../../../src/actors/archive/archive-ports.ts'
+import type { Task } from '../../../src/actors/archive/archive-protocol.ts'
 import { createArchiveWork } from '../../../src/actors/archive/archive-work.ts'
 import { mayExpire } from '../../../src/actors/archive/removal-rules.ts'
+import type { CommitResult } from '../../../src/actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../../src/domain/client.ts'
-import type { Job, JobId, JobState } from '../../../src/domain/job.ts'
+import { DiskFullError } from '../../../src/domain/errors.ts'
+import type { FileLoss, Job, JobId, JobState, Removal } from '../../../src/domain/job.ts'
+import type { VideoFile } from '../../../src/domain/video-file.ts'
 import { aQueuedJob, aRunningJob, aVideo, gpu0, jobId, midnight } from '../../support/jobs.ts'
 
 describe('a job that may expire', () => {
@@ -21,8 +24,8 @@ describe('a job that may expire', () => {
   })
 })
 
-describe('the removal of a job', () => {
-  it('deletes its video and all its other files', async () => {
+describe('a removal', () => {
+  it('of a job deletes its video and all its other files', async () => {
     const { carryOut, deleted } = someWork([finished(1)])
     expect(await carryOut([remove(1)])).toEqual([{ how: 'done' }])
     expect(deleted).toEqual(['video-1.mp4', jobId(1)])
@@ -48,7 +51,7 @@ describe('the removal of a job', () => {
   })
 
   it('does not delete an expired video during a download', async () => {
-    const { carryOut, deleted } = someWork([finished(1)], { isInUse: true })
+    const { carryOut, deleted } = someWork([finished(1)], { isInUse: () => true })
     expect(await carryOut([{ do: 'expire', jobId: jobId(1) }])).toEqual([{ how: 'skipped' }])
     expect(deleted).toEqual([])
   })
@@ -60,11 +63,122 @@ describe('the removal of a job', () => {
         if (filename === 'video-1.mp4') throw error
       },
     })
-    const tasks = [1, 2].map((n) => ({ do: 'deleteVideo', jobId: jobId(n) }) as const)
-    expect(await carryOut(tasks)).toEqual([
-      { how: 'failed', error },
+    expect(await carryOut(deletions(1, 2))).toEqual([
+      { how: 'failed', error, filename: 'video-1.mp4' },
       { how: 'videoDeleted', filename: 'video-2.mp4' },
     ])
+  })
+
+  it('of videos is announced in one commit before the first file is deleted', async () => {
+    const { carryOut, happened } = someWork([finished(1), finished(2), canceled(3)])
+    await carryOut([...deletions(1), { do: 'expire', jobId: jobId(2) }, remove(3)])
+    expect(happened).toEqual([
+      'announce video of 1, expire of 2',
+      'delete video-1.mp4',
+      'delete video-2.mp4',
+    ])
+  })
+
+  it('deletes nothing when it cannot be announced, but does on a full disk', async () => {
+    const error = new Error('I/O error')
+    const broken = someWork([finished(1)], { announce: () => Promise.reject(error) })
+    expect(await broken.carryOut(deletions(1))).toEqual([{ how: 'failed', error }])
+    const locked = someWork([finished(1)], { announce: async () => ({ how: 'locked', error }) })
+    expect(await locked.carryOut(deletions(1))).toEqual([{ how: 'failed', error }])
+    expect([...broken.deleted, ...locked.deleted]).toEqual([])
+    const full = someWork([finished(1)], {
+      announce: async () => ({ how: 'full', error: new DiskFullError('the disk is full') }),
+    })
+    expect(await full.carryOut(deletions(1))).toMatchObject([{ how: 'videoDeleted' }])
+  })
+
+  it.each([
+    ['own', { how: 'videoDeleted', filename: 'video-1.mp4' }],
+    ['changed', { how: 'videoDeleted', filename: 'video-1.mp4' }],
+    ['missing', { how: 'videoLost', filename: 'video-1.mp4', loss: 'missing' }],
+    ['other', { how: 'videoLost', filename: 'video-1.mp4', loss: 'replaced' }],
+  ] as const)('of a video whose file is found to be %s ends as %o', async (finding, outcome) => {
+    const { carryOut } = someWork([finished(1)], { finding })
+    expect(await carryOut(deletions(1))).toEqual([outcome])
+  })
+
+  it('does not delete an expired video whose download began after the announcement', async () => {
+    let isInUse = false
+    const { carryOut, deleted } = someWork([finished(1)], {
+      isInUse: () => isInUse,
+      async announce() {
+        isInUse = true
+        return { how: 'committed' }
+      },
+    })
+    expect(await carryOut([{ do: 'expire', jobId: jobId(1) }])).toEqual([{ how: 'kept' }])
+    expect(deleted).toEqual([])
+  })
+})
+
+describe('a removal that a previous run announced', () => {
+  const complete = (removal: Removal): Task => ({
+    do: 'completeRemoval',
+    jobId: jobId(1),
+    removal,
+  })
+
+  it.each<[removal: Removal, deleted: string[]]>([
+    ['video', []],
+    ['remove', [jobId(1)]],
+    ['expire', [jobId(1)]],
+  ])('of kind %s is completed when the file is gone', async (removal, expected) => {
+    const { carryOut, deleted } = someWork([finished(1, { removing: removal })], {
+      finding: 'missing',
+    })
+    expect(await carryOut([complete(removal)])).toEqual([{ how: 'done' }])
+    expect(deleted).toEqual(expected)
+  })
+
+  it.each(['own', 'changed', 'other'] as const)(
+    'is taken back when a file is there: %s',
+    async (finding) => {
+      const { carryOut, deleted } = someWork([finished(1, { removing: 'remove' })], { finding })
+      expect(await carryOut([complete('remove')])).toEqual([{ how: 'kept' }])
+      expect(deleted).toEqual([])
+    },
+  )
+
+  it('leaves the record of a job that may not expire any more', async () => {
+    const { carryOut } = someWork(
+      [{ ...finished(1, { removing: 'expire' }), pinnedAt: midnight }],
+      {
+        finding: 'missing',
+      },
+    )
+    expect(await carryOut([complete('expire')])).toEqual([
+      { how: 'videoDeleted', filename: 'video-1.mp4' },
+    ])
+  })
+
+  it('is skipped when it has been completed meanwhile', async () => {
+    const { carryOut } = someWork([finished(1, { fileDeletedAt: midnight })])
+    expect(await carryOut([complete('video')])).toEqual([{ how: 'skipped' }])
+  })
+})
+
+describe('a file that is compared with its record', () => {
+  const lost = (fileLost: FileLoss) => finished(1, { fileDeletedAt: midnight, fileLost })
+
+  it.each<[what: string, job: Job, finding: FileFinding, outcome: object]>([
+    ['is there', finished(1), 'own', { how: 'skipped' }],
+    ['is gone', finished(1), 'missing', { how: 'videoLost', loss: 'missing' }],
+    ['has another content', finished(1), 'changed', { how: 'videoLost', loss: 'replaced' }],
+    ['is of another origin', finished(1), 'other', { how: 'videoLost', loss: 'replaced' }],
+    ['is there again', lost('missing'), 'own', { how: 'videoFound' }],
+    ['is gone as recorded', lost('missing'), 'missing', { how: 'skipped' }],
+    ['was gone and is of another origin', lost('missing'), 'other', { loss: 'replaced' }],
+    ['was deleted', finished(1, { fileDeletedAt: midnight }), 'other', { how: 'skipped' }],
+    ['is being deleted', finished(1, { removing: 'video' }), 'missing', { how: 'skipped' }],
+    ['belongs to a job that runs', aRunningJob(1), 'missing', { how: 'skipped' }],
+  ])('and %s', async (_what, job, finding, outcome) => {
+    const { carryOut } = someWork([job], { finding })
+    expect(await carryOut([{ do: 'compare', jobId: jobId(1) }])).toMatchObject([outcome])
   })
 })
 
@@ -79,10 +193,10 @@ describe('the work of an incarnation that has ended', () => {
       },
     })
     const life = new AbortController()
-    const former = work.carryOut(deletions(1, 2), life.signal)
+    const former = work.carryOut(deletions(1, 2), midnight, life.signal)
     await expect.poll(() => begun).toEqual(['video-1.mp4'])
     life.abort()
-    const next = work.carryOut(deletions(3), new AbortController().signal)
+    const next = work.carryOut(deletions(3), midnight, new AbortController().signal)
     const committed = work.commit([])
     await new Promise(setImmediate)
     expect(begun).toEqual(['video-1.mp4'])
@@ -119,32 +233,58 @@ const finished = (
   },
 })
 
+const canceled = (n: number): Job => ({
+  ...aQueuedJob(n),
+  state: { status: 'canceled', endedAt: midnight },
+})
+
 /** With these jobs in the store; `deleted` are files, and jobs of which all else is deleted. */
 function someWork(
   jobs: readonly Job[],
   {
-    isInUse = false,
+    isInUse = () => false,
+    finding = 'own',
     remove = () => {},
-  }: { isInUse?: boolean; remove?(video: DeletedVideo): void | Promise<void> } = {},
+    announce = async () => ({ how: 'committed' }),
+  }: {
+    isInUse?(): boolean
+    finding?: FileFinding
+    remove?(video: VideoFile): void | Promise<void>
+    announce?(): Promise<CommitResult>
+  } = {},
 ) {
   const deleted: string[] = []
+  const happened: string[] = []
   const work = createArchiveWork({
     store: {
-      commit: async (_: readonly ArchiveOperation[]) => ({ how: 'committed' }) as const,
+      async commit(operations: readonly ArchiveOperation[]) {
+        const announced = operations.flatMap((one) =>
+          one.op === 'announceRemoval' ? [`${one.removal} of ${Number(one.jobId.slice(-12))}`] : [],
+        )
+        if (announced.length > 0) happened.push(`announce ${announced.join(', ')}`)
+        return announce()
+      },
       find: async (id: JobId, scope: Scope) =>
         jobs.find((job) => job.id === id && covers(scope, { jobId: id, owner: job.owner })),
       findExpired: async () => undefined,
       isAwaited: async () => false,
+      announcedRemovals: async () => [],
+      recordedFiles: async () => [],
     },
     videoFiles: {
-      isInUse: () => isInUse,
+      isInUse,
+      find: async () => finding,
+      seemsPresent: async () => true,
       async remove(video) {
         await remove(video)
         deleted.push(video.filename)
+        happened.push(`delete ${video.filename}`)
+        return finding
       },
     },
     jobFiles: { forget: async (id) => void deleted.push(id) },
   })
-  const carryOut = (tasks: readonly Task[]) => work.carryOut(tasks, new AbortController().signal)
-  return { work, carryOut, deleted }
+  const carryOut = (tasks: readonly Task[]) =>
+    work.carryOut(tasks, midnight, new AbortController().signal)
+  return { work, carryOut, deleted, happened }
 }

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { tell } from '../../../src/actors/actor.ts'
 import { conversionBehaviour } from '../../../src/actors/conversion/conversion-actor.ts'
-import type { Conversion, SourceVideo } from '../../../src/actors/conversion/conversion-ports.ts'
+import type {
+  Conversion,
+  ConversionOutput,
+  SourceVideo,
+} from '../../../src/actors/conversion/conversion-ports.ts'
 import type {
   ConversionCommand,
   ConversionEffect,
@@ -23,12 +27,10 @@ import { createProbe } from '../../support/probe.ts'
 const task = 'ti2v-5B'
 
 const attempt = (n: number) => ({ jobId: jobId(n), epoch: 1 })
-const conversion = (n: number): Conversion => ({
-  ...attempt(n),
-  request: aRequest(),
-  filename: `video-${n}.mp4`,
-})
-const readable = (facts: Partial<VideoFacts> = {}): SourceVideo => ({
+const output = (n: number): ConversionOutput => ({ ...attempt(n), filename: `video-${n}.mp4` })
+const conversion = (n: number): Conversion => ({ ...output(n), request: aRequest() })
+const withdraw = (n: number): ConversionEffect => ({ do: 'withdraw', output: output(n) })
+const readable = (facts: Partial<VideoFacts> = {}): Extract<SourceVideo, { how: 'readable' }> => ({
   how: 'readable',
   facts: aSource(facts),
 })
@@ -79,10 +81,8 @@ describe('a conversion', () => {
   it('fails without a video to convert, and leaves nothing behind', () => {
     const converter = aConverter()
     converter.converts(1)
-    expect(converter.hears('inspected', 1, { source: { how: 'missing' } })).toEqual([
-      { do: 'discard', attempt: attempt(1) },
-      failed('no_output'),
-    ])
+    expect(converter.hears('inspected', 1, { source: { how: 'missing' } })).toEqual([withdraw(1)])
+    expect(converter.hears('withdrawn', 1)).toEqual([failed('no_output')])
     expect(converter.steps()).toEqual([])
   })
 
@@ -95,17 +95,17 @@ describe('a conversion', () => {
     const converter = aConverter()
     converter.converts(1)
     converter.hears('inspected', 1, { source: readable() })
-    expect(converter.hears('encoded', 1, { video: aVideo(facts) })).toEqual([
-      { do: 'discard', attempt: attempt(1) },
-      failed('conversion_failed'),
-    ])
+    expect(converter.hears('encoded', 1, { video: aVideo(facts) })).toEqual([withdraw(1)])
+    expect(converter.hears('withdrawn', 1)).toEqual([failed('conversion_failed')])
   })
 
   it.each(['inspecting', 'encoding', 'publishing'])('fails when %s fails, saying why', (step) => {
     const converter = aConverter()
     converter.isAt(step, 1)
     expect(converter.hears('stepFailed', 1, { why: 'ffmpeg is away', killed: false })).toEqual([
-      { do: 'discard', attempt: attempt(1) },
+      withdraw(1),
+    ])
+    expect(converter.hears('withdrawn', 1)).toEqual([
       report({
         type: 'conversionFailed',
         ...attempt(1),
@@ -130,18 +130,44 @@ describe('a conversion', () => {
   })
 })
 
+describe('a conversion without the files of its generation', () => {
+  it('is lost, and the queue is told when nothing of it is left', () => {
+    const converter = aConverter()
+    converter.converts(1)
+    expect(converter.hears('inspected', 1, { source: { how: 'lost' } })).toEqual([withdraw(1)])
+    expect(converter.hears('withdrawn', 1)).toEqual([
+      report({ type: 'conversionLost', ...attempt(1) }),
+    ])
+  })
+
+  it('takes the finished file of the job that is there already', () => {
+    const converter = aConverter()
+    converter.converts(1)
+    const source = { how: 'published', facts: aVideo() } as const
+    expect(converter.hears('inspected', 1, { source })).toEqual([
+      report({ type: 'converted', ...attempt(1), video: aVideo() }),
+    ])
+  })
+
+  it('is lost when that file is not whole', () => {
+    const converter = aConverter()
+    converter.converts(1)
+    const source = { how: 'published', facts: aVideo({ frames: 7 }) } as const
+    expect(converter.hears('inspected', 1, { source })).toEqual([withdraw(1)])
+  })
+})
+
 describe('an aborted conversion', () => {
   const aborted = report({ type: 'conversionAborted', ...attempt(1) })
 
-  it('that this incarnation knows nothing of is told to be gone, with whatever it left', () => {
+  it('that this incarnation knows nothing of is told to be gone when its files are', () => {
     const converter = aConverter()
-    expect(converter.aborts(1)).toEqual([{ do: 'discard', attempt: attempt(1) }, aborted])
+    expect(converter.aborts(1)).toEqual([withdraw(1)])
+    expect(converter.aborts(1)).toEqual([])
+    expect(converter.hears('withdrawn', 1)).toEqual([aborted])
     converter.converts(2)
-    const older = { jobId: jobId(2), epoch: 0 }
-    expect(converter.tell({ type: 'abort', ...older })).toEqual([
-      { do: 'discard', attempt: older },
-      report({ type: 'conversionAborted', ...older }),
-    ])
+    const older = { jobId: jobId(2), epoch: 0, filename: 'video-2.mp4' }
+    expect(converter.tell({ type: 'abort', ...older })).toEqual([{ do: 'withdraw', output: older }])
     expect(converter.steps()).toEqual(['inspecting'])
   })
 
@@ -149,7 +175,8 @@ describe('an aborted conversion', () => {
     const converter = aConverter({ limit: 1 })
     converter.converts(2)
     converter.converts(1)
-    expect(converter.aborts(1)).toEqual([{ do: 'discard', attempt: attempt(1) }, aborted])
+    expect(converter.aborts(1)).toEqual([withdraw(1)])
+    expect(converter.hears('withdrawn', 1)).toEqual([aborted])
     expect(converter.steps()).toEqual(['inspecting'])
   })
 
@@ -164,10 +191,10 @@ describe('an aborted conversion', () => {
           end === 'well'
             ? converter.endsStep(1)
             : converter.hears('stepFailed', 1, { why: 'aborted', killed: false })
-        // Published just when it was to be aborted: then it is taken back.
-        const isOut = step === 'publishing' && end === 'well'
-        expect(effects.filter((effect) => effect.do === 'withdraw')).toHaveLength(isOut ? 1 : 0)
-        expect(effects.slice(-2)).toEqual([{ do: 'discard', attempt: attempt(1) }, aborted])
+        // It may have been published: now, or by a previous run that was killed.
+        expect(effects).toEqual([withdraw(1)])
+        expect(converter.converts(1)).toEqual([])
+        expect(converter.hears('withdrawn', 1)).toEqual([aborted])
         expect(converter.steps()).toEqual([])
       }
     },
@@ -184,7 +211,7 @@ describe('a conversion that somebody kills', () => {
       ])
     }
     const effects = converter.hears('stepFailed', 1, { why: 'SIGKILL', killed: true })
-    expect(effects.some((effect) => effect.do === 'report')).toBe(true)
+    expect(effects).toEqual([withdraw(1)])
     expect(converter.steps()).toEqual([])
   })
 })
@@ -223,8 +250,11 @@ describe('a conversion that the environment fails', () => {
     const converter = aConverter()
     converter.converts(1)
     converter.hears('stepFailed', 1, fails)
-    expect(converter.aborts(1)).toContainEqual(report({ type: 'conversionAborted', ...attempt(1) }))
+    expect(converter.aborts(1)).toEqual([withdraw(1)])
     expect(converter.hears('retryDue', 1, {})).toEqual([])
+    expect(converter.hears('withdrawn', 1)).toEqual([
+      report({ type: 'conversionAborted', ...attempt(1) }),
+    ])
   })
 
   it('is given to the judgement of the queue after half an hour', () => {
@@ -234,13 +264,14 @@ describe('a conversion that the environment fails', () => {
       converter.hears('stepFailed', 1, fails)
       converter.hears('retryDue', 1, {})
     }
-    expect(converter.hears('stepFailed', 1, fails)).toContainEqual(
+    expect(converter.hears('stepFailed', 1, fails)).toEqual([withdraw(1)])
+    expect(converter.hears('withdrawn', 1)).toEqual([
       report({
         type: 'conversionFailed',
         ...attempt(1),
         failure: { code: 'resources_exhausted', message: 'spawn EAGAIN' },
       }),
-    )
+    ])
   })
 })
 
@@ -279,8 +310,10 @@ describe('the converter', () => {
 })
 
 describe('what a generation leaves', () => {
-  const judge = (source: SourceVideo, size: '1280x720' | '720x1280' = '1280x720') =>
-    judgeSource(task, aRequest({ size }), source)
+  const judge = (
+    source: Parameters<typeof judgeSource>[2],
+    size: '1280x720' | '720x1280' = '1280x720',
+  ) => judgeSource(task, aRequest({ size }), source)
 
   it('is good when it is as large and long as asked for', () => {
     expect(judge(readable())).toEqual(aSource())
@@ -288,7 +321,7 @@ describe('what a generation leaves', () => {
     expect(judge(readable(upright), '720x1280')).toEqual(aSource(upright))
   })
 
-  it.each<[code: Failure['code'], what: string, source: SourceVideo]>([
+  it.each<[code: Failure['code'], what: string, source: Parameters<typeof judgeSource>[2]]>([
     ['no_output', 'there is no file', { how: 'missing' }],
     ['truncated_output', 'ffprobe cannot read it', { how: 'unreadable', why: 'no moov atom' }],
     ['truncated_output', 'frames are missing', readable({ frames: 120 })],
@@ -373,10 +406,11 @@ describe('the actor of the converter', () => {
       }
       taken.succeeds(name === 'inspect' ? readable() : aVideo())
     }
+    const withdrawal = await step('withdraw', 1)
+    expect(queue.told).toEqual([])
+    withdrawal.fails(new Error('and nobody can do anything about it'))
     const failure = { code: 'conversion_failed', message }
     expect(await queue.next()).toEqual({ type: 'conversionFailed', ...attempt(1), failure })
-    const discard = await step('discard', 1)
-    discard.fails(new Error('and this is nobody’s concern'))
   })
 
   it('interrupts the encoding that is aborted, and no other', async () => {
@@ -387,11 +421,12 @@ describe('the actor of the converter', () => {
       ;(await step('inspect', n)).succeeds(readable())
     }
     const [first, second] = [await step('encode', 1), await step('encode', 2)]
-    tell(actor.ref, { type: 'abort', ...attempt(1) })
+    tell(actor.ref, { type: 'abort', ...output(1) })
     await expect.poll(() => first.signal?.aborted).toBe(true)
     expect(second.signal?.aborted).toBe(false)
 
     first.fails(new Error('aborted'))
+    ;(await step('withdraw', 1)).succeeds()
     expect(await queue.next()).toEqual({ type: 'conversionAborted', ...attempt(1) })
   })
 
@@ -412,7 +447,7 @@ describe('the actor of the converter', () => {
 
 /** The converter's rules with the state kept; each word answers with the effects. */
 function aConverter({ limit = 1 } = {}) {
-  let state: ConversionState = { active: [], limit }
+  let state: ConversionState = { active: [], ending: [], limit }
 
   function tell(message: ConversionCommand | ConversionNews): readonly ConversionEffect[] {
     const [next, effects] = transition(task, state, message)
@@ -433,7 +468,7 @@ function aConverter({ limit = 1 } = {}) {
     state: () => state,
     steps: () => state.active.map(({ step }) => step),
     converts: (n: number) => tell({ type: 'convert', ...conversion(n) }),
-    aborts: (n: number) => tell({ type: 'abort', ...attempt(n) }),
+    aborts: (n: number) => tell({ type: 'abort', ...output(n) }),
     /** The step it is at goes well. */
     endsStep(n: number) {
       const step = state.active.find((one) => one.conversion.jobId === jobId(n))?.step

@@ -46,7 +46,7 @@ describe('the actor of the queue', () => {
     })
     expect([await conversion.next(), await conversion.next()]).toEqual([
       { type: 'convert', ...attempt, filename: 'fox.mp4', request: aRequest() },
-      { type: 'abort', ...attempt },
+      { type: 'abort', ...attempt, filename: 'fox.mp4' },
     ])
   })
 

@@ -1156,6 +1156,7 @@ describe('canceling', () => {
       do: 'abortConversion',
       jobId: jobId(1),
       epoch: 1,
+      filename: expect.any(String),
     })
     const effects = queue.tell({ type: 'conversionAborted', jobId: jobId(1), epoch: 1 })
     expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
@@ -1182,16 +1183,28 @@ describe('canceling', () => {
     }
   })
 
-  it.each<[end: string, tell: (queue: Queue) => readonly QueueEffect[]]>([
-    ['is done all the same', (queue) => queue.converts(1)],
-    ['fails', (queue) => queue.conversionFails(1, 'truncated_output')],
-  ])('makes the job canceled and nothing else when its conversion %s', (_end, tell) => {
+  it('makes the job canceled and nothing else when its conversion fails', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
     queue.submits(1)
     queue.generationEnds(1, completed)
     queue.cancels(1)
-    const effects = tell(queue)
+    const effects = queue.conversionFails(1, 'truncated_output')
+    expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
+    expect(effects).not.toContainEqual(expect.objectContaining({ do: 'tellEta' }))
+  })
+
+  it('has a video taken back that is done all the same, and makes the job canceled after that', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, completed)
+    queue.cancels(1)
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    expect(queue.converts(1)).toEqual([
+      { do: 'abortConversion', ...attempt, filename: expect.any(String) },
+    ])
+    const effects = queue.tell({ type: 'conversionAborted', ...attempt })
     expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
     expect(effects).not.toContainEqual(expect.objectContaining({ do: 'tellEta' }))
   })
@@ -1366,6 +1379,41 @@ describe('a queue taken up from the store', () => {
     expect(answerOf(queue.submitsNamed(6, 'video-1.mp4'))).toMatchObject({ position: 3 })
   })
 
+  it('requeues a conversion whose files are gone, at no cost', () => {
+    const queue = aQueue({}, stored)
+    const lost = { type: 'conversionLost', jobId: jobId(3), epoch: 1 } as const
+    expect(queue.tell(lost)[0]).toEqual({
+      do: 'store',
+      operation: { op: 'release', jobId: jobId(3), epoch: 1, attempts: 0, at: midnight },
+    })
+    expect(queue.waiting()).toEqual([2, 3, 5])
+  })
+
+  it('counts an attempt whose files disappear after its generation ended here', () => {
+    const queue = aQueue({ maxAttempts: 2 })
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    queue.generationEnds(1, completed)
+    const lost = { type: 'conversionLost', jobId: jobId(1), epoch: 1 } as const
+    expect(queue.tell(lost)[0]).toMatchObject({
+      do: 'store',
+      operation: { op: 'release', attempts: 1, failure: { code: 'lost' } },
+    })
+  })
+
+  it('keeps two jobs of an earlier version whose names are one by now', () => {
+    const alike = [
+      aQueuedJob(2, { filename: 'Émile.mp4' }),
+      aQueuedJob(5, { filename: 'émile.mp4' }),
+    ]
+    const queue = aQueue({}, { ...stored, waiting: alike, running: [] })
+    expect(queue.waiting()).toEqual([2, 5])
+    queue.cancels(5)
+    expect(answerOf(queue.submitsNamed(6, 'ÉMILE.mp4'))).toMatchObject({ code: 'filename_taken' })
+    queue.cancels(2)
+    expect(answerOf(queue.submitsNamed(6, 'ÉMILE.mp4'))).toMatchObject({ position: 1 })
+  })
+
   it('claims nothing before a GPU has announced itself, then with a higher epoch', () => {
     const queue = aQueue({}, stored)
     expect(claimsIn(queue.gpuIsReady(gpu1))).toEqual([[2, gpu1]])
@@ -1389,7 +1437,7 @@ describe('a queue taken up from the store', () => {
     const canceled = aRunningJob(3, { phase: 'converting', cancelRequested: true })
     const queue = aQueue({}, { running: [canceled] })
     expect(queue.tell({ type: 'conversionReady' })).toEqual([
-      { do: 'abortConversion', jobId: jobId(3), epoch: 1 },
+      { do: 'abortConversion', jobId: jobId(3), epoch: 1, filename: 'video-3.mp4' },
     ])
   })
 
@@ -1398,7 +1446,7 @@ describe('a queue taken up from the store', () => {
     const converting = aRunningJob(3, { phase: 'converting', cancelRequested: true })
     const queue = aQueue({}, { running: [generating, converting] })
     expect(outcomesIn(queue.generationEnds(1, completed))).toEqual([{ status: 'canceled' }])
-    expect(outcomesIn(queue.converts(3))).toEqual([{ status: 'canceled' }])
+    expect(queue.converts(3)).toMatchObject([{ do: 'abortConversion', jobId: jobId(3) }])
   })
 })
 

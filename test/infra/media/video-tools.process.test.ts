@@ -28,6 +28,7 @@ function anEndedAttempt() {
   for (const directory of [attemptDir, data.resultsDir, data.previewsDir]) {
     mkdirSync(directory, { recursive: true })
   }
+  writeFileSync(join(attemptDir, 'exit.json'), '{}')
   return {
     ...{ data, attempt },
     at: (name: string) => join(attemptDir, name),
@@ -61,40 +62,40 @@ describe('what a generation has left', () => {
     ['a picture', (path) => writeFileSync(path, execFileSync('cat', [aPicture('/tmp', 'x.png')]))],
     ['nothing', (path) => writeFileSync(path, '')],
   ])('is unreadable when it is %s', async (_what, leave) => {
-    const { tools, attempt, at } = anEndedAttempt()
+    const { tools, conversion, at } = anEndedAttempt()
     const other = at('other.mp4')
     aVideo(other)
     leave(at('video.mp4'), other)
-    expect(await tools.inspect(attempt)).toMatchObject({ how: 'unreadable' })
+    expect(await tools.inspect(conversion)).toMatchObject({ how: 'unreadable' })
   })
 
   it.each(irregularFiles)('is missing when it is %s', async (_what, put) => {
-    const { tools, attempt, at } = anEndedAttempt()
+    const { tools, conversion, at } = anEndedAttempt()
     await put(at('video.mp4'))
-    expect(await tools.inspect(attempt)).toEqual({ how: 'missing' })
+    expect(await tools.inspect(conversion)).toEqual({ how: 'missing' })
   })
 
   it('is missing when it is a link to the video of another job', async () => {
-    const { tools, attempt, at, result } = anEndedAttempt()
+    const { tools, conversion, at, result } = anEndedAttempt()
     aVideo(result('of-another.mp4'))
     symlinkSync(result('of-another.mp4'), at('video.mp4'))
-    expect(await tools.inspect(attempt)).toEqual({ how: 'missing' })
+    expect(await tools.inspect(conversion)).toEqual({ how: 'missing' })
   })
 
   it('has no other file opened by a reference in it', async () => {
-    const { tools, attempt, at } = anEndedAttempt()
+    const { tools, conversion, at } = anEndedAttempt()
     aReferenceTo(aTrap(at('other')), at('video.mp4'))
-    expect(await tools.inspect(attempt)).toMatchObject({ how: 'unreadable' })
+    expect(await tools.inspect(conversion)).toMatchObject({ how: 'unreadable' })
   })
 
   it('is converted without the picture on its cover', async () => {
-    const { tools, attempt, at, conversion } = anEndedAttempt()
+    const { tools, at, conversion } = anEndedAttempt()
     aVideo(at('bare.mp4'))
     const cover = aPicture(at('.'), 'cover.png', '64x64')
     const inputs = ['-i', cover, '-i', at('bare.mp4'), '-map', '0', '-map', '1', '-c', 'copy']
     const attached = ['-disposition:v:0', 'attached_pic', at('video.mp4')]
     execFileSync('ffmpeg', ['-v', 'error', ...inputs, ...attached])
-    const source = await tools.inspect(attempt)
+    const source = await tools.inspect(conversion)
     expect(source).toMatchObject({ facts: { width: 1280, height: 704, frames: 5 } })
     if (source.how !== 'readable') return
     const facts = await tools.encode(conversion, source.facts, AbortSignal.timeout(20_000))

@@ -31,6 +31,16 @@ export function describeNames(stores: StoresOfTest): void {
       expect(await promised()).toBe(false)
     })
 
+    it('is promised in other letters too', async () => {
+      await commit(stores, [submit(1, { filename: 'Straße Émile.mp4' })])
+      for (const alike of ['straße émile.mp4', 'STRASSE E\u0301MILE.mp4']) {
+        expect(await stores.jobs.isNamePromised(alike)).toBe(true)
+      }
+      expect(await stores.jobs.isNamePromised('Strase Émile.mp4')).toBe(false)
+      await commit(stores, [finish(1, canceled, 0)])
+      expect(await stores.jobs.isNamePromised('straße émile.mp4')).toBe(false)
+    })
+
     it.each([error, canceled])('is not promised once its job has ended as $status', async (end) => {
       await commit(stores, [submit(1, { filename: 'fox.mp4' }), finish(1, end, 0)])
       expect(await stores.jobs.isNamePromised('fox.mp4')).toBe(false)

@@ -1,6 +1,7 @@
 import { describe } from 'vitest'
 import { describeCommands } from './job-commands.ts'
 import { describeEpochs } from './job-epochs.ts'
+import { describeFiles } from './job-files.ts'
 import { describeListing } from './job-listing.ts'
 import { describeNames } from './job-names.ts'
 import { describePersistence } from './job-persistence.ts'
@@ -19,6 +20,7 @@ export function describeJobStore(name: string, createStores: CreateStores): void
     describeRemoval(stores)
     describeSubmissions(stores)
     describeNames(stores)
+    describeFiles(stores)
     describeListing(stores)
     describePersistence(stores)
   })

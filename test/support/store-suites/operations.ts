@@ -1,6 +1,6 @@
 /** Operations on job `n`, one minute after the other. */
 import type { Outcome } from '../../../src/actors/queue/queue-ports.ts'
-import type { GpuId, Job, VideoRequest } from '../../../src/domain/job.ts'
+import type { FileLoss, GpuId, Job, Removal, VideoRequest } from '../../../src/domain/job.ts'
 import { aFailure, aRequest, aVideo, fromAnybody, gpu0, jobId, midnight } from '../jobs.ts'
 import type { StoreOperation } from './stores.ts'
 
@@ -85,6 +85,36 @@ export const pin = (n: number, pinned = true): StoreOperation => ({
 
 export const forgetVideo = (n: number): StoreOperation => ({
   op: 'forgetVideo',
+  jobId: jobId(n),
+  at: minute(9),
+})
+
+export const announce = (n: number, removal: Removal = 'video'): StoreOperation => ({
+  op: 'announceRemoval',
+  jobId: jobId(n),
+  removal,
+  at: minute(8),
+})
+
+export const keepVideo = (n: number): StoreOperation => ({
+  op: 'keepVideo',
+  jobId: jobId(n),
+  at: minute(9),
+})
+
+export const loseVideo = (
+  n: number,
+  loss: FileLoss = 'missing',
+  at = minute(9),
+): StoreOperation => ({
+  op: 'loseVideo',
+  jobId: jobId(n),
+  loss,
+  at,
+})
+
+export const findVideo = (n: number): StoreOperation => ({
+  op: 'findVideo',
   jobId: jobId(n),
   at: minute(9),
 })

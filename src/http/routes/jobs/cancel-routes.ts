@@ -11,6 +11,7 @@ import type { ClientEnv } from '../../request/client-env.ts'
 import { DeleteJobsQuery } from '../../request/parameters.ts'
 import { route } from '../../request/route.ts'
 import { found, orThrow } from '../../response/outcome.ts'
+import { KeptFilesJson, keptFileJson } from '../../views/kept-file.ts'
 import { Uuid } from '../../views/words.ts'
 
 export type CancelRoutesOptions = Readonly<{
@@ -31,6 +32,7 @@ const CanceledJson = v.object({
   unchanged: v.pipe(v.array(Standing), v.description('over before')),
   not_found: v.array(Uuid),
   deleted_files: v.array(v.object({ id: Uuid, filename: v.string() })),
+  kept_files: v.optional(KeptFilesJson),
 })
 type CanceledJson = v.InferOutput<typeof CanceledJson>
 
@@ -65,14 +67,14 @@ export function cancelRoutes({ queue, archive, cancelWithinMs }: CancelRoutesOpt
         { type: 'cancel', selection, scope, requestId },
         cancelWithinMs,
       )
-      const deleted = delete_files
+      const { deleted, kept } = delete_files
         ? await ask(archive, {
             type: 'deleteVideos',
             scope,
             requestId,
             selection: ids ? { ids } : { status: status ?? ['success'] },
           })
-        : []
+        : { deleted: [], kept: [] }
       const ended = await Promise.all(
         rest.map((jobId) => ask(archive, { type: 'find', jobId, scope })),
       )
@@ -87,6 +89,7 @@ export function cancelRoutes({ queue, archive, cancelWithinMs }: CancelRoutesOpt
         unchanged: known.map(({ job }) => ({ id: job.id, status: job.state.status })),
         not_found: unknown,
         deleted_files: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
+        ...(kept.length > 0 && { kept_files: kept.map(keptFileJson) }),
       }
       return c.json(answer, canceling.length > 0 ? 202 : 200)
     },

@@ -9,6 +9,7 @@ import * as addMetadata from './008-add-metadata.ts'
 import * as indexEnds from './009-index-ends.ts'
 import * as keepCommands from './010-keep-commands.ts'
 import * as knowRegistrants from './011-know-registrants.ts'
+import * as accountForFiles from './012-account-for-files.ts'
 import * as rememberTheClock from './013-remember-the-clock.ts'
 
 /** In order; a migration stays as it is once released. */
@@ -24,5 +25,6 @@ export const migrations = {
   '009-index-ends': indexEnds,
   '010-keep-commands': keepCommands,
   '011-know-registrants': knowRegistrants,
+  '012-account-for-files': accountForFiles,
   '013-remember-the-clock': rememberTheClock,
 }

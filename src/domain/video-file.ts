@@ -1,0 +1,16 @@
+/** The file of a finished video as its record describes it. */
+import { hasFile, type Job, type JobId, type VideoFacts, type WithFile } from './job.ts'
+
+export type VideoFile = Readonly<{ jobId: JobId; filename: string; facts: VideoFacts }>
+
+/** The file is there or lost, and was not deleted on request. */
+export const mayHaveFile = (job: Job): job is WithFile =>
+  hasFile(job) || (job.state.status === 'success' && job.state.fileLost !== undefined)
+
+export const isSuccessful = (job: Job): job is WithFile => job.state.status === 'success'
+
+export const fileOf = ({ id, state: { filename, video } }: WithFile): VideoFile => ({
+  jobId: id,
+  filename,
+  facts: video,
+})

@@ -1,0 +1,90 @@
+/** The files of finished videos: found, recognised and deleted by name. */
+import { rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LRUCache } from 'lru-cache'
+import type { FileFinding, VideoFiles } from '../../actors/archive/archive-ports.ts'
+import type { ResultFiles } from '../../actors/queue/queue-ports.ts'
+import type { JobId } from '../../domain/job.ts'
+import type { VideoFile } from '../../domain/video-file.ts'
+import type { DataDirectory } from '../disk/data-directory.ts'
+import { createNamesOnDisk } from '../disk/names-on-disk.ts'
+import { openRegularFile, type RegularFile, statRegularFile } from '../disk/regular-file.ts'
+import type { Downloads } from './downloads.ts'
+import { removePreviews } from './previews.ts'
+import { contentSignature, ownerOf } from './video-signature.ts'
+
+/** A file is read once, and not again until it changes. */
+const maxRemembered = 10_000
+
+type Remembered = Readonly<{ identity: string; finding: FileFinding }>
+
+export function createVideoFiles(
+  data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
+  { isInUse }: Pick<Downloads, 'isInUse'>,
+): VideoFiles & ResultFiles {
+  const { resultsDir } = data
+  const names = createNamesOnDisk(resultsDir)
+  const remembered = new LRUCache<JobId, Remembered>({ max: maxRemembered })
+  return {
+    exists: names.has,
+    isInUse,
+    find,
+    async seemsPresent({ filename, bytes }) {
+      const stats = await statRegularFile(join(resultsDir, filename))
+      if (stats === 'missing') await reallyMissing()
+      return typeof stats !== 'string' && Number(stats.size) === bytes
+    },
+    async remove(video) {
+      const finding = await find(video)
+      if (finding === 'own' || finding === 'changed') {
+        await rm(join(resultsDir, video.filename), { force: true })
+      }
+      await removePreviews(data, video.jobId)
+      remembered.delete(video.jobId)
+      return finding
+    },
+  }
+
+  async function find(video: VideoFile): Promise<FileFinding> {
+    const path = join(resultsDir, video.filename)
+    const stats = await statRegularFile(path)
+    if (stats === 'other') return 'other'
+    if (stats === 'missing') return reallyMissing()
+    const known = remembered.get(video.jobId)
+    if (known?.identity === identityOf(stats)) return known.finding
+    const file = await openRegularFile(path)
+    if (file === 'missing' || file === 'other') return file
+    try {
+      const finding = await recognise(file, video)
+      remembered.set(video.jobId, { identity: identityOf(file.stats), finding })
+      return finding
+    } finally {
+      await file.handle.close()
+    }
+  }
+
+  /** Without its directory, which may be on a disk that is away, nothing is known of a file. */
+  async function reallyMissing(): Promise<'missing'> {
+    await stat(resultsDir)
+    return 'missing'
+  }
+}
+
+/** Changes with each change of the file. */
+const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: RegularFile['stats']): string =>
+  [dev, ino, size, mtimeNs, ctimeNs].join()
+
+/** Records of earlier versions have no signature, but their files name their jobs as well. */
+async function recognise(
+  { handle, stats }: RegularFile,
+  { jobId, facts }: VideoFile,
+): Promise<FileFinding> {
+  const size = Number(stats.size)
+  const isSameSize = size === facts.bytes
+  if (facts.signature !== undefined && isSameSize) {
+    if ((await contentSignature(handle, size)) === facts.signature) return 'own'
+  }
+  const owner = await ownerOf(handle, size)
+  if (facts.signature === undefined && isSameSize && (owner ?? jobId) === jobId) return 'own'
+  return owner === jobId ? 'changed' : 'other'
+}

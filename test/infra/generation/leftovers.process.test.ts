@@ -128,10 +128,10 @@ describe('a generation that is adopted leaves no process', () => {
   it.each<[what: string, strike: (generation: Generation) => void, how: string]>([
     ['its files were removed', ({ removeFiles }) => removeFiles(), 'lost'],
     [
-      'its files were removed and its shim killed',
-      ({ removeFiles, shim }) => {
+      'its files were removed, and its shim and the fork server killed',
+      ({ removeFiles, forkServer, shim }) => {
         removeFiles()
-        kill(shim)
+        for (const pid of [forkServer, shim]) kill(pid)
       },
       'lost',
     ],

@@ -3,11 +3,14 @@ import { once } from 'node:events'
 import { renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { canSlowFsync, slowFsync } from '../../bench/slow-fsync.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
 
 const lost = 'the database is no longer that of this service'
+
+// Several services each, and a check that is made every 30 seconds.
+vi.setConfig({ testTimeout: 120_000 })
 
 describe('two services', () => {
   it('with one STATE_DB, even through a symbolic link: the second one does not start', async () => {

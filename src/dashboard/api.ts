@@ -22,7 +22,17 @@ export const isLockedOut = signal(false)
 export const authorization = (): Record<string, string> =>
   token.value === undefined ? {} : { Authorization: `Bearer ${token.value}` }
 
-export const api = createClient(base, { headers: authorization })
+/** Longer than any answer takes to what goes through it: files go by themselves. */
+const patienceMs = 60_000
+
+export const api = createClient(base, {
+  headers: authorization,
+  fetch: (input: RequestInfo | URL, init?: RequestInit) =>
+    fetch(input, { ...init, signal: AbortSignal.timeout(patienceMs) }),
+})
+
+/** Counts the requests to which there was no answer. */
+export const unanswered = signal(0)
 
 /** Who we are to the service, so that nothing is asked for in vain; `undefined`: not known yet. */
 export const client = signal<InferResponseType<typeof api.whoami.$get, 200> | undefined>(undefined)
@@ -54,6 +64,7 @@ export async function answerTo<Asked extends Parameters<typeof parseResponse>[0]
 export function faultOf(error: unknown): Fault {
   if (isFault(error)) return error
   if (!(error instanceof DetailedError)) {
+    unanswered.value += 1
     return { status: 0, code: 'unreachable', text: 'The service cannot be reached. Try again.' }
   }
   const status = error.statusCode ?? 500

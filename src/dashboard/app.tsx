@@ -1,7 +1,9 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { client, introduce, isLockedOut, lockOut, token, urlOf } from './api.ts'
+import { Banner } from './banner.tsx'
 import { Charts } from './charts.tsx'
+import { isGone, isReady, keepContact } from './contact.ts'
 import { Gallery } from './gallery.tsx'
 import { GpuCards } from './gpu-cards.tsx'
 import { Cross, HalfMoon, Logo, Moon, Sun } from './icons.tsx'
@@ -17,12 +19,15 @@ import { keepUp, running, trouble } from './state.ts'
 import { SubmitForm } from './submit-form.tsx'
 import { nextTheme, theme } from './theme.ts'
 
-export const App = () => (
-  <>
-    {isLockedOut.value ? <SignIn /> : client.value ? <Inside /> : <Entrance />}
-    <Notices />
-  </>
-)
+export function App() {
+  useEffect(keepContact, [])
+  return (
+    <div class={isGone.value ? 'app gone' : 'app'}>
+      {isLockedOut.value ? <SignIn /> : client.value ? <Inside /> : <Entrance />}
+      <Notices />
+    </div>
+  )
+}
 
 /** Until the service has said who we are; it may be on its way up. */
 function Entrance() {
@@ -35,6 +40,7 @@ function Entrance() {
   return (
     <>
       <Header />
+      <Banner />
       <main class="overview" id="main" aria-busy="true" />
     </>
   )
@@ -50,7 +56,8 @@ function Inside() {
         Skip to the content
       </button>
       <Header />
-      {trouble.value && (
+      <Banner />
+      {trouble.value && !isGone.value && (
         <div class="trouble">
           <ErrorNote>{trouble.value.text} What is shown may be old.</ErrorNote>
         </div>
@@ -110,8 +117,11 @@ const connections: Readonly<Record<typeof connection.value, { tone: Tone; word: 
   lost: { tone: 'bad', word: 'Reconnecting' },
 }
 
+const notReady = { tone: 'warn', word: 'Not ready' } as const
+
 function Connection() {
-  const { tone, word } = connections[connection.value]
+  const isLive = connection.value === 'live'
+  const { tone, word } = isLive && !isReady.value ? notReady : connections[connection.value]
   return (
     <span class="connection" role="status">
       <Badge tone={tone}>{word}</Badge>

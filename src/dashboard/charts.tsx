@@ -1,7 +1,8 @@
 /** Pictures of the past, drawn by hand: three shapes are less than any library. */
 import { useId, useState } from 'preact/hooks'
+import { now } from './clock.ts'
 import { Empty, Section, Skeleton } from './parts.tsx'
-import { isAdmin, type Load, load, now, type Outcome, outcomes } from './state.ts'
+import { isAdmin, type Load, load, type Outcome, outcomes } from './state.ts'
 import { clock, duration, percent, plural } from './words.ts'
 
 export function Charts() {

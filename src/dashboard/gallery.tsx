@@ -3,7 +3,17 @@ import { useState } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
 import { linkTo } from './api.ts'
 import { Again, Dice, Download, Film, Play } from './icons.tsx'
-import { Ago, Badge, Empty, Pager, Prompt, Section, Skeleton } from './parts.tsx'
+import {
+  ActionButton,
+  Ago,
+  Badge,
+  DownloadLink,
+  Empty,
+  Pager,
+  Prompt,
+  Section,
+  Skeleton,
+} from './parts.tsx'
 import { Player } from './player.tsx'
 import { jobHref } from './route.ts'
 import { unsuccessful, type Video, videos } from './state.ts'
@@ -73,7 +83,7 @@ function Tile({ video }: { video: Video }) {
         {isPlaying ? (
           <Player id={id} url={video.file_url} label={name} autoPlay />
         ) : (
-          <button type="button" class="poster" onClick={() => setPlaying(true)}>
+          <ActionButton class="poster" onClick={() => setPlaying(true)}>
             <Thumbnail url={video.thumbnail_url} size={video.size} />
             <span class="play">
               <Play />
@@ -82,7 +92,7 @@ function Tile({ video }: { video: Video }) {
               {video.duration_seconds.toFixed(1)} s
             </span>
             <span class="hidden">Play “{name}”</span>
-          </button>
+          </ActionButton>
         )}
       </div>
       <div class="tile-body">
@@ -97,27 +107,27 @@ function Tile({ video }: { video: Video }) {
         </p>
       </div>
       <div class="tile-foot">
-        <button type="button" class="button small" onClick={() => void repeat(id, 'same')}>
+        <ActionButton class="button small" onClick={() => void repeat(id, 'same')}>
           <Again />
           Again
           <span class="hidden"> “{name}”</span>
-        </button>
-        <button type="button" class="button small" onClick={() => void repeat(id, 'new')}>
+        </ActionButton>
+        <ActionButton class="button small" onClick={() => void repeat(id, 'new')}>
           <Dice />
           Vary seed
           <span class="hidden"> of “{name}”</span>
-        </button>
-        <a
-          class="button small quiet icon-only"
-          href={linkTo(video.file_url)}
-          download={filename}
+        </ActionButton>
+        <DownloadLink
+          look="small quiet icon-only"
+          url={video.file_url}
+          filename={filename}
           title={`Download, ${bytes(video.bytes)}`}
         >
           <Download />
           <span class="hidden">
             Download “{name}”, {bytes(video.bytes)}
           </span>
-        </a>
+        </DownloadLink>
       </div>
     </li>
   )
@@ -169,14 +179,10 @@ function Others() {
                 </span>
               )}
             </div>
-            <button
-              type="button"
-              class="button small quiet"
-              onClick={() => void repeat(job.id, 'same')}
-            >
+            <ActionButton class="button small quiet" onClick={() => void repeat(job.id, 'same')}>
               Again
               <span class="hidden"> “{job.prompt.slice(0, 80)}”</span>
-            </button>
+            </ActionButton>
           </li>
         ))}
       </ul>

@@ -2,8 +2,10 @@ import { signal } from '@preact/signals'
 import { useState } from 'preact/hooks'
 import type { Gpu } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
+import { isReady } from './contact.ts'
 import { notify } from './notices.ts'
 import {
+  ActionButton,
   Ago,
   Badge,
   Dialog,
@@ -62,6 +64,7 @@ function summary(all: readonly Gpu[]): string {
 
 function GpuCard({ gpu }: { gpu: Gpu }) {
   const job = gpu.job_id === null ? undefined : running.value.get(gpu.job_id)
+  const tone = gpu.state === 'idle' && !isReady.value ? 'plain' : tones[gpu.state]
   const takesJobs = ['idle', 'busy', 'probing', 'down'].includes(gpu.state)
   return (
     <li class="card gpu">
@@ -70,7 +73,7 @@ function GpuCard({ gpu }: { gpu: Gpu }) {
           GPU {gpu.id}
           {gpu.name !== null && <span class="muted small"> {gpu.name}</span>}
         </h3>
-        <Badge tone={tones[gpu.state]}>{gpuStateInWords[gpu.state]}</Badge>
+        <Badge tone={tone}>{gpuStateInWords[gpu.state]}</Badge>
       </header>
       <div class="gpu-body">
         {gpu.job_id === null ? <AtRest gpu={gpu} /> : <AtWork gpu={gpu} job={job} />}
@@ -119,7 +122,10 @@ function AtRest({ gpu }: { gpu: Gpu }) {
   const last = failures.at(-1)
   return (
     <>
-      <p class="muted">{atRest[gpu.state] ?? 'Ready for the next job.'}</p>
+      <p class="muted">
+        {atRest[gpu.state] ??
+          (isReady.value ? 'Ready for the next job.' : 'The service is not ready.')}
+      </p>
       {quarantine && (
         <p class="small">
           Since <Ago at={quarantine.since} />
@@ -193,8 +199,7 @@ const orderInWords: Readonly<Record<Order, string>> = {
 }
 
 const OrderButton = ({ gpu, order }: { gpu: Gpu; order: Order }) => (
-  <button
-    type="button"
+  <ActionButton
     class="button small"
     onClick={() => {
       asked.value = { gpu, order }
@@ -202,7 +207,7 @@ const OrderButton = ({ gpu, order }: { gpu: Gpu; order: Order }) => (
   >
     {orderInWords[order]}
     <span class="hidden"> GPU {gpu.id}</span>
-  </button>
+  </ActionButton>
 )
 
 const fates = [
@@ -265,14 +270,13 @@ function Confirm({ gpu, order }: { gpu: Gpu; order: Order }) {
         <button type="button" class="button" onClick={close}>
           Leave it
         </button>
-        <button
-          type="button"
+        <ActionButton
           class={`button ${fate === 'adopt' ? 'primary' : 'danger'}`}
           disabled={isBusy}
           onClick={() => void carryOut()}
         >
           {orderInWords[order]}
-        </button>
+        </ActionButton>
       </footer>
     </Dialog>
   )

@@ -15,8 +15,13 @@ export type Listener = Readonly<{
   onJob(kind: 'status' | 'stage' | 'progress', job: Job): void
 }>
 
-/** Until the function that it gives is called. */
-export function listen({ onSnapshot, onJob }: Listener): () => void {
+export type Listening = Readonly<{
+  stop(): void
+  /** Opens the connection again: one that was cut without a word stays silent. */
+  again(): void
+}>
+
+export function listen({ onSnapshot, onJob }: Listener): Listening {
   let timer: ReturnType<typeof setTimeout> | undefined
   let source = open()
 
@@ -51,8 +56,16 @@ export function listen({ onSnapshot, onJob }: Listener): () => void {
     return opened
   }
 
-  return () => {
+  function close(): void {
     clearTimeout(timer)
     source.close()
+  }
+
+  return {
+    stop: close,
+    again() {
+      close()
+      source = open()
+    },
   }
 }

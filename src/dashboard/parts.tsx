@@ -1,9 +1,11 @@
 /** Small parts that everything else is made of. */
-import type { ComponentChildren } from 'preact'
+import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useId, useRef } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
+import { linkTo } from './api.ts'
+import { now } from './clock.ts'
+import { isGone, isReady, knownAt } from './contact.ts'
 import type { Pages } from './pages.ts'
-import { now } from './state.ts'
 import { ago, clock, duration, durationRange, fullTime, stageInWords } from './words.ts'
 
 export type Tone = 'good' | 'warn' | 'bad' | 'busy' | 'plain'
@@ -41,13 +43,19 @@ export const Clock = ({ at }: { at: string }) => {
   )
 }
 
-type Expected = Pick<Job, 'eta_seconds' | 'eta_p10_seconds' | 'eta_p90_seconds' | 'eta_at'>
+type Expected = Pick<
+  Job,
+  'status' | 'eta_seconds' | 'eta_p10_seconds' | 'eta_p90_seconds' | 'eta_at'
+>
 
 /** How long it still takes, between what and what, and when that is. */
 export function Eta({ job, short = false }: { job: Expected; short?: boolean }) {
-  const { eta_at, eta_seconds, eta_p10_seconds, eta_p90_seconds } = job
+  const { status, eta_at, eta_seconds, eta_p10_seconds, eta_p90_seconds } = job
+  if (status === 'queued' && !isReady.value) {
+    return <span class="muted">no estimate while the service is not ready</span>
+  }
   if (eta_at === null || eta_seconds === null) return <span class="muted">no estimate yet</span>
-  const left = (Date.parse(eta_at) - now.value) / 1000
+  const left = (Date.parse(eta_at) - knownAt.value) / 1000
   const gone = eta_seconds - left
   const range =
     eta_p10_seconds === null || eta_p90_seconds === null
@@ -55,7 +63,10 @@ export function Eta({ job, short = false }: { job: Expected; short?: boolean }) 
       : durationRange(Math.max(1, eta_p10_seconds - gone), Math.max(1, eta_p90_seconds - gone))
   return (
     <span class="eta">
-      <strong>{left < 1 ? 'any moment' : `about ${duration(left)}`}</strong>
+      <strong>
+        {left < 1 ? 'any moment' : `about ${duration(left)}`}
+        {isGone.value && ', as of then'}
+      </strong>
       {range !== undefined && left >= 1 && (
         <span class="muted" title="Four of five videos are there within this time">
           {' '}
@@ -70,6 +81,39 @@ export function Eta({ job, short = false }: { job: Expected; short?: boolean }) 
     </span>
   )
 }
+
+/** For what the service has to do: not to be pressed while there is none. */
+export const ActionButton = ({ disabled, ...rest }: JSX.IntrinsicElements['button']) => (
+  <button {...rest} type={rest.type ?? 'button'} disabled={disabled === true || isGone.value} />
+)
+
+export const DownloadLink = ({
+  url,
+  filename,
+  look,
+  title,
+  children,
+}: {
+  url: string
+  filename: string
+  look: string
+  title?: string
+  children: ComponentChildren
+}) =>
+  isGone.value ? (
+    <button type="button" class={`button ${look}`} disabled>
+      {children}
+    </button>
+  ) : (
+    <a
+      class={`button ${look}`}
+      href={linkTo(url)}
+      download={filename}
+      {...(title !== undefined && { title })}
+    >
+      {children}
+    </a>
+  )
 
 /** Where a running job is, in words. */
 export function stageOf(job: Pick<Job, 'stage' | 'step' | 'total_steps' | 'cancel_requested'>) {
@@ -135,25 +179,23 @@ export function Pager<Item>({ pages, what }: { pages: Pages<Item>; what: string 
   if (number === 1 && !hasNext) return null
   return (
     <nav class="pager" aria-label={`Pages of ${what}`}>
-      <button
-        type="button"
+      <ActionButton
         class="button"
         disabled={number === 1}
         onClick={() => void pages.previous().catch(() => {})}
       >
         Previous
-      </button>
+      </ActionButton>
       <span class="muted" aria-live="polite">
         Page {number}
       </span>
-      <button
-        type="button"
+      <ActionButton
         class="button"
         disabled={!hasNext}
         onClick={() => void pages.next().catch(() => {})}
       >
         Next
-      </button>
+      </ActionButton>
     </nav>
   )
 }

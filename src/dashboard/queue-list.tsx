@@ -3,8 +3,11 @@ import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
+import { isReady } from './contact.ts'
 import { notify } from './notices.ts'
+import { isFirst, outlookInWords } from './outlook.ts'
 import {
+  ActionButton,
   Ago,
   Dialog,
   Empty,
@@ -18,7 +21,7 @@ import {
   stageOf,
 } from './parts.tsx'
 import { jobHref } from './route.ts'
-import { gpus, isAdmin, lastWaiting, queueRefresher, running, waiting } from './state.ts'
+import { gpus, isAdmin, lastWaiting, nextJob, queueRefresher, running, waiting } from './state.ts'
 import { plural, sizeInWords } from './words.ts'
 
 /** What somebody wants to cancel, before it is done. */
@@ -31,11 +34,7 @@ export function QueueList() {
   return (
     <Section title="Queue" aside={<QueueLength />}>
       {!page && <Skeleton rows={3} kind="row" />}
-      {isEmpty && (
-        <Empty title="Nothing waits">
-          New videos begin at once. Write a prompt and press Enter.
-        </Empty>
-      )}
+      {isEmpty && <NothingWaits />}
       {under.length > 0 && (
         <ul class="rows" aria-label="Under way">
           {under.map((job) => (
@@ -52,6 +51,18 @@ export function QueueList() {
       )}
       <Pager pages={waiting} what="the queue" />
     </Section>
+  )
+}
+
+/** The jobs of others wait in the same queue, though only an admin sees them. */
+function NothingWaits() {
+  const next = nextJob.value
+  const isAll = isAdmin.value || (next !== undefined && isFirst(next))
+  return (
+    <Empty title={isAll ? 'Nothing waits' : 'Nothing of yours waits'}>
+      {next && outlookInWords(next)}
+      {isReady.value && ' Write a prompt and press Enter.'}
+    </Empty>
   )
 }
 
@@ -133,8 +144,7 @@ export const CancelButton = ({
   look: string
   children?: ComponentChildren
 }) => (
-  <button
-    type="button"
+  <ActionButton
     class={`button ${look}`}
     disabled={job.cancel_requested}
     onClick={() => {
@@ -143,7 +153,7 @@ export const CancelButton = ({
   >
     {job.cancel_requested ? 'Stopping…' : 'Cancel'}
     {children}
-  </button>
+  </ActionButton>
 )
 
 /** Once, for wherever there is something to cancel. */
@@ -193,14 +203,9 @@ function ConfirmCancel({ job }: { job: Pick<Job, 'id' | 'prompt' | 'status'> }) 
         <button type="button" class="button" onClick={close}>
           Keep it
         </button>
-        <button
-          type="button"
-          class="button danger"
-          disabled={isBusy}
-          onClick={() => void carryOut()}
-        >
+        <ActionButton class="button danger" disabled={isBusy} onClick={() => void carryOut()}>
           {isBusy ? 'Canceling…' : 'Cancel the job'}
-        </button>
+        </ActionButton>
       </footer>
     </Dialog>
   )

@@ -9,6 +9,8 @@ export type Refresher = Readonly<{
 export function createRefresher(load: () => Promise<void>, everyMs: number): Refresher {
   let underWay: Promise<void> | undefined
   let timer: ReturnType<typeof setTimeout> | undefined
+  /** One load after the present one, which may take long. */
+  let isWanted = false
   let endedAt = Number.NEGATIVE_INFINITY
 
   function start(): Promise<void> {
@@ -20,20 +22,25 @@ export function createRefresher(load: () => Promise<void>, everyMs: number): Ref
       .finally(() => {
         endedAt = performance.now()
         underWay = undefined
+        if (!isWanted) return
+        isWanted = false
+        soon()
       })
     return underWay
   }
 
+  function soon(): void {
+    if (timer !== undefined) return
+    if (underWay) {
+      isWanted = true
+      return
+    }
+    const waitMs = Math.max(0, everyMs - (performance.now() - endedAt))
+    timer = setTimeout(() => void start(), waitMs)
+  }
+
   return {
-    soon() {
-      if (timer !== undefined) return
-      const waitMs = Math.max(0, everyMs - (performance.now() - endedAt))
-      timer = setTimeout(() => {
-        timer = undefined
-        if (underWay) this.soon()
-        else void start()
-      }, waitMs)
-    },
+    soon,
     async now() {
       await underWay
       await start()

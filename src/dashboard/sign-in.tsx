@@ -1,7 +1,9 @@
 import { useId, useState } from 'preact/hooks'
 import { faultOf, signIn } from './api.ts'
+import { Banner } from './banner.tsx'
+import { isGone } from './contact.ts'
 import { Logo } from './icons.tsx'
-import { ErrorNote } from './parts.tsx'
+import { ActionButton, ErrorNote } from './parts.tsx'
 
 export function SignIn() {
   const [given, setGiven] = useState('')
@@ -28,6 +30,7 @@ export function SignIn() {
 
   return (
     <main class="sign-in">
+      {isGone.value && <Banner />}
       <form class="panel" onSubmit={send}>
         <Logo />
         <h1>Sign in</h1>
@@ -47,9 +50,9 @@ export function SignIn() {
           />
         </label>
         {fault !== undefined && <ErrorNote id={errorId}>{fault}</ErrorNote>}
-        <button type="submit" class="button primary wide" disabled={isBusy}>
+        <ActionButton type="submit" class="button primary wide" disabled={isBusy}>
           {isBusy ? 'Trying…' : 'Sign in'}
-        </button>
+        </ActionButton>
       </form>
     </main>
   )

@@ -2,16 +2,11 @@
 import { computed, effect, signal } from '@preact/signals'
 import type { Gpu, InferResponseType, Job } from '../http/typed-client.ts'
 import { answerTo, api, client, type Fault, faultOf, isLockedOut } from './api.ts'
+import { isGone } from './contact.ts'
 import { connection, listen } from './live.ts'
 import { notify } from './notices.ts'
 import { createPages } from './pages.ts'
 import { createRefresher } from './refresher.ts'
-
-/** Milliseconds since 1970, a second at a time. */
-export const now = signal(Date.now())
-setInterval(() => {
-  now.value = Date.now()
-}, 1_000)
 
 /** More than that run nowhere; jobs that are over are dropped. */
 const maxRunning = 200
@@ -32,6 +27,10 @@ export const outcomes = signal<readonly Outcome[] | undefined>(undefined)
 
 /** How many jobs wait, everybody's, and when the last of them that we may see is expected. */
 export const lastWaiting = signal<Job | null | undefined>(undefined)
+
+/** What a job would get that were submitted now; the jobs of all clients count. */
+export type NextJob = InferResponseType<typeof api.eta.next.$get, 200>
+export const nextJob = signal<NextJob | undefined>(undefined)
 
 export const waiting = createPages<Job>(25, async (query) => {
   const page = await answerTo(
@@ -93,6 +92,13 @@ export const queueRefresher = createRefresher(
   1_000,
 )
 
+export const nextJobRefresher = createRefresher(
+  loading(async () => {
+    nextJob.value = await answerTo(api.eta.next.$get())
+  }),
+  1_000,
+)
+
 export const videoRefresher = createRefresher(
   loading(async () => {
     await videos.refresh()
@@ -120,6 +126,7 @@ function refreshAll(): void {
   void gpuRefresher.now()
   statsRefresher.soon()
   void queueRefresher.now()
+  void nextJobRefresher.now()
   void videoRefresher.now()
   void unsuccessfulRefresher.now()
 }
@@ -131,10 +138,11 @@ const slowMs = 60_000
 /** Begins to keep up; until the function that it gives is called. */
 export function keepUp(): () => void {
   refreshAll()
-  const unlisten = listen({ onSnapshot, onJob })
+  const listening = listen({ onSnapshot, onJob })
   const poll = setInterval(() => {
     if (document.hidden) return
     gpuRefresher.soon()
+    nextJobRefresher.soon() // Others' jobs send this client no event.
     if (waiting.page.value?.items.length !== 0) queueRefresher.soon()
   }, pollMs)
   const slow = setInterval(() => {
@@ -146,8 +154,16 @@ export function keepUp(): () => void {
     if (!document.hidden) refreshAll()
   }
   document.addEventListener('visibilitychange', onSight)
+  let wasGone = isGone.peek()
+  const unwatch = effect(() => {
+    const isBack = wasGone && !isGone.value
+    wasGone = isGone.value
+    // A connection that was cut without a word would stay silent for ever.
+    if (isBack) listening.again()
+  })
   return () => {
-    unlisten()
+    unwatch()
+    listening.stop()
     clearInterval(poll)
     clearInterval(slow)
     document.removeEventListener('visibilitychange', onSight)
@@ -175,6 +191,7 @@ function onJob(kind: JobEvent['kind'], job: Job): void {
   gpuRefresher.soon()
   if (kind !== 'status') return
   queueRefresher.soon()
+  nextJobRefresher.soon()
   if (job.status === 'success') {
     videoRefresher.soon()
     statsRefresher.soon()
@@ -193,6 +210,7 @@ effect(() => {
   load.value = undefined
   outcomes.value = undefined
   lastWaiting.value = undefined
+  nextJob.value = undefined
   connection.value = 'connecting'
   for (const pages of [waiting, videos, unsuccessful]) pages.forget()
 })

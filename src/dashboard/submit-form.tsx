@@ -1,10 +1,12 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
 import { type Fault, faultOf } from './api.ts'
+import { isGone } from './contact.ts'
 import { Cross } from './icons.tsx'
 import { notify } from './notices.ts'
-import { ErrorNote } from './parts.tsx'
-import { lastWaiting } from './state.ts'
+import { outlookInWords } from './outlook.ts'
+import { ActionButton, ErrorNote } from './parts.tsx'
+import { nextJob } from './state.ts'
 import { type Draft, newKey, submit, wanted } from './submission.ts'
 import { duration, isPortrait } from './words.ts'
 
@@ -61,7 +63,7 @@ export function SubmitForm() {
 
   async function send(event?: Event): Promise<void> {
     event?.preventDefault()
-    if (isBusy || !form.current?.reportValidity()) return
+    if (isBusy || isGone.value || !form.current?.reportValidity()) return
     setBusy(true)
     setFault(undefined)
     try {
@@ -193,28 +195,18 @@ export function SubmitForm() {
       </details>
 
       {fault && <ErrorNote id={errorId}>{fault.text}</ErrorNote>}
-      <button type="submit" class="button primary wide" disabled={isBusy}>
+      <ActionButton type="submit" class="button primary wide" disabled={isBusy}>
         {isBusy ? 'Submitting…' : 'Generate'}
-      </button>
+      </ActionButton>
       <Outlook />
     </form>
   )
 }
 
 /** What a job that came now would wait behind. */
-function Outlook() {
-  const last = lastWaiting.value
-  if (last === undefined) return <p class="hint">&nbsp;</p>
-  if (last === null) return <p class="hint">Nothing waits: it begins as soon as a GPU is free.</p>
-  const { queue_position, eta_seconds } = last
-  const wait = eta_seconds === null ? '' : `, the last of them for about ${duration(eta_seconds)}`
-  return (
-    <p class="hint">
-      {queue_position === 1 ? 'One job waits' : `${queue_position} jobs wait`}
-      {wait}.
-    </p>
-  )
-}
+const Outlook = () => (
+  <p class="hint">{nextJob.value && !isGone.value ? outlookInWords(nextJob.value) : ' '}</p>
+)
 
 function ImageField({
   image,

@@ -46,6 +46,12 @@ export function clock(at: number, now: number): string {
   return (isToday ? sameDay : otherDay).format(at)
 }
 
+const toTheSecond = new Intl.DateTimeFormat(undefined, {
+  ...{ hour: '2-digit', minute: '2-digit', second: '2-digit' },
+})
+
+export const exactClock = (at: number): string => toTheSecond.format(at)
+
 export const fullTime = (at: number): string => inFull.format(at)
 
 export function bytes(count: number): string {

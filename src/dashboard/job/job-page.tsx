@@ -1,8 +1,17 @@
 import { useEffect, useRef } from 'preact/hooks'
 import type { Job } from '../../http/typed-client.ts'
-import { linkTo } from '../api.ts'
 import { Again, Back, Dice, Download, Pencil } from '../icons.tsx'
-import { Ago, Badge, Empty, ErrorNote, Section, Skeleton, type Tone } from '../parts.tsx'
+import {
+  ActionButton,
+  Ago,
+  Badge,
+  DownloadLink,
+  Empty,
+  ErrorNote,
+  Section,
+  Skeleton,
+  type Tone,
+} from '../parts.tsx'
 import { CancelButton } from '../queue-list.tsx'
 import { draftOf, repeat, wanted } from '../submission.ts'
 import { statusInWords } from '../words.ts'
@@ -80,16 +89,16 @@ const Actions = ({ job }: { job: Detail }) => (
   <div class="actions">
     {isOpen(job) && <CancelButton job={job} look="danger-quiet" />}
     {job.file_url !== null && (
-      <a class="button primary" href={linkTo(job.file_url)} download={job.filename ?? ''}>
+      <DownloadLink look="primary" url={job.file_url} filename={job.filename ?? ''}>
         <Download /> Download
-      </a>
+      </DownloadLink>
     )}
-    <button type="button" class="button" onClick={() => void repeat(job.id, 'same')}>
+    <ActionButton class="button" onClick={() => void repeat(job.id, 'same')}>
       <Again /> Again
-    </button>
-    <button type="button" class="button" onClick={() => void repeat(job.id, 'new')}>
+    </ActionButton>
+    <ActionButton class="button" onClick={() => void repeat(job.id, 'new')}>
       <Dice /> Vary seed
-    </button>
+    </ActionButton>
     <button
       type="button"
       class="button"

@@ -1,4 +1,5 @@
 import type { Job } from '../../http/typed-client.ts'
+import { isReady } from '../contact.ts'
 import { Eta, Progress, stageOf } from '../parts.tsx'
 import { Player } from '../player.tsx'
 import { percent } from '../words.ts'
@@ -29,6 +30,7 @@ export function Outcome({ job }: { job: Detail }) {
     )
   }
   if (job.status === 'queued') {
+    const hasEstimate = job.eta_at !== null && isReady.value
     return (
       <div class="panel outcome">
         <p>
@@ -39,9 +41,12 @@ export function Outcome({ job }: { job: Detail }) {
           </strong>
         </p>
         <p>
-          Ready in <Eta job={job} />
+          {hasEstimate && 'Ready in '}
+          <Eta job={job} />
         </p>
-        {job.eta_source !== null && <p class="small muted">{restsOn[job.eta_source]}</p>}
+        {hasEstimate && job.eta_source !== null && (
+          <p class="small muted">{restsOn[job.eta_source]}</p>
+        )}
       </div>
     )
   }

@@ -1,6 +1,6 @@
 import type { Attempt } from '../../http/typed-client.ts'
+import { knownAt } from '../contact.ts'
 import { Badge, Clock } from '../parts.tsx'
-import { now } from '../state.ts'
 import { exactDuration, percent, stageInWords } from '../words.ts'
 import { type Detail, isOpen } from './use-job.ts'
 
@@ -12,7 +12,7 @@ export function Timeline({ job }: { job: Detail }) {
     ? Date.parse(first.claimed_at)
     : job.ended_at
       ? Date.parse(job.ended_at)
-      : now.value
+      : knownAt.value
   const waited = Math.max(0, (waitEnd - Date.parse(job.submitted_at)) / 1000)
   return (
     <div class="timelines">
@@ -31,7 +31,7 @@ export function Timeline({ job }: { job: Detail }) {
 function AttemptLine({ attempt }: { attempt: Attempt }) {
   const parts = attempt.stages.map(({ stage, began_at, seconds }) => ({
     stage,
-    seconds: seconds ?? Math.max(0, (now.value - Date.parse(began_at)) / 1000),
+    seconds: seconds ?? Math.max(0, (knownAt.value - Date.parse(began_at)) / 1000),
     isOver: seconds !== null,
   }))
   const total = parts.reduce((sum, { seconds }) => sum + seconds, 0)

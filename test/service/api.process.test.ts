@@ -467,7 +467,7 @@ describe('GET /files/{filename}', () => {
 
   it('goes on when its client leaves in the middle', async () => {
     const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1')
-    socket.write(`GET ${url} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    socket.write(`GET ${url} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
     await new Promise((resolve) => socket.once('data', resolve))
     socket.destroy()
     expect((await get({})).status).toBe(200)

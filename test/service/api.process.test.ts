@@ -583,7 +583,7 @@ it('puts HOST_BASE_URL before file_url', async () => {
 
 it('closes a connection whose headers do not come to an end', async () => {
   const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1')
-  socket.write('GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ')
+  socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ')
   let answer = ''
   socket.on('data', (chunk) => (answer += chunk))
   await new Promise((resolve) => socket.once('close', resolve))
@@ -599,6 +599,6 @@ function rawStatus(path: string): Promise<number> {
       resolve(Number(data.toString().split(' ')[1]))
       socket.destroy()
     })
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
   })
 }

@@ -183,7 +183,7 @@ describe('POST /generate', () => {
   it('keeps nothing of an upload that is cut off', async () => {
     const head = [
       'POST /generate HTTP/1.1',
-      'Host: x',
+      'Host: localhost',
       'Content-Type: multipart/form-data; boundary=b',
       'Content-Length: 5000000',
       '',

@@ -395,7 +395,7 @@ async function requestsUntilTaken(Generation: (typeof generations)[number][1]): 
     await create(openAiAt(Generation, first.url), {})
     await first.stop('SIGKILL')
     const db = new SQLite(join(first.dataDir, 'state.db'))
-    db.prepare('update job set submitted_at = ?').run(Date.now() - (3_600 - secondsLeft) * 1_000)
+    db.prepare('update submission set at = ?').run(Date.now() - (3_600 - secondsLeft) * 1_000)
     db.close()
     const again = await startService({ env, dataDir: first.dataDir })
     const client = openAiAt(Generation, again.url)

@@ -43,4 +43,9 @@ export function shortageOf(
   return freeFiles < (minFreeBytes > 0 ? minFreeFiles(files) : 1) ? 'files' : undefined
 }
 
-export const isFull = (room: Room): boolean => shortageOf(room, 0) !== undefined
+/** A failed attempt has removed its own files again, so the last free inodes prove no room. */
+const minFilesOfAttempt = 16
+
+/** Whether a failure on such a disk is one of the disk. */
+export const isFull = ({ freeBytes, freeFiles = minFilesOfAttempt }: Room): boolean =>
+  freeBytes < nothingBytes || freeFiles < minFilesOfAttempt

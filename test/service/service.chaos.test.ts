@@ -8,7 +8,7 @@ import type { JobJson } from '../../src/http/views/job-view.ts'
 const options = {
   kills: 4,
   jobs: 1,
-  pauseMs: 0,
+  pauseMs: 200,
   seed: 20,
   gpus: 2,
   cancels: 0.15,

@@ -1,6 +1,7 @@
 /** What /proc says about processes. A pid alone names a process only until it is used again. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay, setImmediate } from 'node:timers/promises'
+import { isExhausted } from '../../domain/failures.ts'
 
 /** With the time of its start, in ticks since the boot, a pid names one process until the next boot. */
 export type ProcessIdentity = Readonly<{ pid: number; start: number }>
@@ -69,15 +70,13 @@ function killIfAlive(process: ProcessIdentity): boolean {
   return true
 }
 
-/** Errors of this service, which say nothing about the process. */
-const ownErrors: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'ENOMEM']
-
 /** Empty for a process that has ended, or is of another user. */
 function readOf(pid: number, name: string): string {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8')
   } catch (error) {
-    if (ownErrors.includes((error as { code?: string }).code)) throw error
+    // This service has no descriptor or memory left, which says nothing about the process.
+    if (isExhausted(error)) throw error
     return ''
   }
 }

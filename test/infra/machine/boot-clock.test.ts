@@ -1,9 +1,10 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { ageMsOf, bootMs, startTicksOf } from '../../../src/infra/machine/boot-clock.ts'
+import { ageMsOf, bootMs } from '../../../src/infra/machine/boot-clock.ts'
+import { startOf } from '../../../src/infra/processes/process-table.ts'
 
 describe('the clock since the boot', () => {
   it('knows how old a process is', () => {
-    const age = ageMsOf(startTicksOf('self') ?? 0)
+    const age = ageMsOf(startOf(process.pid) ?? 0)
     const own = process.uptime() * 1_000
     // The process is a little older than its JavaScript, and ticks are of 10 ms.
     expect(age).toBeGreaterThan(own - 20)
@@ -23,6 +24,6 @@ describe('the clock since the boot', () => {
   })
 
   it('knows no start of a process that is not there', () => {
-    expect(startTicksOf(2 ** 22 + 1)).toBeUndefined()
+    expect(startOf(2 ** 22 + 1)).toBeUndefined()
   })
 })

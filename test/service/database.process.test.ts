@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { canSlowFsync, slowFsync } from '../../bench/slow-fsync.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import { aDatabaseLockHolder } from '../support/store/database-lock-holder.ts'
 
 const lost = 'the database is no longer that of this service'
 
@@ -91,7 +91,7 @@ describe('a service', () => {
     const service = await startService()
     const busy = await service.submit({ prompt: 'busy [sim:step=0.1]', steps: 20 })
     await service.until(busy, ({ stage }) => stage === 'denoising')
-    const holder = await aLockHolder(join(service.dataDir, 'state.db'))
+    const holder = await aDatabaseLockHolder(join(service.dataDir, 'state.db'))
 
     const submitted = timed(() => service.post({ ...quick, prompt: 'refused' }))
     const canceled = timed(() => service.request(`/jobs?ids=${busy}`, { method: 'DELETE' }))
@@ -167,19 +167,4 @@ async function timesOf(service: Service, paths: readonly string[], count: number
   }
   const sorted = times.toSorted((a, b) => a - b)
   return { median: sorted[count >> 1] ?? 0, worst: sorted.at(-1) ?? 0 }
-}
-
-/** Another process in the middle of a change, as a database browser may be for hours. */
-async function aLockHolder(path: string): Promise<ChildProcess> {
-  const script = `
-    import sqlite3, sys
-    db = sqlite3.connect(sys.argv[1], isolation_level=None)
-    db.execute('BEGIN IMMEDIATE')
-    print('locked', flush=True)
-    sys.stdin.read()
-  `.replaceAll('\n    ', '\n')
-  const holder = spawn('python3', ['-c', script, path], { stdio: ['pipe', 'pipe', 'inherit'] })
-  onTestFinished(() => void holder.kill('SIGKILL'))
-  await once(holder.stdout, 'data')
-  return holder
 }

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { startThread } from '../../../src/infra/store/thread/database-thread.ts'
 import { startDatabase } from '../../../src/infra/store/thread/start-database.ts'
 import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
 import { jobId } from '../../support/jobs.ts'
+import { aDatabaseLockHolder } from '../../support/store/database-lock-holder.ts'
 import { aMemoryDirectory } from '../../support/store/sqlite-stores.ts'
 import { createThreadStores, threadSettings } from '../../support/store/thread-stores.ts'
 import { describeEtaStore } from '../../support/store-suites/eta-store.ts'
@@ -42,7 +42,7 @@ describe('the database thread', () => {
   it('leaves the event loop free and reads possible while another program holds the lock', async () => {
     const { jobs, check } = await aDatabase()
     expect(await jobs.commit([submit(1)])).toEqual({ how: 'committed' })
-    const holder = await aLockHolder()
+    const holder = await aDatabaseLockHolder(join(directory, 'state.db'))
     const lateness = monitorEventLoopDelay({ resolution: 5 })
     lateness.enable()
     const began = performance.now()
@@ -225,20 +225,3 @@ describe('a backup on a thread of its own', () => {
     expect(existsSync(join(directory, 'backup.db.unfinished'))).toBe(false)
   })
 })
-
-/** Another process in the middle of a change, as a database browser may be for hours. */
-async function aLockHolder(): Promise<ChildProcess> {
-  const script = `
-    import sqlite3, sys
-    db = sqlite3.connect(sys.argv[1], isolation_level=None)
-    db.execute('BEGIN IMMEDIATE')
-    print('locked', flush=True)
-    sys.stdin.read()
-  `.replaceAll('\n    ', '\n')
-  const holder = spawn('python3', ['-c', script, join(directory, 'state.db')], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  onTestFinished(() => void holder.kill('SIGKILL'))
-  await once(holder.stdout, 'data')
-  return holder
-}

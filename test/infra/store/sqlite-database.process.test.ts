@@ -1,14 +1,15 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { sql } from 'kysely'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { root } from '../../../src/config/root.ts'
 import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
 import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import { jobId } from '../../support/jobs.ts'
 import { serviceEnvironment } from '../../support/service.ts'
+import { aDatabaseLockHolder } from '../../support/store/database-lock-holder.ts'
 import { useSqliteFile } from '../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
@@ -16,7 +17,7 @@ const file = useSqliteFile()
 describe('a database that cannot be used', () => {
   it('is one that another program is writing to', { timeout: 20_000 }, async () => {
     await file.holding(1)
-    await aLockHolder()
+    await aDatabaseLockHolder(file.path)
     expect(refusal()).toMatch(/state\.db is locked by another program\. Close/)
   })
 
@@ -48,7 +49,7 @@ describe('the check of a database', () => {
     const database = file.open()
     // Not by its first look only.
     expect(await database.check()).toMatchObject({ ok: true })
-    const holder = await aLockHolder()
+    const holder = await aDatabaseLockHolder(file.path)
     const begun = performance.now()
     expect(await database.check()).toMatchObject({ ok: false })
     expect(performance.now() - begun).toBeLessThan(2_000)
@@ -81,21 +82,6 @@ function refusal(path = file.path): string {
     return (error as Error).message
   }
   throw new Error('it was opened')
-}
-
-/** Another process in the middle of a change, as a database browser may be for hours. */
-async function aLockHolder(): Promise<ChildProcess> {
-  const script = `
-    import sqlite3, sys
-    db = sqlite3.connect(sys.argv[1], isolation_level=None)
-    db.execute('BEGIN IMMEDIATE')
-    print('locked', flush=True)
-    sys.stdin.read()
-  `.replaceAll('\n    ', '\n')
-  const holder = spawn('python3', ['-c', script, file.path], { stdio: ['pipe', 'pipe', 'inherit'] })
-  onTestFinished(() => void holder.kill('SIGKILL'))
-  await once(holder.stdout, 'data')
-  return holder
 }
 
 async function startInVain(): Promise<{ code: number | null; stderr: string }> {

@@ -6,7 +6,7 @@ import {
   isPlaying,
   see,
 } from '../../src/actors/eta/estimator.ts'
-import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
 
 export type Cost = Readonly<{ waiting: number; pollMicros: number; slowTurnMs: number }>

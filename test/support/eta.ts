@@ -3,8 +3,8 @@ import type { EstimateOutcome, PastAttempt } from '../../src/actors/eta/eta-port
 import type { RunningAttempt } from '../../src/actors/eta/running.ts'
 import type { SpeedModelOptions } from '../../src/actors/eta/speed-model.ts'
 import type { FinishedAttempt } from '../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import type { QueueState } from '../../src/actors/queue/queue-state.ts'
-import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, Job, Reading, Shape } from '../../src/domain/job.ts'
 import { aQueuedJob, gpu0, gpu1, gpu2, jobId, midnight, queueSettings } from './jobs.ts'
 

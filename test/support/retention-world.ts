@@ -24,7 +24,7 @@ import type {
 import type { RetentionLimits } from '../../src/actors/janitor/retention-rules.ts'
 import { initialRetentionState, retain } from '../../src/actors/janitor/retention-transition.ts'
 import type { Outcome, QueueOperation } from '../../src/actors/queue/queue-ports.ts'
-import { restoreQueue } from '../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { JobId, JobStatus } from '../../src/domain/job.ts'
 import type { VideoFile } from '../../src/domain/video-file.ts'

@@ -30,13 +30,8 @@ import { summaryOf } from './queue-answers.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { CommitResult, QueueOperation, StoredQueue } from './queue-ports.ts'
 import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from './queue-protocol.ts'
-import {
-  gpusAtWork,
-  gpuUse,
-  type QueueSettings,
-  type QueueState,
-  restoreQueue,
-} from './queue-state.ts'
+import { restoreQueue } from './queue-restore.ts'
+import { gpusAtWork, gpuUse, type QueueSettings, type QueueState } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { undo } from './undo-rules.ts'
 

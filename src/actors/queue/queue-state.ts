@@ -1,24 +1,21 @@
 /** The state of the queue, and what can be read from it. The rules that change it are beside. */
 import type { Caused, Scope } from '../../domain/client.ts'
 import type { Shortage } from '../../domain/disk.ts'
-import { nameKey } from '../../domain/filename.ts'
-import {
-  type Epoch,
-  type GpuHealth,
-  type GpuId,
-  type Job,
-  type JobId,
-  type Reading,
-  type RunningPhase,
-  type Shape,
-  shapeOf,
-  type Timestamp,
-  type Trace,
+import type {
+  Epoch,
+  GpuHealth,
+  GpuId,
+  JobId,
+  Reading,
+  RunningPhase,
+  Shape,
+  Timestamp,
+  Trace,
 } from '../../domain/job.ts'
 import type { ActorRef } from '../actor.ts'
-import { fromSorted, get, type OrderedMap, rank } from '../ordered-map.ts'
-import { type Environment, soundEnvironment } from './environment-state.ts'
-import type { Earlier, PastSubmission, StoredQueue, StoredWaiting } from './queue-ports.ts'
+import { get, type OrderedMap, rank } from '../ordered-map.ts'
+import type { Environment } from './environment-state.ts'
+import type { Earlier, PastSubmission } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
 
 export type QueueState = Readonly<{
@@ -157,56 +154,6 @@ export type RecentSubmissions = Readonly<{
 
 type Recent = Earlier & Readonly<{ at: Timestamp }>
 
-/** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
-export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
-  // Jobs of earlier versions may have names that are one by now. The first of them holds it.
-  const names = new Map(
-    [...stored.waiting, ...stored.running]
-      .flatMap(({ id, request }) =>
-        request.filename ? [[nameKey(request.filename), id] as const] : [],
-      )
-      .reverse(),
-  )
-  const named = [...names].sort(([a], [b]) => (a < b ? -1 : 1))
-  return {
-    settings: pickSettings(settings),
-    open: true,
-    hasRoom: true,
-    environment: soundEnvironment,
-    nextSeq: stored.nextSeq,
-    nextTicket: 1,
-    waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),
-    seqOf: fromSorted(
-      stored.waiting.map(({ id, seq }) => [id, seq] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
-    ),
-    running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
-    names: fromSorted(named),
-    reserved: undefined,
-    submissions: stored.submissions,
-    recent: noneRecent,
-    readyGpus: new Map(),
-    givenUpGpus: new Set(),
-    gpuHealth: stored.gpus,
-    expectedProbes: new Map(),
-    secondsPerJob: new Map(),
-    loadSeconds: new Map(),
-    tickets: new Map(),
-  }
-}
-
-/** Picks the settings of the queue: a configuration has more, and some are secret. */
-const pickSettings = (settings: QueueSettings): QueueSettings => ({
-  gpus: settings.gpus,
-  maxAttempts: settings.maxAttempts,
-  maxQueue: settings.maxQueue,
-  jobsPerHour: settings.jobsPerHour,
-  maxConcurrentLoads: settings.maxConcurrentLoads,
-  orphanPolicy: settings.orphanPolicy,
-  quarantineAfter: settings.quarantineAfter,
-  quarantineMs: settings.quarantineMs,
-  cancelWaitMs: settings.cancelWaitMs,
-})
-
 export const noneRecent: RecentSubmissions = { young: undefined, old: undefined, since: 0 }
 
 const wellHealth: GpuHealth = { drained: false, failures: [] }
@@ -259,43 +206,3 @@ export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | 
 
 export const gpusAtWork = ({ running }: QueueState): ReadonlySet<GpuId> =>
   new Set([...running.values()].flatMap(({ gpu, phase }) => (phase === 'generating' ? [gpu] : [])))
-
-const toWaiting = ({
-  id,
-  owner,
-  seq,
-  submittedAt,
-  epoch,
-  attempts,
-  request,
-}: StoredWaiting): WaitingJob => ({
-  jobId: id,
-  owner,
-  seq,
-  submittedAt,
-  epoch,
-  attempts,
-  shape: shapeOf(request),
-  ...(request.filename && { filename: request.filename }),
-})
-
-function toRunning(job: Job): RunningJob[] {
-  const { id, owner, seq, submittedAt, epoch, attempts, request, state } = job
-  if (state.status !== 'running') return []
-  const { status: _, ...running } = state
-  const { filename: requestedFilename } = request
-  return [
-    {
-      jobId: id,
-      owner,
-      seq,
-      submittedAt,
-      epoch,
-      attempts,
-      shape: shapeOf(request),
-      ...running,
-      isRestored: true,
-      ...(requestedFilename && { requestedFilename }),
-    },
-  ]
-}

@@ -14,7 +14,7 @@ import type {
 import { newArchive } from '../../../src/actors/archive/archive-state.ts'
 import { transition } from '../../../src/actors/archive/archive-transition.ts'
 import type { JobView } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { DiskFullError, jobNotFound } from '../../../src/domain/errors.ts'
 import type { Expired } from '../../../src/domain/job.ts'
 import { jobId, midnight, queueSettings } from '../../support/jobs.ts'

@@ -8,7 +8,7 @@ import type {
   QueueNews,
   SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
 import type { GpuHealth } from '../../../src/domain/job.ts'

@@ -9,11 +9,11 @@ import { describe, expect, it } from 'vitest'
 import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import {
   noneRecent,
   type QueueSettings,
   type QueueState,
-  restoreQueue,
 } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import type { FailureCode } from '../../../src/domain/job.ts'

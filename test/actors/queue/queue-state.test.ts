@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { queueSettings } from '../../support/jobs.ts'
 
 it('the state of the queue holds only the settings of the queue, and no token', () => {

@@ -15,12 +15,8 @@ import type {
   QueueNews,
   SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
-import {
-  gpuUse,
-  positionOf,
-  type QueueSettings,
-  restoreQueue,
-} from '../../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
+import { gpuUse, positionOf, type QueueSettings } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import type { Client, Scope } from '../../../src/domain/client.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'

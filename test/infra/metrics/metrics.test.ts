@@ -7,7 +7,7 @@ import type {
   QueueNews,
   SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-state.ts'
+import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import { failureCodes, type JobId, type Reading } from '../../../src/domain/job.ts'

@@ -1,0 +1,103 @@
+/** The queue as a start finds it in the store. */
+import { nameKey } from '../../domain/filename.ts'
+import { type Job, shapeOf } from '../../domain/job.ts'
+import { fromSorted } from '../ordered-map.ts'
+import { soundEnvironment } from './environment-state.ts'
+import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
+import {
+  noneRecent,
+  type QueueSettings,
+  type QueueState,
+  type RunningJob,
+  type WaitingJob,
+} from './queue-state.ts'
+
+/** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
+export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
+  // Jobs of earlier versions may have names that are one by now. The first of them holds it.
+  const names = new Map(
+    [...stored.waiting, ...stored.running]
+      .flatMap(({ id, request }) =>
+        request.filename ? [[nameKey(request.filename), id] as const] : [],
+      )
+      .reverse(),
+  )
+  const named = [...names].sort(([a], [b]) => (a < b ? -1 : 1))
+  return {
+    settings: pickSettings(settings),
+    open: true,
+    hasRoom: true,
+    environment: soundEnvironment,
+    nextSeq: stored.nextSeq,
+    nextTicket: 1,
+    waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),
+    seqOf: fromSorted(
+      stored.waiting.map(({ id, seq }) => [id, seq] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
+    ),
+    running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
+    names: fromSorted(named),
+    reserved: undefined,
+    submissions: stored.submissions,
+    recent: noneRecent,
+    readyGpus: new Map(),
+    givenUpGpus: new Set(),
+    gpuHealth: stored.gpus,
+    expectedProbes: new Map(),
+    secondsPerJob: new Map(),
+    loadSeconds: new Map(),
+    tickets: new Map(),
+  }
+}
+
+/** Picks the settings of the queue: a configuration has more, and some are secret. */
+const pickSettings = (settings: QueueSettings): QueueSettings => ({
+  gpus: settings.gpus,
+  maxAttempts: settings.maxAttempts,
+  maxQueue: settings.maxQueue,
+  jobsPerHour: settings.jobsPerHour,
+  maxConcurrentLoads: settings.maxConcurrentLoads,
+  orphanPolicy: settings.orphanPolicy,
+  quarantineAfter: settings.quarantineAfter,
+  quarantineMs: settings.quarantineMs,
+  cancelWaitMs: settings.cancelWaitMs,
+})
+
+const toWaiting = ({
+  id,
+  owner,
+  seq,
+  submittedAt,
+  epoch,
+  attempts,
+  request,
+}: StoredWaiting): WaitingJob => ({
+  jobId: id,
+  owner,
+  seq,
+  submittedAt,
+  epoch,
+  attempts,
+  shape: shapeOf(request),
+  ...(request.filename && { filename: request.filename }),
+})
+
+function toRunning(job: Job): RunningJob[] {
+  const { id, owner, seq, submittedAt, epoch, attempts, request, state } = job
+  if (state.status !== 'running') return []
+  const { status: _, ...running } = state
+  const { filename: requestedFilename } = request
+  return [
+    {
+      jobId: id,
+      owner,
+      seq,
+      submittedAt,
+      epoch,
+      attempts,
+      shape: shapeOf(request),
+      ...running,
+      isRestored: true,
+      ...(requestedFilename && { requestedFilename }),
+    },
+  ]
+}

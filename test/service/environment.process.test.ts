@@ -89,6 +89,9 @@ describe.runIf(canLimitProcesses)(
       const ids = await submitMany(service, 12)
       await expect.poll(() => service.log(held), { timeout: 20_000 }).not.toHaveLength(0)
       expect((await service.request('/health')).status).toBe(200)
+      // By a standing check or by an attempt, whichever is first to need a process.
+      const cause = expect.stringMatching(/EAGAIN|Resource temporarily unavailable/)
+      expect(service.log(held)[0]).toMatchObject({ reason: cause })
 
       group.open()
       await expectAllWell(service, ids)

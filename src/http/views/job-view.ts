@@ -172,7 +172,8 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       step: reading?.step ?? null,
       total_steps: steps,
       progress: state.status === 'success' ? 1 : (estimate?.progress ?? 0),
-      ...etaJson(isOpen(job) ? estimate : undefined),
+      // The queue may hold already what the last estimate does not know of yet.
+      ...etaJson(isOpen(job) && waitsFor === undefined ? estimate : undefined),
       queue_position: position ?? null,
       waiting_for: waitsFor ?? null,
       gpu_id: ('gpu' in state ? state.gpu : null) ?? null,

@@ -1,6 +1,6 @@
 /** What runs of `src/` in production: Node starts in half the time from a few files than from 700. */
-import { readdirSync, readFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
 import { defineConfig, type Plugin } from 'vite'
 
 const source = join(import.meta.dirname, 'src')
@@ -33,6 +33,13 @@ export default defineConfig({
   plugins: [besideTheCode()],
 })
 
+/** Python imports scripts beside one another by their names, and packages by those of their folders. */
+function placeOf(path: string): string {
+  const folder = dirname(path)
+  const isInPackage = existsSync(join(folder, '__init__.py'))
+  return isInPackage ? relative(dirname(folder), path) : basename(path)
+}
+
 /** What the service reads beside its code: the scripts it starts, and a page. */
 function besideTheCode(): Plugin {
   const scripts = readdirSync(source, { recursive: true, encoding: 'utf8' })
@@ -43,7 +50,7 @@ function besideTheCode(): Plugin {
     name: 'beside-the-code',
     generateBundle() {
       for (const path of scripts) {
-        this.emitFile({ type: 'asset', fileName: basename(path), source: readFileSync(path) })
+        this.emitFile({ type: 'asset', fileName: placeOf(path), source: readFileSync(path) })
       }
       for (const name of readdirSync(page)) {
         const fileName = join('docs', name)

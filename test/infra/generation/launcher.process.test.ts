@@ -37,20 +37,25 @@ const args = (task = 'ti2v-5B') => [
   '--prompt=a fox',
 ]
 
+const isNoBytecode = (path: string) => !path.includes('__pycache__')
+
 /** A copy of the checkout, spoilt as a test wants it. */
 function aCheckout(spoil: Spoil = () => {}) {
   const root = mkdtempSync(join(tmpdir(), 'launcher-'))
   directories.push(root)
   const dir = join(root, 'checkout')
-  cpSync(checkout, dir, { recursive: true, filter: (path) => !path.includes('__pycache__') })
+  cpSync(checkout, dir, { recursive: true, filter: isNoBytecode })
   spoil((file, change) => {
     const path = join(dir, file)
     writeFileSync(path, change(existsSync(path) ? readFileSync(path, 'utf8') : ''))
   }, dir)
   const events = join(root, 'events.jsonl')
 
-  const run = async (argv: readonly string[]) => {
-    const child = spawn(python, argv, { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] })
+  const run = async (argv: readonly string[], env: NodeJS.ProcessEnv = {}) => {
+    const child = spawn(python, argv, {
+      ...{ cwd: dir, env: { ...process.env, ...env } },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
@@ -63,9 +68,11 @@ function aCheckout(spoil: Spoil = () => {}) {
     dir,
     root,
     events,
-    direct: (argv = args()) => run(['generate.py', ...argv]),
-    launched: (argv = args(), { options = [] as string[], eventsFile = events } = {}) =>
-      run([launcher, ...options, eventsFile, 'generate.py', ...argv]),
+    direct: (argv = args(), { env = {} } = {}) => run(['generate.py', ...argv], env),
+    launched: (
+      argv = args(),
+      { options = [] as string[], eventsFile = events, by = launcher, env = {} } = {},
+    ) => run([by, ...options, eventsFile, 'generate.py', ...argv], env),
     told: (): Event[] =>
       existsSync(events)
         ? readFileSync(events, 'utf8')
@@ -136,6 +143,32 @@ const failing = (statement: string): Spoil => {
 const script = (text: string): Spoil => {
   return (edit) => edit('generate.py', () => text)
 }
+
+describe('the modules of the launcher', () => {
+  it('are found, and hidden from the script, where Python does not search beside a script', async () => {
+    const { direct, launched, told } = aCheckout(script('import sys, wan\nprint(sys.path)\n'))
+    const env = { PYTHONSAFEPATH: '1', PYTHONPATH: '.' }
+    expect(await launched([], { env })).toEqual(await direct([], { env }))
+    expect(names(told())).toContain('imported')
+  })
+
+  it('are not needed for the script to run', async () => {
+    const { direct, launched, root, told } = aCheckout()
+    const alone = join(root, 'launcher.py')
+    cpSync(launcher, alone)
+    expect(await launched(args(), { by: alone })).toEqual(await direct())
+    expect(told()).toEqual([])
+  })
+
+  it('leave no bytecode behind where they are installed', async () => {
+    const { launched, root, told } = aCheckout()
+    const installed = join(root, 'installed')
+    cpSync(join(launcher, '..'), installed, { recursive: true, filter: isNoBytecode })
+    await launched(args(), { by: join(installed, 'launcher.py') })
+    expect(names(told())).toContain('saved')
+    expect(existsSync(join(installed, 'wan_launcher', '__pycache__'))).toBe(false)
+  })
+})
 
 describe('what a launched script says and how it ends', () => {
   it.each<[string, Spoil, string[]?]>([

@@ -1,0 +1,35 @@
+"""What is replaced in which module."""
+
+import sys
+
+from .attention import offer_sdpa
+from .bars import hook_bar
+from .imports import ImportWatch
+from .stages import (
+    hook_dit,
+    hook_pipeline,
+    hook_saving,
+    hook_text_encoder,
+    hook_text_encoder_built,
+    hook_vae,
+)
+
+
+def install(journal, *, is_sdpa_wanted):
+    sys.meta_path.insert(0, ImportWatch(journal, hooks(is_sdpa_wanted)))
+
+
+def hooks(is_sdpa_wanted):
+    """By module, as of Wan2.2. A hook replaces names in the module that it is given."""
+    return {
+        'wan': [],
+        'wan.modules.t5': [hook_text_encoder_built, hook_text_encoder],
+        'wan.modules.vae2_1': [hook_vae('Wan2_1_VAE')],
+        'wan.modules.vae2_2': [hook_vae('Wan2_2_VAE')],
+        'wan.modules.model': [hook_dit],
+        'wan.textimage2video': [hook_bar, hook_pipeline('WanTI2V')],
+        'wan.text2video': [hook_bar, hook_pipeline('WanT2V')],
+        'wan.image2video': [hook_bar, hook_pipeline('WanI2V')],
+        'wan.utils.utils': [hook_saving],
+        **({'wan.modules.attention': [offer_sdpa]} if is_sdpa_wanted else {}),
+    }

@@ -30,7 +30,16 @@ export type Observation = Readonly<
   | { saw: 'deletionsJudged'; hold: Hold | undefined }
   | { saw: 'requestAnswered'; method: string; route: string; status: number; tookMs: number }
   | { saw: 'eventStreamOpened' | 'eventStreamClosed' }
+  | { saw: 'connectionOpened' | 'connectionClosed' }
+  | { saw: 'connectionCut'; reason: CutReason }
 >
+
+/**
+ * Why the service closed a connection. `stalled`: its peer took no bytes for too long. `over_budget`: too many bytes
+ * waited for slow peers. `evicted`: it made room for a new one. `refused`: there was no room for it.
+ */
+export const cutReasons = ['stalled', 'over_budget', 'evicted', 'refused'] as const
+export type CutReason = (typeof cutReasons)[number]
 
 export type JobEnd = Readonly<
   { status: 'success' | 'canceled' } | { status: 'error'; code: FailureCode }

@@ -28,6 +28,7 @@ import type { RefuseUrl } from './request/fields.ts'
 import type { Uploads } from './request/form.ts'
 import { hearOut } from './request/hear-out.ts'
 import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
+import { createLane, type Memory } from './request/lane.ts'
 import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
 import type { Downloads } from './response/send-file.ts'
@@ -99,6 +100,7 @@ export type AppOptions = Readonly<{
     /** Metrics in Prometheus' text format. */
     scrape(): Promise<string>
   }>
+  memory: Memory
   refuseUrl: RefuseUrl
   observe: Observe
   log: Logger
@@ -112,6 +114,7 @@ export function createApp({
   files,
   limits,
   status,
+  memory,
   refuseUrl,
   observe,
   log,
@@ -168,10 +171,20 @@ export function createApp({
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
   const repeatedJobs = createRepeatedJobs()
-  const forVideos = { ...actors, ...files, ...limits, task, refuseUrl, repeatedJobs, ...render }
+  const lane = createLane(memory)
+  const forVideos = {
+    ...actors,
+    ...files,
+    ...limits,
+    task,
+    refuseUrl,
+    repeatedJobs,
+    lane,
+    ...render,
+  }
   return app
-    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request, repeatedJobs }))
-    .route('/', eventRoutes({ ...actors, ...limits, render, observe }))
+    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request, repeatedJobs, lane }))
+    .route('/', eventRoutes({ ...actors, ...limits, render, observe, memory }))
     .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes({ ...actors, ...gpus }))

@@ -3,6 +3,11 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { App } from '../http/app.ts'
+import {
+  type Connections,
+  type ConnectionsOptions,
+  guardConnections,
+} from '../http/connections/connections.ts'
 import { Outgoing } from '../http/fast/outgoing.ts'
 import { refuseUnreadable } from '../http/response/problem.ts'
 
@@ -14,9 +19,13 @@ const serverOptions = {
   // Longer than proxies keep idle connections, usually a minute: none may send into one just closed.
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
+  // Peers that are gone without a word, behind a router that was switched off, are found by the kernel.
+  keepAlive: true,
+  keepAliveInitialDelay: 60_000,
+  // Refused by the app, as a request that counts: Node would answer thousands of them in one go.
+  requireHostHeader: false,
   ServerResponse: Outgoing,
 } as const
-const maxConnections = 2_000
 
 /** Time that open requests have to end before the service closes their connections. */
 const goodbyeMs = 1_000
@@ -32,11 +41,12 @@ export type HttpServer = Readonly<{
 /** Resolves when requests are accepted; rejects when the port or the address cannot be used. */
 export async function listen(
   app: App,
-  { host, port }: Readonly<{ host: string; port: number }>,
+  { host, port, ...guarding }: Readonly<{ host: string; port: number }> & ConnectionsOptions,
 ): Promise<HttpServer> {
   const listener = getRequestListener(app.fetch, { hostname: host, errorHandler: refuseUnreadable })
-  const server = createServer(serverOptions, listener)
-  server.maxConnections = maxConnections
+  const server = createServer(serverOptions)
+  const connections = guardConnections(server, guarding)
+  server.on('request', listener)
   await new Promise<void>((resolve, reject) => {
     const refuse = (cause: Error) =>
       reject(
@@ -52,14 +62,16 @@ export async function listen(
   })
   const { address, port: actualPort } = server.address() as AddressInfo
   const url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`
-  return { url, address, close: () => close(server) }
+  return { url, address, close: () => close(server, connections) }
 }
 
 async function close(
   server: Pick<Server, 'closeIdleConnections' | 'closeAllConnections'> & {
     close(then: () => void): unknown
   },
+  connections: Connections,
 ): Promise<void> {
+  connections.startClosing()
   const closed = new Promise<void>((resolve) => server.close(resolve))
   // A connection that was busy a moment ago is idle in a moment.
   const idle = setInterval(() => server.closeIdleConnections(), 50)

@@ -12,9 +12,11 @@ import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { maxTimerMs } from '../domain/time.ts'
 import { createApp } from '../http/app.ts'
+import { connectionLimits } from '../http/connections/connection-limits.ts'
 import { logOf } from '../infra/disk/data-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
 import { keepChecking } from '../infra/installation/standing-checks.ts'
+import { readFileLimit } from '../infra/machine/file-limit.ts'
 import { createGpuMeter } from '../infra/machine/gpu-meter.ts'
 import { detectGpus, type Gpu } from '../infra/machine/gpus.ts'
 import { createDownloads } from '../infra/media/downloads.ts'
@@ -35,6 +37,9 @@ const afterGraceMs = 10_000
 
 /** Time to close a database that is lost to this service. */
 const maxCloseMs = 2_000
+
+/** Fewer are a sign of a limit that nobody chose. */
+const fewConnections = 400
 
 const loopback = /^(127\.|::1$|::ffff:127\.)/
 
@@ -123,6 +128,8 @@ async function startService(
   })
   if (config.faultInjection) injectFaults(config, actors.crash, resources)
 
+  // The connections say so as soon as there are some.
+  const memory = { isShort: () => false }
   const app = createApp({
     actors,
     access: {
@@ -162,17 +169,28 @@ async function startService(
         return metrics.expose(await readFigures(sources))
       },
     },
+    memory,
     refuseUrl: guard.refuse,
     observe,
     log,
   })
-  const server = await listen(app, config).catch((error: unknown) => {
-    log.error({ err: error }, 'the address cannot be used; set HOST or PORT to another')
-    throw error
+  const limits = connectionLimits({
+    maxFiles: readFileLimit(),
+    gpus: owned.length,
+    trustedProxies: config.trustedProxies,
   })
+  const { host, port } = config
+  const server = await listen(app, { host, port, limits, memory, observe, log }).catch(
+    (error: unknown) => {
+      log.error({ err: error }, 'the address cannot be used; set HOST or PORT to another')
+      throw error
+    },
+  )
   resources.defer(server.close)
   forkServer.warmUp()
   announce(server, config, gpus, log)
+  if (limits.maxConnections < fewConnections)
+    log.warn(limits, 'few open files are allowed; raise the limit (ulimit -n, LimitNOFILE)')
 
   const held = resources.move()
   return {

@@ -60,6 +60,7 @@ export function anApp({
       history: { load: async () => ({ waiting: [], busy: new Map() }), estimates: async () => [] },
       scrape: async () => '',
     },
+    memory: { isShort: () => false },
     refuseUrl: () => undefined,
     observe,
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },

@@ -68,12 +68,18 @@ export async function startService({
   atEnd = onTestFinished,
   dataDir = aDataDirectory(atEnd),
   env = {},
+  maxFiles,
 }: {
   atEnd?: AtEnd
   dataDir?: string
   env?: NodeJS.ProcessEnv
+  /** Open files that it may have; by default as many as this process. */
+  maxFiles?: number
 } = {}) {
-  const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+  const command = [process.execPath, join(root, 'src', 'main.ts')]
+  const limited = ['sh', '-c', `ulimit -n ${maxFiles}; exec "$@"`, 'sh', ...command]
+  const [program = '', ...args] = maxFiles === undefined ? command : limited
+  const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: serviceEnvironment(dataDir, env),
   })

@@ -1,11 +1,14 @@
 /** Sets the headers one by one, and makes a UUID for each request. */
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type * as product from '../../../src/http/fast/outgoing.ts'
 
 export class Outgoing extends ServerResponse implements product.Outgoing {
   readonly requestId: string
   wasCut = false
+  waitingBytes = () => 0
+  owner: product.ResponseOwner | undefined
 
   constructor(incoming: IncomingMessage) {
     super(incoming)
@@ -19,5 +22,10 @@ export class Outgoing extends ServerResponse implements product.Outgoing {
     this.setHeader('x-content-type-options', 'nosniff')
     this.setHeader('x-frame-options', 'DENY')
     this.setHeader('x-request-id', this.requestId)
+  }
+
+  override detachSocket(socket: Socket): void {
+    super.detachSocket(socket)
+    this.owner?.responseSent(this)
   }
 }

@@ -44,7 +44,7 @@ export function eventBehaviour({
   archive,
   eta,
   log,
-  settings = { keptCharacters: 2_000_000, maxWatchers: 1_000 },
+  settings = { keptCharacters: 2_000_000, maxWatchers: 2_000 },
   beatMs = 1_000,
   refreshMs = 5_000,
 }: EventActorOptions): Behaviour<EventState, EventMessage> {

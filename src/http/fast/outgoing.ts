@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, type OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 
 /**
  * Right for answers that are data; a handler that serves a page sets its own. HTTPS is the proxy's,
@@ -18,6 +19,11 @@ const headersOfData: Readonly<OutgoingHttpHeaders> = {
 const life = randomUUID().slice(0, 8)
 let requests = 0
 
+const nothing = () => 0
+
+/** Learns that the kernel has taken all of an answer. */
+export type ResponseOwner = { responseSent(response: Outgoing): void }
+
 /**
  * Node's own answer, which sends what all answers have in common, under whatever a handler sets. All of it
  * in one go: set one by one, these headers took a tenth of a poll.
@@ -27,12 +33,21 @@ export class Outgoing extends ServerResponse {
   readonly requestId: string
   /** The service closed the connection; its client did not hang up. */
   wasCut = false
+  owner: ResponseOwner | undefined
+  /** Bytes of the answer that wait in front of the socket, about. */
+  waitingBytes: () => number = nothing
 
   constructor(incoming: IncomingMessage) {
     super(incoming)
     const asked = incoming.headers['x-request-id']
     const isWord = typeof asked === 'string' && /^[\w=-]{1,255}$/.test(asked)
     this.requestId = isWord ? asked : `${life}-${(++requests).toString(36)}`
+  }
+
+  /** Node detaches an answer when the kernel has taken all of it; an event for that took longer. */
+  override detachSocket(socket: Socket): void {
+    super.detachSocket(socket)
+    this.owner?.responseSent(this)
   }
 
   override writeHead(status: number, ...rest: readonly unknown[]): this {

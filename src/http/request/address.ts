@@ -18,7 +18,8 @@ export function clientAddress(c: Context<ClientEnv>, proxies: number): string {
 /** Networks by address: requests come from few addresses. */
 const networks = new LRUCache<string, string>({ max: 1_000 })
 
-function networkOf(address: string): string {
+/** Of an IP address: itself, or its IPv6 network. */
+export function networkOf(address: string): string {
   const known = networks.get(address)
   if (known !== undefined) return known
   const network = toNetwork(address)

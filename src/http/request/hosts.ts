@@ -29,6 +29,7 @@ export function createRefuseHosts(own: OwnHosts | undefined) {
     const { incoming } = c.env
     const { host } = incoming.headers
     if (hasTwoHosts(incoming)) throw twoHosts()
+    if (host === undefined && incoming.httpVersion === '1.1') throw noHost()
     const isPath = incoming.url?.startsWith('/')
     if (isPath && host !== undefined && host === known) return
     // A malformed Host would be parsed as part of the path.
@@ -75,6 +76,11 @@ function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
 
 const twoHosts = (): RefusalError =>
   new RefusalError('malformed_request', 'Host: the header is sent twice; send it once.', {
+    field: 'Host',
+  })
+
+const noHost = (): RefusalError =>
+  new RefusalError('malformed_request', 'Host: the header is missing; HTTP/1.1 requires it.', {
     field: 'Host',
   })
 

@@ -1,10 +1,14 @@
 /** Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html */
 import { ReadableStream as NodeStream } from 'node:stream/web'
 import { refOf } from '../../actors/actor.ts'
-import type { LiveEvent, LiveMessage } from '../../actors/event/event-protocol.ts'
+import type { LiveEvent, LiveMessage, Sight } from '../../actors/event/event-protocol.ts'
 
-/** How many events may wait for one reader before it is let go. */
-const patience = 256
+/** What may wait for one reader before it is let go: 256 events, fewer if their prompts are long. */
+const maxWaitingBytes = 4 * 1024 * 1024
+const minEventBytes = maxWaitingBytes / 256
+
+/** What an event takes besides the job's prompt. */
+const bytesBesidesPrompt = 1_000
 
 /** When a browser tries again, and so how long a restart may take without a second try. */
 export const retryHint = 'retry: 2000\n\n'
@@ -26,7 +30,7 @@ export type ReaderOptions = Readonly<{
   onClosed(): void
 }>
 
-/** What one connection has yet to be sent: so many events and no more. */
+/** What one connection has yet to be sent: so many bytes and no more. */
 export function createReader({ heartbeatMs, letGo, onClosed }: ReaderOptions) {
   let controller: ReadableStreamDefaultController<LiveEvent | typeof heartbeat> | undefined
   const waiting = new ReadableStream<LiveEvent | typeof heartbeat>(
@@ -36,11 +40,16 @@ export function createReader({ heartbeatMs, letGo, onClosed }: ReaderOptions) {
       },
       cancel: close,
     },
-    { highWaterMark: patience },
+    { highWaterMark: maxWaitingBytes, size: bytesOf },
   )
   const beats = setInterval(() => offer(heartbeat), heartbeatMs)
 
-  return { watcher: refOf<LiveMessage>('a reader of events', hear), waiting, close }
+  return {
+    watcher: refOf<LiveMessage>('a reader of events', hear),
+    waiting,
+    waitingBytes: () => (controller ? maxWaitingBytes - (controller.desiredSize ?? 0) : 0),
+    close,
+  }
 
   function hear(message: LiveMessage): boolean {
     if (message.type !== 'over') return offer(message)
@@ -72,6 +81,13 @@ export function createReader({ heartbeatMs, letGo, onClosed }: ReaderOptions) {
     }
   }
 }
+
+const bytesOf = (item: LiveEvent | typeof heartbeat): number =>
+  typeof item === 'string' ? minEventBytes : Math.max(minEventBytes, bytesOfSights([item]))
+
+/** Of these jobs and of the texts that show them, about. */
+export const bytesOfSights = (sights: readonly Sight[]): number =>
+  sights.reduce((sum, { view }) => sum + bytesBesidesPrompt + 2 * view.job.request.prompt.length, 0)
 
 export type Frame = Readonly<{ event: string; id?: string; data: string }>
 

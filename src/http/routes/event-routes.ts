@@ -8,9 +8,11 @@ import { jobNotFound } from '../../domain/errors.ts'
 import { isOpen, type JobId } from '../../domain/job.ts'
 import type { Observe } from '../../domain/observation.ts'
 import type { ClientEnv } from '../request/client-env.ts'
+import type { Memory } from '../request/lane.ts'
 import { IdParam } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
 import {
+  bytesOfSights,
   createReader,
   eventStreamHeaders,
   type Frame,
@@ -28,6 +30,7 @@ export type EventRoutesOptions = Readonly<{
   /** Between signs of life, which keep proxies from giving up on a silent connection. */
   heartbeatMs: number
   observe: Observe
+  memory: Memory
 }>
 
 /** The id of a job's last event: whoever comes back with it is told not to come again. */
@@ -43,8 +46,9 @@ const stream = {
 
 /** What happens, as it happens. */
 export function eventRoutes(options: EventRoutesOptions) {
-  const { archive, events, render, heartbeatMs, observe } = options
+  const { archive, events, render, heartbeatMs, observe, memory } = options
   const json = createEventText(render)
+  const shareOf = createShares()
 
   return new Hono<EventEnv>()
     .get(
@@ -55,17 +59,22 @@ export function eventRoutes(options: EventRoutesOptions) {
         access: 'client',
         summary: 'What happens to all jobs, as it happens',
       }),
-      (c) => {
+      async (c) => {
+        // Each stream begins with all open jobs.
+        if (memory.isShort()) return comeAgain(c)
         const sent = (event: LiveEvent): Frame => ({
           event: event.type,
           ...('id' in event && { id: event.id }),
           data: json(event),
         })
-        const snapshot = ({ id, sights, hasMore }: Snapshot): Frame => ({
-          event: 'snapshot',
-          id,
-          data: `{"jobs":[${sights.map(json).join(',')}],"has_more":${hasMore}}`,
-        })
+        // One line of data, which may not be broken.
+        const snapshot = ({ id, sights, hasMore }: Snapshot): Piece[] => [
+          () => ({ text: `event: snapshot\nid: ${id}\ndata: {"jobs":[` }),
+          ...sights.map((sight, index) => () => ({
+            text: `${index > 0 ? ',' : ''}${json(sight)}`,
+          })),
+          () => ({ text: `],"has_more":${hasMore}}\n\n` }),
+        ]
         return follow(c, undefined, { snapshot, sent, isLast: () => false })
       },
     )
@@ -96,9 +105,11 @@ export function eventRoutes(options: EventRoutesOptions) {
           ...('id' in event && { id: isOpen(event.view.job) ? event.id : lastId }),
           data: json(event),
         })
-        const snapshot = ({ id, sights: [sight] }: Snapshot): Frame => {
+        const snapshot = ({ id, sights: [sight] }: Snapshot): Piece[] => {
           const shown = sight ?? { view }
-          return { event: 'snapshot', id: isOpen(shown.view.job) ? id : lastId, data: json(shown) }
+          const its = isOpen(shown.view.job) ? id : lastId
+          const text = frameText({ event: 'snapshot', id: its, data: json(shown) })
+          return [() => ({ text, isLast: its === lastId })]
         }
         return follow(c, jobId, { snapshot, sent, isLast: ({ id }) => id === lastId })
       },
@@ -139,25 +150,54 @@ export function eventRoutes(options: EventRoutesOptions) {
       reader.close()
       return comeAgain(c)
     }
-    const firstFrames = opening.how === 'resumed' ? opening.missed.map(sent) : [snapshot(opening)]
+    const share = shareOf(opening.how === 'resumed' ? opening.missed : opening.sights)
+    const missed = (event: LiveEvent) => () => {
+      const frame = sent(event)
+      return { text: frameText(frame), isLast: isLast(frame) }
+    }
+    // A stream lasts for hours: each piece is dropped when it has been sent, with the job that it shows.
+    const pieces: Piece[] =
+      opening.how === 'resumed' ? opening.missed.map(missed) : snapshot(opening)
+    c.env.outgoing.waitingBytes = () => share.bytes() + reader.waitingBytes()
     if (signal.aborted) reader.close()
     return c.body(streamOf(frames()), 200, eventStreamHeaders)
 
     async function* frames(): AsyncGenerator<string> {
       try {
         yield retryHint
-        for (const frame of firstFrames) {
-          yield frameText(frame)
-          if (isLast(frame)) return
+        for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
+          const { text, isLast } = piece()
+          yield text
+          if (isLast) return
         }
+        share.end()
         for await (const item of reader.waiting) {
           const frame = typeof item === 'string' ? undefined : sent(item)
           yield frame ? frameText(frame) : (item as string)
           if (frame && isLast(frame)) return
         }
       } finally {
+        share.end()
         reader.close()
       }
+    }
+  }
+}
+
+/** Readers that opened together share the jobs that their streams begin with, until each has sent them. */
+function createShares() {
+  const known = new WeakMap<readonly Sight[], { users: number }>()
+  return (sights: readonly Sight[]) => {
+    const share = known.get(sights) ?? { users: 0 }
+    known.set(sights, share)
+    share.users += 1
+    let bytes = bytesOfSights(sights)
+    return {
+      bytes: () => bytes / Math.max(1, share.users),
+      end() {
+        if (bytes > 0) share.users -= 1
+        bytes = 0
+      },
     }
   }
 }
@@ -176,11 +216,15 @@ type EventEnv = ClientEnv & { Bindings: HttpBindings }
 
 type Snapshot = Extract<Opening, { how: 'snapshot' }>
 
+/** Renders a part of how a stream begins. */
+type Piece = () => Readonly<{ text: string; isLast?: boolean }>
+
 type Wording = Readonly<{
-  snapshot(opening: Snapshot): Frame
+  /** In pieces: many jobs are rendered as fast as they are read. */
+  snapshot(opening: Snapshot): Piece[]
   sent(event: LiveEvent): Frame
   /** Nothing can come after it. */
-  isLast(frame: Frame): boolean
+  isLast(frame: Pick<Frame, 'id'>): boolean
 }>
 
 /** However many read it, an event is rendered once. */

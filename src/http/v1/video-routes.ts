@@ -1,8 +1,9 @@
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import * as v from 'valibot'
 import { ask } from '../../actors/actor.ts'
 import type { CancelAnswer } from '../../actors/queue/queue-protocol.ts'
 import { RefusalError } from '../../domain/errors.ts'
+import { jsonBytes } from '../fast/answer.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
 import { orThrow } from '../response/outcome.ts'
@@ -26,7 +27,11 @@ import {
 export type OpenAiVideoOptions = VideosOptions &
   PreviewSenderOptions &
   VideoSenderOptions &
-  Readonly<{ cancelWithinMs: number }>
+  Readonly<{
+    cancelWithinMs: number
+    /** Where long answers wait for each other. */
+    lane: MiddlewareHandler<ClientEnv>
+  }>
 
 const VideoListJson = v.object({
   object: v.literal('list'),
@@ -48,7 +53,7 @@ const contentTypes = ['video/mp4', 'image/webp']
 
 /** The Videos API of OpenAI, as far as this service can do what it promises: what has been submitted. */
 export function openAiVideoRoutes(options: OpenAiVideoOptions) {
-  const { queue, archive, estimates, task, cancelWithinMs } = options
+  const { queue, archive, estimates, task, cancelWithinMs, lane } = options
   const { find, render, show, tell } = createVideos(options)
   const sendPreview = createPreviewSender(options)
   const sendVideo = createVideoSender(options)
@@ -64,6 +69,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         query: listVideosQuery(task),
         answers: { 200: { means: 'A page', json: VideoListJson } },
       }),
+      lane,
       async (c) => {
         const query = c.req.valid('query')
         const { limit, order, after, status, prompt, prompt_contains } = query
@@ -92,7 +98,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           last_id,
           has_more: page.hasMore,
         }
-        return c.json(list, 200)
+        return jsonBytes(list, 200)
       },
     )
 

@@ -190,6 +190,12 @@ export function createCatalogue() {
       [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
       ...(['method', 'route'] as const),
     ),
+    httpConnections: gauge('wan_http_connections', 'Open connections.'),
+    httpConnectionsCut: counter(
+      'wan_http_connections_cut_total',
+      'Connections that the service closed, by reason: stalled, over_budget, evicted, refused.',
+      'reason',
+    ),
     httpStreams: gauge('wan_http_event_streams', 'Open streams of server-sent events.'),
 
     commitDuration: histogram(

@@ -1,6 +1,6 @@
 import { checkpoints } from '../../domain/estimate.ts'
 import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
-import type { Observation, Observe } from '../../domain/observation.ts'
+import { cutReasons, type Observation, type Observe } from '../../domain/observation.ts'
 import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{
@@ -91,6 +91,15 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
       case 'eventStreamClosed':
         known.httpStreams.dec()
         break
+      case 'connectionOpened':
+        known.httpConnections.inc()
+        break
+      case 'connectionClosed':
+        known.httpConnections.dec()
+        break
+      case 'connectionCut':
+        known.httpConnectionsCut.inc({ reason: observation.reason })
+        break
       default:
         observation satisfies never
     }
@@ -167,6 +176,7 @@ function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
     for (const interval of ['early', 'within', 'late'] as const)
       known.etaOutcomes.inc({ checkpoint, interval }, 0)
   }
+  for (const reason of cutReasons) known.httpConnectionsCut.inc({ reason }, 0)
   for (const outcome of ['delivered', 'pending', 'failed'] as const)
     known.webhookAttempts.inc({ outcome }, 0)
 }

@@ -14,7 +14,7 @@ describe('an event', () => {
     const { events, routes, rendered } = someRoutes()
     const readers = await Promise.all(
       Array.from({ length: 300 }, async () => {
-        const { body, status } = await routes.request('/events')
+        const { body, status } = await routes.request('/events', {}, { outgoing: {} })
         expect(status).toBe(200)
         return (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream()).getReader()
       }),
@@ -26,6 +26,16 @@ describe('an event', () => {
     // And one for the snapshot that the readers began with; those who came later had one of their own.
     expect(rendered()).toBeLessThanOrEqual(1 + Math.ceil(300 / 100) + 1)
     await Promise.all(readers.map((reader) => reader.cancel()))
+  })
+})
+
+describe('a stream of all jobs', () => {
+  it('has its client come again while too many bytes wait for slow clients', async () => {
+    const { routes, memory } = someRoutes()
+    memory.isShort = () => true
+    const response = await routes.request('/events', {}, { outgoing: {} })
+    expect(response.status).toBe(200)
+    expect(await response.text()).toBe('retry: 2000\n\n')
   })
 })
 
@@ -54,6 +64,7 @@ function someRoutes() {
       return renderer.job(...shown)
     },
   }
+  const memory = { isShort: () => false }
   const routes = new Hono<ClientEnv>()
     .use(async (c, next) => {
       c.set('scope', 'everything')
@@ -61,9 +72,16 @@ function someRoutes() {
     })
     .route(
       '/',
-      eventRoutes({ archive: archive.ref, events, render, observe: () => {}, heartbeatMs: 10_000 }),
+      eventRoutes({
+        archive: archive.ref,
+        events,
+        render,
+        observe: () => {},
+        heartbeatMs: 10_000,
+        memory,
+      }),
     )
-  return { events, routes, rendered: () => count }
+  return { events, routes, memory, rendered: () => count }
 }
 
 async function readUntil(

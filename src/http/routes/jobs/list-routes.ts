@@ -1,9 +1,10 @@
 /** `GET /jobs` and `GET /jobs/lookup`. */
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../../actors/actor.ts'
 import type { ArchiveMessage } from '../../../actors/archive/archive-protocol.ts'
 import { RefusalError } from '../../../domain/errors.ts'
+import { jsonBytes } from '../../fast/answer.ts'
 import type { ClientEnv } from '../../request/client-env.ts'
 import { ListQuery, LookupQuery } from '../../request/parameters.ts'
 import { route } from '../../request/route.ts'
@@ -12,9 +13,14 @@ import { JobJson } from '../../views/job-view.ts'
 import { Uuid } from '../../views/words.ts'
 import { type JobRenderer, renderAll, renderOne } from './render-jobs.ts'
 
-export type ListRoutesOptions = Readonly<{ archive: ActorRef<ArchiveMessage>; render: JobRenderer }>
+export type ListRoutesOptions = Readonly<{
+  archive: ActorRef<ArchiveMessage>
+  render: JobRenderer
+  /** Where long answers wait for each other. */
+  lane: MiddlewareHandler<ClientEnv>
+}>
 
-export function listRoutes({ archive, render }: ListRoutesOptions) {
+export function listRoutes({ archive, render, lane }: ListRoutesOptions) {
   return new Hono<ClientEnv>()
     .get(
       '/jobs',
@@ -26,6 +32,7 @@ export function listRoutes({ archive, render }: ListRoutesOptions) {
         query: ListQuery,
         answers: { 200: { means: 'A page', json: JobPageJson } },
       }),
+      lane,
       async (c) => {
         const { status, after, pinned, ...filter } = c.req.valid('query')
         const page = await ask(archive, {
@@ -44,7 +51,7 @@ export function listRoutes({ archive, render }: ListRoutesOptions) {
           has_more: page.hasMore,
           next_after: jobs.at(-1)?.id ?? null,
         }
-        return c.json(answer, 200)
+        return jsonBytes(answer, 200)
       },
     )
 
@@ -64,6 +71,7 @@ export function listRoutes({ archive, render }: ListRoutesOptions) {
         },
         refusals: ['job_not_found'],
       }),
+      lane,
       async (c) => {
         const { prompt, all } = c.req.valid('query')
         const views = await ask(archive, {
@@ -79,7 +87,7 @@ export function listRoutes({ archive, render }: ListRoutesOptions) {
               field: 'prompt',
             }),
         )
-        return c.json(
+        return jsonBytes(
           all ? { jobs: await renderAll(render, views) } : await renderOne(render, latest),
           200,
         )

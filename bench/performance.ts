@@ -5,6 +5,7 @@ import { replaceBlock } from '../scripts/written-block.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
+import { hostile } from './performance/hostile.ts'
 import { machine } from './performance/machine.ts'
 import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
@@ -43,6 +44,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   rest: (say) => rest(say, Number(values.minutes)),
   soak: (say) =>
     soak(say, { minutes: Number(values.minutes), fsyncMs: Number(values['fsync-ms']) }),
+  hostile,
 }
 
 const help = `npm run bench -- [benchmark…] [options]

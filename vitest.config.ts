@@ -24,7 +24,14 @@ export default defineConfig({
           isolate: false,
         },
       },
-      { extends: true, test: { name: 'process', include: [process, chaos] } },
+      {
+        extends: true,
+        test: {
+          name: 'process',
+          include: [process, chaos],
+          globalSetup: 'bench/built.ts',
+        },
+      },
     ],
   },
 })

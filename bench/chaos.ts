@@ -1,5 +1,6 @@
 /** `npm run chaos`: kills the real service, or parts of it, again and again, and tells what it cost. */
 import { parseArgs } from 'node:util'
+import build from './built.ts'
 import { columns } from './chaos/oracle.ts'
 import { type RowName, rowNames } from './chaos/rows.ts'
 import { clearAway, type RowResult, runRow } from './chaos/run-row.ts'
@@ -57,6 +58,7 @@ async function main(): Promise<void> {
       process.exit(130)
     })
   }
+  build()
   const seed = Number(values.seed)
   say(`seed ${seed}`)
 

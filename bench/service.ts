@@ -1,11 +1,12 @@
 /** The real service, as benchmarks start it: a process of its own, a data directory that goes with it. */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { simulateCheckpoint } from '../src/infra/installation/simulation.ts'
+import build, { compiled, main } from './built.ts'
 import { cpuOf } from './process-cpu.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -23,35 +24,34 @@ let isBuilt = false
 
 /** What is measured is what is used, of the source as it is. */
 function buildOnce(): void {
-  if (isBuilt) return
-  execFileSync('npm', ['run', '--silent', 'bundle'], { cwd: root, stdio: 'inherit' })
+  if (!isBuilt) build()
   isBuilt = true
 }
 
 export type LaunchOptions = Readonly<{
   /** Is told what would be shown otherwise. */
   onStderr?: (text: string) => void
-  /** `source` builds nothing: other tests run meanwhile, and one of them builds the package. */
-  from?: 'dist' | 'source'
+  /** `source` builds nothing, and its modules can be replaced: other tests run meanwhile. */
+  from?: 'built' | 'source'
 }>
 
 /** `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. */
 export function launchService(
   dataDir: string,
   env: NodeJS.ProcessEnv = {},
-  { onStderr, from = 'dist' }: LaunchOptions = {},
+  { onStderr, from = 'built' }: LaunchOptions = {},
 ) {
-  if (from === 'dist') buildOnce()
-  const program = from === 'dist' ? join('dist', 'main.js') : join('src', 'main.ts')
+  if (from === 'built') buildOnce()
+  const program = from === 'built' ? main : join(root, 'src', 'main.ts')
   // Memory and what is compiled as `npm start` has them.
-  const args = ['--max-semi-space-size=8', join(root, program)]
+  const args = ['--max-semi-space-size=8', program]
   const child: ChildProcess = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', onStderr ? 'pipe' : 'inherit'],
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       MALLOC_ARENA_MAX: '2',
-      NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
+      ...compiled,
       PORT: '0',
       DATA_DIR: dataDir,
       GPU_IDS: '0,1',

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
+import { compiled, main } from '../built.ts'
 import { type Identity, identify } from './processes.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -83,9 +84,9 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
 
   function start() {
     const preload = env.STEPPED_CLOCK === undefined ? [] : ['--import', steppedClock]
-    const child = spawn(process.execPath, [...preload, join(root, 'src', 'main.ts')], {
+    const child = spawn(process.execPath, [...preload, main], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...environment(dataDir, gpus), ...env },
+      env: { ...compiled, ...environment(dataDir, gpus), ...env },
     })
     const begun = {
       child: child as ChildProcess,

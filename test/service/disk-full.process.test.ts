@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { root } from '../../src/config/root.ts'
+import { main } from '../../bench/built.ts'
 import type { Check } from '../../src/domain/check.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
@@ -106,7 +106,7 @@ describe.runIf(canMount)('on a full disk, a service', () => {
     const disk = aSmallDisk()
     const logFile = join(disk.path, 'service.log')
     const log = () => readFileSync(logFile, 'utf8')
-    const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+    const child = spawn(process.execPath, [main], {
       stdio: ['ignore', openSync(logFile, 'a'), 'inherit'],
       env: serviceEnvironment(disk.path, settings(aDataDirectory())),
     })

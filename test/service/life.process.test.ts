@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { root } from '../../src/config/root.ts'
+import { main } from '../../bench/built.ts'
 import {
   aDataDirectory,
+  killLeftovers,
   processesOf,
   type Service,
   serviceEnvironment,
@@ -105,7 +106,7 @@ describe('a service that is stopped and started again', () => {
     await first.until(id, ({ stage }) => stage === 'denoising')
     first.child.kill('SIGKILL')
     // As when a container ends: shim and generation go too.
-    for (const pid of processesOf(id)) process.kill(pid, 'SIGKILL')
+    killLeftovers(id)
     const second = await startService({ dataDir })
     expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 2 })
   })
@@ -293,7 +294,6 @@ it('writes only into its data directories', async () => {
 async function startInVain(
   env: NodeJS.ProcessEnv,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const main = join(root, 'src', 'main.ts')
   const child = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { root } from '../../src/config/root.ts'
+import { main } from '../../bench/built.ts'
 import { startReceiver } from '../support/receiver.ts'
 import {
   aDataDirectory,
@@ -223,7 +223,6 @@ describe('the log', () => {
 
   it('is for people where it is shown on a terminal', async () => {
     const dataDir = aDataDirectory()
-    const main = join(root, 'src', 'main.ts')
     const onTerminal = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))'
     const child = spawn('python3', ['-c', onTerminal, process.execPath, main], {
       env: serviceEnvironment(dataDir, { TERM: 'xterm' }),

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { onTestFinished, vi } from 'vitest'
+import { compiled } from '../../bench/built.ts'
 import { root } from '../../src/config/root.ts'
 import type { AtEnd } from './service.ts'
 
@@ -33,6 +34,7 @@ export function beginWanctl(
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       TERM: 'xterm',
+      ...compiled,
       ...(url && { WAN_URL: url }),
       ...env,
     },

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished, vi } from 'vitest'
+import { compiled, main } from '../../bench/built.ts'
 import { root } from '../../src/config/root.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
@@ -46,6 +47,7 @@ export function serviceEnvironment(
   return {
     PATH: process.env.PATH,
     HOME: process.env.HOME,
+    ...compiled,
     PORT: '0',
     DATA_DIR: dataDir,
     GPU_IDS: '0,1',
@@ -76,7 +78,7 @@ export async function startService({
   /** Open files that it may have; by default as many as this process. */
   maxFiles?: number
 } = {}) {
-  const command = [process.execPath, join(root, 'src', 'main.ts')]
+  const command = [process.execPath, main]
   const limited = ['sh', '-c', `ulimit -n ${maxFiles}; exec "$@"`, 'sh', ...command]
   const [program = '', ...args] = maxFiles === undefined ? command : limited
   const child = spawn(program, args, {

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { describe, expect, it } from 'vitest'
-import { root } from '../../../src/config/root.ts'
+import { main } from '../../../bench/built.ts'
 import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
 import { aSmallDisk, canMount } from '../../support/disk/small-disk.ts'
 import { jobId } from '../../support/jobs.ts'
@@ -85,7 +85,6 @@ function refusal(path = file.path): string {
 }
 
 async function startInVain(): Promise<{ code: number | null; stderr: string }> {
-  const main = join(root, 'src', 'main.ts')
   const env = serviceEnvironment(file.directory)
   const child = spawn(process.execPath, [main], { env, stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''

@@ -242,7 +242,7 @@ class Run:
 
     @property
     def task(self):
-        return TASKS[self.args.task]
+        return self.args.task
 
     @property
     def frames(self):
@@ -537,7 +537,7 @@ def generate(run):
     expand()
 
     logging.info(f'Creating {task.pipeline} pipeline.')
-    pipeline = pipeline_of(args.task)(run, checkpoint_dir=args.ckpt_dir)
+    pipeline = pipeline_of(args.task)(wan.configs.WAN_CONFIGS[args.task], checkpoint_dir=args.ckpt_dir)
     logging.info('Generating video ...')
     run.reach('generating')
     video = pipeline.generate(args.prompt, size, sampling_steps=args.sample_steps)
@@ -552,12 +552,14 @@ def generate(run):
 def import_libraries(run):
     """The real script imports torch and every task before it looks at its arguments. Which modules
     there are, and under which names they know what they use, is as in the real checkout."""
-    run.spend('load', 0.1)
     if 'other-checkout' in run.faults:
         sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
     global wan, save_video
+    import simulation
+    simulation.run = run
     import wan
     import wan.bar
+    import wan.configs
     from wan.utils.utils import save_video
     wan.bar.tqdm.is_hidden = 'no-bar' in run.faults
     if 'huge-bar' in run.faults:

@@ -1,4 +1,9 @@
 """Wan2.2 as far as its modules, their names and the time they take are concerned."""
+import simulation
+
+simulation.run.spend('load', 0.1)
+simulation.run.reach('importing')
+
 from . import modules
 from .animate import WanAnimate
 from .image2video import WanI2V

@@ -10,12 +10,22 @@ as JSON lines on stdin, each with an id that everything said about it on stdout 
     {"id": 2, "tool": ["ffmpeg", ...], "env": {...}, "maxBytes": 1073741824}
     {"id": 2, "kill": true}
     {"id": 3, "ping": true}
+    {"id": 4, "template": ["python3", ...], "env": {...}}
+    {"id": 5, "shim": DIR, "env": {...}, "from": 4}
+    {"id": 6, "probe": 4, "env": {...}}
 
     {"id": 1, "pid": PID, "start": TICKS}               it was started
+    {"id": 5, "pid": PID, "start": TICKS, "from": 4}    it was forked from the template
+    {"id": 5, "pid": PID, "start": TICKS, "why": "..."} it was not, for this reason, but started as others
     {"id": 1, "error": CODE, "message": "..."}          it could not be
     {"id": 1, "code": 0, "signal": null, "unreaped": 0}                      a shim has ended
     {"id": 2, "code": 0, "signal": null, "stdout": "...", "stderr": "..."}   a tool has ended
     {"id": 3, "pong": true}
+    {"id": 4, "template": "ready", ...}                 a template has loaded (template.py)
+
+A template loads Wan2.2 once. The generation of a shim that is forked from it has loaded already. Such
+shims, and probes, become our children when they are forked: the end of their template is nothing to
+them. A shim that the template cannot fork now is started without it.
 
 A process below us that loses its parent becomes our child. The descendants of a shim do so only when
 it has died, and are killed: the end of a shim is reported when none of them is left, or SWEEP_S later
@@ -24,7 +34,6 @@ with the number of those that survive SIGKILL.
 When stdin ends, the service is gone: so are we, and what we have started stays.
 """
 
-import ctypes
 import errno
 import gc
 import json
@@ -36,26 +45,21 @@ import time
 sys.dont_write_bytecode = True  # where we are installed is no place to write to
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import shim
 from child_processes import (
     PR_SET_CHILD_SUBREAPER,
     children,
-    fork,
     identity,
     kill,
     prctl,
     signal_name,
-    stat_fields,
 )
-from event_loop import NEVER, Events, catch_signals, forget_signals
-from tool_process import Tool
+from event_loop import NEVER, Events, catch_signals
+from shim_process import Shim, fork_shim, open_log
+from template_process import NOT_READY, Order, Probe, Template
+from tool_process import Tool, give_way, limit_memory, spawn
 
-SWEEP_S = 5  # how long the killed may take to go
 SWEEP_AGAIN_S = 0.05
 MOST_DEAD_AT_ONCE = 256
-
-# Of /proc/PID/stat, counted from the third: where the arguments lie in memory.
-ARG_START, ARG_END = 45, 46
 
 
 def main():
@@ -80,9 +84,16 @@ class ForkServer:
         tell({'ready': True})
         while True:
             is_sweeping = any(begun.is_sweeping() for begun in self.running.values())
-            self.events.wait(time.monotonic() + SWEEP_AGAIN_S if is_sweeping else NEVER)
+            soon = time.monotonic() + SWEEP_AGAIN_S if is_sweeping else NEVER
+            due = min((template.next_deadline() for template in self.templates()), default=NEVER)
+            self.events.wait(min(soon, due))
+            for template in self.templates():
+                template.meet_deadline()
             if is_sweeping:
                 self.sweep()
+
+    def templates(self):
+        return [begun for begun in self.running.values() if isinstance(begun, Template)]
 
     def receive(self, fd):
         received = os.read(fd, 64 * 1024)
@@ -101,29 +112,81 @@ class ForkServer:
             self.begin(order)
 
     def begin(self, order):
+        if 'probe' in order:
+            self.attempt(order, self.begin_probe)
+        elif 'from' in order:
+            self.attempt(order, self.begin_warm)
+        else:
+            self.attempt(order, self.begin_here)
+
+    def attempt(self, order, begin):
         try:
-            begun = self.start(order)
+            begin(order)
         except OSError as error:
-            code = errno.errorcode.get(error.errno)
-            tell({'id': order['id'], 'error': code, 'message': error.strerror})
-            return
+            self.refuse(order, errno.errorcode.get(error.errno), error.strerror)
         except MemoryError:
-            tell({'id': order['id'], 'error': 'ENOMEM', 'message': os.strerror(errno.ENOMEM)})
-            return
+            self.refuse(order, 'ENOMEM', os.strerror(errno.ENOMEM))
+
+    def refuse(self, order, code, message):
+        tell({'id': order['id'], 'error': code, 'message': message})
+
+    def begin_here(self, order, **details):
+        self.has_begun(self.start(order), **details)
+
+    def has_begun(self, begun, **details):
         self.running[begun.id] = begun
-        tell({'id': order['id'], **identity(begun.pid)})
+        tell({'id': begun.id, **identity(begun.pid), **details})
 
     def start(self, order):
+        number, env = order['id'], order['env']
         if 'shim' in order:
-            return Shim(order['id'], self.fork_shim(order['shim'], order['env']))
-        tool = Tool(order['id'], self.events, order['tool'], order['env'], self.settle)
-        if 'maxBytes' in order:
-            tool.limit_memory(order['maxBytes'])
-        return tool
+            return Shim(number, fork_shim(order['shim'], env, self.forget))
+        if 'template' in order:
+            return Template(number, self.events, self.settle, tell, order['template'], env)
+
+        def start(stdout, stderr):
+            pid = spawn(order['tool'], env, (stdout, 1), (stderr, 2))
+            give_way(pid)
+            if 'maxBytes' in order:
+                limit_memory(pid, order['maxBytes'])
+            return pid
+
+        return Tool(number, self.events, self.settle, start)
+
+    def begin_warm(self, order):
+        """An order that its template does not carry out is carried out here."""
+        number, directory, source = order['id'], order['shim'], order['from']
+
+        def accepted(pid):
+            self.has_begun(Shim(number, pid), **{'from': source})
+
+        def declined(why):
+            self.attempt(order, lambda _: self.begin_here(order, why=why))
+
+        log = open_log(directory)
+        try:
+            message = {'shim': directory, 'env': order['env']}
+            self.order_fork(source, Order(number, message, [log], accepted, declined))
+        finally:
+            os.close(log)
+
+    def begin_probe(self, order):
+        def declined(why):
+            self.running.pop(order['id'], None)
+            self.refuse(order, None, why)
+
+        template = self.running.get(order['probe'])
+        probe = Probe(order, self.events, self.settle, template, self.has_begun, declined)
+        self.running[probe.id] = probe
+
+    def order_fork(self, source, order):
+        template = self.running.get(source)
+        if not isinstance(template, Template) or not template.take(order):
+            order.declined(NOT_READY)
 
     def kill(self, number):
         begun = self.running.get(number)
-        if begun and not begun.end:
+        if begun and begun.pid and not begun.end:
             os.kill(begun.pid, signal.SIGKILL)
 
     def leave(self):
@@ -175,52 +238,12 @@ class ForkServer:
             del self.running[begun.id]
             tell({'id': begun.id, **begun.end, **begun.said()})
 
-    def fork_shim(self, directory, env):
-        log = os.open(f'{directory}/shim.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            return fork(lambda: self.become_shim(directory, env, log))
-        finally:
-            os.close(log)
-
-    def become_shim(self, directory, env, log):
-        """Runs in the child, its signals blocked, and leaves nothing of what it has from us."""
+    def forget(self):
+        """Leaves nothing to a fork of what we have."""
         os.close(signal.set_wakeup_fd(-1))
         os.close(self.signals)
         for begun in self.running.values():
             begun.forget()
-        os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        forget_signals()
-        os.environ.clear()
-        os.environ.update(env)
-        show_as(sys.executable, '-I', '-S', shim.__file__, directory)
-        shim.main(directory)
-
-
-class Shim:
-    def __init__(self, number, pid):
-        self.id = number
-        self.pid = pid
-        self.end = None
-        self.sweep_until = NEVER
-        self.unreaped = None
-
-    def has_ended(self, end):
-        self.end = end
-        self.sweep_until = time.monotonic() + SWEEP_S
-
-    def is_sweeping(self):
-        return self.end is not None and self.unreaped is None
-
-    def is_silent(self):
-        return self.unreaped is not None
-
-    def said(self):
-        return {'unreaped': self.unreaped}
-
-    def forget(self):
-        pass
 
 
 def end_of(status):
@@ -233,16 +256,6 @@ def tell(message):
     left = json.dumps(message).encode() + b'\n'
     while left:
         left = left[os.write(1, left) :]
-
-
-def show_as(*arguments):
-    """Writes over our own arguments, so that whoever looks at the processes sees a shim and which.
-    The blanks that we were started with make room for that; what is too long is cut off."""
-    fields = stat_fields(os.getpid())
-    start, end = int(fields[ARG_START]), int(fields[ARG_END])
-    shown = b''.join(argument.encode() + b'\0' for argument in arguments)
-    room = end - start
-    ctypes.memmove(start, shown[: room - 1].ljust(room, b'\0'), room)
 
 
 if __name__ == '__main__':

@@ -30,10 +30,12 @@ from child_processes import (
     PR_SET_CHILD_SUBREAPER,
     boot_id,
     children,
+    execute,
     fork_worker,
     identity,
     kill,
     prctl,
+    signal_group,
     signal_name,
 )
 from event_loop import NEVER, Events, catch_signals, now_ms
@@ -51,13 +53,13 @@ CHECK_AGAIN_S = 1  # the files of the worker; a check of many takes at most a te
 MOST_DEAD_AT_ONCE = 256
 
 
-def main(directory):
+def main(directory, run=execute):  # a template becomes the worker without exec
     os.chdir(directory)  # names are relative from here on: a socket's holds 107 bytes at most
     try:
         os.close(os.open('claim', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
         return  # the attempt was revoked before it began
-    Shim().run()
+    Shim(run).run()
 
 
 class Shim:
@@ -67,7 +69,8 @@ class Shim:
     in a hung driver call survives its SIGKILL, or the disk has no room for the result.
     """
 
-    def __init__(self):
+    def __init__(self, run):
+        self.become_worker = run
         self.events = Events()
         self.clients = Clients(self.events, self.greeting, self.obey)
         self.spec = {}
@@ -115,7 +118,7 @@ class Shim:
         self.boot = boot_id()
         self.started_at = now_ms()
         self.outputs = [Output(self.events, name) for name in ('stdout.log', 'stderr.log')]
-        self.worker, self.verdict = fork_worker(self.spec, [each.writer for each in self.outputs])
+        self.worker, self.verdict = fork_worker(self.spec, self.outputs, self.become_worker)
         for output in self.outputs:
             output.hand_over()
         self.events.add(self.verdict, self.hear_verdict)
@@ -160,7 +163,6 @@ class Shim:
             return {'pong': True}
         if command['op'] == 'stop':
             self.stop(command['graceMs'], command['reason'])
-        return None
 
     def stop(self, grace_ms, reason):
         """SIGTERM now, SIGKILL after the grace. Saying it again can only shorten the grace."""
@@ -199,15 +201,13 @@ class Shim:
                 'worker': identity(self.worker),
                 'boot': self.boot,
                 'startedAt': self.started_at,
+                'start': 'cold' if self.become_worker is execute else 'warm',
             }
             self.save_state()
 
     def signal_worker(self, number):
-        """Signals its whole group; SIGKILL hits it even if it has moved to another group."""
         if self.worker:
-            kill(os.killpg, self.worker, number)
-            if number == signal.SIGKILL:
-                kill(os.kill, self.worker, number)
+            signal_group(self.worker, number)
 
     def reap(self):
         """Collects the dead. Returns whether there is a child left.

@@ -13,7 +13,8 @@ NICER = 10  # than we are: what answers people and what feeds a GPU come before 
 class Tool:
     """A child whose output we collect. It ends with the last of its pipes, whoever holds them."""
 
-    def __init__(self, number, events, argv, env, settle):
+    def __init__(self, number, events, settle, start):
+        """`start` returns the pid of a process that has been given the two writers."""
         self.id = number
         self.end = None
         self.events = events
@@ -28,18 +29,7 @@ class Tool:
             os.close(stdout_end)
             raise
         try:
-            self.pid = os.posix_spawnp(
-                argv[0],
-                argv,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, '/dev/null', os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout_end, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr_end, 2),
-                ],
-                setsigmask=(),
-                setsigdef=(*CAUGHT, *IGNORED),
-            )
+            self.pid = start(stdout_end, stderr_end)
             self.pipes = {stdout: 'stdout', stderr: 'stderr'}
         finally:
             os.close(stdout_end)
@@ -49,27 +39,12 @@ class Tool:
                 os.close(stderr)
         for fd in self.pipes:
             events.add(fd, self.hear)
-        self.give_way()
 
     def has_ended(self, end):
         self.end = end
 
     def is_sweeping(self):
         return False
-
-    def give_way(self):
-        try:
-            ours = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, self.pid, ours + NICER)
-        except PermissionError:
-            pass  # some sandboxes forbid it, and it is not worth a conversion
-
-    def limit_memory(self, size):
-        """Of what it may write to, which the size of its libraries and stacks does not count much in."""
-        try:
-            resource.prlimit(self.pid, resource.RLIMIT_DATA, (size, size))
-        except (PermissionError, ProcessLookupError):
-            pass  # a sandbox forbids it, or it has ended
 
     def hear(self, fd):
         heard = os.read(fd, 64 * 1024)
@@ -93,3 +68,34 @@ class Tool:
     def forget(self):
         for fd in self.pipes:
             os.close(fd)
+
+
+def give_way(pid):
+    try:
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, pid, ours + NICER)
+    except PermissionError:
+        pass  # some sandboxes forbid it, and it is not worth a conversion
+
+
+def limit_memory(pid, size):
+    """Of what it may write to, which the size of its libraries and stacks does not count much in."""
+    try:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (size, size))
+    except (PermissionError, ProcessLookupError):
+        pass  # a sandbox forbids it, or it has ended
+
+
+def spawn(argv, env, *inherited):
+    """`inherited`: pairs of a descriptor of ours and its number there."""
+    return os.posix_spawnp(
+        argv[0],
+        argv,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, '/dev/null', os.O_RDONLY, 0),
+            *((os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in inherited),
+        ],
+        setsigmask=(),
+        setsigdef=(*CAUGHT, *IGNORED),
+    )

@@ -1,0 +1,190 @@
+/** Templates of the simulator, and attempts that are started warm or cold. */
+import { execFileSync } from 'node:child_process'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import { createForkServer, type TemplateRun } from '../../../src/infra/processes/fork-server.ts'
+import type { TemplateNews } from '../../../src/infra/processes/fork-server-messages.ts'
+import { anAttempt, cleanUp, isAlive, until } from '../shim-attempt.ts'
+
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+/** Python itself: `python3` may be a wrapper that adds to the environment. */
+export const python = execFileSync('python3', ['-c', 'import sys; print(sys.executable)'])
+  .toString()
+  .trim()
+
+const launcher = at('../../../src/infra/generation/launcher.py')
+const template = at('../../../src/infra/processes/template.py')
+const simulator = at('../../../sim')
+const introspect = at('introspect.py')
+
+export const fast = {
+  ...process.env,
+  SIM_SPEED: '1000',
+  SIM_DIRECTIVES: '1',
+  PYTHONUNBUFFERED: '1',
+  PYTHONUTF8: '1',
+  CUDA_VISIBLE_DEVICES: '3',
+}
+
+/** A copy of the simulator that a test may change, and a checkpoint. */
+export function aCheckout({ script }: { script?: 'introspect' } = {}) {
+  const { root } = anAttempt()
+  const cwd = join(root, 'checkout')
+  const checkpoint = join(root, 'checkpoint')
+  cpSync(simulator, cwd, { recursive: true, filter: (path) => !path.includes('__pycache__') })
+  cpSync(join(cwd, 'wan/configs'), checkpoint, { recursive: true })
+  if (script === 'introspect') cpSync(introspect, join(cwd, 'generate.py'))
+  return {
+    root,
+    cwd,
+    checkpoint,
+    write: (path: string, text: string) => write(join(root, path), text),
+  }
+}
+
+const write = (path: string, text: string) => writeFileSync(path, text)
+
+export type Checkout = ReturnType<typeof aCheckout>
+
+export function aForkServer(answers: Parameters<typeof createForkServer>[1] = {}) {
+  const server = createForkServer(python, answers)
+  onTestFinished(async () => {
+    await server.close()
+    await cleanUp()
+  })
+  return server
+}
+
+type ForkServer = ReturnType<typeof aForkServer>
+
+export function aTemplate(
+  server: ForkServer,
+  { cwd, checkpoint }: Checkout,
+  env: NodeJS.ProcessEnv = fast,
+  by = python,
+) {
+  const setup = {
+    ...{ launcher, options: [], script: 'generate.py', cwd, task: 'ti2v-5B', checkpoint },
+    arguments: [],
+  }
+  const news: TemplateNews[] = []
+  const argv = [by, template, JSON.stringify(setup)] as const
+  const run = server.startTemplate(argv, env, (one) => news.push(one))
+  const heard = async (kind: TemplateNews['template']) => {
+    await until(() => news.some((one) => one.template === kind), `the template to be ${kind}`)
+    return news.find((one) => one.template === kind)
+  }
+  return {
+    run,
+    news,
+    heard,
+    pid: () => templatesIn(cwd)[0] ?? 0,
+  }
+}
+
+export function templatesIn(cwd: string): number[] {
+  return everyone().filter((pid) => nameOf(pid) === 'wan-template' && argsOf(pid).includes(cwd))
+}
+
+export async function aReadyTemplate(
+  server: ForkServer,
+  checkout: Checkout,
+  env: NodeJS.ProcessEnv = fast,
+  by = python,
+) {
+  const template = aTemplate(server, checkout, env, by)
+  await template.heard('ready')
+  return template
+}
+
+/** An attempt at a generation in the simulator, as the service writes it. */
+export function aGeneration(
+  { cwd, checkpoint, root }: Checkout,
+  { prompt = 'a fox', args = [] as string[] } = {},
+) {
+  const made = anAttempt()
+  const file = (name: string) => join(made.dir, name)
+  const argv = [
+    ...[python, launcher, file('events.jsonl'), 'generate.py', '--task', 'ti2v-5B'],
+    ...['--size', '1280*704', '--frame_num', '5', '--sample_steps', '4', '--base_seed', '7'],
+    ...['--ckpt_dir', checkpoint, '--save_file', file('video.mp4'), `--prompt=${prompt}`, ...args],
+  ]
+  writeFileSync(file('spec.json'), JSON.stringify({ ...made.spec, argv, cwd }))
+  return {
+    ...made,
+    argv,
+    root,
+    events: () =>
+      made
+        .read('events.jsonl')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { event: string; at: number }),
+    /** What a script says, without the name of the attempt. */
+    said: (stream: 'stdout' | 'stderr') =>
+      made
+        .read(`${stream}.log`)
+        .replaceAll(made.dir, 'DIR')
+        .replaceAll(/^\[[-\d]+ [\d:,]+\] /gm, ''),
+    /** The generation has come so far. */
+    reaches: (event: string) =>
+      until(
+        () => made.has('events.jsonl') && made.read('events.jsonl').includes(`"${event}"`),
+        `the generation to reach ${event}`,
+      ),
+  }
+}
+
+export type Generation = ReturnType<typeof aGeneration>
+
+/** Starts it, from the template if there is one. */
+export function start(
+  server: ForkServer,
+  { dir }: Generation,
+  { template, env = fast }: { template?: TemplateRun | undefined; env?: NodeJS.ProcessEnv } = {},
+) {
+  let how: { start: 'warm' | 'cold'; why: string | undefined } | undefined
+  const ended = server.startShim(dir, env, {
+    template,
+    onStarted: (start, why) => {
+      how = { start, why }
+    },
+  })
+  return {
+    ended,
+    started: async () => {
+      await until(() => how !== undefined, 'the shim to be started')
+      return how
+    },
+  }
+}
+
+// Processes
+
+export const everyone = () => pidsOf('/proc').filter(isAlive)
+export const nameOf = (pid: number) => read(`/proc/${pid}/comm`).trim()
+export const argsOf = (pid: number) => read(`/proc/${pid}/cmdline`)
+export const statOf = (pid: number) =>
+  read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? []
+export const parentOf = (pid: number) => Number(statOf(pid)[1])
+export const descriptorsOf = (pid: number) => pidsOf(`/proc/${pid}/fd`).length
+export const oomScoreOf = (pid: number) => Number(read(`/proc/${pid}/oom_score_adj`))
+
+export const privateKiB = (pid: number) =>
+  Number(/RssAnon:\s+(\d+)/.exec(read(`/proc/${pid}/status`))?.[1])
+
+function pidsOf(directory: string): number[] {
+  return readdirSync(directory)
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}

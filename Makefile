@@ -1,9 +1,9 @@
 # Everything a person does with this project. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check bundle dashboard ffmpeg chromium
+.PHONY: help setup demo serve test check conformance bundle dashboard ffmpeg chromium
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: node_modules/.installed ffmpeg bundle dashboard ## install packages (Node 24 among them) and ffmpeg, build service and dashboard
 
@@ -26,6 +26,10 @@ check: node_modules/.installed ## run the quick checks: types, lint, Python, doc
 	@npm run --silent python
 	@echo '--- documentation'
 	@npm run --silent docs -- --check
+
+conformance: setup ## run the real code of Wan2.2 on a CPU through the service; test/conformance/README.md says how
+	@sh scripts/ensure-python-venv.sh
+	@npm run --silent conformance
 
 # Install scripts stay off: better-sqlite3 brings its binaries, and would try to compile them anew.
 # Only the package that brings Node itself has something to do.

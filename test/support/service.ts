@@ -169,13 +169,14 @@ function clientOf(url: string, token?: string) {
     async until(
       id: string,
       isSo = (job: JobJson) => !['queued', 'running'].includes(job.status),
+      timeout = 45_000,
     ): Promise<JobJson> {
       let job = await status(id)
       const isOver = async () => {
         job = await status(id)
         return isSo(job)
       }
-      await vi.waitUntil(isOver, { timeout: 45_000, interval: 30 }).catch(() => {
+      await vi.waitUntil(isOver, { timeout, interval: 30 }).catch(() => {
         throw new Error(`the job has not come so far: ${JSON.stringify(job)}`)
       })
       return job

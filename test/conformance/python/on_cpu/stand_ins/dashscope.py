@@ -1,0 +1,1 @@
+"""Stands in for dashscope, a client for the extension of prompts. Wan2.2 imports it for every task."""

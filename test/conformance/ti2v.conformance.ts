@@ -1,0 +1,161 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { stages } from '../../src/domain/job.ts'
+import { aPicture, pictureIn } from '../support/pictures.ts'
+import { aDataDirectory, createShared, processesOf } from '../support/service.ts'
+import { variants } from './variants.ts'
+import { figure, short, startWan, streamHash, type Wished, type World } from './world.ts'
+
+type Video = Readonly<{ name: string; wished: Wished; width: number; height: number }>
+
+const files = createShared()
+const pictures = aDataDirectory(files.atEnd)
+afterAll(files.clearAway)
+
+const videos: readonly Video[] = [
+  { name: 'a text', wished: { prompt: 'A red fox in the snow' }, width: 1280, height: 704 },
+  {
+    name: 'a text, padded',
+    wished: { prompt: 'A red fox in the snow', size: '1280x720' },
+    width: 1280,
+    height: 720,
+  },
+  {
+    name: 'an image',
+    wished: {
+      prompt: 'A red fox in the snow',
+      size: '704x1280',
+      image: aPicture(pictures, 'portrait.png', '704x1280'),
+    },
+    width: 704,
+    height: 1280,
+  },
+]
+
+/** In this order, among others that depend on settings. */
+const launcherEvents = [
+  ...['started', 'imported', 'text_encoder_begun', 'text_encoder_built', 'text_encoder_loaded'],
+  ...['vae_begun', 'vae_loaded', 'dit_begun', 'dit_loaded', 'pipeline_ready'],
+  ...['prompt_encoded', 'prompt_encoded', 'sampling', 'step', 'step', 'step', 'step', 'decoding'],
+]
+
+/** By the first variant that has made each video. */
+const reference = new Map<Video, string>()
+
+describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher }) => {
+  const shared = createShared()
+  const jobs = new Map<Video, string>()
+  let world: World
+  beforeAll(async () => {
+    world = await startWan(shared.atEnd, 'ti2v-5B', env)
+    for (const video of videos) jobs.set(video, await world.submit(video.wished))
+  })
+  afterAll(shared.clearAway)
+
+  it.each(videos)('makes a video of $name, with all stages and steps', async (video) => {
+    const { width, height } = video
+    const id = jobs.get(video) ?? ''
+    const job = await world.until(id)
+    expect(job, JSON.stringify(job.error)).toMatchObject({
+      status: 'success',
+      file: { width, height, frames: short.frames },
+    })
+    const [attempt] = (await world.details(id)).attempts
+    expect(attempt?.stages.map(({ stage }) => stage)).toEqual(stages)
+    for (const { stage, seconds } of attempt?.stages ?? []) {
+      expect(seconds, stage).toBeGreaterThanOrEqual(0)
+    }
+    figure('loading', `${attempt?.stages[0]?.seconds} s`)
+    expect(attempt?.seconds_per_step).toBeGreaterThan(0)
+    expect(attempt?.command?.some((word) => word.endsWith('launcher.py'))).toBe(hasLauncher)
+
+    const log = await world.log(id)
+    expect(log).toContain('INFO: Creating WanTI2V pipeline.')
+    expect(log).toContain(`${short.steps}/${short.steps} [`)
+    expect(log).toContain('INFO: Finished.')
+    expect(log).not.toContain('Traceback')
+  })
+
+  it('pads 704 rows to 720', async () => {
+    const [, padded] = videos
+    const file = world.fileOf(await world.until(jobs.get(padded as Video) ?? ''))
+    expect(pictureIn(file)).toEqual({ left: 0, top: 8, width: 1280, height: 704 })
+  })
+
+  it.each(videos)('makes the same bytes of $name as every other way', async (video) => {
+    const hash = streamHash(world.fileOf(await world.until(jobs.get(video) ?? '')))
+    if (!reference.has(video)) reference.set(video, hash)
+    expect(hash).toBe(reference.get(video))
+  })
+})
+
+describe('the videos', () => {
+  it('differ where the requests differ', () => {
+    expect(new Set(reference.values()).size).toBe(videos.length)
+  })
+})
+
+describe('a generation that does not end by itself', () => {
+  const shared = createShared()
+  let world: World
+  let failing: string
+  beforeAll(async () => {
+    world = await startWan(shared.atEnd, 'ti2v-5B', { GRACE_MS: String(graceMs) })
+    failing = await world.submit({ prompt: 'A fox [out of memory in the decode]' })
+  })
+  afterAll(shared.clearAway)
+
+  const graceMs = 5_000
+
+  const cancel = async (id: string) => {
+    const begin = performance.now()
+    const answer = await world.service.json(`/jobs?ids=${id}`, { method: 'DELETE' })
+    const ms = performance.now() - begin
+    expect(answer).toMatchObject({ canceled: [{ id, status: 'canceled' }] })
+    expect(processesOf(id)).toEqual([])
+    // SIGTERM was enough: SIGKILL follows after that time.
+    expect(ms).toBeLessThan(graceMs)
+    return ms
+  }
+
+  it('is canceled inside a step, and no process of it is left', async () => {
+    const id = await world.submit({ prompt: 'A fox', steps: 60 })
+    const job = await world.until(id, ({ step }) => (step ?? 0) >= 2)
+    expect(job).toMatchObject({ status: 'running', stage: 'denoising' })
+    const ms = await cancel(id)
+    figure('cancel in the middle of a step, from request to answer', `${Math.round(ms)} ms`)
+    const [attempt] = (await world.details(id)).attempts
+    expect(attempt).toMatchObject({ outcome: 'canceled' })
+    expect(attempt?.stages.at(-1)?.stage).toBe('denoising')
+  })
+
+  it('is canceled inside the decode, and no process of it is left', async () => {
+    const id = await world.submit({ prompt: 'A fox', frames: 13 })
+    await world.until(id, ({ stage }) => stage === 'decoding')
+    const isInDecode = () => world.events(id).some(({ event }) => event === 'decoding')
+    await vi.waitUntil(isInDecode, { timeout: 10_000 })
+    const events = world.events(id)
+    const ms = await cancel(id)
+    figure('cancel in the middle of the decode, from request to answer', `${Math.round(ms)} ms`)
+    expect((await world.details(id)).attempts[0]?.stages.at(-1)?.stage).toBe('decoding')
+
+    expect(events.flatMap(({ why }) => why ?? [])).toEqual([])
+    const known = events.filter(({ event }) => launcherEvents.includes(event))
+    expect(known.map(({ event }) => event)).toEqual(launcherEvents)
+    expect(events.flatMap(({ step }) => step ?? [])).toEqual([1, 2, 3, 4])
+  })
+
+  it('fails in the decode, and says so', async () => {
+    const job = await world.until(failing)
+    expect(job).toMatchObject({
+      status: 'error',
+      error: { code: 'out_of_memory', exit_code: 1 },
+      file_url: null,
+    })
+    expect((await world.details(failing)).attempts[0]?.stages.at(-1)?.stage).toBe('decoding')
+    const log = await world.log(failing)
+    expect(log).toContain('torch.OutOfMemoryError: CUDA out of memory.')
+    // In the traceback of the script there is nothing of the launcher.
+    expect(log).toContain('Traceback')
+    expect(log).not.toContain('wan_launcher')
+  })
+})

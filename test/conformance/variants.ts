@@ -1,0 +1,8 @@
+/** Settings that must not change a video: the same requests give the same bytes with each. */
+export type Variant = Readonly<{ name: string; env: NodeJS.ProcessEnv; hasLauncher: boolean }>
+
+export const variants: readonly Variant[] = [
+  // The first is the reference: nothing but the script itself.
+  { name: 'without the launcher', env: { WAN_LAUNCHER: '0', WAN_SDPA: '0' }, hasLauncher: false },
+  { name: 'with the launcher', env: {}, hasLauncher: true },
+]

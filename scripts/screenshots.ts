@@ -174,7 +174,7 @@ async function start() {
     PATH: `${bin}:${process.env.PATH}`,
     // Those that nvidia-smi names.
     GPU_IDS: undefined,
-    ...{ SIM_SPEED: '1', SIM_LOAD: '9', SIM_STEP: '3', MAX_CONCURRENT_LOADS: '1' },
+    ...{ SIM_SPEED: '1', SIM_LOAD: '36', SIM_STEP: '3', MAX_CONCURRENT_LOADS: '1' },
     // Its path says where this was taken.
     WAN_LAUNCHER: '0',
     SHUTDOWN: 'kill',

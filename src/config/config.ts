@@ -4,10 +4,23 @@ import { totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
 import { dayMs } from '../domain/time.ts'
+import type { WanTask } from '../domain/wan-tasks.ts'
 import { Env } from './settings.ts'
 
 /** What one process needs of host memory while its text encoder is built (facts: §4.4). */
-export const bytesPerLoad = 35 * 1024 ** 3
+const bytesWithTextEncoder = 35 * 1024 ** 3
+
+/**
+ * Without that: the DiT of `ti2v-5B` in float32 (20 GB), its VAE, and the libraries. Files that are
+ * mapped do not count, as the kernel can take their memory back. Reckoned from the sizes of the files.
+ */
+const bytesOfFastLoad = 24 * 1024 ** 3
+
+type LoadingSettings = Readonly<{ fastLoad: boolean; task: WanTask }>
+
+/** Host memory that one load needs at most. The two DiTs of the A14B tasks take no less than before. */
+export const bytesPerLoad = ({ fastLoad, task }: LoadingSettings): number =>
+  fastLoad && task === 'ti2v-5B' ? bytesOfFastLoad : bytesWithTextEncoder
 
 export type Config = ReturnType<typeof toConfig>
 
@@ -19,6 +32,9 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const faults = [
     ...(result.issues ?? []).map((issue) => `  ${v.getDotPath(issue)} ${issue.message}`),
     ...(env.WAN_SDPA === '1' && env.WAN_LAUNCHER === '0' ? ['  WAN_SDPA needs WAN_LAUNCHER'] : []),
+    ...(env.FAST_LOAD === 'on' && env.WAN_LAUNCHER === '0'
+      ? ['  FAST_LOAD needs WAN_LAUNCHER']
+      : []),
   ]
   if (result.success && faults.length === 0) return toConfig(result.output)
   throw new Error(`The environment is not usable:\n${faults.join('\n')}`)
@@ -27,6 +43,16 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 function toConfig(env: v.InferOutput<typeof Env>) {
   const dataDir = resolve(env.DATA_DIR)
   const stateDb = resolve(env.STATE_DB ?? join(dataDir, 'state.db'))
+  const wan = {
+    wanDir: resolve(env.WAN_DIR),
+    ckptDir: resolve(env.WAN_CKPT_DIR),
+    python: env.WAN_PYTHON,
+    task: env.WAN_TASK,
+    extraArgs: env.WAN_EXTRA_ARGS,
+    launcher: env.WAN_LAUNCHER,
+    sdpa: env.WAN_SDPA,
+    fastLoad: env.FAST_LOAD === 'on' && env.WAN_LAUNCHER,
+  } as const
   return {
     host: env.HOST,
     port: env.PORT,
@@ -52,15 +78,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     reserve: join(dirname(stateDb), 'reserve'),
     gpuIds: env.GPU_IDS,
     nvidiaVisibleDevices: env.NVIDIA_VISIBLE_DEVICES,
-    wan: {
-      wanDir: resolve(env.WAN_DIR),
-      ckptDir: resolve(env.WAN_CKPT_DIR),
-      python: env.WAN_PYTHON,
-      task: env.WAN_TASK,
-      extraArgs: env.WAN_EXTRA_ARGS,
-      launcher: env.WAN_LAUNCHER,
-      sdpa: env.WAN_SDPA,
-    },
+    wan,
     fit720: env.FIT_720,
     maxAttempts: env.MAX_ATTEMPTS,
     orphanPolicy: env.ORPHAN_POLICY,
@@ -69,7 +87,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     shutdown: env.SHUTDOWN,
     graceMs: env.GRACE_MS,
     jobTimeoutMs: env.JOB_TIMEOUT_S * 1000,
-    maxConcurrentLoads: env.MAX_CONCURRENT_LOADS ?? loadsThatFit(),
+    maxConcurrentLoads: env.MAX_CONCURRENT_LOADS ?? loadsThatFit(wan),
     maxConversions: env.MAX_CONVERSIONS,
     maxQueue: env.MAX_QUEUE,
     maxFrames: env.MAX_FRAMES,
@@ -96,4 +114,5 @@ export function memoryBytes(): number {
 }
 
 /** As many as there is memory for; at least one. */
-const loadsThatFit = (): number => Math.max(1, Math.floor(memoryBytes() / bytesPerLoad))
+const loadsThatFit = (wan: LoadingSettings): number =>
+  Math.max(1, Math.floor(memoryBytes() / bytesPerLoad(wan)))

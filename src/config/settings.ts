@@ -108,6 +108,10 @@ export const Env = v.object({
     v.optional(onOrOff, '0'),
     '`1`: where flash-attn is missing, PyTorch’s own attention stands in for it. Slower, and not byte for byte the same video. Needs the launcher',
   ),
+  FAST_LOAD: setting(
+    v.optional(v.picklist(['on', 'off'], 'must be on or off'), 'on'),
+    'maps the text encoder from its file, within a second and with the same bits; `off`: the script makes and reads it, which takes about a minute and 23 GiB more. Needs the launcher',
+  ),
   FIT_720: setting(
     v.optional(v.picklist(['pad', 'scale'], 'must be pad or scale'), 'pad'),
     'how 704 becomes 720: `pad` adds bars of 8 pixels, `scale` stretches a little. A video from an image fills what it can of its size, and bars the rest',
@@ -137,7 +141,7 @@ export const Env = v.object({
   MAX_CONCURRENT_LOADS: setting(
     v.optional(wholeNumber(1, 1_000)),
     'generations that may load their model at once',
-    'one per 35 GiB of RAM, at least 1',
+    'one per 35 GiB of RAM (24 GiB for `ti2v-5B` with `FAST_LOAD`), at least 1',
   ),
   MAX_CONVERSIONS: setting(
     v.optional(wholeNumber(1, 1_000), defaultConversions),

@@ -20,6 +20,8 @@ export type Observation = Readonly<
   | { saw: 'gpuQuarantined'; gpu: GpuId; reason: Quarantine['reason'] }
   /** Its actor was told to go on with what a former life had begun. */
   | { saw: 'generationAdopted'; gpu: GpuId }
+  /** A part of the launcher left its work to the script, which is not as the launcher knows it. */
+  | { saw: 'launcherFellBack'; part: LaunchedPart }
   | { saw: 'committed'; operations: number; tookMs: number }
   | { saw: 'commitFailed' }
   /** `offBy`: the share of the time that was left then; below 0, it was over sooner than told. */
@@ -40,6 +42,10 @@ export type Observation = Readonly<
  */
 export const cutReasons = ['stalled', 'over_budget', 'evicted', 'refused'] as const
 export type CutReason = (typeof cutReasons)[number]
+
+/** What the launcher of a generation does beside running the script. */
+export const launchedParts = ['progress', 'fast_load'] as const
+export type LaunchedPart = (typeof launchedParts)[number]
 
 export type JobEnd = Readonly<
   { status: 'success' | 'canceled' } | { status: 'error'; code: FailureCode }

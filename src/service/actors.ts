@@ -92,7 +92,10 @@ export function startActors(options: ActorsOptions) {
   const runners = new Map(
     owned.map(({ id: gpu, device }) => {
       const { env } = options
-      return [gpu, createGenerationRunner({ data, wan, gpu, device, env, forkServer, log })]
+      return [
+        gpu,
+        createGenerationRunner({ data, wan, gpu, device, env, forkServer, observe, log }),
+      ]
     }),
   )
   const system = startActorSystem()

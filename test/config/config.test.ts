@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readConfig } from '../../src/config/config.ts'
+import { bytesPerLoad, memoryBytes, readConfig } from '../../src/config/config.ts'
 
 describe('the configuration', () => {
   it('has a value for everything when nothing is set', () => {
@@ -38,6 +38,7 @@ describe('the configuration', () => {
         extraArgs: [],
         launcher: true,
         sdpa: false,
+        fastLoad: true,
       },
       fit720: 'pad',
       maxAttempts: 2,
@@ -86,6 +87,7 @@ describe('the configuration', () => {
       WAN_EXTRA_ARGS: '["--t5_cpu", "--offload_model", "True"]',
       WAN_LAUNCHER: '1',
       WAN_SDPA: '1',
+      FAST_LOAD: 'off',
       FIT_720: 'scale',
       MAX_ATTEMPTS: '1',
       ORPHAN_POLICY: 'fail',
@@ -142,6 +144,7 @@ describe('the configuration', () => {
         extraArgs: ['--t5_cpu', '--offload_model', 'True'],
         launcher: true,
         sdpa: true,
+        fastLoad: false,
       },
       fit720: 'scale',
       maxAttempts: 1,
@@ -277,9 +280,28 @@ describe('an environment that is not usable', () => {
     ])
   })
 
+  it('allows more loads at once where the text encoder is mapped from its file', () => {
+    const bytes = (fastLoad: boolean, task: 'ti2v-5B' | 't2v-A14B') =>
+      bytesPerLoad({ fastLoad, task }) / 1024 ** 3
+    expect(bytes(true, 'ti2v-5B')).toBe(24)
+    expect(bytes(false, 'ti2v-5B')).toBe(35)
+    expect(bytes(true, 't2v-A14B')).toBe(35)
+    const loads = (env: NodeJS.ProcessEnv) => readConfig(env).maxConcurrentLoads
+    const fitting = (gibibytes: number) =>
+      Math.max(1, Math.floor(memoryBytes() / 1024 ** 3 / gibibytes))
+    expect(loads({})).toBe(fitting(24))
+    expect(loads({ FAST_LOAD: 'off' })).toBe(fitting(35))
+    expect(loads({ WAN_LAUNCHER: '0' })).toBe(fitting(35))
+  })
+
   it('is one where what only the launcher does is wanted without it', () => {
     expect(faultsOf({ WAN_SDPA: '1', WAN_LAUNCHER: '0' })).toEqual(['WAN_SDPA needs WAN_LAUNCHER'])
-    expect(readConfig({ WAN_LAUNCHER: '0' }).wan).toMatchObject({ launcher: false })
+    expect(faultsOf({ FAST_LOAD: 'on', WAN_LAUNCHER: '0' })).toEqual([
+      'FAST_LOAD needs WAN_LAUNCHER',
+    ])
+    expect(readConfig({ WAN_LAUNCHER: '0' }).wan).toMatchObject({
+      ...{ launcher: false, fastLoad: false },
+    })
   })
 
   it.each([
@@ -289,6 +311,7 @@ describe('an environment that is not usable', () => {
     ['MAX_ATTEMPTS', '101', 'must be at most 100'],
     ['GRACE_MS', '600001', 'must be at most 600000'],
     ['MAX_CONCURRENT_LOADS', '0', 'must be at least 1'],
+    ['FAST_LOAD', '1', 'must be on or off'],
     ['WAN_EXTRA_ARGS', '{}', 'must be a JSON array of strings, like ["--t5_cpu"]'],
     ['WAN_EXTRA_ARGS', '["--steps", 3]', 'must be a JSON array of strings, like ["--t5_cpu"]'],
     ['WAN_EXTRA_ARGS', 'null', 'must be a JSON array of strings, like ["--t5_cpu"]'],

@@ -59,7 +59,7 @@ describe('jobs on two GPUs', () => {
 
   it('load their model one after the other when MAX_CONCURRENT_LOADS says so', async () => {
     const service = await startService({
-      env: { MAX_CONCURRENT_LOADS: '1', SIM_LOAD: '0.5', SIM_STEP: '0.4' },
+      env: { MAX_CONCURRENT_LOADS: '1', SIM_LOAD: '2', SIM_STEP: '0.4' },
     })
     const first = await service.submit({ prompt: 'first' })
     const second = await service.submit({ prompt: 'second' })
@@ -73,7 +73,7 @@ describe('jobs on two GPUs', () => {
   it('show how far they are, and never go back', async () => {
     const service = await startService({
       // Long enough to be seen by polls on a machine that has other work.
-      env: { SIM_STEP: '0.3', SIM_LOAD: '2', SIM_DECODE: '2' },
+      env: { SIM_STEP: '0.3', SIM_LOAD: '8', SIM_DECODE: '2' },
     })
     const id = await service.submit({ prompt: 'a fox', steps: 8, frames: 121 })
     const seen: { stage: string | null; step: number | null; progress: number }[] = []

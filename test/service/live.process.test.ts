@@ -14,7 +14,7 @@ import {
 } from '../support/service.ts'
 
 /** A generation of some seconds, with every stage in it. */
-const slow = { SIM_STEP: '0.4', SIM_LOAD: '0.3', SIM_DECODE: '0.3' }
+const slow = { SIM_STEP: '0.4', SIM_LOAD: '1.2', SIM_DECODE: '0.3' }
 
 /** For what changes nothing, and is not about any job. */
 const shared = { ...createShared(), service: undefined as unknown as Service }

@@ -7,6 +7,8 @@ import { expect, onTestFinished } from 'vitest'
 import type { GenerationHandle, GenerationResult } from '../../src/actors/gpu/gpu-ports.ts'
 import { root } from '../../src/config/root.ts'
 import { JobId, type Reading, type Timestamp } from '../../src/domain/job.ts'
+import type { Logger } from '../../src/domain/log.ts'
+import type { Observation } from '../../src/domain/observation.ts'
 import { createGenerationRunner } from '../../src/infra/generation/runner.ts'
 import { createForkServer } from '../../src/infra/processes/fork-server.ts'
 import { gpu0 } from './jobs.ts'
@@ -15,8 +17,16 @@ import { aDataDirectory, killLeftovers, quick } from './service.ts'
 const sim = join(root, 'sim')
 const patience = { timeout: 30_000, interval: 20 }
 
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
 /** `atEnd` is called in the moment in which the end is reported. */
-export function aGpu({ launcher = true, atEnd = () => {} } = {}) {
+export function aGpu({
+  launcher = true,
+  wanDir = sim,
+  atEnd = () => {},
+  observe = (_: Observation) => {},
+  log = silent,
+} = {}) {
   const dir = aDataDirectory()
   onTestFinished(() => killLeftovers(dir))
   const data = {
@@ -27,15 +37,16 @@ export function aGpu({ launcher = true, atEnd = () => {} } = {}) {
     stateDb: join(dir, 'state.db'),
   }
   mkdirSync(data.logsDir, { recursive: true })
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
   const env = { PATH: process.env.PATH, SIM_SPEED: '1000', SIM_DIRECTIVES: '1' }
   const wan = {
-    ...{ python: 'python3', wanDir: sim, ckptDir: '/ckpt', extraArgs: [] },
-    ...{ task: 'ti2v-5B' as const, launcher, sdpa: false },
+    ...{ python: 'python3', wanDir, ckptDir: '/ckpt', extraArgs: [] },
+    ...{ task: 'ti2v-5B' as const, launcher, sdpa: false, fastLoad: true },
   }
   const forkServer = createForkServer(wan.python)
   onTestFinished(forkServer.close)
-  const runner = createGenerationRunner({ data, wan, gpu: gpu0, device: '0', env, forkServer, log })
+  const runner = createGenerationRunner({
+    ...{ data, wan, gpu: gpu0, device: '0', env, forkServer, observe, log },
+  })
   const orderFor = (prompt: string) => ({
     jobId: v.parse(JobId, randomUUID()),
     epoch: 1,

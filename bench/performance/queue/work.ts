@@ -42,7 +42,10 @@ export function createWork(directory: string): (n: number) => Promise<void> {
   }
   const free = gpus.map((id) => {
     const [gpu, device] = [id as GpuId, `${id}`]
-    return createGenerationRunner({ data, wan, gpu, device, env, forkServer, log: silent })
+    const observe = () => {}
+    return createGenerationRunner({
+      ...{ data, wan, gpu, device, env, forkServer, observe, log: silent },
+    })
   })
   const tools = createVideoTools({ data, fit, start: startChild })
   const workFiles = createWorkFiles(data)

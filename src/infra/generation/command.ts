@@ -24,6 +24,8 @@ export type WanSetup = Readonly<{
   launcher: boolean
   /** Whether PyTorch's attention stands in for a missing flash-attn. */
   sdpa: boolean
+  /** Whether the launcher maps the text encoder from its file. */
+  fastLoad: boolean
 }>
 
 /**
@@ -31,11 +33,12 @@ export type WanSetup = Readonly<{
  * arguments come first: argparse keeps the last of each, and what the service checks must hold.
  */
 export function commandFor(
-  { python, ckptDir, task, extraArgs, launcher, sdpa }: WanSetup,
+  { python, ckptDir, task, extraArgs, launcher, sdpa, fastLoad }: WanSetup,
   { prompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
   { attemptDir, image }: Readonly<{ attemptDir: string; image?: string }>,
 ): string[] {
-  const launching = [launcherPath, ...(sdpa ? ['--sdpa'] : []), eventsOf(attemptDir)]
+  const options = [...(sdpa ? ['--sdpa'] : []), ...(fastLoad ? ['--fast-load'] : [])]
+  const launching = [launcherPath, ...options, eventsOf(attemptDir)]
   return [
     ...[python, ...(launcher ? launching : []), 'generate.py', ...extraArgs],
     ...['--task', task, '--size', nativeSize(task, size).replace('x', '*')],

@@ -1,6 +1,6 @@
 """Runs generate.py as if it were run directly, and writes down beside it how far it has come.
 
-    python3 launcher.py [--sdpa] EVENTS generate.py ARGUMENT ...
+    python3 launcher.py [--sdpa] [--fast-load] EVENTS generate.py ARGUMENT ...
 
 Nothing of a checkout of Wan2.2 is changed: names in its modules are wrapped when they have just been
 imported. EVENTS is a file of JSON lines, `{"event": ..., "at": seconds since 1970, ...}`; stdout,
@@ -8,8 +8,8 @@ stderr, tracebacks, exit status and signals are the script's own.
 
     started
     imported               Wan2.2 and its libraries, torch among them
-    text_encoder_begun     is being made, with random weights
-    text_encoder_built     has been made; its checkpoint is read next
+    text_encoder_begun     is being made
+    text_encoder_built     has been made; the script reads its checkpoint next
     text_encoder_loaded, vae_begun, vae_loaded, dit_begun, dit_loaded
     pipeline_ready         what a prompt needs is there
     prompt_encoded         once for the prompt, once for the negative one
@@ -17,7 +17,10 @@ stderr, tracebacks, exit status and signals are the script's own.
     decoding, decoded, saving, saved
     memory                 the most bytes of the GPU so far: in tensors, and held by torch for them
     sdpa                   PyTorch's attention stands in for flash-attn
-    fallback               with why: something is not as it is known to be
+    fallback               with why, and part: something is not as it is known to be
+
+With --sdpa PyTorch's attention stands in for a missing flash-attn, and with --fast-load the text encoder
+is mapped from its file. Options that are not known do nothing.
 
 No job may fail because of this file. What is not as expected is left as it is, and the service
 makes do with the script's output.
@@ -33,8 +36,7 @@ import sys
 
 def main():
     interpreter, own_arguments = interpreter_arguments(), sys.argv[1:]
-    is_sdpa_wanted = own_arguments[0] == '--sdpa'
-    events, *command = own_arguments[is_sdpa_wanted:]
+    options, (events, *command) = split(own_arguments)
     try:
         hooks, journal, script = own_modules()
         path, code = script.compile_script(command[0])
@@ -44,8 +46,14 @@ def main():
     module = script.become(path, command, interpreter)
     told = journal.Journal(events)
     told.tell('started')
-    hooks.install(told, is_sdpa_wanted=is_sdpa_wanted)
+    hooks.install(told, options)
     script.run(code, module, told)
+
+
+def split(arguments):
+    """Options are those before the first argument that is none."""
+    number = next(i for i, argument in enumerate(arguments) if not argument.startswith('--'))
+    return arguments[:number], arguments[number:]
 
 
 def interpreter_arguments():

@@ -5,21 +5,24 @@ import type {
 } from '../../actors/gpu/gpu-ports.ts'
 import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
+import type { LaunchedPart, Observe } from '../../domain/observation.ts'
 import { attemptDirectory, type DataDirectory, logOf } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
 import { type AttemptParts, followAttempt } from './attempt/attempt.ts'
+import type { Fallback } from './progress/event-reader.ts'
 import { createGenerationReader } from './progress/generation-reader.ts'
 import { followOutput } from './progress/output-follower.ts'
 import { createShimTransport, type ShimTransportOptions } from './shim-transport.ts'
 
 export type RunnerOptions = ShimTransportOptions &
-  Readonly<{ data: DataDirectory; gpu: GpuId; log: Logger }>
+  Readonly<{ data: DataDirectory; gpu: GpuId; observe: Observe; log: Logger }>
 
 /** Runs `generate.py` on one GPU, each generation in a process and a shim that outlive the service. */
 export function createGenerationRunner(options: RunnerOptions): GenerationRunner {
   const transport = createShimTransport(options)
+  let fallenBack = { attempt: '', parts: new Set<LaunchedPart>() }
   const partsFor = (order: AttemptOrder, observer: GenerationObserver): AttemptParts => ({
-    ...outputOf(order, options),
+    ...outputOf(order, options, onFallback),
     processes: transport(order),
     observer,
   })
@@ -28,12 +31,25 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
     start: (order, observer) => followAttempt('start', partsFor(order, observer)),
     adopt: (order, observer) => followAttempt('adopt', partsFor(order, observer)),
   }
+
+  /** Once for each attempt, whose events are read again when it is adopted. */
+  function onFallback({ jobId, epoch }: AttemptOrder, { part, why }: Fallback): void {
+    const { observe, log, gpu } = options
+    const attempt = `${jobId}/${epoch}`
+    if (fallenBack.attempt !== attempt) fallenBack = { attempt, parts: new Set() }
+    if (fallenBack.parts.has(part)) return
+    fallenBack.parts.add(part)
+    observe({ saw: 'launcherFellBack', part })
+    const fields = { jobId, epoch, gpu, part, why }
+    log.warn(fields, 'the checkout is not as the launcher knows it; the script goes its own way')
+  }
 }
 
 /** Files of an attempt that are read, and where its log lines go. */
 function outputOf(
   order: AttemptOrder,
   { data, device, gpu, log }: RunnerOptions,
+  onFallback: (order: AttemptOrder, fallback: Fallback) => void,
 ): Omit<AttemptParts, 'processes' | 'observer'> {
   const { jobId, epoch, request } = order
   const attemptDir = attemptDirectory(data, order)
@@ -44,7 +60,10 @@ function outputOf(
     fields,
     hasNoRoom: () => hasNoRoom(attemptDir),
     followOutput(startedAt, onRead, clock) {
-      const reader = createGenerationReader({ totalSteps: request.steps, startedAt, clock })
+      const reader = createGenerationReader({
+        ...{ totalSteps: request.steps, startedAt, clock },
+        onFallback: (fallback) => onFallback(order, fallback),
+      })
       return followOutput({
         attemptDir,
         logPath: logOf(data, jobId),

@@ -229,11 +229,12 @@ async function nearestExisting(directory: string): Promise<string> {
     : nearestExisting(dirname(directory))
 }
 
-function checkMemory({ maxConcurrentLoads }: Config, simulated: boolean): Finding {
+function checkMemory({ maxConcurrentLoads, wan }: Config, simulated: boolean): Finding {
   if (simulated) return notForSimulator('memory')
   const total = memoryBytes()
-  const needed = maxConcurrentLoads * bytesPerLoad
-  const told = `${gibibytes(total)} GiB, and ${maxConcurrentLoads} at once may load, with ${gibibytes(bytesPerLoad)} GiB each`
+  const each = bytesPerLoad(wan)
+  const needed = maxConcurrentLoads * each
+  const told = `${gibibytes(total)} GiB, and ${maxConcurrentLoads} at once may load, with ${gibibytes(each)} GiB each`
   if (needed <= total) return finding('memory', 'ok', told)
   const hint = maxConcurrentLoads > 1 ? 'Lower MAX_CONCURRENT_LOADS.' : 'Add memory or swap.'
   return finding('memory', 'warning', `${told}. ${hint}`)

@@ -144,6 +144,12 @@ export function createCatalogue() {
       'gpu',
     ),
 
+    launcherFallbacks: counter(
+      'wan_launcher_fallbacks_total',
+      'Attempts in which a part of the launcher left its work to the script; the log has the reason.',
+      'part',
+    ),
+
     actorUp: gauge('wan_actor_up', '1 while the actor runs.', 'actor'),
     actorRestarts: counter(
       'wan_actor_restarts_total',

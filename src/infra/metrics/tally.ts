@@ -1,6 +1,11 @@
 import { checkpoints } from '../../domain/estimate.ts'
 import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
-import { cutReasons, type Observation, type Observe } from '../../domain/observation.ts'
+import {
+  cutReasons,
+  launchedParts,
+  type Observation,
+  type Observe,
+} from '../../domain/observation.ts'
 import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{
@@ -56,6 +61,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         break
       case 'generationAdopted':
         known.gpuAdoptions.inc({ gpu: observation.gpu })
+        break
+      case 'launcherFellBack':
+        known.launcherFallbacks.inc({ part: observation.part })
         break
       case 'committed':
         known.commitDuration.observe(observation.tookMs / 1000)
@@ -177,6 +185,7 @@ function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
       known.etaOutcomes.inc({ checkpoint, interval }, 0)
   }
   for (const reason of cutReasons) known.httpConnectionsCut.inc({ reason }, 0)
+  for (const part of launchedParts) known.launcherFallbacks.inc({ part }, 0)
   for (const outcome of ['delivered', 'pending', 'failed'] as const)
     known.webhookAttempts.inc({ outcome }, 0)
 }

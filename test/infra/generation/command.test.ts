@@ -10,6 +10,7 @@ const wan = {
   extraArgs: ['--t5_cpu'],
   launcher: true,
   sdpa: false,
+  fastLoad: false,
 } as const
 const request = { prompt: '-h', size: '1280x720', frames: 121, steps: 50, seed: 7 } as const
 const script = [
@@ -29,6 +30,11 @@ describe('the command of a generation', () => {
     expect(commandOf({ sdpa: true })).toEqual([
       ...launched.slice(0, 2),
       '--sdpa',
+      ...launched.slice(2),
+    ])
+    expect(commandOf({ fastLoad: true })).toEqual([
+      ...launched.slice(0, 2),
+      '--fast-load',
       ...launched.slice(2),
     ])
   })

@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { root } from '../../../src/config/root.ts'
 import { type Reading, stages, type Timestamp } from '../../../src/domain/job.ts'
 import { aGpu } from '../../support/gpu.ts'
 
@@ -18,6 +22,39 @@ function expectSane(readings: readonly Reading[], startedAt: Timestamp): void {
 
 /** What it takes to say when the job will be done, and hardly changes while it is read again. */
 const slow = 'a fox [sim:step=0.4]'
+
+describe('a generation of a checkout that the launcher does not know', () => {
+  it('is reported once, also when it is adopted', async () => {
+    const wanDir = mkdtempSync(join(tmpdir(), 'checkout-'))
+    onTestFinished(() => rmSync(wanDir, { recursive: true }))
+    cpSync(join(root, 'sim'), wanDir, { recursive: true })
+    const t5 = join(wanDir, 'wan/modules/t5.py')
+    writeFileSync(t5, readFileSync(t5, 'utf8').replace('encoder_only=True', 'encoder_only=False'))
+    const observe = vi.fn()
+    const warn = vi.fn()
+    const log = { debug() {}, info() {}, warn, error() {} }
+    const gpu = aGpu({ wanDir, observe, log })
+    const order = gpu.orderFor('a fox [sim:hang-step]')
+    const first = gpu.start(order)
+    await first.until(({ step }) => step === 3)
+    first.handle.detach()
+
+    const second = gpu.adopt(order)
+    await second.until(({ step }) => step === 3)
+    second.handle.stop('canceled', 0)
+    await second.end()
+    expect(observe.mock.calls).toEqual([[{ saw: 'launcherFellBack', part: 'fast_load' }]])
+    expect(warn.mock.calls).toEqual([
+      [
+        expect.objectContaining({
+          ...{ jobId: order.jobId, part: 'fast_load' },
+          why: 'Unexpected: umt5_xxl is called with other arguments',
+        }),
+        'the checkout is not as the launcher knows it; the script goes its own way',
+      ],
+    ])
+  })
+})
 
 describe('the readings of a generation', () => {
   it('are told by events, with all their times and the memory of the GPU', async () => {

@@ -186,7 +186,9 @@ describe('what a launched script says and how it ends', () => {
     [
       'fails inside of what we wrap',
       (edit) => {
-        edit('wan/modules/t5.py', (text) => text.replace('return lambda', 'return 1 / 0, lambda'))
+        edit('wan/modules/t5.py', (text) =>
+          text.replace('return T5Encoder(', 'return 1 / 0, T5Encoder('),
+        )
       },
     ],
     [
@@ -460,8 +462,8 @@ describe('a checkout that is not as we know it', () => {
             'self, text_len, checkpoint_path=None',
             'self, *, checkpoint_path, extra=1, text_len',
           )
-          .replace('umt5_xxl(**kwargs)', 'umt5_xxl(encoder_only, /)')
-          .replace('umt5_xxl(encoder_only=True)', 'umt5_xxl(True)'),
+          .replace('umt5_xxl(**kwargs)', 'umt5_xxl(encoder_only, /, **kwargs)')
+          .replace('encoder_only=True', 'True'),
       )
     })
     expect(await launched()).toEqual(await direct())
@@ -503,6 +505,146 @@ describe('events that cannot be written', () => {
     mkdirSync(closed)
     chmodSync(closed, 0o555)
     expect(await launched(args(), { eventsFile: join(closed, 'events') })).toEqual(expected)
+  })
+})
+
+describe('the text encoder with --fast-load', () => {
+  const fast = { options: ['--fast-load'] }
+  const t5 = (from: string, to: string): Spoil => {
+    return (edit) =>
+      edit('wan/modules/t5.py', (text) => {
+        expect(text).toContain(from)
+        return text.replace(from, to)
+      })
+  }
+  const torch = (from: string, to: string): Spoil => {
+    return (edit) => edit('torch.py', (text) => text.replaceAll(from, to))
+  }
+  const calls = script(`import torch, wan
+from wan.modules.t5 import T5EncoderModel
+print(T5EncoderModel(512, checkpoint_path='/ckpt/t5.pth')(['a'], 'cpu'), torch.calls)
+`)
+  const scriptsOwn = "['A'] ['build on cpu', 'read /ckpt/t5.pth', 'copy']\n"
+
+  it('is made without numbers, and gets those of its file as they are mapped', async () => {
+    const { launched, direct, told } = aCheckout(calls)
+    expect(await direct([])).toMatchObject({ stdout: scriptsOwn, stderr: '' })
+    expect(await launched([], fast)).toMatchObject({
+      stdout: "['A'] ['map /ckpt/t5.pth', 'build on meta', 'assign']\n",
+      stderr: '',
+    })
+    expect(names(told())).not.toContain('fallback')
+  })
+
+  it('changes nothing that the script or the service see', async () => {
+    const { launched, direct, told } = aCheckout()
+    expect(await launched(args(), fast)).toEqual(await direct())
+    expect(names(told())).toEqual([...loading(1), ...generating])
+  })
+
+  it('leaves the script alone afterwards', async () => {
+    const { launched, direct } = aCheckout(
+      script(`import torch, wan
+from wan.modules import t5
+model = t5.T5EncoderModel(512, checkpoint_path='/ckpt/t5.pth').model
+print(t5.torch is torch, 'load_state_dict' in vars(model), t5.torch.load is torch.load)
+print(model.load_state_dict({'weight': torch.Tensor(2, 3)}), t5.umt5_xxl.__name__)
+`),
+    )
+    expect(await launched([], fast)).toEqual(await direct([]))
+  })
+
+  it.each<[string, Spoil, RegExp]>([
+    ['PyTorch cannot map files', torch('mmap', 'other'), /^Unexpected: PyTorch 2.8.0 cannot mmap/],
+    ['PyTorch cannot assign weights', torch('assign', 'other'), /cannot assign/],
+    [
+      'the file cannot be mapped',
+      torch(
+        '    calls.append(f\'{"map"',
+        '    if mmap: raise RuntimeError("old format")\n    calls.append(f\'{"map"',
+      ),
+      /RuntimeError: old format/,
+    ],
+    [
+      'the file has other weights',
+      t5("['weight'] = ", "['heavy'] = "),
+      /other weights: heavy, weight/,
+    ],
+    [
+      'a weight has another shape',
+      t5('torch.Tensor(2, 3', 'torch.Tensor(3, 2'),
+      /weight is \(2, 3\)/,
+    ],
+    [
+      'a weight has another type',
+      t5('dtype=torch.bfloat16', "dtype='float32'"),
+      /float32 in the model/,
+    ],
+    [
+      'a tensor is in no file',
+      t5(
+        '    def __call__(self, texts):',
+        '        self.angle = torch.Tensor(1, device=device)\n\n    def __call__(self, texts):',
+      ),
+      /T5Encoder has tensors/,
+    ],
+    ['it is made on another device', t5("device='cpu'", "device='cuda:0'"), /other arguments/],
+    ['it is made with a tokenizer', t5('tokenizer=False', 'tokenizer=True'), /other arguments/],
+    [
+      'it is made with arguments without names',
+      (edit) =>
+        edit('wan/modules/t5.py', (text) =>
+          text
+            .replace('umt5_xxl(**', 'umt5_xxl(encoder_only, **')
+            .replace('encoder_only=True', 'True'),
+        ),
+      /other arguments/,
+    ],
+    [
+      'its function is another',
+      t5(
+        'class T5EncoderModel',
+        'umt5_xxl = type("Build", (), {"__call__": staticmethod(umt5_xxl)})()\n\nclass T5EncoderModel',
+      ),
+      /umt5_xxl is no function/,
+    ],
+  ])('is left to the script, with the reason, when %s', async (_case, spoil, why) => {
+    const { launched, direct, told } = aCheckout((edit, dir) => {
+      calls(edit, dir)
+      spoil(edit, dir)
+    })
+    const expected = await direct([])
+    const { stdout, stderr } = await launched([], fast)
+    expect(stderr).toBe(expected.stderr)
+    expect(stdout.endsWith(expected.stdout.replace("['A'] [", ''))).toBe(true)
+    expect(told()).toContainEqual(
+      expect.objectContaining({
+        event: 'fallback',
+        part: 'fast_load',
+        why: expect.stringMatching(why),
+      }),
+    )
+  })
+
+  it('is read again where the script reads another file than it names', async () => {
+    const { launched } = aCheckout((edit, dir) => {
+      calls(edit, dir)
+      t5('torch.load(checkpoint_path', "torch.load(checkpoint_path + '.new'")(edit, dir)
+    })
+    expect(await launched([], fast)).toMatchObject({
+      stdout:
+        "['A'] ['map /ckpt/t5.pth', 'build on meta', 'assign', 'read /ckpt/t5.pth.new', 'copy']\n",
+    })
+  })
+
+  it('fails as it would without us when its file cannot be read', async () => {
+    const { launched, direct } = aCheckout((edit, dir) => {
+      calls(edit, dir)
+      torch('    calls.append(f\'{"map"', '    open(path)\n    calls.append(f\'{"map"')(edit, dir)
+    })
+    const expected = await direct([])
+    expect(expected.stderr).toContain('FileNotFoundError')
+    expect(await launched([], fast)).toEqual(expected)
   })
 })
 
@@ -591,12 +733,14 @@ def cat(parts):
     return Tensor(sum(p.shape[0] for p in parts), *parts[0].shape[1:], dtype=parts[0].dtype)
 
 
-class nn:
-    class functional:
-        @staticmethod
-        def scaled_dot_product_attention(q, k, v, dropout_p, scale):
-            print('q', q, 'k', k, 'v', v, dropout_p, scale)
-            return Tensor(*q.shape[:-1], v.shape[-1], dtype=q.dtype)
+class functional:
+    @staticmethod
+    def scaled_dot_product_attention(q, k, v, dropout_p, scale):
+        print('q', q, 'k', k, 'v', v, dropout_p, scale)
+        return Tensor(*q.shape[:-1], v.shape[-1], dtype=q.dtype)
+
+
+nn.functional = functional
 `
 
 const attentionScript = `

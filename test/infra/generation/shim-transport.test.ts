@@ -29,7 +29,7 @@ function startWith(startShim: ForkServer['startShim'], workDir = aWorkDir()) {
     data: { workDir },
     wan: {
       ...{ python: 'python3', wanDir: '/wan', ckptDir: '/ckpt', extraArgs: [] },
-      ...{ task: 'ti2v-5B', launcher: true, sdpa: false },
+      ...{ task: 'ti2v-5B', launcher: true, sdpa: false, fastLoad: false },
     },
     device: '0',
     env: {},

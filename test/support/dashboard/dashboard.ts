@@ -8,7 +8,7 @@ import { openBrowser, watchedPage } from './browser.ts'
 
 /** Generations of some seconds, with every stage in them. */
 export const unhurried = {
-  ...{ SIM_SPEED: '1', SIM_LOAD: '0.5', SIM_ENCODE: '0.2', SIM_STEP: '0.25', SIM_DECODE: '0.2' },
+  ...{ SIM_SPEED: '1', SIM_LOAD: '2', SIM_ENCODE: '0.2', SIM_STEP: '0.25', SIM_DECODE: '0.2' },
 }
 
 export type Dashboard = Awaited<ReturnType<typeof openDashboard>>

@@ -7,6 +7,7 @@ import {
   stages,
   type Timestamp,
 } from '../../../domain/job.ts'
+import { type LaunchedPart, launchedParts } from '../../../domain/observation.ts'
 import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter } from './records.ts'
@@ -17,6 +18,9 @@ export type EventReader = {
   /** The latest reading; undefined before the first event. */
   readonly reading: Reading | undefined
 }
+
+/** A part of the launcher that leaves its work to the script, and the reason. */
+export type Fallback = Readonly<{ part: LaunchedPart; why: string }>
 
 /** Far more than an event takes; what is longer is none. */
 export const maxEventBytes = 4096
@@ -30,6 +34,13 @@ const Event = v.variant('event', [
   v.object({ event: v.literal('sampling'), at, total: count }),
   v.object({ event: v.literal('step'), at, step: count, total: count }),
   v.object({ event: v.literal('memory'), at, reserved: count }),
+  v.object({
+    event: v.literal('fallback'),
+    at,
+    why: v.string(),
+    // Launchers of earlier versions name none.
+    part: v.fallback(v.picklist(launchedParts), 'progress'),
+  }),
 ])
 type Event = v.InferOutput<typeof Event>
 const EventLine = v.pipe(v.string(), v.parseJson(), Event)
@@ -38,9 +49,12 @@ export function createEventReader({
   totalSteps,
   startedAt,
   clock,
+  onFallback = () => {},
 }: {
   totalSteps: number
   startedAt: Timestamp
+  /** Called when a part of the launcher finds a checkout that it does not know. */
+  onFallback?(fallback: Fallback): void
   clock?: Pick<AttemptClock, 'place'>
 }): EventReader {
   let alive = false
@@ -84,7 +98,7 @@ export function createEventReader({
     else if (event.event === 'saving') reach('saving')
     else if (event.event === 'memory') {
       peakVramBytes = Math.max(peakVramBytes ?? 0, event.reserved)
-    }
+    } else if (event.event === 'fallback') onFallback({ part: event.part, why: event.why })
   }
 
   /** As with the output, a bar of another length is not the one that was asked for. */

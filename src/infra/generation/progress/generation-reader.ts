@@ -1,7 +1,7 @@
 /** One reading of a generation, from what it writes and from what our launcher tells about it. */
 import { type Reading, stages, type Timestamp } from '../../../domain/job.ts'
 import type { AttemptClock } from '../attempt/attempt-clock.ts'
-import { createEventReader } from './event-reader.ts'
+import { createEventReader, type Fallback } from './event-reader.ts'
 import type { Evidence } from './failure.ts'
 import { createOutputReader, type OutputStream } from './output-reader.ts'
 
@@ -24,6 +24,7 @@ export type GenerationReader = {
 export function createGenerationReader(options: {
   totalSteps: number
   startedAt: Timestamp
+  onFallback?(fallback: Fallback): void
   clock: Pick<AttemptClock, 'now' | 'place'>
 }): GenerationReader {
   const output = createOutputReader(options)

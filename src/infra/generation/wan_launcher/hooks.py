@@ -4,6 +4,7 @@ import sys
 
 from .attention import offer_sdpa
 from .bars import hook_bar
+from .fast_load import hook_fast_load
 from .imports import ImportWatch
 from .stages import (
     hook_dit,
@@ -15,15 +16,17 @@ from .stages import (
 )
 
 
-def install(journal, *, is_sdpa_wanted):
-    sys.meta_path.insert(0, ImportWatch(journal, hooks(is_sdpa_wanted)))
+def install(journal, options):
+    sys.meta_path.insert(0, ImportWatch(journal, hooks(options)))
 
 
-def hooks(is_sdpa_wanted):
-    """By module, as of Wan2.2. A hook replaces names in the module that it is given."""
+def hooks(options):
+    """By module, as of Wan2.2. A hook replaces names in the module that it is given. `options` are
+    those of `launcher.py`. The first hook of a module is the innermost."""
+    fast_load = [hook_fast_load] if '--fast-load' in options else []
     return {
         'wan': [],
-        'wan.modules.t5': [hook_text_encoder_built, hook_text_encoder],
+        'wan.modules.t5': [*fast_load, hook_text_encoder_built, hook_text_encoder],
         'wan.modules.vae2_1': [hook_vae('Wan2_1_VAE')],
         'wan.modules.vae2_2': [hook_vae('Wan2_2_VAE')],
         'wan.modules.model': [hook_dit],
@@ -31,5 +34,5 @@ def hooks(is_sdpa_wanted):
         'wan.text2video': [hook_bar, hook_pipeline('WanT2V')],
         'wan.image2video': [hook_bar, hook_pipeline('WanI2V')],
         'wan.utils.utils': [hook_saving],
-        **({'wan.modules.attention': [offer_sdpa]} if is_sdpa_wanted else {}),
+        **({'wan.modules.attention': [offer_sdpa]} if '--sdpa' in options else {}),
     }

@@ -21,7 +21,7 @@ class ImportWatch:
                     self.follow(spec.loader, name)
                     return spec
         except Exception as error:
-            self.journal.tell('fallback', why=f'{name}: {error}')
+            self.journal.tell('fallback', part='progress', why=f'{name}: {error}')
         return None
 
     def follow(self, loader, name):
@@ -36,7 +36,7 @@ class ImportWatch:
                 try:
                     hook(module, self.journal)
                 except Exception as error:
-                    self.journal.tell('fallback', why=f'{name}: {error}')
+                    self.journal.tell('fallback', part='progress', why=f'{name}: {error}')
             if name == 'wan':
                 self.end()
 
@@ -46,4 +46,4 @@ class ImportWatch:
         """The whole of Wan2.2 has been imported, but for what only another task needs."""
         self.journal.tell('imported')
         if self.missed:
-            self.journal.tell('fallback', why=f'not imported: {", ".join(sorted(self.missed))}')
+            self.journal.tell('fallback', part='progress', why=f'not imported: {", ".join(sorted(self.missed))}')

@@ -14,11 +14,15 @@ def class_of(module, name):
     return found
 
 
-def wrap(owner, name, journal, before=None, after=None):
-    original = getattr(owner, name)
-    if type(original) is not type(wrap):
+def function_of(owner, name):
+    found = getattr(owner, name)
+    if type(found) is not type(wrap):
         raise Unexpected(f'{name} is no function')
-    setattr(owner, name, telling(original, journal, before, after))
+    return found
+
+
+def wrap(owner, name, journal, before=None, after=None):
+    setattr(owner, name, telling(function_of(owner, name), journal, before, after))
 
 
 def telling(original, journal, before, after):
@@ -34,6 +38,11 @@ def telling(original, journal, before, after):
             tell_memory(journal)
         return result
 
+    return disguise(wrapper, original)
+
+
+def disguise(wrapper, original):
+    """Returns it with the names and the documentation of the original."""
     for name in ('__module__', '__name__', '__qualname__', '__doc__'):
         setattr(wrapper, name, getattr(original, name))
     wrapper.__dict__.update(original.__dict__)

@@ -84,7 +84,7 @@ def build(setup):
 
 
 def with_held(hooks, setup, held):
-    known = hooks.hooks('--sdpa' in setup['options'])
+    known = hooks.hooks(setup['options'])
     for name, hold in held.hooks().items():
         known[name] = [hold, *known[name]]
     return known

@@ -4,6 +4,7 @@ import type { Reading } from '../../../../src/domain/job.ts'
 import { createAttemptClock } from '../../../../src/infra/generation/attempt/attempt-clock.ts'
 import {
   createEventReader,
+  type Fallback,
   maxEventBytes,
 } from '../../../../src/infra/generation/progress/event-reader.ts'
 import {
@@ -48,6 +49,22 @@ function readingOf(text: string, writtenBy = startedAt + 1000 * second): Reading
 }
 
 const moment = (seconds: number) => startedAt + seconds * second
+
+describe('a fallback among the events', () => {
+  it.each([
+    [{ part: 'fast_load', why: 'no such name' }, [{ part: 'fast_load', why: 'no such name' }]],
+    // As launchers of earlier versions write it.
+    [{ why: 'no such name' }, [{ part: 'progress', why: 'no such name' }]],
+    [{ part: 'another', why: '' }, [{ part: 'progress', why: '' }]],
+    [{ part: 'fast_load' }, []],
+  ])('is reported with its part and its reason: %j', (details, expected) => {
+    const fallbacks: Fallback[] = []
+    const onFallback = (fallback: Fallback) => fallbacks.push(fallback)
+    const reader = createEventReader({ totalSteps, startedAt, onFallback })
+    reader.feed(Buffer.from(line('fallback', 1, details)), moment(2))
+    expect(fallbacks).toEqual(expected)
+  })
+})
 
 describe('the reading of events', () => {
   it('goes through the stages of a run, with the times of the events themselves', () => {

@@ -4,5 +4,6 @@ export type Variant = Readonly<{ name: string; env: NodeJS.ProcessEnv; hasLaunch
 export const variants: readonly Variant[] = [
   // The first is the reference: nothing but the script itself.
   { name: 'without the launcher', env: { WAN_LAUNCHER: '0', WAN_SDPA: '0' }, hasLauncher: false },
-  { name: 'with the launcher', env: {}, hasLauncher: true },
+  { name: 'with FAST_LOAD=off', env: { FAST_LOAD: 'off' }, hasLauncher: true },
+  { name: 'with all defaults', env: {}, hasLauncher: true },
 ]

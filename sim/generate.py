@@ -712,7 +712,8 @@ def journal(run, event):
         return
     line = json.dumps({
         'event': event, 'pid': os.getpid(), 'gpu': os.environ.get('CUDA_VISIBLE_DEVICES'),
-        'save_file': run.args.save_file, 'prompt': run.args.prompt, 'at': time.time()})
+        'save_file': run.args.save_file, 'prompt': run.args.prompt,
+        'negative_prompt': getattr(run, 'negative_prompt', None), 'at': time.time()})
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(file, (line + '\n').encode())
     os.close(file)

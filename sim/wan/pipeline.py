@@ -16,6 +16,7 @@ class Pipeline:
 
     def __init__(self, config, checkpoint_dir):
         self.run = simulation.run
+        self.sample_neg_prompt = config.sample_neg_prompt
         self.text_encoder = T5EncoderModel(
             text_len=config.text_len,
             dtype=config.t5_dtype,
@@ -37,7 +38,8 @@ class Pipeline:
         assert self.run.args.task != 'animate-14B' or self.run.args.refert_num in (1, 5), (
             'refert_num should be 1 or 5.')
         self.text_encoder([input_prompt], 'cpu')
-        self.text_encoder([n_prompt], 'cpu')
+        self.run.negative_prompt = n_prompt or self.sample_neg_prompt
+        self.text_encoder([self.run.negative_prompt], 'cpu')
         torch.cuda.use(self.run.frames)
         self.sample(sampling_steps)
         self.vae.decode(self.run)

@@ -75,6 +75,7 @@ function createProgram(): Command {
     'id=$(wanctl generate "A red fox" --seed 42 --steps 30)',
   ])
     .addOption(new Option('--size <size>', 'of the video').choices(videoSizes).default('1280x720'))
+    .option('--negative-prompt <text>', 'what the video should not show')
     .option('--seed <number>', 'the same one makes the same video', wholeNumber(0))
     .option('--steps <number>', 'sampling steps', wholeNumber(1))
     .option('--frames <number>', `4n+1; a second has ${framesPerSecond}`, wholeNumber(1))

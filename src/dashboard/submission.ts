@@ -7,6 +7,7 @@ import { queueRefresher } from './state.ts'
 
 export type Draft = Readonly<{
   prompt: string
+  negative_prompt?: string
   size: Job['size']
   steps?: number
   seed?: number
@@ -56,15 +57,19 @@ export async function repeat(jobId: string, seed: 'same' | 'new'): Promise<void>
   }
 }
 
-export const draftOf = ({ prompt, size, steps, seed, frames, guidance, shift }: Job): Draft => ({
-  prompt,
-  size,
-  steps,
-  seed,
-  frames,
-  ...(guidance !== null && { guidance }),
-  ...(shift !== null && { shift }),
-})
+export const draftOf = (job: Job): Draft => {
+  const { prompt, negative_prompt, size, steps, seed, frames, guidance, shift } = job
+  return {
+    prompt,
+    ...(negative_prompt !== null && { negative_prompt }),
+    size,
+    steps,
+    seed,
+    frames,
+    ...(guidance !== null && { guidance }),
+    ...(shift !== null && { shift }),
+  }
+}
 
 async function sendForm(
   fields: Readonly<Record<string, string | number | File>>,

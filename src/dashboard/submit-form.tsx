@@ -21,6 +21,7 @@ const sizes = [
 /** What the form holds, as it is typed. */
 type Typed = Readonly<{
   prompt: string
+  negativePrompt: string
   size: Job['size']
   steps: string
   seed: string
@@ -29,7 +30,7 @@ type Typed = Readonly<{
   rest?: Partial<Draft>
 }>
 
-const blank: Typed = { prompt: '', size: '1280x720', steps: '', seed: '' }
+const blank: Typed = { prompt: '', negativePrompt: '', size: '1280x720', steps: '', seed: '' }
 
 export function SubmitForm() {
   const [typed, setTyped] = useState(blank)
@@ -52,8 +53,10 @@ export function SubmitForm() {
     () =>
       wanted.subscribe((draft) => {
         if (!draft) return
-        const { prompt: text, size, steps, seed, ...rest } = draft
-        change({ prompt: text, size, steps: written(steps), seed: written(seed), rest })
+        const { prompt: text, negative_prompt: negativePrompt = '', ...others } = draft
+        const { size, steps, seed, ...rest } = others
+        const numbers = { steps: written(steps), seed: written(seed) }
+        change({ prompt: text, negativePrompt, size, ...numbers, rest })
         setOpen(true)
         wanted.value = undefined
         prompt.current?.focus()
@@ -106,9 +109,7 @@ export function SubmitForm() {
           placeholder="A red fox walks through fresh snow at sunrise, slow camera pan"
           value={typed.prompt}
           // A line break means a space to the model, and is refused by the service.
-          onInput={({ currentTarget }) =>
-            change({ prompt: currentTarget.value.replaceAll(/[\r\n\t]+/g, ' ') })
-          }
+          onInput={({ currentTarget }) => change({ prompt: inOneLine(currentTarget.value) })}
           onKeyDown={(event) => {
             if (event.key === 'Enter' && !event.isComposing) void send(event)
           }}
@@ -149,6 +150,22 @@ export function SubmitForm() {
         onToggle={({ currentTarget }) => setOpen(currentTarget.open)}
       >
         <summary>More options</summary>
+        <label class="field">
+          <span class="label">Negative prompt</span>
+          <textarea
+            class="input"
+            name="negative_prompt"
+            rows={2}
+            dir="auto"
+            maxLength={maxPromptLength}
+            placeholder="the model’s own"
+            value={typed.negativePrompt}
+            onInput={({ currentTarget }) =>
+              change({ negativePrompt: inOneLine(currentTarget.value) })
+            }
+            {...invalid('negative_prompt')}
+          />
+        </label>
         <div class="pair">
           <label class="field">
             <span class="label">Steps</span>
@@ -258,14 +275,17 @@ function ImageField({
   )
 }
 
-function draftIn({ prompt, size, steps, seed, rest }: Typed): Draft {
+function draftIn({ prompt, negativePrompt, size, steps, seed, rest }: Typed): Draft {
   return {
     ...rest,
     prompt,
+    ...(negativePrompt.trim() !== '' && { negative_prompt: negativePrompt }),
     size,
     ...(steps !== '' && { steps: Number(steps) }),
     ...(seed !== '' && { seed: Number(seed) }),
   }
 }
+
+const inOneLine = (text: string): string => text.replaceAll(/[\r\n\t]+/g, ' ')
 
 const written = (value: number | undefined): string => (value === undefined ? '' : String(value))

@@ -74,6 +74,8 @@ export type AttemptKey = Readonly<{ jobId: JobId; epoch: Epoch }>
 /** Everything `generate.py` has to be told, with nothing left to its defaults or to chance. */
 export type VideoRequest = Readonly<{
   prompt: string
+  /** Absent: that of the model's configuration. */
+  negativePrompt?: string
   size: VideoSize
   frames: number
   steps: number

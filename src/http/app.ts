@@ -24,7 +24,7 @@ import { createIdentify, routeOf } from './request/access.ts'
 import { generateSchema, webhookSchema } from './request/bodies.ts'
 import { allowOrigins, refuseOtherPages } from './request/browsers.ts'
 import type { ClientEnv } from './request/client-env.ts'
-import type { RefuseUrl } from './request/fields.ts'
+import type { RefuseNegativePrompt, RefuseUrl } from './request/fields.ts'
 import type { Uploads } from './request/form.ts'
 import { hearOut } from './request/hear-out.ts'
 import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
@@ -102,6 +102,7 @@ export type AppOptions = Readonly<{
   }>
   memory: Memory
   refuseUrl: RefuseUrl
+  refuseNegativePrompt: RefuseNegativePrompt
   observe: Observe
   log: Logger
 }>
@@ -116,6 +117,7 @@ export function createApp({
   status,
   memory,
   refuseUrl,
+  refuseNegativePrompt,
   observe,
   log,
 }: AppOptions) {
@@ -123,7 +125,7 @@ export function createApp({
   const { task } = status
   const links = createFileLinks(access.links)
   const render = createJobRenderer({ eta: actors.eta, links, retentionMs: limits.retentionMs })
-  const request = generateSchema(task, limits.maxFrames, refuseUrl)
+  const request = generateSchema(task, limits.maxFrames, refuseUrl, refuseNegativePrompt)
   const isPublic = clients.length === 0
 
   const app = new Hono<ClientEnv>({ router: rememberingRouter() })
@@ -178,6 +180,7 @@ export function createApp({
     ...limits,
     task,
     refuseUrl,
+    refuseNegativePrompt,
     repeatedJobs,
     lane,
     ...render,

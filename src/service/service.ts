@@ -15,6 +15,7 @@ import { createApp } from '../http/app.ts'
 import { connectionLimits } from '../http/connections/connection-limits.ts'
 import { logOf } from '../infra/disk/data-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
+import { createNegativePromptRefusal } from '../infra/installation/negative-prompt.ts'
 import { keepChecking } from '../infra/installation/standing-checks.ts'
 import { readFileLimit } from '../infra/machine/file-limit.ts'
 import { createGpuMeter } from '../infra/machine/gpu-meter.ts'
@@ -171,6 +172,7 @@ async function startService(
     },
     memory,
     refuseUrl: guard.refuse,
+    refuseNegativePrompt: createNegativePromptRefusal(wan),
     observe,
     log,
   })

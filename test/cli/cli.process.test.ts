@@ -111,11 +111,16 @@ describe('the old name wan', () => {
 
 describe('wanctl generate', () => {
   it('writes the id of the job and nothing else to stdout', async () => {
-    const { stdout, stderr } = await run(['generate', 'a fox', '--seed', '7', ...quick])
+    const { stdout, stderr } = await run([
+      ...['generate', 'a fox', '--seed', '7', '--negative-prompt', 'owls', ...quick],
+    ])
     expect(stdout).toMatch(/^[0-9a-f-]{36}\n$/)
     expect(stderr).toContain('wanctl wait')
     const job = await service.status(stdout.trim())
-    expect(job).toMatchObject({ prompt: 'a fox', seed: 7, frames: 5, steps: 4, size: '1280x720' })
+    expect(job).toMatchObject({
+      ...{ prompt: 'a fox', negative_prompt: 'owls', seed: 7 },
+      ...{ frames: 5, steps: 4, size: '1280x720' },
+    })
   })
 
   it('uploads an image', async () => {

@@ -186,7 +186,9 @@ describe('the dashboard of a service that is gone', () => {
   async function expectGone({ page, button }: Dashboard): Promise<void> {
     await bannerOf(page).getByText('The service cannot be reached').waitFor({ timeout: 20_000 })
     for (const name of needed) expect(await button(name).first().isDisabled()).toBe(true)
-    expect(await page.getByRole('textbox', { name: 'Prompt' }).isDisabled()).toBe(false)
+    expect(await page.getByRole('textbox', { name: 'Prompt', exact: true }).isDisabled()).toBe(
+      false,
+    )
     const opacity = await page.evaluate('getComputedStyle(document.querySelector("main")).opacity')
     expect(Number(opacity)).toBeLessThan(1)
     await expect.poll(() => etasOf(page)).toMatch(/as of then/)

@@ -54,6 +54,7 @@ describe('the dashboard', () => {
     await page.getByText('More options').click()
     await page.getByRole('spinbutton', { name: 'Steps' }).fill('12')
     await page.getByRole('spinbutton', { name: 'Seed' }).fill('4711')
+    await page.getByRole('textbox', { name: 'Negative prompt' }).fill('owls\nat night')
     await submit('a red fox in the snow')
     await submit('another fox')
     const card = page.getByRole('listitem').filter({ hasText: 'GPU 0' }).first()
@@ -85,6 +86,7 @@ describe('the dashboard', () => {
     await page.reload()
     await button(/^Play “a red fox/).waitFor()
     await page.getByText('Seed 4711').waitFor()
+    expect((await jobsOf(dashboard))[0]?.negative_prompt).toBe('owls at night')
     await page.getByText('Failed and canceled').click()
     await page.getByRole('link', { name: 'another fox' }).waitFor()
     expect(await jobsOf(dashboard)).toMatchObject([
@@ -193,12 +195,12 @@ describe('the dashboard', () => {
 
   it('says what is wrong with a request, at the form', async () => {
     const { page } = await openDashboard()
-    await page.getByRole('textbox', { name: 'Prompt' }).fill('--size 1*1')
+    await page.getByRole('textbox', { name: 'Prompt', exact: true }).fill('--size 1*1')
     await page.getByRole('button', { name: 'Generate', exact: true }).click()
     await page.getByRole('alert').getByText('prompt: must not begin with "--"').waitFor()
-    expect(await page.getByRole('textbox', { name: 'Prompt' }).getAttribute('aria-invalid')).toBe(
-      'true',
-    )
+    expect(
+      await page.getByRole('textbox', { name: 'Prompt', exact: true }).getAttribute('aria-invalid'),
+    ).toBe('true')
   })
 
   it('can be used with the keyboard alone', async () => {

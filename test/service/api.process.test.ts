@@ -110,6 +110,24 @@ describe('POST /generate', () => {
       'from 0 to 30',
     ],
     [
+      'a negative prompt of two lines',
+      { prompt: 'a', size: '1280x720', negative_prompt: 'a\nb' },
+      'negative_prompt',
+      'one line',
+    ],
+    [
+      'a long negative prompt',
+      { prompt: 'a', size: '1280x720', negative_prompt: 'a'.repeat(32_001) },
+      'negative_prompt',
+      'at most 32000',
+    ],
+    [
+      'an empty negative prompt',
+      { prompt: 'a', size: '1280x720', negative_prompt: ' ' },
+      'negative_prompt',
+      'must not be empty',
+    ],
+    [
       'an unknown field',
       { prompt: 'a', size: '1280x720', colour: 'red' },
       'colour',

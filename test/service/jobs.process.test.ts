@@ -1,6 +1,8 @@
-import { readdirSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { root } from '../../src/config/root.ts'
 import type { Check } from '../../src/domain/check.ts'
 import type { JobDetailJson } from '../../src/http/views/job-view.ts'
 import { createShared, processesOf, type Service, startService } from '../support/service.ts'
@@ -96,6 +98,7 @@ describe('jobs on two GPUs', () => {
     const prompt = `-a "fox" & \`id\` $(touch x); 'rm -rf' | cat > y * ~ \\ %s 狐 🦊 --size`
     const id = await service.submit({
       prompt,
+      negative_prompt: `not ${prompt}`,
       size: '720x1280',
       seed: 9007199254740991,
       guidance: 4.5,
@@ -104,16 +107,62 @@ describe('jobs on two GPUs', () => {
     expect(await service.until(id)).toMatchObject({
       status: 'success',
       prompt,
+      negative_prompt: `not ${prompt}`,
       seed: 9007199254740991,
     })
     expect(service.journal()[0]?.prompt).toBe(prompt)
+    expect(service.journal().at(-1)).toMatchObject({
+      ...{ event: 'end', negative_prompt: `not ${prompt}` },
+    })
     const log = await (await service.request(`/jobs/${id}/log`)).text()
     expect(log).toContain("size='704*1280'")
     expect(log).toContain('base_seed=9007199254740991')
     expect(log).toContain('sample_guide_scale=4.5')
     expect(log).toContain('sample_shift=3.5')
     expect(log).toContain('frame_num=5')
+    // Unlike the prompt, the script does not write it down.
+    expect(log).not.toContain('not -a')
     expect(readdirSync(service.dataDir).sort()).not.toContain('x')
+  })
+})
+
+describe('a negative prompt', () => {
+  const request = { prompt: 'a fox', negative_prompt: 'owls', size: '1280x720', frames: 5 }
+  const post = (service: Service) =>
+    service.request('/generate', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(request),
+    })
+
+  it('is refused without the launcher, with what to do', async () => {
+    const service = await startService({ env: { WAN_LAUNCHER: '0' } })
+    const answer = await post(service)
+    expect(answer.status).toBe(422)
+    expect(await answer.json()).toMatchObject({
+      ...{ code: 'invalid_request', field: 'negative_prompt' },
+      detail: expect.stringContaining('WAN_LAUNCHER=1'),
+    })
+  })
+
+  it('ends as an error, once, where the checkout cannot take it', async () => {
+    const wanDir = mkdtempSync(join(tmpdir(), 'checkout-'))
+    onTestFinished(() => rmSync(wanDir, { recursive: true }))
+    cpSync(join(root, 'sim'), wanDir, { recursive: true })
+    const pipeline = join(wanDir, 'wan/pipeline.py')
+    // The service finds the name, and the launcher does not.
+    const renamed = `${readFileSync(pipeline, 'utf8')}# sample_neg_prompt\n`
+    writeFileSync(pipeline, renamed.replaceAll('self.sample_neg_prompt', 'self.negative'))
+    const service = await startService({ env: { WAN_DIR: wanDir } })
+    const { id } = (await (await post(service)).json()) as { id: string }
+    const job = await service.until(id)
+    expect(job).toMatchObject({
+      ...{ status: 'error', attempt: 1 },
+      error: {
+        code: 'invalid_arguments',
+        message: expect.stringContaining('submit the job without it'),
+      },
+    })
   })
 })
 

@@ -62,6 +62,7 @@ export function anApp({
     },
     memory: { isShort: () => false },
     refuseUrl: () => undefined,
+    refuseNegativePrompt: () => undefined,
     observe,
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })

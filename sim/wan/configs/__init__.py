@@ -9,7 +9,7 @@ T5_FILE = 'models_t5_umt5-xxl-enc-bf16.pth'
 def config(vae, shards, *experts):
     low, high = experts or (None, None)
     return SimpleNamespace(
-        text_len=512, t5_dtype=torch.bfloat16, param_dtype=torch.bfloat16, t5_checkpoint=T5_FILE,
+        text_len=512, sample_neg_prompt='静态，模糊，低质量', t5_dtype=torch.bfloat16, param_dtype=torch.bfloat16, t5_checkpoint=T5_FILE,
         t5_tokenizer='google/umt5-xxl', vae_checkpoint=vae, shards=shards,
         low_noise_checkpoint=low, high_noise_checkpoint=high)
 

@@ -115,7 +115,8 @@ export function lookFailed(state: EventState, error: unknown): EventStep {
 function trim(state: EventState): EventState {
   let room = state.settings.keptCharacters
   const last = state.kept.findLastIndex(({ view }) => {
-    room -= eventCharacters + view.job.request.prompt.length
+    const { prompt, negativePrompt = '' } = view.job.request
+    room -= eventCharacters + prompt.length + negativePrompt.length
     return room < 0
   })
   const forgotten = state.kept[last]

@@ -16,6 +16,7 @@ type Wish = InferRequestType<Client['generate']['$post']>['json']
 export type GenerateOptions = WaitOptions &
   Readonly<{
     size: Wish['size']
+    negativePrompt?: string
     seed?: number
     steps?: number
     frames?: number
@@ -42,10 +43,11 @@ export async function generate(prompt: string, options: GenerateOptions): Promis
 }
 
 async function submit(api: Client, prompt: string, options: GenerateOptions) {
-  const { size, seed, steps, frames, image } = options
+  const { size, negativePrompt, seed, steps, frames, image } = options
   const wish = {
     prompt,
     size,
+    ...(negativePrompt !== undefined && { negative_prompt: negativePrompt }),
     ...(seed !== undefined && { seed }),
     ...(steps !== undefined && { steps }),
     ...(frames !== undefined && { frames }),

@@ -12,6 +12,11 @@ export const Facts = ({ job }: { job: Detail }) => (
       <Fact name="Seed">
         <span class="number">{job.seed}</span>
       </Fact>
+      {job.negative_prompt !== null && (
+        <Fact name="Negative prompt">
+          <bdi class="break">{job.negative_prompt}</bdi>
+        </Fact>
+      )}
       <Fact name="Guidance">{job.guidance ?? 'the model’s own'}</Fact>
       <Fact name="Shift">{job.shift ?? 'the model’s own'}</Fact>
       {job.image && (

@@ -62,6 +62,7 @@ const job: JobJson = {
   cancel_requested: false,
   cancel_requested_at: null,
   prompt,
+  negative_prompt: null,
   size: '1280x720',
   frames: 121,
   steps: 50,

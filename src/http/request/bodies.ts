@@ -12,7 +12,9 @@ import {
   imageFor,
   issueMessage,
   Metadata,
+  negativePromptOf,
   Prompt,
+  type RefuseNegativePrompt,
   type RefuseUrl,
   Secret,
   secretHasUrl,
@@ -24,12 +26,18 @@ import {
 } from './fields.ts'
 
 /** The body of `POST /generate`. What is left out gets the task's own default. */
-export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
+export function generateSchema(
+  task: WanTask,
+  maxFrames: number,
+  refuseUrl: RefuseUrl,
+  refuseNegativePrompt: RefuseNegativePrompt,
+) {
   const { steps, frames, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
       {
         prompt: Prompt,
+        negative_prompt: v.optional(negativePromptOf(Prompt, refuseNegativePrompt)),
         size: v.picklist(sizes, `must be ${sizes.join(' or ')}`),
         filename: v.optional(Filename),
         seed: v.optional(
@@ -55,6 +63,7 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
     ),
     v.transform(
       ({
+        negative_prompt,
         filename,
         seed,
         guidance,
@@ -66,6 +75,7 @@ export function generateSchema(task: WanTask, maxFrames: number, refuseUrl: Refu
         ...rest
       }): VideoDraft => ({
         ...rest,
+        ...(negative_prompt !== undefined && { negativePrompt: negative_prompt }),
         ...(filename !== undefined && { filename }),
         ...(seed !== undefined && { seed }),
         ...(guidance !== undefined && { guidance }),

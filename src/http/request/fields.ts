@@ -25,6 +25,24 @@ export const Prompt = v.pipe(
   v.check((text) => !text.startsWith('--'), 'must not begin with "--"'),
 )
 
+/** Why no job can have a negative prompt; undefined: jobs can. */
+export type RefuseNegativePrompt = () => string | undefined
+
+export const negativePromptOf = <Schema extends v.GenericSchema<string, string>>(
+  schema: Schema,
+  refuse: RefuseNegativePrompt,
+) =>
+  v.pipe(
+    schema,
+    v.check(
+      () => refuse() === undefined,
+      () => refuse() ?? '',
+    ),
+    v.description(
+      'What the video should not show, written as `prompt` is. Left out: the negative prompt of the model’s configuration.',
+    ),
+  )
+
 export const wholeNumber = (min: number, max: number) => {
   const rule = `must be a whole number from ${min} to ${max}`
   return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule))

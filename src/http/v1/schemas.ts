@@ -7,7 +7,9 @@ import {
   imageFor,
   issueMessage,
   Metadata,
+  negativePromptOf,
   Prompt,
+  type RefuseNegativePrompt,
   type RefuseUrl,
   Secret,
   secretHasUrl,
@@ -61,12 +63,18 @@ const modelName = (task: WanTask) =>
   v.picklist([modelOf(task), task], `must be ${modelOf(task)}, or left out`)
 
 /** The body of `POST /v1/videos`. */
-export function createVideoSchema(task: WanTask, maxFrames: number, refuseUrl: RefuseUrl) {
+export function createVideoSchema(
+  task: WanTask,
+  maxFrames: number,
+  refuseUrl: RefuseUrl,
+  refuseNegativePrompt: RefuseNegativePrompt,
+) {
   const { frames, steps, fps, sizes } = wanTasks[task]
   return v.pipe(
     v.strictObject(
       {
         prompt: PromptOfLines,
+        negative_prompt: v.optional(negativePromptOf(PromptOfLines, refuseNegativePrompt)),
         model: v.optional(modelName(task)),
         size: v.optional(sizeOf(sizes)),
         seconds: v.optional(Seconds),
@@ -102,6 +110,7 @@ export function createVideoSchema(task: WanTask, maxFrames: number, refuseUrl: R
       const image = input_reference?.image
       return {
         prompt,
+        ...(value.negative_prompt !== undefined && { negativePrompt: value.negative_prompt }),
         size: value.size ?? (image && image.width > image.height ? '1280x720' : '720x1280'),
         frames: value.num_frames ?? asked ?? frames,
         steps: value.num_inference_steps,

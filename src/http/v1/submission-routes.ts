@@ -7,7 +7,7 @@ import { RefusalError } from '../../domain/errors.ts'
 import type { VideoDraft, WithFile } from '../../domain/job.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { parse, readJson, repeatedHeaderSays } from '../request/edge.ts'
-import { fromJsonText, type RefuseUrl } from '../request/fields.ts'
+import { fromJsonText, type RefuseNegativePrompt, type RefuseUrl } from '../request/fields.ts'
 import {
   type Fields,
   maxFormBytes,
@@ -45,6 +45,7 @@ export type SubmissionRoutesOptions = VideosOptions &
     events: ActorRef<EventMessage>
     repeatedJobs: RepeatedJobs
     refuseUrl: RefuseUrl
+    refuseNegativePrompt: RefuseNegativePrompt
     maxFrames: number
     cancelWithinMs: number
     /** How long whoever wants the video itself is kept waiting for it. */
@@ -92,10 +93,19 @@ const refuse = (c: C): never => {
 
 /** How videos are asked for in the Videos API of OpenAI. */
 export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
-  const { queue, task, maxFrames, cancelWithinMs, uploads, refuseUrl, repeatedJobs } = options
+  const {
+    queue,
+    task,
+    maxFrames,
+    cancelWithinMs,
+    uploads,
+    refuseUrl,
+    refuseNegativePrompt,
+    repeatedJobs,
+  } = options
   const { events, syncWaitMs } = options
   const { find, render } = createVideos(options)
-  const createVideo = createVideoSchema(task, maxFrames, refuseUrl)
+  const createVideo = createVideoSchema(task, maxFrames, refuseUrl, refuseNegativePrompt)
   const submit = createSubmit(queue, options)
   const sendVideo = createVideoSender(options)
 

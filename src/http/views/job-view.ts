@@ -81,6 +81,9 @@ export const JobJson = v.object({
   cancel_requested: v.boolean(),
   cancel_requested_at: v.nullable(Time),
   prompt: v.string(),
+  negative_prompt: v.nullable(
+    v.pipe(v.string(), v.description('`null`: that of the model’s configuration')),
+  ),
   size: v.picklist(videoSizes),
   frames: Count,
   steps: Count,
@@ -185,6 +188,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       cancel_requested: state.status === 'running' && state.cancelRequested,
       cancel_requested_at: iso('cancelRequestedAt' in state ? state.cancelRequestedAt : undefined),
       prompt,
+      negative_prompt: request.negativePrompt ?? null,
       size,
       frames,
       steps,

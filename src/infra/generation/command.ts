@@ -34,11 +34,12 @@ export type WanSetup = Readonly<{
  */
 export function commandFor(
   { python, ckptDir, task, extraArgs, launcher, sdpa, fastLoad }: WanSetup,
-  { prompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
+  { prompt, negativePrompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
   { attemptDir, image }: Readonly<{ attemptDir: string; image?: string }>,
 ): string[] {
   const options = [...(sdpa ? ['--sdpa'] : []), ...(fastLoad ? ['--fast-load'] : [])]
-  const launching = [launcherPath, ...options, eventsOf(attemptDir)]
+  const negative = negativePrompt === undefined ? [] : [`--negative-prompt=${negativePrompt}`]
+  const launching = [launcherPath, ...options, ...negative, eventsOf(attemptDir)]
   return [
     ...[python, ...(launcher ? launching : []), 'generate.py', ...extraArgs],
     ...['--task', task, '--size', nativeSize(task, size).replace('x', '*')],
@@ -54,6 +55,8 @@ export function commandFor(
       sourceVideoPath(attemptDir),
       `--prompt=${prompt}`,
     ],
+    // The script refuses what it does not know, rather than make a video without it.
+    ...(negativePrompt === undefined || launcher ? [] : [`--negative_prompt=${negativePrompt}`]),
   ]
 }
 

@@ -1,6 +1,6 @@
 """Runs generate.py as if it were run directly, and writes down beside it how far it has come.
 
-    python3 launcher.py [--sdpa] [--fast-load] EVENTS generate.py ARGUMENT ...
+    python3 launcher.py [--sdpa] [--fast-load] [--negative-prompt=TEXT] EVENTS generate.py ARGUMENT ...
 
 Nothing of a checkout of Wan2.2 is changed: names in its modules are wrapped when they have just been
 imported. EVENTS is a file of JSON lines, `{"event": ..., "at": seconds since 1970, ...}`; stdout,
@@ -20,7 +20,8 @@ stderr, tracebacks, exit status and signals are the script's own.
     fallback               with why, and part: something is not as it is known to be
 
 With --sdpa PyTorch's attention stands in for a missing flash-attn, and with --fast-load the text encoder
-is mapped from its file. Options that are not known do nothing.
+is mapped from its file. TEXT replaces the negative prompt of the model's configuration; a checkout that
+cannot take it is an error, with status 2. Options that are not known do nothing.
 
 No job may fail because of this file. What is not as expected is left as it is, and the service
 makes do with the script's output.
@@ -41,6 +42,8 @@ def main():
         hooks, journal, script = own_modules()
         path, code = script.compile_script(command[0])
     except Exception:
+        if any(option.startswith('--negative-prompt=') for option in options):
+            raise
         # Python itself shall say what is wrong with the script.
         os.execv(sys.executable, [*interpreter, *command])
     module = script.become(path, command, interpreter)

@@ -40,6 +40,7 @@ export async function applyToArchive(
           removing: null,
           prompt: '',
           prompt_digest: '',
+          negative_prompt: null,
           image: null,
           metadata: null,
           failure: null,

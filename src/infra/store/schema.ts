@@ -33,6 +33,7 @@ type JobTable = {
   prompt: string
   /** Finds a prompt without an index as large as all prompts. */
   prompt_digest: string
+  negative_prompt: string | null
   size: VideoSize
   frames: number
   steps: number

@@ -41,9 +41,11 @@ describe.each(generations)('%s', (_name, Generation) => {
         guidance_scale: 4.5,
         flow_shift: 3,
         seed: 42,
+        negative_prompt: 'owls\nat night',
       })
       const video = lastOf(await untilOver(openai, id))
       expect(video).toMatchObject({ status: 'completed', size: '1280x704', seed: 42 })
+      expect(await service.status(id.slice(6))).toMatchObject({ negative_prompt: 'owls at night' })
       const log = await (await service.request(`/jobs/${id.slice(6)}/log`)).text()
       for (const argument of [
         "size='1280*704'",
@@ -100,10 +102,10 @@ describe.each(generations)('%s', (_name, Generation) => {
       ],
       ['another model', { model: 'sora-2' }, 'model', 'model_not_found'],
       [
-        'what the script cannot do',
-        { negative_prompt: 'owls' },
+        'a long negative prompt',
+        { negative_prompt: 'x'.repeat(32_001) },
         'negative_prompt',
-        'unsupported_parameter',
+        'invalid_negative_prompt',
       ],
       ['a field nobody knows', { colour: 'red' }, 'colour', 'unsupported_parameter'],
       ['a place before others', { priority: 1 }, 'priority', 'unsupported_parameter'],

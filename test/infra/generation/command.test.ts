@@ -39,6 +39,18 @@ describe('the command of a generation', () => {
     ])
   })
 
+  it('has the negative prompt in one argument, for the launcher or for a script that may know it', () => {
+    const asked = { ...request, negativePrompt: '--owls at night' }
+    const files = { attemptDir: '/work/job/1' }
+    const launched = commandFor({ ...wan, sdpa: true }, asked, files)
+    expect(launched.slice(2, 5)).toEqual([
+      ...['--sdpa', '--negative-prompt=--owls at night', '/work/job/1/events.jsonl'],
+    ])
+    expect(launched.join(' ')).not.toContain('--negative_prompt')
+    const alone = commandFor({ ...wan, launcher: false }, asked, files)
+    expect(alone).toEqual([wan.python, ...script, '--negative_prompt=--owls at night'])
+  })
+
   it('is the script alone where the launcher is not wanted', () => {
     expect(commandOf({ launcher: false })).toEqual([wan.python, ...script])
   })

@@ -354,23 +354,22 @@ os.wait()
   })
 })
 
-describe('a checkout that is not as we know it', () => {
-  const without = (file: string, name: string): Spoil => {
-    return (edit) =>
-      edit(file, (text) => text.replaceAll(name, `Other${name.replaceAll('.', '_')}`))
-  }
-  const everywhere = (name: string): Spoil => {
-    return (edit) => {
-      for (const file of [
-        ...['wan/textimage2video.py', 'wan/text2video.py', 'wan/image2video.py', 'wan/__init__.py'],
-        ...['wan/modules/t5.py', 'wan/modules/vae2_2.py', 'wan/modules/model.py', 'generate.py'],
-        'wan/utils/utils.py',
-      ]) {
-        without(file, name)(edit, '')
-      }
+const without = (file: string, name: string): Spoil => {
+  return (edit) => edit(file, (text) => text.replaceAll(name, `Other${name.replaceAll('.', '_')}`))
+}
+const everywhere = (name: string): Spoil => {
+  return (edit) => {
+    for (const file of [
+      ...['wan/textimage2video.py', 'wan/text2video.py', 'wan/image2video.py', 'wan/__init__.py'],
+      ...['wan/modules/t5.py', 'wan/modules/vae2_2.py', 'wan/modules/model.py', 'generate.py'],
+      'wan/utils/utils.py',
+    ]) {
+      without(file, name)(edit, '')
     }
   }
+}
 
+describe('a checkout that is not as we know it', () => {
   it.each<[string, string, Spoil]>([
     ['calls the text encoder otherwise', 'wan.modules.t5', everywhere('T5EncoderModel')],
     ['builds the text encoder otherwise', 'wan.modules.t5', everywhere('umt5_xxl')],
@@ -645,6 +644,69 @@ print(model.load_state_dict({'weight': torch.Tensor(2, 3)}), t5.umt5_xxl.__name_
     const expected = await direct([])
     expect(expected.stderr).toContain('FileNotFoundError')
     expect(await launched([], fast)).toEqual(expected)
+  })
+})
+
+describe('a negative prompt', () => {
+  const owls = { options: ['--negative-prompt=owls, generate.py --sdpa'] }
+  const videoIn = (dir: string) => join(dir, 'video.mp4')
+  const refusal =
+    'generate.py: error: this checkout has no sample_neg_prompt for the negative_prompt\n'
+
+  it.each(['ti2v-5B', 't2v-A14B', 'i2v-A14B'])(
+    'replaces that of the configuration: %s',
+    async (task) => {
+      const { dir, launched, direct } = aCheckout()
+      const expected = await direct(args(task))
+      expect(readFileSync(videoIn(dir), 'utf8')).toBe('a video of a fox, not blur')
+      expect(await launched(args(task), owls)).toEqual(expected)
+      expect(readFileSync(videoIn(dir), 'utf8')).toBe(
+        'a video of a fox, not owls, generate.py --sdpa',
+      )
+    },
+  )
+
+  const allPipelines = (from: string, to: string): Spoil => {
+    return (edit) => {
+      for (const file of ['textimage2video', 'text2video', 'image2video', '__init__']) {
+        edit(`wan/${file}.py`, (text) => text.replaceAll(from, to))
+      }
+      edit('generate.py', (text) => text.replaceAll(from, to))
+    }
+  }
+  it.each<[string, Spoil, boolean]>([
+    ['its pipelines have no name for it', allPipelines('sample_neg_prompt', 'negative'), false],
+    ['its pipelines have other names', allPipelines('wan.Wan', 'wan.Other'), false],
+    ['its pipeline has another name', everywhere('WanTI2V'), true],
+    [
+      'it is one file',
+      (edit, dir) => {
+        rmSync(join(dir, 'wan'), { recursive: true })
+        edit('generate.py', () => "open('video.mp4', 'w').close()\n")
+      },
+      true,
+    ],
+  ])('is refused by a checkout where %s', async (_case, spoil, isLate) => {
+    const { dir, launched } = aCheckout((edit, at) => {
+      spoil(edit, at)
+      if (_case === 'its pipelines have other names') {
+        for (const file of ['textimage2video', 'text2video', 'image2video', '__init__']) {
+          edit(`wan/${file}.py`, (text) => text.replaceAll(/\bWan(TI2V|T2V|I2V)\b/g, 'Other$1'))
+        }
+      }
+    })
+    const run = await launched(args(), owls)
+    expect(run.code).toBe(2)
+    expect(run.stderr.endsWith(refusal)).toBe(true)
+    expect(existsSync(videoIn(dir))).toBe(isLate)
+  })
+
+  it('is no reason to run the script without the modules of the launcher', async () => {
+    const { dir, launched, root } = aCheckout()
+    const alone = join(root, 'launcher.py')
+    cpSync(launcher, alone)
+    expect((await launched(args(), { ...owls, by: alone })).code).toBe(1)
+    expect(existsSync(videoIn(dir))).toBe(false)
   })
 })
 

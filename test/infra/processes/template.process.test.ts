@@ -91,6 +91,23 @@ describe('a generation that was forked from a template', () => {
     expect(told(warm)).toEqual(told(cold))
   })
 
+  it('has the negative prompt of its own job, and the next one has none', async () => {
+    const server = aForkServer()
+    const checkout = aCheckout()
+    const { run } = await aReadyTemplate(server, checkout)
+    const negativeOf = async (options: string[]) => {
+      const generation = aGeneration(checkout, { options })
+      const journal = join(generation.dir, 'journal')
+      const env = { ...fast, SIM_JOURNAL: journal }
+      await start(server, generation, { template: run, env }).ended
+      expect(await generation.exit()).toMatchObject({ code: 0 })
+      return JSON.parse(readFileSync(journal, 'utf8').trim().split('\n').at(-1) ?? '')
+        .negative_prompt
+    }
+    expect(await negativeOf(['--negative-prompt=owls'])).toBe('owls')
+    expect(await negativeOf([])).toBe('静态，模糊，低质量')
+  })
+
   it('finds what it would find had it been started cold', async () => {
     const server = aForkServer()
     const checkout = aCheckout({ script: 'introspect' })

@@ -36,7 +36,7 @@ export async function openDashboard({ service, env = {}, dataDir, view = {} }: O
 
     /** Writes a prompt and has it made. */
     async submit(prompt: string): Promise<void> {
-      await page.getByRole('textbox', { name: 'Prompt' }).fill(prompt)
+      await page.getByRole('textbox', { name: 'Prompt', exact: true }).fill(prompt)
       await page.getByRole('button', { name: 'Generate', exact: true }).click()
       await page
         .getByText(/^Queued at place/)

@@ -23,6 +23,7 @@ export function describeRecords(stores: StoresOfTest): void {
   describe('the record of a job', () => {
     it('is as it was submitted', async () => {
       const request = aRequest({
+        negativePrompt: 'owls',
         prompt: "a fox'; drop table job; --\n🦊 «été» \\u0000",
         size: '720x1280',
         frames: 81,

@@ -36,7 +36,8 @@ export function describeRemoval(stores: StoresOfTest): void {
     it('leaves nothing of its prompt and of its failure', async () => {
       const prompt = 'not for everybody'
       const failed = finish(1, { status: 'error', failure: { ...aFailure(), message: prompt } })
-      await commit(stores, [submit(1, { prompt }), claim(1), failed, remove(1)])
+      const said = { prompt, negativePrompt: prompt }
+      await commit(stores, [submit(1, said), claim(1), failed, remove(1)])
       expect(await stores.contents()).not.toContain(prompt)
     })
 

@@ -102,12 +102,12 @@ export async function aReadyTemplate(
 /** An attempt at a generation in the simulator, as the service writes it. */
 export function aGeneration(
   { cwd, checkpoint, root }: Checkout,
-  { prompt = 'a fox', args = [] as string[] } = {},
+  { prompt = 'a fox', args = [] as string[], options = [] as string[] } = {},
 ) {
   const made = anAttempt()
   const file = (name: string) => join(made.dir, name)
   const argv = [
-    ...[python, launcher, file('events.jsonl'), 'generate.py', '--task', 'ti2v-5B'],
+    ...[python, launcher, ...options, file('events.jsonl'), 'generate.py', '--task', 'ti2v-5B'],
     ...['--size', '1280*704', '--frame_num', '5', '--sample_steps', '4', '--base_seed', '7'],
     ...['--ckpt_dir', checkpoint, '--save_file', file('video.mp4'), `--prompt=${prompt}`, ...args],
   ]

@@ -54,6 +54,9 @@ export function classifyExit(exit: GenerationExit, evidence: Evidence): Failure 
   const stopped = reason === null ? undefined : stoppedByShim.get(reason)
   if (stopped) return failure(stopped.code, stopped.meaning)
   if (reason !== null) return failure('killed', `The generation was stopped (${reason})`)
+  if (code === 2 && cause && negativePromptRefused.test(cause)) {
+    return failure('invalid_arguments', noNegativePrompt)
+  }
   // 2 is the exit of argparse, but also of a Python that finds no script.
   if (code === 2 && !(cause && scriptMissing.test(cause))) {
     return failure('invalid_arguments', argumentsRefused, cause)
@@ -125,6 +128,9 @@ const moduleMissing = /\b(?:ModuleNotFoundError|ImportError): /
 /** `Found no NVIDIA driver on your system`, or one that is too old; or a torch for the CPU only. */
 const driverMissing = /NVIDIA driver on your system|cudaGetDeviceCount|not compiled with CUDA/
 
+/** In the words of our launcher, or of argparse when there is none. */
+const negativePromptRefused = /no sample_neg_prompt for|unrecognized arguments: --negative_prompt=/
+
 /** Python's own words, with exit 2. */
 const scriptMissing = /can't open file '.*\.py'/
 
@@ -163,6 +169,8 @@ const notSaved =
   'The video was generated but could not be saved; check the free space and the permissions of ' +
   'DATA_DIR'
 const argumentsRefused = 'generate.py refused its arguments; check WAN_TASK and WAN_EXTRA_ARGS'
+const noNegativePrompt =
+  'The checkout of Wan2.2 takes no negative_prompt, or WAN_LAUNCHER is 0; submit the job without it'
 const killed =
   'The generation was ended by SIGKILL, as when the host runs out of memory; check its kernel ' +
   'log, and lower MAX_CONCURRENT_LOADS'

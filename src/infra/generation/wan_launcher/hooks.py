@@ -6,6 +6,7 @@ from .attention import offer_sdpa
 from .bars import hook_bar
 from .fast_load import hook_fast_load
 from .imports import ImportWatch
+from .negative_prompt import hook_negative_prompt, refuse_without_pipelines, want
 from .stages import (
     hook_dit,
     hook_pipeline,
@@ -17,6 +18,7 @@ from .stages import (
 
 
 def install(journal, options):
+    want(options)
     sys.meta_path.insert(0, ImportWatch(journal, hooks(options)))
 
 
@@ -25,14 +27,18 @@ def hooks(options):
     those of `launcher.py`. The first hook of a module is the innermost."""
     fast_load = [hook_fast_load] if '--fast-load' in options else []
     return {
-        'wan': [],
+        'wan': [refuse_without_pipelines],
         'wan.modules.t5': [*fast_load, hook_text_encoder_built, hook_text_encoder],
         'wan.modules.vae2_1': [hook_vae('Wan2_1_VAE')],
         'wan.modules.vae2_2': [hook_vae('Wan2_2_VAE')],
         'wan.modules.model': [hook_dit],
-        'wan.textimage2video': [hook_bar, hook_pipeline('WanTI2V')],
-        'wan.text2video': [hook_bar, hook_pipeline('WanT2V')],
-        'wan.image2video': [hook_bar, hook_pipeline('WanI2V')],
+        'wan.textimage2video': [hook_bar, *pipeline('WanTI2V')],
+        'wan.text2video': [hook_bar, *pipeline('WanT2V')],
+        'wan.image2video': [hook_bar, *pipeline('WanI2V')],
         'wan.utils.utils': [hook_saving],
         **({'wan.modules.attention': [offer_sdpa]} if '--sdpa' in options else {}),
     }
+
+
+def pipeline(name):
+    return [hook_negative_prompt(name), hook_pipeline(name)]

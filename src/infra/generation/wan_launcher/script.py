@@ -4,6 +4,7 @@ import os
 import sys
 
 from .memory import tell_memory
+from .negative_prompt import refuse_unless_set
 from .tracebacks import hide_launcher, run_code
 
 
@@ -40,5 +41,7 @@ def run(code, module, journal):
     except BaseException:
         hide_launcher()
         raise
+    else:
+        refuse_unless_set()
     finally:
         tell_memory(journal)

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 
-from wan_launcher import script
+from wan_launcher import negative_prompt, script
 
 
 class Fresh:
@@ -51,13 +51,14 @@ def become(wan, argv, begun):
     its directory. Never returns. `begun` is closed when nothing prevents the script any more."""
     python, _, *rest = (argument.decode() for argument in argv)
     at = rest.index(wan.setup['script'])
-    events, command = rest[at - 1], rest[at:]
+    options, events, command = rest[: at - 1], rest[at - 1], rest[at:]
     take_over(wan, begun)
     try:
         path, code = script.compile_script(command[0])
     except Exception:
         # Python itself shall say what is wrong with the script.
         os.execvp(python, [python, *command])
+    negative_prompt.want(options)
     module = script.become(path, command, [python])
     wan.fresh.restore()
     journal = wan.recorder

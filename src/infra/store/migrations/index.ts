@@ -11,6 +11,7 @@ import * as keepCommands from './010-keep-commands.ts'
 import * as knowRegistrants from './011-know-registrants.ts'
 import * as accountForFiles from './012-account-for-files.ts'
 import * as rememberTheClock from './013-remember-the-clock.ts'
+import * as addNegativePrompt from './014-add-negative-prompt.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -27,4 +28,5 @@ export const migrations = {
   '011-know-registrants': knowRegistrants,
   '012-account-for-files': accountForFiles,
   '013-remember-the-clock': rememberTheClock,
+  '014-add-negative-prompt': addNegativePrompt,
 }

@@ -204,6 +204,16 @@ describe('the end of a generation', () => {
     expect(classifyExit(exited(2), nothing)?.code).toBe('invalid_arguments')
   })
 
+  it.each([
+    ['this checkout has no sample_neg_prompt for the negative_prompt'],
+    ['unrecognized arguments: --negative_prompt=owls at night'],
+  ])('says what to do about a negative prompt that is refused, without its words: %s', (raised) => {
+    const failure = classifyExit(exited(2), { ...nothing, raised })
+    expect(failure?.code).toBe('invalid_arguments')
+    expect(failure?.message).toContain('submit the job without it')
+    expect(failure?.message).not.toContain('owls')
+  })
+
   it('is a broken environment when there is no script, also with exit 2', () => {
     const lastLine =
       "python3: can't open file '/opt/Wan2.2/generate.py': [Errno 2] No such file or directory"

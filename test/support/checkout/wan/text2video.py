@@ -12,6 +12,7 @@ from .modules.vae2_1 import Wan2_1_VAE
 class WanT2V:
 
     def __init__(self, config, checkpoint_dir, device_id=0, rank=0, t5_cpu=False):
+        self.sample_neg_prompt = 'blur'
         self.text_encoder = T5EncoderModel(
             text_len=512, checkpoint_path=os.path.join(checkpoint_dir, 't5.pth'))
         self.vae = Wan2_1_VAE(vae_pth=os.path.join(checkpoint_dir, 'vae.pth'))
@@ -20,10 +21,11 @@ class WanT2V:
         self.high_noise_model = WanModel.from_pretrained(checkpoint_dir, subfolder='high')
 
     def generate(self, input_prompt, sampling_steps=50, n_prompt=''):
+        n_prompt = n_prompt or self.sample_neg_prompt
         self.text_encoder([input_prompt], 'cpu')
         self.text_encoder([n_prompt], 'cpu')
         torch.cuda.is_used = True
         timesteps = range(sampling_steps)
         for _, t in enumerate(tqdm(timesteps)):
             self.low_noise_model(t, context=None, seq_len=1)
-        return self.vae.decode([input_prompt])[0]
+        return self.vae.decode([f'{input_prompt}, not {n_prompt}'])[0]

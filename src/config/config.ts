@@ -35,6 +35,9 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     ...(env.FAST_LOAD === 'on' && env.WAN_LAUNCHER === '0'
       ? ['  FAST_LOAD needs WAN_LAUNCHER']
       : []),
+    ...(env.WARM_START === 'on' && env.WAN_LAUNCHER === '0'
+      ? ['  WARM_START=on needs WAN_LAUNCHER']
+      : []),
   ]
   if (result.success && faults.length === 0) return toConfig(result.output)
   throw new Error(`The environment is not usable:\n${faults.join('\n')}`)
@@ -79,6 +82,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     gpuIds: env.GPU_IDS,
     nvidiaVisibleDevices: env.NVIDIA_VISIBLE_DEVICES,
     wan,
+    warmStart: env.WARM_START,
+    warmStartIdleMs: env.WARM_START_IDLE_S * 1000,
     fit720: env.FIT_720,
     maxAttempts: env.MAX_ATTEMPTS,
     orphanPolicy: env.ORPHAN_POLICY,

@@ -112,6 +112,14 @@ export const Env = v.object({
     v.optional(v.picklist(['on', 'off'], 'must be on or off'), 'on'),
     'maps the text encoder from its file, within a second and with the same bits; `off`: the script makes and reads it, which takes about a minute and 23 GiB more. Needs the launcher',
   ),
+  WARM_START: setting(
+    v.optional(v.picklist(['auto', 'on', 'off'], 'must be auto, on or off'), 'off'),
+    'forks each generation from a process that has imported Wan2.2 and holds its weights, so that a job loads nothing but the VAE: [warm start](warm-start.md). `auto`: if there is host memory for it and a probe on an idle GPU has succeeded; `on`: asks neither; `off`: each generation loads everything itself. Needs the launcher',
+  ),
+  WARM_START_IDLE_S: setting(
+    v.optional(wholeNumber(0, 31_536_000), '3600'),
+    'seconds without a start after which that process is ended if the host is short of memory; the next job then starts cold, and another is built; 0: never',
+  ),
   FIT_720: setting(
     v.optional(v.picklist(['pad', 'scale'], 'must be pad or scale'), 'pad'),
     'how 704 becomes 720: `pad` adds bars of 8 pixels, `scale` stretches a little. A video from an image fills what it can of its size, and bars the rest',

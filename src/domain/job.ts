@@ -34,6 +34,9 @@ export type GenerationStage = Exclude<Stage, 'converting'>
 /** When each stage began, as far as that was seen; `loading` begins with the process. */
 export type StageBegins = Partial<Readonly<Record<GenerationStage, Timestamp>>>
 
+/** `warm`: forked from a template that had loaded. */
+export type GenerationStartKind = 'cold' | 'warm'
+
 /** What a running generation has been heard to do, as far as it is known. */
 export type Reading = Readonly<{
   stage: GenerationStage

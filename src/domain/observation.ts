@@ -22,6 +22,12 @@ export type Observation = Readonly<
   | { saw: 'generationAdopted'; gpu: GpuId }
   /** A part of the launcher left its work to the script, which is not as the launcher knows it. */
   | { saw: 'launcherFellBack'; part: LaunchedPart }
+  | { saw: 'templateLoaded'; tookMs: number }
+  /** Generations are forked from it from now on. */
+  | { saw: 'templateUsed' }
+  | { saw: 'templateEnded'; end: TemplateEnd }
+  /** `fallback`: it was to be forked from a template, and could not. */
+  | { saw: 'generationStarted'; start: StartKind }
   | { saw: 'committed'; operations: number; tookMs: number }
   | { saw: 'commitFailed' }
   /** `offBy`: the share of the time that was left then; below 0, it was over sooner than told. */
@@ -46,6 +52,20 @@ export type CutReason = (typeof cutReasons)[number]
 /** What the launcher of a generation does beside running the script. */
 export const launchedParts = ['progress', 'fast_load'] as const
 export type LaunchedPart = (typeof launchedParts)[number]
+export const startKinds = ['warm', 'cold', 'fallback'] as const
+export type StartKind = (typeof startKinds)[number]
+
+/** Why a template is there no more, or never was. */
+export const templateEnds = [
+  'not_loaded',
+  'died',
+  'out_of_date',
+  'probe_failed',
+  'fork_failed',
+  'dropped',
+  'reloaded',
+] as const
+export type TemplateEnd = (typeof templateEnds)[number]
 
 export type JobEnd = Readonly<
   { status: 'success' | 'canceled' } | { status: 'error'; code: FailureCode }

@@ -22,10 +22,12 @@ import { queueBehaviour } from '../actors/queue/queue-actor.ts'
 import type { QueueSettings } from '../actors/queue/queue-state.ts'
 import { child, startSupervisor } from '../actors/supervisor/supervisor.ts'
 import type { SupervisorEvent } from '../actors/supervisor/supervisor-protocol.ts'
+import { templateBehaviour } from '../actors/template/template-actor.ts'
+import type { TemplateMessage } from '../actors/template/template-protocol.ts'
 import { startDeliveryClock } from '../actors/webhook/delivery-clock.ts'
 import { webhookBehaviour } from '../actors/webhook/webhook-actor.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
-import type { Config } from '../config/config.ts'
+import { bytesPerLoad, type Config } from '../config/config.ts'
 import { version } from '../config/version.ts'
 import type { AddressGuard } from '../domain/address-guard.ts'
 import type { GpuId } from '../domain/job.ts'
@@ -37,6 +39,7 @@ import { createFileLinks, type FileLinksOptions } from '../http/views/file-links
 import { createJobRenderer } from '../http/views/job-view.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
+import { createWarmStarts } from '../infra/generation/warm-starts.ts'
 import type { StandingChecks } from '../infra/installation/standing-checks.ts'
 import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
@@ -89,14 +92,19 @@ export function startActors(options: ActorsOptions) {
   const janitor = createPlace<JanitorMessage>('janitor')
   const caretaker = createPlace<CaretakerMessage>('caretaker')
   const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
+  const template = createPlace<TemplateMessage>('template')
+  const { env } = options
+  const starter = createWarmStarts({
+    ...{ wan, gpus, env, forkServer },
+    bytesToLoad: config.warmStart === 'auto' ? bytesPerLoad(wan) : undefined,
+    availableBytes: process.availableMemory,
+    tell: (message) => tell(template, message),
+  })
   const runners = new Map(
-    owned.map(({ id: gpu, device }) => {
-      const { env } = options
-      return [
-        gpu,
-        createGenerationRunner({ data, wan, gpu, device, env, forkServer, observe, log }),
-      ]
-    }),
+    owned.map(({ id: gpu, device }) => [
+      gpu,
+      createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log }),
+    ]),
   )
   const system = startActorSystem()
   const workFiles = createWorkFiles(data)
@@ -178,6 +186,16 @@ export function startActors(options: ActorsOptions) {
         log,
       })
     }),
+    child(system, template, () => {
+      const impossible = wan.launcher ? undefined : 'WAN_LAUNCHER is 0'
+      const { warmStart, warmStartIdleMs: idleMs } = config
+      return templateBehaviour({
+        settings: { warmStart, idleMs, impossible },
+        port: starter,
+        observe,
+        log,
+      })
+    }),
     child(system, caretaker, () => caretakerBehaviour({ runners, queue, graceMs, jobTimeoutMs })),
     ...[...runners].map(([gpu, runner]) => {
       return child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
@@ -202,11 +220,11 @@ export function startActors(options: ActorsOptions) {
     tell(queue, { type: 'environmentChecked', checks })
   })
 
-  return { queue, archive, eta, events, webhooks, janitor, supervisor, crash }
+  return { queue, archive, eta, events, webhooks, janitor, template, supervisor, crash }
 
   /** For crash tests: sends an actor a message that it does not survive. */
   function crash(name: string): void {
-    const all = [queue, archive, eta, events, webhooks, conversion, ...places.values()]
+    const all = [queue, archive, eta, events, webhooks, conversion, template, ...places.values()]
     const victim = all.find((place) => place.name === name)
     if (victim) tell(victim as ActorRef<never>, null as never)
   }

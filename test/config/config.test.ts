@@ -40,6 +40,8 @@ describe('the configuration', () => {
         sdpa: false,
         fastLoad: true,
       },
+      warmStart: 'off',
+      warmStartIdleMs: 3_600_000,
       fit720: 'pad',
       maxAttempts: 2,
       orphanPolicy: 'adopt',
@@ -88,6 +90,8 @@ describe('the configuration', () => {
       WAN_LAUNCHER: '1',
       WAN_SDPA: '1',
       FAST_LOAD: 'off',
+      WARM_START: 'auto',
+      WARM_START_IDLE_S: '60',
       FIT_720: 'scale',
       MAX_ATTEMPTS: '1',
       ORPHAN_POLICY: 'fail',
@@ -146,6 +150,8 @@ describe('the configuration', () => {
         sdpa: true,
         fastLoad: false,
       },
+      warmStart: 'auto',
+      warmStartIdleMs: 60_000,
       fit720: 'scale',
       maxAttempts: 1,
       orphanPolicy: 'fail',
@@ -298,6 +304,9 @@ describe('an environment that is not usable', () => {
     expect(faultsOf({ WAN_SDPA: '1', WAN_LAUNCHER: '0' })).toEqual(['WAN_SDPA needs WAN_LAUNCHER'])
     expect(faultsOf({ FAST_LOAD: 'on', WAN_LAUNCHER: '0' })).toEqual([
       'FAST_LOAD needs WAN_LAUNCHER',
+    ])
+    expect(faultsOf({ WARM_START: 'on', WAN_LAUNCHER: '0' })).toEqual([
+      'WARM_START=on needs WAN_LAUNCHER',
     ])
     expect(readConfig({ WAN_LAUNCHER: '0' }).wan).toMatchObject({
       ...{ launcher: false, fastLoad: false },

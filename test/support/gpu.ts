@@ -10,7 +10,8 @@ import { JobId, type Reading, type Timestamp } from '../../src/domain/job.ts'
 import type { Logger } from '../../src/domain/log.ts'
 import type { Observation } from '../../src/domain/observation.ts'
 import { createGenerationRunner } from '../../src/infra/generation/runner.ts'
-import { createForkServer } from '../../src/infra/processes/fork-server.ts'
+import type { GenerationStarter } from '../../src/infra/generation/warm-starts.ts'
+import { createForkServer, type ForkServer } from '../../src/infra/processes/fork-server.ts'
 import { gpu0 } from './jobs.ts'
 import { aDataDirectory, killLeftovers, quick } from './service.ts'
 
@@ -45,7 +46,8 @@ export function aGpu({
   const forkServer = createForkServer(wan.python)
   onTestFinished(forkServer.close)
   const runner = createGenerationRunner({
-    ...{ data, wan, gpu: gpu0, device: '0', env, forkServer, observe, log },
+    ...{ data, wan, gpu: gpu0, device: '0', env, observe, log },
+    starter: coldStarter(forkServer),
   })
   const orderFor = (prompt: string) => ({
     jobId: v.parse(JobId, randomUUID()),
@@ -74,6 +76,14 @@ export function aGpu({
 }
 
 type Observer = Parameters<ReturnType<typeof createGenerationRunner>['start']>[1]
+
+/** Starts every generation by itself. */
+export const coldStarter = ({ startShim }: Pick<ForkServer, 'startShim'>): GenerationStarter => ({
+  startShim,
+  occupy() {},
+  vacate() {},
+  forkFailed() {},
+})
 
 function observed(
   begin: (observer: Observer) => GenerationHandle,

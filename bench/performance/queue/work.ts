@@ -37,14 +37,17 @@ export function createWork(directory: string): (n: number) => Promise<void> {
   const { data, wan, fit720: fit } = configOf(directory)
   createDirectories(data)
   const env = { ...process.env, ...environmentOf(directory) }
-  const forkServer = {
+  const starter = {
+    occupy() {},
+    vacate() {},
+    forkFailed() {},
     startShim: (dir: string, env: NodeJS.ProcessEnv) => startShim(wan.python, dir, env),
   }
   const free = gpus.map((id) => {
     const [gpu, device] = [id as GpuId, `${id}`]
     const observe = () => {}
     return createGenerationRunner({
-      ...{ data, wan, gpu, device, env, forkServer, observe, log: silent },
+      ...{ data, wan, gpu, device, env, starter, observe, log: silent },
     })
   })
   const tools = createVideoTools({ data, fit, start: startChild })

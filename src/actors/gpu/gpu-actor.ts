@@ -68,7 +68,7 @@ export const observer = (
   { jobId, epoch }: AttemptOrder,
   self: ActorRef<GpuNews>,
 ): GenerationObserver => ({
-  started: (startedAt, ageMs, command) =>
+  started: (startedAt, ageMs, command, start) =>
     tell(self, {
       type: 'generationStarted',
       jobId,
@@ -76,6 +76,7 @@ export const observer = (
       startedAt,
       ageMs,
       ...(command && { command }),
+      ...(start && { start }),
     }),
   reported: (reading) => tell(self, { type: 'generationReported', jobId, epoch, reading }),
   ended: (result) => tell(self, { type: 'generationEnded', jobId, epoch, result }),

@@ -1,9 +1,17 @@
-import type { Epoch, Failure, JobId, Reading, Timestamp, VideoRequest } from '../../domain/job.ts'
+import type {
+  Epoch,
+  Failure,
+  GenerationStartKind,
+  JobId,
+  Reading,
+  Timestamp,
+  VideoRequest,
+} from '../../domain/job.ts'
 
 /** One try at a job on one GPU: which, and what `generate.py` is to be told. */
 export type AttemptOrder = Readonly<{ jobId: JobId; epoch: Epoch; request: VideoRequest }>
 
-/** How one generation is run: today a shim and a process each; a resident worker could come in its place. */
+/** Runs generations, in a shim and a process each. */
 export type GenerationRunner = {
   /** Begins a generation that outlives us. */
   start(order: AttemptOrder, observer: GenerationObserver): GenerationHandle
@@ -15,9 +23,14 @@ export type GenerationRunner = {
 export type GenerationObserver = {
   /**
    * `ageMs`: how long it has run, by a clock that nobody sets. `command`: what runs, one item per
-   * argument; absent when the files of the attempt are gone.
+   * argument; absent when the files of the attempt are gone, as is `start`.
    */
-  started(at: Timestamp, ageMs: number, command?: readonly string[]): void
+  started(
+    at: Timestamp,
+    ageMs: number,
+    command?: readonly string[],
+    start?: GenerationStartKind,
+  ): void
   reported(reading: Reading): void
   ended(result: GenerationResult): void
 }
@@ -36,6 +49,8 @@ export type GenerationResult = Readonly<
   | { how: 'failed'; failure: Failure }
   /** It had not begun, and now never will. */
   | { how: 'neverBegan' }
+  /** It failed because it was forked from a template. The next attempt at it is started cold. */
+  | { how: 'forkFailed' }
   /** It began, and its end was seen by nobody. */
   | { how: 'lost' }
   /** A process of it has survived SIGKILL and may still hold the GPU. */

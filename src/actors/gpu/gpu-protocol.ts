@@ -1,8 +1,12 @@
-import type { AttemptKey, Reading, Timestamp } from '../../domain/job.ts'
+import type { AttemptKey, GenerationStartKind, Reading, Timestamp } from '../../domain/job.ts'
 import type { AttemptOrder, GenerationResult, StopReason } from './gpu-ports.ts'
 
-/** When a generation started, and the command that runs, as far as it is known. */
-export type GenerationStart = Readonly<{ startedAt: Timestamp; command?: readonly string[] }>
+/** When and how a generation started, and the command that runs, as far as it is known. */
+export type GenerationStart = Readonly<{
+  startedAt: Timestamp
+  command?: readonly string[]
+  start?: GenerationStartKind
+}>
 
 /** Orders, in the imperative: the actor may still decline them. */
 export type GpuCommand = Readonly<

@@ -1,6 +1,14 @@
 import type { AttemptKey } from '../../domain/job.ts'
 import type { StopReason } from './gpu-ports.ts'
-import type { GpuCommand, GpuEffect, GpuNews, GpuReport, GpuState, Held } from './gpu-protocol.ts'
+import type {
+  GenerationStart,
+  GpuCommand,
+  GpuEffect,
+  GpuNews,
+  GpuReport,
+  GpuState,
+  Held,
+} from './gpu-protocol.ts'
 
 export type GpuStep = readonly [GpuState, readonly GpuEffect[]]
 
@@ -36,11 +44,11 @@ export function transition(state: GpuState, message: GpuCommand | GpuNews): GpuS
     case 'timeLimitReached':
       return stop(state, 'timeout')
     case 'generationStarted': {
-      const { startedAt, ageMs, command } = message
-      const start = { startedAt, ...(command && { command }) }
-      const began = report({ type: 'generationStarted', jobId, epoch, ...start })
+      const { ageMs } = message
+      const known = startOf(message)
+      const began = report({ type: 'generationStarted', jobId, epoch, ...known })
       const limit = { do: 'limitTime', attempt: { jobId, epoch }, ageMs } as const
-      return [{ ...state, held: { ...held, ...start } }, [began, limit]]
+      return [{ ...state, held: { ...held, ...known } }, [began, limit]]
     }
     case 'generationReported':
       return [{ ...state, held: { ...held, reading: message.reading } }, [report(message)]]
@@ -62,16 +70,21 @@ function stop(state: Exclude<GpuState, { phase: 'idle' }>, reason: StopReason): 
 /** To a queue that knows nothing, everything that is known. */
 function announcement(state: GpuState): GpuEffect[] {
   if (state.phase === 'idle') return [report({ type: 'gpuReady' })]
-  const { jobId, epoch, startedAt, command, reading } = state.held
+  const { jobId, epoch, startedAt, reading } = state.held
   const key = { jobId, epoch }
   const reports: GpuReport[] = [{ type: 'gpuReady', holding: key }]
   if (startedAt !== undefined) {
-    const start = { startedAt, ...(command && { command }) }
-    reports.push({ type: 'generationStarted', ...key, ...start })
+    reports.push({ type: 'generationStarted', ...key, ...startOf({ ...state.held, startedAt }) })
   }
   if (reading) reports.push({ type: 'generationReported', ...key, reading })
   return reports.map(report)
 }
+
+const startOf = ({ startedAt, command, start }: GenerationStart): GenerationStart => ({
+  startedAt,
+  ...(command && { command }),
+  ...(start && { start }),
+})
 
 const report = (report: GpuReport): GpuEffect => ({ do: 'report', report })
 

@@ -73,14 +73,15 @@ function loadOverdue(state: QueueState, job: RunningJob, at: Timestamp): QueueSt
 function generationStarted(
   state: QueueState,
   job: RunningJob,
-  { startedAt, command }: GenerationStart,
+  { startedAt, command, start }: GenerationStart,
 ): QueueStep {
   const { jobId, epoch, gpu } = job
   const reason = job.cancelRequested ? 'canceled' : job.orphaned ? 'orphaned' : undefined
   const stop: QueueEffect[] = reason ? [{ do: 'stopGeneration', jobId, epoch, gpu, reason }] : []
-  if (job.startedAt !== undefined) return [state, stop]
+  const known = start && start !== job.start ? withRunning(state, { ...job, start }) : state
+  if (job.startedAt !== undefined) return [known, stop]
   return [
-    withRunning(state, { ...job, startedAt }),
+    withRunning(state, { ...job, startedAt, ...(start && { start }) }),
     [stored({ op: 'began', jobId, epoch, at: startedAt, ...(command && { command }) }), ...stop],
   ]
 }
@@ -103,6 +104,8 @@ function generationEnded(
       return job.orphaned
         ? orphanLost(state, job, at)
         : attemptFailed(state, job, result.failure, at)
+    case 'forkFailed':
+      return job.orphaned ? orphanLost(state, job, at) : release(state, job, at)
     case 'lost':
       return orphanLost(state, job, at)
   }

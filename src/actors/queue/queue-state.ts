@@ -3,6 +3,7 @@ import type { Caused, Scope } from '../../domain/client.ts'
 import type { Shortage } from '../../domain/disk.ts'
 import type {
   Epoch,
+  GenerationStartKind,
   GpuHealth,
   GpuId,
   JobId,
@@ -129,6 +130,8 @@ export type RunningJob = Readonly<{
   phase: RunningPhase
   claimedAt: Timestamp
   startedAt?: Timestamp
+  /** How its generation was started. Unknown until it is observed. */
+  start?: GenerationStartKind
   generatedAt?: Timestamp
   cancelRequested: boolean
   /** It was running already when the queue was loaded. */

@@ -11,7 +11,7 @@ import {
   sourceVideoPath,
 } from '../disk/data-directory.ts'
 
-const launcherPath = join(import.meta.dirname, 'launcher.py')
+export const launcherPath = join(import.meta.dirname, 'launcher.py')
 
 export type WanSetup = Readonly<{
   python: string
@@ -33,13 +33,13 @@ export type WanSetup = Readonly<{
  * arguments come first: argparse keeps the last of each, and what the service checks must hold.
  */
 export function commandFor(
-  { python, ckptDir, task, extraArgs, launcher, sdpa, fastLoad }: WanSetup,
+  wan: WanSetup,
   { prompt, negativePrompt, size, frames, steps, guidance, shift, seed }: VideoRequest,
   { attemptDir, image }: Readonly<{ attemptDir: string; image?: string }>,
 ): string[] {
-  const options = [...(sdpa ? ['--sdpa'] : []), ...(fastLoad ? ['--fast-load'] : [])]
+  const { python, ckptDir, task, extraArgs, launcher } = wan
   const negative = negativePrompt === undefined ? [] : [`--negative-prompt=${negativePrompt}`]
-  const launching = [launcherPath, ...options, ...negative, eventsOf(attemptDir)]
+  const launching = [launcherPath, ...launcherOptions(wan), ...negative, eventsOf(attemptDir)]
   return [
     ...[python, ...(launcher ? launching : []), 'generate.py', ...extraArgs],
     ...['--task', task, '--size', nativeSize(task, size).replace('x', '*')],
@@ -59,6 +59,12 @@ export function commandFor(
     ...(negativePrompt === undefined || launcher ? [] : [`--negative_prompt=${negativePrompt}`]),
   ]
 }
+
+/** Options of the launcher, which a template has too. */
+export const launcherOptions = ({ sdpa, fastLoad }: WanSetup): string[] => [
+  ...(sdpa ? ['--sdpa'] : []),
+  ...(fastLoad ? ['--fast-load'] : []),
+]
 
 /** That of an attempt, whose files are where the service keeps them. */
 export const commandOfAttempt = (

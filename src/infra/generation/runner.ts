@@ -3,19 +3,27 @@ import type {
   GenerationObserver,
   GenerationRunner,
 } from '../../actors/gpu/gpu-ports.ts'
-import type { GpuId } from '../../domain/job.ts'
+import type { Failure, GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { LaunchedPart, Observe } from '../../domain/observation.ts'
 import { attemptDirectory, type DataDirectory, logOf } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
+import { startKindIn } from '../processes/shim-client.ts'
 import { type AttemptParts, followAttempt } from './attempt/attempt.ts'
 import type { Fallback } from './progress/event-reader.ts'
 import { createGenerationReader } from './progress/generation-reader.ts'
 import { followOutput } from './progress/output-follower.ts'
 import { createShimTransport, type ShimTransportOptions } from './shim-transport.ts'
+import { type GenerationStarter, saysForkFault } from './warm-starts.ts'
 
 export type RunnerOptions = ShimTransportOptions &
-  Readonly<{ data: DataDirectory; gpu: GpuId; observe: Observe; log: Logger }>
+  Readonly<{
+    data: DataDirectory
+    gpu: GpuId
+    starter: GenerationStarter
+    observe: Observe
+    log: Logger
+  }>
 
 /** Runs `generate.py` on one GPU, each generation in a process and a shim that outlive the service. */
 export function createGenerationRunner(options: RunnerOptions): GenerationRunner {
@@ -28,8 +36,35 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
   })
 
   return {
-    start: (order, observer) => followAttempt('start', partsFor(order, observer)),
-    adopt: (order, observer) => followAttempt('adopt', partsFor(order, observer)),
+    start: (order, observer) => followAttempt('start', partsFor(order, watched(order, observer))),
+    adopt: (order, observer) => followAttempt('adopt', partsFor(order, watched(order, observer))),
+  }
+
+  /** The GPU is occupied until the end. A failure that only a fork can have is none of the job. */
+  function watched(order: AttemptOrder, observer: GenerationObserver): GenerationObserver {
+    const { data, gpu, starter, log } = options
+    starter.occupy(gpu)
+    return {
+      ...observer,
+      ended(result) {
+        starter.vacate(gpu)
+        if (
+          result.how !== 'failed' ||
+          !isForkFault(result.failure, attemptDirectory(data, order))
+        ) {
+          observer.ended(result)
+          return
+        }
+        const { message } = result.failure
+        const { jobId, epoch } = order
+        log.warn(
+          { jobId, epoch, gpu, reason: message },
+          'a forked generation failed as only a fork can',
+        )
+        starter.forkFailed(message)
+        observer.ended({ how: 'forkFailed' })
+      },
+    }
   }
 
   /** Once for each attempt, whose events are read again when it is adopted. */
@@ -44,6 +79,9 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
     log.warn(fields, 'the checkout is not as the launcher knows it; the script goes its own way')
   }
 }
+
+const isForkFault = ({ message }: Failure, attemptDir: string): boolean =>
+  saysForkFault(message) && startKindIn(attemptDir) === 'warm'
 
 /** Files of an attempt that are read, and where its log lines go. */
 function outputOf(

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
-import type { ForkServer, ShimEnd } from '../processes/fork-server.ts'
+import type { ShimEnd } from '../processes/fork-server.ts'
 import {
   commandIn,
   connectToShim,
@@ -11,6 +11,7 @@ import {
   revoke,
   shimEnds,
   shimLife,
+  startKindIn,
   workerAgeMs,
 } from '../processes/shim-client.ts'
 import {
@@ -22,6 +23,7 @@ import {
 } from '../processes/strays.ts'
 import type { Transport } from './attempt/transport.ts'
 import { commandOfAttempt, environmentFor, type WanSetup } from './command.ts'
+import type { GenerationStarter } from './warm-starts.ts'
 
 export type ShimTransportOptions = Readonly<{
   data: Pick<DataDirectory, 'workDir'>
@@ -29,7 +31,7 @@ export type ShimTransportOptions = Readonly<{
   /** Value of CUDA_VISIBLE_DEVICES. */
   device: string
   env: NodeJS.ProcessEnv
-  forkServer: Pick<ForkServer, 'startShim'>
+  starter: Pick<GenerationStarter, 'startShim'>
 }>
 
 const noSuchFile = /ENOENT|No such file or directory/
@@ -37,13 +39,13 @@ const noSuchFile = /ENOENT|No such file or directory/
 /** The fork server reports the end of a shim by then, with descendants that are not recognized here. */
 const maxSweepMs = 5_500
 
-/** Starts `generate.py` cold, in a process and a shim for each attempt. */
+/** Starts `generate.py`, in a process and a shim for each attempt. */
 export function createShimTransport({
   data,
   wan,
   device,
   env,
-  forkServer,
+  starter,
 }: ShimTransportOptions): Transport {
   const explained = (why: string) => `${why} (WAN_PYTHON is ${wan.python})`
 
@@ -64,7 +66,7 @@ export function createShimTransport({
           const spec = { job, epoch, argv, cwd: wan.wanDir, mark: attemptMark(order) }
           writeAfresh(join(attemptDir, 'spec.json'), JSON.stringify(spec))
           rmSync(join(attemptDir, 'shim.log'), { recursive: true, force: true })
-          const ended = forkServer.startShim(attemptDir, environmentFor(env, device))
+          const ended = starter.startShim(attemptDir, environmentFor(env, device))
           shimEnd = ended
           const end = await ended
           return end.how === 'cannotStart' ? cannotStart(end.why) : end
@@ -77,6 +79,7 @@ export function createShimTransport({
       revoke: () => revoke(attemptDir),
       life: () => shimLife(attemptDir, order),
       ageMs: () => workerAgeMs(attemptDir),
+      startKind: () => startKindIn(attemptDir),
       command: () => commandIn(attemptDir),
       hasFiles: () => existsSync(attemptDir),
       whyNothingStarted: async () =>

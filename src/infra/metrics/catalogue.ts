@@ -123,6 +123,22 @@ export function createCatalogue() {
       'Generations taken up that a former life of the service or of the actor had begun.',
       'gpu',
     ),
+    generationStarts: counter(
+      'wan_generation_starts_total',
+      'Generations by how they were started: forked from a template (warm), not (cold), or not although there was one (fallback).',
+      'start',
+    ),
+    templateReady: gauge('wan_template_ready', '1 while generations are forked from a template.'),
+    templateLoad: histogram(
+      'wan_template_load_seconds',
+      'How long a template took to import Wan2.2 and to load its weights.',
+      stageBuckets,
+    ),
+    templateEnds: counter(
+      'wan_template_ends_total',
+      'Templates that ended, or could not be loaded, by the reason.',
+      'reason',
+    ),
     gpuUtilization: gauge(
       'wan_gpu_utilization_ratio',
       'As nvidia-smi says, from 0 to 1; absent when it does not answer.',

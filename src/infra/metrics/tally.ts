@@ -5,6 +5,8 @@ import {
   launchedParts,
   type Observation,
   type Observe,
+  startKinds,
+  templateEnds,
 } from '../../domain/observation.ts'
 import type { Catalogue } from './catalogue.ts'
 
@@ -64,6 +66,19 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         break
       case 'launcherFellBack':
         known.launcherFallbacks.inc({ part: observation.part })
+        break
+      case 'templateLoaded':
+        known.templateLoad.observe(observation.tookMs / 1000)
+        break
+      case 'templateUsed':
+        known.templateReady.set(1)
+        break
+      case 'templateEnded':
+        known.templateReady.set(0)
+        known.templateEnds.inc({ reason: observation.end })
+        break
+      case 'generationStarted':
+        known.generationStarts.inc({ start: observation.start })
         break
       case 'committed':
         known.commitDuration.observe(observation.tookMs / 1000)
@@ -184,6 +199,9 @@ function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
     for (const interval of ['early', 'within', 'late'] as const)
       known.etaOutcomes.inc({ checkpoint, interval }, 0)
   }
+  known.templateReady.set(0)
+  for (const reason of templateEnds) known.templateEnds.inc({ reason }, 0)
+  for (const start of startKinds) known.generationStarts.inc({ start }, 0)
   for (const reason of cutReasons) known.httpConnectionsCut.inc({ reason }, 0)
   for (const part of launchedParts) known.launcherFallbacks.inc({ part }, 0)
   for (const outcome of ['delivered', 'pending', 'failed'] as const)

@@ -1,8 +1,9 @@
 /** Our side of `fork_server.py`: the small process that starts others, because we are slow at it. */
+import { join } from 'node:path'
 import { type End, endByKill, type Life, launch } from './fork-server-life.ts'
 import type { TemplateNews } from './fork-server-messages.ts'
 import { killAndWait } from './process-table.ts'
-import type { StartTool, ToolCommand, ToolEnd, ToolRun } from './tool.ts'
+import type { StartTool, ToolEnd, ToolRun } from './tool.ts'
 
 /** What became of a shim. `unwatched`: whoever could have told has ended first. */
 export type ShimEnd =
@@ -16,9 +17,10 @@ export type ForkServer = Readonly<{
   warmUp(): void
   /** Starts a shim that outlives us and the fork server. Resolves when it has ended. */
   startShim(attemptDir: string, env: NodeJS.ProcessEnv, how?: ShimStart): Promise<ShimEnd>
-  /** Starts a template. It ends with the fork server, and so with us. */
+  /** Starts a template: `template.py` has the setup. It ends with the fork server, and so with us. */
   startTemplate(
-    argv: ToolCommand,
+    python: string,
+    setup: object,
     env: NodeJS.ProcessEnv,
     onNews: (news: TemplateNews) => void,
   ): TemplateRun
@@ -42,6 +44,8 @@ export type TemplateRun = Readonly<{
   startProbe(env: NodeJS.ProcessEnv): ToolRun
   kill(): void
 }>
+
+const templateScript = join(import.meta.dirname, 'template.py')
 
 /** To fork takes a millisecond: when there is no answer by then, something holds it up for good. */
 const usualAnswerMs = 5_000
@@ -82,8 +86,9 @@ export function createForkServer(
       const from = template && lives.get(template) === life ? { from: template.id } : {}
       return life.start({ shim: attemptDir, env, ...from }, { onStarted }).ended
     },
-    startTemplate(argv, env, onNews) {
+    startTemplate(python, setup, env, onNews) {
       const life = running()
+      const argv = [python, templateScript, JSON.stringify(setup)]
       const { id, ended, kill } = life.start({ template: argv, env }, { onNews })
       const startProbe = (env: NodeJS.ProcessEnv) => toolOf(life.start({ probe: id, env }))
       const template = { id, ended: ended.then(endOnce), kill, startProbe }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import { isExhausted } from '../../domain/failures.ts'
-import type { AttemptKey } from '../../domain/job.ts'
+import type { AttemptKey, GenerationStartKind } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 import { readRegularFile, readRegularFileSync } from '../disk/regular-file.ts'
 import { ageMsOf, bootId } from '../machine/boot-clock.ts'
@@ -26,11 +26,15 @@ export const ShimExit = v.object({
 })
 export type ShimExit = v.InferOutput<typeof ShimExit>
 
+/** Shims of earlier versions say nothing of it. */
+const Start = v.picklist(['cold', 'warm'])
+
 const Hello = v.object({
   job: JobId,
   epoch: v.number(),
   worker: v.nullable(v.number()),
   startedAt: v.nullable(v.number()),
+  start: v.optional(Start, 'cold'),
 })
 const ShimMessage = v.pipe(
   v.string(),
@@ -44,7 +48,12 @@ const Identity = v.object({ pid: v.number(), start: v.number() })
 const StateFile = v.pipe(
   v.string(),
   v.parseJson(),
-  v.object({ shim: Identity, worker: Identity, boot: v.string() }),
+  v.object({
+    shim: Identity,
+    worker: Identity,
+    boot: v.string(),
+    start: v.optional(Start, 'cold'),
+  }),
 )
 
 export type ShimConnection = { stop(reason: string, graceMs: number): void; close(): void }
@@ -57,7 +66,7 @@ export function connectToShim(
   attemptDir: string,
   attempt: AttemptKey,
   on: {
-    hello(startedAt: number | null): void
+    hello(startedAt: number | null, start: GenerationStartKind): void
     exit(exit: ShimExit): void
     closed(): void
   },
@@ -92,8 +101,8 @@ export function connectToShim(
       on.exit(message.exit)
       return
     }
-    const { job, epoch, startedAt } = message.hello
-    if (job === attempt.jobId && epoch === attempt.epoch) on.hello(startedAt)
+    const { job, epoch, startedAt, start } = message.hello
+    if (job === attempt.jobId && epoch === attempt.epoch) on.hello(startedAt, start)
     else socket.destroy()
   }
 }
@@ -155,6 +164,15 @@ export function workerAgeMs(attemptDir: string): number | undefined {
   try {
     const { boot, worker } = v.parse(StateFile, readTextSync(join(attemptDir, 'state.json')))
     return boot === bootId() ? ageMsOf(worker.start) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** How the worker was started. Undefined while that is unknown. */
+export function startKindIn(attemptDir: string): GenerationStartKind | undefined {
+  try {
+    return v.parse(StateFile, readTextSync(join(attemptDir, 'state.json'))).start
   } catch {
     return undefined
   }

@@ -71,16 +71,16 @@ class Shim:
 
     def __init__(self, run):
         self.become_worker = run
+        self.how = 'cold' if run is execute else 'warm'
         self.events = Events()
         self.clients = Clients(self.events, self.greeting, self.obey)
         self.spec = {}
         self.boot = None
-        self.started_at = None
+        self.started_at = self.error = None
         self.worker = None  # its pid from fork to reaping: no other process can have it meanwhile
         self.verdict = None  # a pipe that tells whether exec went well, until it has told
         self.outputs = []
         self.check_due = NEVER
-        self.error = None
         self.state = None  # what state.json shall say
         self.state_due = NEVER
         self.stopped = False
@@ -91,8 +91,7 @@ class Shim:
         self.strays = 0
         self.result = None  # what exit.json shall say
         self.result_due = NEVER
-        self.told = False
-        self.done = False
+        self.told = self.done = False
 
     def run(self):
         try:
@@ -153,6 +152,7 @@ class Shim:
             'epoch': self.spec.get('epoch'),
             'worker': self.worker,
             'startedAt': self.started_at,
+            'start': self.how,
         }
         return [{'hello': hello}] + ([{'exit': self.result}] if self.result else [])
 
@@ -201,7 +201,7 @@ class Shim:
                 'worker': identity(self.worker),
                 'boot': self.boot,
                 'startedAt': self.started_at,
-                'start': 'cold' if self.become_worker is execute else 'warm',
+                'start': self.how,
             }
             self.save_state()
 

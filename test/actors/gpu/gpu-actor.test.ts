@@ -166,7 +166,7 @@ describe('the actor of a GPU', () => {
     const generation = await isTold({ type, order })
     expect(generation).toMatchObject({ began, order })
 
-    generation.observer.started(midnight, 0, ['python3', 'generate.py'])
+    generation.observer.started(midnight, 0, ['python3', 'generate.py'], 'warm')
     generation.observer.reported(reading)
     generation.observer.ended({ how: 'completed' })
     expect([
@@ -179,6 +179,7 @@ describe('the actor of a GPU', () => {
         type: 'generationStarted',
         startedAt: midnight,
         command: ['python3', 'generate.py'],
+        start: 'warm',
         ...attempt,
       },
       { type: 'generationReported', reading, ...attempt },

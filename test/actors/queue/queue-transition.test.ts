@@ -917,6 +917,17 @@ describe('a generation whose end nobody saw', () => {
   )
 })
 
+it('counts no attempt that failed because it was forked from a template', () => {
+  const queue = aQueue({ maxAttempts: 1 })
+  queue.gpuIsReady(gpu0)
+  queue.submits(1)
+  queue.generationStarts(1)
+  const effects = queue.generationEnds(1, { how: 'forkFailed' })
+  expect(outcomesIn(effects)).toEqual([])
+  queue.gpuIsReady(gpu0)
+  expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
+})
+
 it('counts an attempt that had started, though no trace of it is left', () => {
   const queue = aQueue({ maxAttempts: 1 })
   queue.gpuIsReady(gpu0)

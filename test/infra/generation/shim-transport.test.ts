@@ -33,7 +33,7 @@ function startWith(startShim: ForkServer['startShim'], workDir = aWorkDir()) {
     },
     device: '0',
     env: {},
-    forkServer: { startShim },
+    starter: { startShim },
   })
   return transport({ jobId, epoch: 1, request: { ...quick, prompt: 'a fox', seed: 1 } }).start()
 }

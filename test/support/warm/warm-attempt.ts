@@ -15,7 +15,6 @@ export const python = execFileSync('python3', ['-c', 'import sys; print(sys.exec
   .trim()
 
 const launcher = at('../../../src/infra/generation/launcher.py')
-const template = at('../../../src/infra/processes/template.py')
 const simulator = at('../../../sim')
 const introspect = at('introspect.py')
 
@@ -70,8 +69,7 @@ export function aTemplate(
     arguments: [],
   }
   const news: TemplateNews[] = []
-  const argv = [by, template, JSON.stringify(setup)] as const
-  const run = server.startTemplate(argv, env, (one) => news.push(one))
+  const run = server.startTemplate(by, setup, env, (one) => news.push(one))
   const heard = async (kind: TemplateNews['template']) => {
     await until(() => news.some((one) => one.template === kind), `the template to be ${kind}`)
     return news.find((one) => one.template === kind)

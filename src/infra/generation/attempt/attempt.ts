@@ -1,5 +1,5 @@
 import type { GenerationHandle, GenerationObserver } from '../../../actors/gpu/gpu-ports.ts'
-import type { Reading, Timestamp } from '../../../domain/job.ts'
+import type { GenerationStartKind, Reading, Timestamp } from '../../../domain/job.ts'
 import type { Logger } from '../../../domain/log.ts'
 import { maxTimerMs } from '../../../domain/time.ts'
 import type { ShimEnd } from '../../processes/fork-server.ts'
@@ -50,6 +50,7 @@ export function followAttempt(
   /** A generation can make a socket of its own and answer there, but hardly before we connect first. */
   let isShimKnown = how === 'start'
   let output: OutputFollower | undefined
+  let startKind: GenerationStartKind | undefined
   const waiting: AttemptEvent[] = []
   let isBusy = false
   for (const effect of firstEffects) perform(effect)
@@ -94,7 +95,10 @@ export function followAttempt(
         break
       case 'connect':
         connection = processes.connect({
-          hello: (told) => send({ type: 'helloReceived', startedAt: told && startOf(told) }),
+          hello(told, start) {
+            startKind = start
+            send({ type: 'helloReceived', startedAt: told && startOf(told) })
+          },
           exit: (exit) => send(onExit(exit, isShimKnown ? 'shim' : 'file')),
           closed() {
             if (state.phase === 'connected') isShimKnown = false
@@ -162,7 +166,12 @@ export function followAttempt(
   function report(news: AttemptReport): void {
     switch (news.type) {
       case 'started':
-        observer.started(news.at, Math.max(0, clock.now() - news.at), processes.command())
+        observer.started(
+          news.at,
+          Math.max(0, clock.now() - news.at),
+          processes.command(),
+          startKind ?? processes.startKind(),
+        )
         break
       case 'reading':
         observer.reported(news.reading)

@@ -1,6 +1,6 @@
 /** How the processes of an attempt are reached. Each way of starting a worker is one transport. */
 import type { AttemptOrder, StopReason } from '../../../actors/gpu/gpu-ports.ts'
-import type { Timestamp } from '../../../domain/job.ts'
+import type { GenerationStartKind, Timestamp } from '../../../domain/job.ts'
 import type { ShimEnd } from '../../processes/fork-server.ts'
 import type { Claim, ShimExit, ShimLife } from '../../processes/shim-client.ts'
 import type { Strays } from '../../processes/strays.ts'
@@ -21,6 +21,8 @@ export type AttemptProcesses = Readonly<{
   life(): Promise<ShimLife>
   /** Age of the worker by a clock that nobody sets. Undefined when it is not known. */
   ageMs(): number | undefined
+  /** How the worker was started. Undefined when it is not known. */
+  startKind(): GenerationStartKind | undefined
   /** Command that the shim runs. Undefined when the files of the attempt are deleted. */
   command(): readonly string[] | undefined
   /** Whether the files of the attempt exist. */
@@ -38,7 +40,7 @@ export type AttemptProcesses = Readonly<{
 
 export type ConnectionEvents = Readonly<{
   /** The shim has answered for this attempt. `startedAt` is null while it starts its worker. */
-  hello(startedAt: Timestamp | null): void
+  hello(startedAt: Timestamp | null, start?: GenerationStartKind): void
   exit(exit: ShimExit): void
   closed(): void
 }>

@@ -170,6 +170,7 @@ function anAttempt(
     revoke: () => 'taken',
     life: async () => 'alive',
     ageMs: () => Date.now() - midnight,
+    startKind: () => undefined,
     command: () => command,
     hasFiles: () => true,
     whyNothingStarted: async () => 'it said nothing',

@@ -1,0 +1,203 @@
+/** Every rule of a template: when it is built, probed, used, and given up. */
+import type { Observation, TemplateEnd } from '../../domain/observation.ts'
+import { answer, type Step } from '../actor.ts'
+import type {
+  TemplateEffect,
+  TemplateEvent,
+  TemplateFacts,
+  TemplateMessage,
+  TemplateState,
+  WarmStart,
+} from './template-protocol.ts'
+
+export type TemplateStep = Step<TemplateState, TemplateEffect>
+
+/** Before the next try after a failure; doubled each time. */
+export const minRetryMs = 10_000
+/** Loading takes minutes of a disk and a CPU: a fault that lasts costs no more than that each hour. */
+export const maxRetryMs = 3_600_000
+/** Files that change do so one after the other, as in a `git pull`: they are given time to settle. */
+export const settleMs = 2_000
+/** Before the next search for a GPU without a generation. */
+export const probeAgainMs = 5_000
+
+export type TemplateSettings = Readonly<{
+  warmStart: WarmStart
+  idleMs: number
+  /** Reason why there can be no template here. */
+  impossible?: string | undefined
+}>
+
+export function begin({ warmStart, idleMs, impossible }: TemplateSettings): TemplateStep {
+  const nothing = { warmStart, idleMs, build: 0, failures: 0, starts: 0 }
+  if (warmStart === 'off') return [{ ...nothing, phase: 'off', why: 'WARM_START is off' }, []]
+  if (impossible) return [{ ...nothing, phase: 'off', why: impossible }, []]
+  return build({ ...nothing, phase: 'failed', why: '' }, 'the service has started')
+}
+
+export function transition(state: TemplateState, message: TemplateMessage): TemplateStep {
+  switch (message.type) {
+    case 'describe': {
+      const { warmStart: _, idleMs: __, build: ___, failures: ____, ...view } = state
+      return [state, [answer(message.replyTo, view)]]
+    }
+    case 'generationStarted':
+      return generationStarted(state, message)
+    case 'forkFailed':
+      return state.phase === 'off' ? [state, []] : giveUp(state, message.why, 'fork_failed')
+    case 'reload':
+      return reload(state)
+    default:
+      return message.build === state.build ? ofTemplate(state, message) : [state, []]
+  }
+}
+
+function ofTemplate(state: TemplateState, event: TemplateEvent): TemplateStep {
+  const isLoaded = state.phase === 'probing' || state.phase === 'ready'
+  switch (event.type) {
+    case 'loaded':
+      return state.phase === 'building' ? loaded(state, event.facts) : [state, []]
+    case 'notLoaded':
+      return state.phase === 'building' ? failed(state, event.why, 'not_loaded') : [state, []]
+    case 'outOfDate':
+      return isLoaded ? outOfDate(state, event.why) : [state, []]
+    case 'ended':
+      if (isLoaded) return failed(state, event.why, 'died')
+      return state.phase === 'building' ? failed(state, event.why, 'not_loaded') : [state, []]
+    case 'probed':
+      if (state.phase !== 'probing') return [state, []]
+      return event.why === undefined
+        ? use(state, state.facts)
+        : giveUp(state, event.why, 'probe_failed')
+    case 'noGpuIdle':
+      if (state.phase !== 'probing') return [state, []]
+      return [state, [expect({ type: 'probeDue', build: state.build }, probeAgainMs)]]
+    case 'probeDue':
+      return [state, state.phase === 'probing' ? [{ do: 'probe', build: state.build }] : []]
+    case 'buildDue':
+      return state.phase === 'failed' ? build(state, state.why) : [state, []]
+    case 'idleDue':
+      if (state.phase !== 'ready' || event.starts !== state.starts) return [state, []]
+      return [state, [{ do: 'checkMemory', build: state.build }, ...expectIdle(state)]]
+    case 'memoryShort':
+      return state.phase === 'ready' ? drop(state) : [state, []]
+  }
+}
+
+function build(state: TemplateState, why: string): TemplateStep {
+  const build = state.build + 1
+  return [
+    { ...state, phase: 'building', why, build },
+    [log('info', { why }, 'a template is being built'), { do: 'build', build }],
+  ]
+}
+
+function loaded(state: Extract<TemplateState, { phase: 'building' }>, facts: TemplateFacts) {
+  const [next, effects]: TemplateStep =
+    state.warmStart === 'auto'
+      ? [{ ...state, phase: 'probing', facts }, [{ do: 'probe', build: state.build }]]
+      : use(state, facts)
+  const built = observe({ saw: 'templateLoaded', tookMs: facts.tookMs })
+  return [next, [log('info', facts, 'a template has loaded'), built, ...effects]] as const
+}
+
+function use(state: TemplateState, facts: TemplateFacts): TemplateStep {
+  const phrase = 'generations are forked from the template'
+  const ready = { ...state, phase: 'ready', facts } as const
+  const used = observe({ saw: 'templateUsed' })
+  return [ready, [{ do: 'use' }, used, log('info', {}, phrase), ...expectIdle(ready)]]
+}
+
+/** A start that was not warm says why. One that was proves that the template is good. */
+function generationStarted(
+  state: TemplateState,
+  { start, why }: Extract<TemplateMessage, { type: 'generationStarted' }>,
+): TemplateStep {
+  const starts = start === 'warm' ? state.starts + 1 : state.starts
+  const failures = start === 'warm' ? 0 : state.failures
+  const next = { ...state, starts, failures }
+  const counted = observe({ saw: 'generationStarted', start: why ? 'fallback' : start })
+  if (state.phase === 'dropped') {
+    const [building, effects] = build(next, 'a generation was started')
+    return [building, [counted, ...effects]]
+  }
+  const phrase = 'a generation could not be forked from the template; it is started cold'
+  if (why) return [next, [counted, log('warn', { why }, phrase)]]
+  return [next, [counted, ...(start === 'warm' ? expectIdle(next) : [])]]
+}
+
+/** Where there can be none, or is to be none, none was ever built. */
+function reload(state: TemplateState): TemplateStep {
+  if (state.build === 0) return [state, []]
+  const [next, effects] = build({ ...state, failures: 0 }, 'it was asked for')
+  const isThere = ['building', 'probing', 'ready'].includes(state.phase)
+  return [next, [...(isThere ? over({}, 'a template is replaced', 'reloaded') : []), ...effects]]
+}
+
+/** The next one is built at once, but after a change that is being made. */
+function outOfDate(state: TemplateState, why: string): TemplateStep {
+  return [
+    { ...state, phase: 'failed', why },
+    [
+      ...over({ why }, 'a template is out of date', 'out_of_date'),
+      expect({ type: 'buildDue', build: state.build }, settleMs),
+    ],
+  ]
+}
+
+function failed(state: TemplateState, why: string, end: 'not_loaded' | 'died'): TemplateStep {
+  const afterMs = Math.min(minRetryMs * 2 ** state.failures, maxRetryMs)
+  const fields = { why, retryInMs: afterMs }
+  const phrase = 'there is no template; generations are started cold'
+  return [
+    { ...state, phase: 'failed', why, failures: state.failures + 1 },
+    [
+      ...over(fields, phrase, end, 'warn'),
+      expect({ type: 'buildDue', build: state.build }, afterMs),
+    ],
+  ]
+}
+
+function giveUp(
+  state: TemplateState,
+  why: string,
+  end: 'fork_failed' | 'probe_failed',
+): TemplateStep {
+  const phrase = 'forks of a template do not work on this machine; generations are started cold'
+  return [{ ...state, phase: 'off', why }, over({ why }, phrase, end, 'warn')]
+}
+
+function drop(state: TemplateState): TemplateStep {
+  const why = 'the host is short of memory, and no generation was started for WARM_START_IDLE_S'
+  return [{ ...state, phase: 'dropped', why }, over({ why }, 'a template is dropped', 'dropped')]
+}
+
+function expectIdle({ build, starts, idleMs }: TemplateState): TemplateEffect[] {
+  return idleMs > 0 ? [expect({ type: 'idleDue', build, starts }, idleMs)] : []
+}
+
+const over = (
+  fields: object,
+  phrase: string,
+  end: TemplateEnd,
+  level: 'info' | 'warn' = 'info',
+): TemplateEffect[] => [
+  { do: 'end' },
+  observe({ saw: 'templateEnded', end }),
+  log(level, fields, phrase),
+]
+
+const observe = (observation: Observation): TemplateEffect => ({ do: 'observe', observation })
+
+const expect = (event: TemplateEvent, afterMs: number): TemplateEffect => ({
+  do: 'expect',
+  event,
+  afterMs,
+})
+
+const log = (level: 'info' | 'warn', fields: object, phrase: string): TemplateEffect => ({
+  do: 'log',
+  level,
+  fields,
+  phrase,
+})

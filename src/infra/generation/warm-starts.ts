@@ -1,0 +1,151 @@
+/** The template of the task: how it is built and probed, and how generations are started from it. */
+import type { TemplatePort } from '../../actors/template/template-ports.ts'
+import type { TemplateEvent, TemplateMessage } from '../../actors/template/template-protocol.ts'
+import type { GpuId } from '../../domain/job.ts'
+import type { Gpu } from '../machine/gpus.ts'
+import type { ForkServer, ShimEnd, TemplateRun } from '../processes/fork-server.ts'
+import { runTool, ToolError } from '../processes/tool.ts'
+import { environmentFor, launcherOptions, launcherPath, type WanSetup } from './command.ts'
+
+/** CUDA takes 0.3 to 3 s to start, more while drivers load. Then something hangs. */
+const maxProbeMs = 60_000
+
+export type WarmStartsOptions = Readonly<{
+  wan: WanSetup
+  gpus: readonly Gpu[]
+  env: NodeJS.ProcessEnv
+  forkServer: Pick<ForkServer, 'startShim' | 'startTemplate'>
+  /** Host memory that loading needs; undefined where nobody asks for it. */
+  bytesToLoad: number | undefined
+  availableBytes(): number
+  /** For the actor of the template. */
+  tell(message: TemplateMessage): void
+}>
+
+export type WarmStarts = TemplatePort & GenerationStarter
+
+/** How attempts are started. */
+export type GenerationStarter = Readonly<{
+  /** From the template if there is one that can, and cold otherwise. Resolves when the shim ends. */
+  startShim(attemptDir: string, env: NodeJS.ProcessEnv): Promise<ShimEnd>
+  /** Between these, a GPU is not probed. */
+  occupy(gpu: GpuId): void
+  vacate(gpu: GpuId): void
+  /** A warm generation has failed in a way in which only a fork can: none is forked from now on. */
+  forkFailed(why: string): void
+}>
+
+export function createWarmStarts({
+  wan,
+  gpus,
+  env,
+  forkServer,
+  bytesToLoad,
+  availableBytes,
+  tell,
+}: WarmStartsOptions): WarmStarts {
+  const occupied = new Set<GpuId>()
+  let template: TemplateRun | undefined
+  let isUsed = false
+
+  return {
+    build(build, report) {
+      const available = availableBytes()
+      if (bytesToLoad !== undefined && available < bytesToLoad) {
+        const [is, needs] = [available, bytesToLoad].map(gibibytes)
+        const why = `${is} of host memory are available, and loading takes up to ${needs}`
+        report({ type: 'notLoaded', build, why })
+        return
+      }
+      try {
+        template = load(build, report)
+      } catch (error) {
+        report({ type: 'notLoaded', build, why: messageOf(error) })
+      }
+    },
+    probe(build, report) {
+      const gpu = gpus.find(({ id }) => !occupied.has(id))
+      if (!gpu || !template) {
+        report({ type: 'noGpuIdle', build })
+        return
+      }
+      void probe(template, gpu).then((why) =>
+        report({ type: 'probed', build, ...(why !== undefined && { why }) }),
+      )
+    },
+    use() {
+      isUsed = true
+    },
+    end() {
+      isUsed = false
+      template?.kill()
+      template = undefined
+    },
+    isMemoryShort: () => availableBytes() < (bytesToLoad ?? 0),
+
+    startShim: (attemptDir, env) =>
+      forkServer.startShim(attemptDir, env, {
+        template: isUsed ? template : undefined,
+        onStarted: (start, why) =>
+          tell({ type: 'generationStarted', start, ...(why !== undefined && { why }) }),
+      }),
+    occupy: (gpu) => void occupied.add(gpu),
+    vacate: (gpu) => void occupied.delete(gpu),
+    forkFailed(why) {
+      isUsed = false
+      tell({ type: 'forkFailed', why })
+    },
+  }
+
+  function load(build: number, report: (event: TemplateEvent) => void): TemplateRun {
+    const [gpu] = gpus
+    const setup = {
+      ...{ launcher: launcherPath, options: launcherOptions(wan), script: 'generate.py' },
+      ...{ cwd: wan.wanDir, task: wan.task, checkpoint: wan.ckptDir, arguments: wan.extraArgs },
+    }
+    const environment = environmentFor(env, gpu?.device ?? '')
+    const run = forkServer.startTemplate(wan.python, setup, environment, (news) => {
+      if (news.template === 'ready') {
+        const { tookMs, privateBytes, sharedBytes } = news
+        report({ type: 'loaded', build, facts: { tookMs, privateBytes, sharedBytes } })
+      } else if (news.template === 'failed') report({ type: 'notLoaded', build, why: news.why })
+      else report({ type: 'outOfDate', build, why: news.why })
+    })
+    void run.ended.then((end) => {
+      if (end.how === 'cannotStart') report({ type: 'ended', build, why: end.why })
+      else {
+        const said = end.stderr.trim().split('\n').at(-1)
+        const status = end.signal ?? `exit code ${end.code}`
+        report({ type: 'ended', build, why: `it ended (${status})${said ? `: ${said}` : ''}` })
+      }
+    })
+    return run
+  }
+
+  /** Reason why a fork cannot use the GPU, if it cannot. */
+  async function probe(template: TemplateRun, { device }: Gpu): Promise<string | undefined> {
+    try {
+      await runTool(['probe'], {
+        timeoutMs: maxProbeMs,
+        env: environmentFor(env, device),
+        start: (_, env) => template.startProbe(env),
+        // It may be stuck in a driver.
+        afterKill: 'leave',
+      })
+      return undefined
+    } catch (error) {
+      return error instanceof ToolError ? `the ${error.message}` : messageOf(error)
+    }
+  }
+}
+
+const gibibytes = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error)
+
+/** Texts of PyTorch and of the driver when a process uses CUDA that was forked too late. */
+const forkFaults =
+  /re-initialize CUDA in forked|CUDA (?:driver )?initialization (?:error|failed)|CUDA error: (?:initialization error|driver shutting down|invalid device context)|CUDA_ERROR_NOT_INITIALIZED/
+
+export const saysForkFault = (message: string): boolean => forkFaults.test(message)

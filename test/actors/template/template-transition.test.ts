@@ -1,0 +1,218 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type {
+  TemplateEffect,
+  TemplateEvent,
+  TemplateMessage,
+  TemplateState,
+  WarmStart,
+} from '../../../src/actors/template/template-protocol.ts'
+import {
+  begin,
+  maxRetryMs,
+  minRetryMs,
+  probeAgainMs,
+  settleMs,
+  type TemplateStep,
+  transition,
+} from '../../../src/actors/template/template-transition.ts'
+
+const facts = { tookMs: 1_000, privateBytes: 1, sharedBytes: 2 }
+
+const settings = (warmStart: WarmStart, idleMs = 0) => ({ warmStart, idleMs })
+
+/** Steps through messages, and keeps the effects of the last one. */
+function having(first: TemplateStep, ...messages: TemplateMessage[]): TemplateStep {
+  return messages.reduce<TemplateStep>(([state], message) => transition(state, message), first)
+}
+
+const whatIsDone = ([, effects]: TemplateStep) =>
+  effects.filter((one) => one.do !== 'log' && one.do !== 'observe')
+
+const phase = ([state]: TemplateStep) => state.phase
+
+const on = begin(settings('on'))
+const loaded: TemplateEvent = { type: 'loaded', build: 1, facts }
+const ready = having(on, loaded)
+const warm = { type: 'generationStarted', start: 'warm' } as const
+
+describe('a template', () => {
+  it('is not built when warm starts are off, or impossible', () => {
+    const off = begin(settings('off'))
+    expect(off[0]).toMatchObject({ phase: 'off', why: 'WARM_START is off' })
+    expect(off[1]).toEqual([])
+    const impossible = begin({ ...settings('on'), impossible: 'WAN_LAUNCHER is 0' })
+    expect(impossible[0]).toMatchObject({ phase: 'off', why: 'WAN_LAUNCHER is 0' })
+  })
+
+  it('is built at the start, and used when it has loaded', () => {
+    expect(whatIsDone(on)).toEqual([{ do: 'build', build: 1 }])
+    expect(ready[0]).toMatchObject({ phase: 'ready', facts })
+    expect(whatIsDone(ready)).toEqual([{ do: 'use' }])
+  })
+
+  it('is probed before it is used, with WARM_START=auto', () => {
+    const probing = having(begin(settings('auto')), loaded)
+    expect(phase(probing)).toBe('probing')
+    expect(whatIsDone(probing)).toEqual([{ do: 'probe', build: 1 }])
+    const proven = having(probing, { type: 'probed', build: 1 })
+    expect(phase(proven)).toBe('ready')
+    expect(whatIsDone(proven)).toEqual([{ do: 'use' }])
+  })
+
+  it('is probed again later while no GPU is idle', () => {
+    const probing = having(begin(settings('auto')), loaded)
+    const waiting = having(probing, { type: 'noGpuIdle', build: 1 })
+    const due = { type: 'probeDue', build: 1 } as const
+    expect(whatIsDone(waiting)).toEqual([{ do: 'expect', event: due, afterMs: probeAgainMs }])
+    expect(whatIsDone(having(waiting, due))).toEqual([{ do: 'probe', build: 1 }])
+  })
+
+  it('is given up, with the reason, when its probe fails', () => {
+    const failed = having(begin(settings('auto')), loaded, {
+      type: 'probed',
+      build: 1,
+      why: 'no CUDA',
+    })
+    expect(failed[0]).toMatchObject({ phase: 'off', why: 'no CUDA' })
+    expect(whatIsDone(failed)).toEqual([{ do: 'end' }])
+  })
+
+  it('is given up, with the reason, when a generation fails as only a fork can', () => {
+    const failed = having(ready, { type: 'forkFailed', why: 'Cannot re-initialize CUDA' })
+    expect(failed[0]).toMatchObject({ phase: 'off', why: 'Cannot re-initialize CUDA' })
+    expect(whatIsDone(failed)).toEqual([{ do: 'end' }])
+    expect(having(failed, { type: 'buildDue', build: 1 })).toEqual([failed[0], []])
+  })
+
+  it('is built again after a back-off when it cannot be loaded', () => {
+    let step = on
+    const delays: number[] = []
+    for (let build = 1; build <= 12; build++) {
+      step = having(step, { type: 'notLoaded', build, why: 'no memory' })
+      expect(step[0]).toMatchObject({ phase: 'failed', why: 'no memory' })
+      delays.push(...step[1].flatMap((one) => (one.do === 'expect' ? [one.afterMs] : [])))
+      step = having(step, { type: 'ended', build, why: 'it ended' }, { type: 'buildDue', build })
+      expect(phase(step)).toBe('building')
+    }
+    expect(delays.slice(0, 3)).toEqual([minRetryMs, 2 * minRetryMs, 4 * minRetryMs])
+    expect(delays.at(-1)).toBe(maxRetryMs)
+  })
+
+  it('is built again after a back-off when it dies, which a generation from it resets', () => {
+    const died = { type: 'ended', why: 'it ended (SIGKILL)' } as const
+    const once = having(ready, { ...died, build: 1 })
+    expect(whatIsDone(once)).toContainEqual({ do: 'end' })
+    const twice = having(
+      once,
+      { type: 'buildDue', build: 1 },
+      { ...loaded, build: 2 },
+      { ...died, build: 2 },
+    )
+    expect(retryOf(twice)).toBe(2 * minRetryMs)
+    const good = having(once, { type: 'buildDue', build: 1 }, { ...loaded, build: 2 }, warm)
+    expect(retryOf(having(good, { ...died, build: 2 }))).toBe(minRetryMs)
+  })
+
+  it('is built again soon when a file has changed', () => {
+    const changed = having(ready, { type: 'outOfDate', build: 1, why: 'the script has changed' })
+    expect(changed[0]).toMatchObject({ phase: 'failed', failures: 0 })
+    expect(retryOf(changed)).toBe(settleMs)
+    const again = having(
+      changed,
+      { type: 'ended', build: 1, why: '' },
+      { type: 'buildDue', build: 1 },
+    )
+    expect(again[0]).toMatchObject({ phase: 'building', why: 'the script has changed', build: 2 })
+  })
+
+  it('is dropped only while it is idle and the host is short of memory', () => {
+    const idling = having(begin(settings('on', 60_000)), loaded)
+    const due = { type: 'idleDue', build: 1, starts: 0 } as const
+    expect(whatIsDone(idling)).toContainEqual({ do: 'expect', event: due, afterMs: 60_000 })
+    expect(whatIsDone(having(idling, warm, due))).toEqual([])
+    const asked = having(idling, due)
+    expect(whatIsDone(asked)).toContainEqual({ do: 'checkMemory', build: 1 })
+    const dropped = having(asked, { type: 'memoryShort', build: 1 })
+    expect(phase(dropped)).toBe('dropped')
+    expect(whatIsDone(dropped)).toEqual([{ do: 'end' }])
+    const back = having(dropped, { type: 'generationStarted', start: 'cold' })
+    expect(whatIsDone(back)).toEqual([{ do: 'build', build: 2 }])
+  })
+
+  it('is replaced when that is asked for, also after it was given up', () => {
+    const replaced = having(ready, { type: 'reload' })
+    expect(whatIsDone(replaced)).toEqual([{ do: 'end' }, { do: 'build', build: 2 }])
+    const givenUp = having(ready, { type: 'forkFailed', why: 'no CUDA' }, { type: 'reload' })
+    expect(whatIsDone(givenUp)).toEqual([{ do: 'build', build: 2 }])
+    const off = begin(settings('off'))
+    expect(having(off, { type: 'reload' })).toEqual([off[0], []])
+  })
+
+  it('counts generations by how they were started', () => {
+    const counted = (message: TemplateMessage) =>
+      having(ready, message)[1].flatMap((one) => (one.do === 'observe' ? [one.observation] : []))
+    expect(counted(warm)).toEqual([{ saw: 'generationStarted', start: 'warm' }])
+    const cold = { type: 'generationStarted', start: 'cold' } as const
+    expect(counted(cold)).toEqual([{ saw: 'generationStarted', start: 'cold' }])
+    expect(counted({ ...cold, why: 'it did not answer' })).toEqual([
+      { saw: 'generationStarted', start: 'fallback' },
+    ])
+  })
+})
+
+const retryOf = ([, effects]: TemplateStep) =>
+  effects.flatMap((one) => (one.do === 'expect' ? [one.afterMs] : []))[0]
+
+const anEvent = (build: fc.Arbitrary<number>): fc.Arbitrary<TemplateMessage> =>
+  fc.oneof(
+    build.map((build): TemplateMessage => ({ type: 'loaded', build, facts })),
+    build.map((build): TemplateMessage => ({ type: 'notLoaded', build, why: 'x' })),
+    build.map((build): TemplateMessage => ({ type: 'outOfDate', build, why: 'x' })),
+    build.map((build): TemplateMessage => ({ type: 'ended', build, why: 'x' })),
+    build.map((build): TemplateMessage => ({ type: 'probed', build })),
+    build.map((build): TemplateMessage => ({ type: 'probed', build, why: 'x' })),
+    build.map((build): TemplateMessage => ({ type: 'noGpuIdle', build })),
+    build.map((build): TemplateMessage => ({ type: 'probeDue', build })),
+    build.map((build): TemplateMessage => ({ type: 'buildDue', build })),
+    build.map((build): TemplateMessage => ({ type: 'idleDue', build, starts: 0 })),
+    build.map((build): TemplateMessage => ({ type: 'memoryShort', build })),
+    fc.constantFrom<TemplateMessage>(
+      warm,
+      { type: 'generationStarted', start: 'cold' },
+      { type: 'forkFailed', why: 'x' },
+      { type: 'reload' },
+    ),
+  )
+
+describe('whatever happens to templates', () => {
+  it('at most one exists, is used only while it is ready, and is ended before the next is built', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom<WarmStart>('auto', 'on'),
+        fc.array(anEvent(fc.integer({ min: 1, max: 6 })), { maxLength: 60 }),
+        (warmStart, messages) => {
+          const world = { exists: false, used: false }
+          const perform = (state: TemplateState, effects: readonly TemplateEffect[]) => {
+            for (const effect of effects) {
+              if (effect.do === 'build') {
+                expect(world).toEqual({ exists: false, used: false })
+                world.exists = true
+              } else if (effect.do === 'use') world.used = true
+              else if (effect.do === 'end') Object.assign(world, { exists: false, used: false })
+            }
+            expect(world.used).toBe(state.phase === 'ready')
+            const isThere = ['building', 'probing', 'ready'].includes(state.phase)
+            expect(world.exists).toBe(isThere)
+          }
+          let [state, effects] = begin(settings(warmStart, 1_000))
+          perform(state, effects)
+          for (const message of messages) {
+            ;[state, effects] = transition(state, message)
+            perform(state, effects)
+          }
+        },
+      ),
+    )
+  })
+})

@@ -1,0 +1,189 @@
+import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import { root } from '../../src/config/root.ts'
+import { aDataDirectory, processesOf, type Service, startService } from '../support/service.ts'
+import { isAlive, kill } from '../support/shim-attempt.ts'
+
+const warm = { WARM_START: 'on' }
+
+async function figure(service: Service, series: string): Promise<number> {
+  const text = await (await service.request('/metrics')).text()
+  return Number(
+    text
+      .split('\n')
+      .find((line) => line.startsWith(`${series} `))
+      ?.split(' ')[1],
+  )
+}
+
+const starts = (service: Service, start: 'warm' | 'cold' | 'fallback') =>
+  figure(service, `wan_generation_starts_total{start="${start}"}`)
+
+const becomes = (what: string, isSo: () => boolean | Promise<boolean>) =>
+  vi.waitUntil(isSo, { timeout: 30_000, interval: 20 }).catch(() => {
+    throw new Error(`it was never so: ${what}`)
+  })
+
+/** The n-th template of this service is used. */
+const isReady = (service: Service, n = 1) =>
+  becomes(`template ${n} is ready`, () => {
+    const used = service.log('generations are forked from the template')
+    return used.length >= n
+  })
+
+const nameOf = (pid: number): string => {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+  } catch {
+    return ''
+  }
+}
+
+const templatesOf = ({ dataDir }: Service) =>
+  processesOf(dataDir).filter((pid) => nameOf(pid) === 'wan-template' && isAlive(pid))
+
+async function aWarmService(env: NodeJS.ProcessEnv = {}, dataDir = aDataDirectory()) {
+  const service = await startService({ dataDir, env: { ...warm, ...env } })
+  await isReady(service)
+  return service
+}
+
+describe('a service with warm starts', () => {
+  it('starts jobs cold until its template has loaded, and warm from then on', async () => {
+    const service = await startService({ env: { ...warm, SIM_LOAD: '1.5' } })
+    const early = await service.submit({ prompt: 'early' })
+    expect((await service.until(early)).status).toBe('success')
+    expect(await starts(service, 'cold')).toBe(1)
+    await isReady(service)
+    const late = await service.submit({ prompt: 'late' })
+    expect(await service.until(late)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await starts(service, 'warm')).toBe(1)
+    expect(await figure(service, 'wan_template_ready')).toBe(1)
+    expect(await figure(service, 'wan_template_load_seconds_count')).toBe(1)
+  })
+
+  it('has no template without them', async () => {
+    const service = await startService({ env: { WARM_START: 'off' } })
+    await service.until(await service.submit({ prompt: 'cold' }))
+    expect(templatesOf(service)).toEqual([])
+    expect(await starts(service, 'cold')).toBe(1)
+  })
+
+  it('leaves no process of a warm job that is canceled', async () => {
+    const service = await aWarmService()
+    const id = await service.submit({ prompt: '[sim:strays][sim:hang-step]' })
+    await service.until(id, ({ stage }) => stage === 'denoising')
+    const response = await service.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    expect(response.status).toBe(200)
+    expect((await service.status(id)).status).toBe('canceled')
+    expect(processesOf(id).filter(isAlive)).toEqual([])
+    expect(templatesOf(service)).toHaveLength(1)
+  })
+
+  it('goes on with a warm job, and builds another template, when the template is killed', async () => {
+    const service = await aWarmService()
+    const id = await service.submit({ prompt: 'long [sim:step=0.5]' })
+    await service.until(id, ({ stage }) => stage === 'denoising')
+    const [template = 0] = templatesOf(service)
+    kill(template)
+    const next = await service.submit({ prompt: 'next' })
+    expect((await service.until(next)).status).toBe('success')
+    expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await figure(service, 'wan_template_ends_total{reason="died"}')).toBe(1)
+    await isReady(service, 2)
+  })
+
+  it.each(['SIGTERM', 'SIGKILL'] as const)(
+    'leaves its warm jobs to the next start, and no template, when it is ended by %s',
+    async (signal) => {
+      const first = await aWarmService()
+      const id = await first.submit({ prompt: 'long [sim:step=0.6]' })
+      await first.until(id, ({ stage }) => stage === 'denoising')
+      await first.stop(signal)
+      await becomes('no template is left', () => templatesOf(first).length === 0)
+
+      const second = await aWarmService({}, first.dataDir)
+      expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+      expect(second.journal().map(({ event }) => event)).toEqual(['start', 'end'])
+      expect(templatesOf(second)).toHaveLength(1)
+    },
+  )
+
+  it('ends warm jobs of an earlier start that are to be stopped', async () => {
+    const first = await aWarmService()
+    const id = await first.submit({ prompt: 'long [sim:hang-step]' })
+    await first.until(id, ({ stage }) => stage === 'denoising')
+    await first.stop('SIGKILL')
+    const second = await startService({
+      dataDir: first.dataDir,
+      env: { ...warm, ORPHAN_POLICY: 'fail' },
+    })
+    expect(await second.until(id)).toMatchObject({ status: 'error', error: { code: 'lost' } })
+    expect(processesOf(id).filter(isAlive)).toEqual([])
+  })
+
+  it('finds a warm generation whose shim and fork server were killed with it', async () => {
+    const first = await aWarmService()
+    const id = await first.submit({ prompt: 'long [sim:strays][sim:hang-step]' })
+    await first.until(id, ({ stage }) => stage === 'denoising')
+    const everything = processesOf(first.dataDir).filter((pid) =>
+      ['wan-shim', 'wan-template'].includes(nameOf(pid)),
+    )
+    const [template = 0] = templatesOf(first)
+    const forkServer = Number(
+      readFileSync(`/proc/${template}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1],
+    )
+    for (const pid of [forkServer, ...everything]) kill(pid)
+    const job = await first.until(id, ({ attempt }) => (attempt ?? 0) === 2)
+    expect(job.status).not.toBe('success')
+    const ofFirst = processesOf(`${id}/1`).filter(isAlive)
+    expect(ofFirst).toEqual([])
+  })
+
+  it('builds another template when the checkout has changed, and never uses the old one', async () => {
+    const dataDir = aDataDirectory()
+    const checkout = join(dataDir, 'checkout')
+    cpSync(join(root, 'sim'), checkout, { recursive: true })
+    const service = await aWarmService({ WAN_DIR: checkout }, dataDir)
+    appendFileSync(join(checkout, 'wan/pipeline.py'), '\n')
+    await service.until(await service.submit({ prompt: 'changed' }))
+    expect(await starts(service, 'warm')).toBe(0)
+    expect(await starts(service, 'fallback')).toBe(1)
+    await isReady(service, 2)
+    await service.until(await service.submit({ prompt: 'again' }))
+    expect(await starts(service, 'warm')).toBe(1)
+    expect(await figure(service, 'wan_template_ends_total{reason="out_of_date"}')).toBe(1)
+  })
+
+  it('runs a job again cold, as the same attempt, when only a fork can fail as it did', async () => {
+    const service = await aWarmService({ SIM_FORK_FAULT: 'cuda' })
+    const id = await service.submit({ prompt: 'a fox' })
+    expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await starts(service, 'warm')).toBe(1)
+    expect(await starts(service, 'cold')).toBe(1)
+    expect(await figure(service, 'wan_template_ends_total{reason="fork_failed"}')).toBe(1)
+    expect(await figure(service, 'wan_template_ready')).toBe(0)
+    await becomes('the template ends', () => templatesOf(service).length === 0)
+    expect(JSON.stringify(service.lines())).toContain('Cannot re-initialize CUDA')
+  })
+
+  it('starts cold, and says why, when a template cannot be', async () => {
+    const service = await startService({ env: { ...warm, SIM_TEMPLATE_FAULT: 'touch-cuda' } })
+    await becomes('the reason is logged', () => service.allLogs().includes('touched CUDA'))
+    const id = await service.submit({ prompt: 'a fox' })
+    expect((await service.until(id)).status).toBe('success')
+    expect(await starts(service, 'cold')).toBe(1)
+    expect(await figure(service, 'wan_template_ends_total{reason="not_loaded"}')).toBe(1)
+  })
+
+  it('builds another template when its actor crashes', async () => {
+    const service = await aWarmService({ FAULT_INJECTION: '1' })
+    const [before] = templatesOf(service)
+    writeFileSync(join(service.dataDir, 'crash'), 'template')
+    service.child.kill('SIGUSR2')
+    await isReady(service, 2)
+    await becomes('one template is left', () => templatesOf(service).length === 1)
+    expect(templatesOf(service)).not.toEqual([before])
+  })
+})

@@ -27,6 +27,12 @@ const serverOptions = {
   ServerResponse: Outgoing,
 } as const
 
+/**
+ * Connections that wait to be accepted while the service is busy. Beyond, the kernel drops what others send to open
+ * theirs, and they try again after 1, 3 and 7 seconds. It allows no more than this by default (`net.core.somaxconn`).
+ */
+const backlog = 4_096
+
 /** Time that open requests have to end before the service closes their connections. */
 const goodbyeMs = 1_000
 
@@ -55,7 +61,7 @@ export async function listen(
         }),
       )
     server.once('error', refuse)
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog }, () => {
       server.off('error', refuse)
       resolve()
     })

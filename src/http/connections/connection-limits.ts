@@ -11,7 +11,7 @@ const fewestConnections = 16
 const maxStallMs = 60_000
 
 /** Beside some 100 MB of the service, and what is garbage for a while: it stays under 300 MB, whatever clients do. */
-const maxHeldBytes = 48 * 1024 * 1024
+const maxHeldBytes = 32 * 1024 * 1024
 
 /** Descriptors of Node, the database, the log, tools and uploads. */
 const filesOfService = 96

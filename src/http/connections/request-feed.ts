@@ -1,6 +1,7 @@
 /** Requests of one connection, one after the other. */
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { takeTurn } from '../request/turns.ts'
 
 /**
  * Bytes that are read ahead while a request is in progress. Reading goes on up to there, because only a socket that is
@@ -79,8 +80,7 @@ export function createRequestFeed(socket: Socket): RequestFeed {
     },
     responseSent() {
       inProgress -= 1
-      // Others get their turn between two requests of one connection.
-      if (inProgress === 0 && (held || isPausedHere)) setImmediate(goOn)
+      if (inProgress === 0 && (held || isPausedHere)) takeTurn(goOn)
     },
   }
 
@@ -102,7 +102,7 @@ export function createRequestFeed(socket: Socket): RequestFeed {
         return
       }
       if (pieces === maxPiecesAtOnce) {
-        setImmediate(feed)
+        takeTurn(feed)
         return
       }
       const length = lengthOfPiece(held, isInBody())

@@ -1,4 +1,4 @@
-import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { MiddlewareHandler } from 'hono'
 import pLimit from 'p-limit'
 import { RefusalError } from '../../domain/errors.ts'
@@ -11,10 +11,13 @@ export type Memory = { isShort(): boolean }
 const maxWaitMs = 10_000
 const checkMs = 100
 
+/** The longest pause behind a long answer: one that waited for a slow disk kept nobody from anything. */
+const maxRestMs = 100
+
 /**
  * Long answers are built one at a time, and none while too many bytes wait for slow clients. Between two of them short
- * requests get their turn: a list of 200 jobs with long prompts takes 30 ms, and hundreds of them may be requested at
- * once.
+ * requests get as much time as the last one took: a list of 200 jobs with long prompts takes 30 ms, hundreds of them may
+ * be requested at once, and Node accepts one connection between two pieces of work.
  */
 export function createLane(
   memory: Memory,
@@ -24,12 +27,15 @@ export function createLane(
   return (c, next) => {
     const { signal } = c.req.raw
     const until = performance.now() + waitMs
-    return inTurn(async () => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    void inTurn(async () => {
       while (memory.isShort() && performance.now() < until && !signal.aborted) await delay(checkMs)
-      if (performance.now() >= until || signal.aborted) throw tooMany()
-      await next()
-      await nextTurn()
+      if (performance.now() >= until || signal.aborted) return reject(tooMany())
+      const begun = performance.now()
+      await next().then(resolve, reject)
+      await delay(Math.min(performance.now() - begun, maxRestMs))
     })
+    return promise
   }
 }
 

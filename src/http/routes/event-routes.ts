@@ -11,6 +11,7 @@ import type { ClientEnv } from '../request/client-env.ts'
 import type { Memory } from '../request/lane.ts'
 import { IdParam } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
+import { myTurn } from '../request/turns.ts'
 import {
   bytesOfSights,
   createReader,
@@ -32,6 +33,9 @@ export type EventRoutesOptions = Readonly<{
   observe: Observe
   memory: Memory
 }>
+
+/** Characters that a stream begins with before others get their turn: a millisecond of work. */
+const maxInOneTurn = 64 * 1024
 
 /** The id of a job's last event: whoever comes back with it is told not to come again. */
 const lastId = 'over'
@@ -165,10 +169,15 @@ export function eventRoutes(options: EventRoutesOptions) {
     async function* frames(): AsyncGenerator<string> {
       try {
         yield retryHint
+        let sinceTurn = 0
         for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
           const { text, isLast } = piece()
           yield text
           if (isLast) return
+          sinceTurn += text.length
+          if (sinceTurn < maxInOneTurn) continue
+          await myTurn()
+          sinceTurn = 0
         }
         share.end()
         for await (const item of reader.waiting) {

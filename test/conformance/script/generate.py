@@ -33,7 +33,7 @@ def main():
         args.prompt, img=image, size=SIZE_CONFIGS[args.size], max_area=MAX_AREA_CONFIGS[args.size],
         frame_num=args.frame_num, shift=args.sample_shift, sample_solver=args.sample_solver,
         sampling_steps=args.sample_steps, guide_scale=args.sample_guide_scale, seed=args.base_seed,
-        offload_model=args.offload_model)
+        offload_model=args.offload_model, n_prompt=args.negative_prompt)
     logging.info(f'Saving generated video to {args.save_file}')
     save_video(tensor=video[None], save_file=args.save_file, fps=config.sample_fps, nrow=1, normalize=True,
                value_range=(-1, 1))
@@ -52,6 +52,8 @@ def parse():
     parser.add_argument('--convert_model_dtype', action='store_true')
     parser.add_argument('--save_file', required=True)
     parser.add_argument('--prompt', required=True)
+    # Not an option of the original, whose pipeline takes one all the same.
+    parser.add_argument('--negative_prompt', default='')
     parser.add_argument('--base_seed', type=int, default=-1)
     parser.add_argument('--image')
     parser.add_argument('--sample_solver', choices=['unipc', 'dpm++'], default='unipc')

@@ -16,8 +16,9 @@ describe.skipIf(!prepared().isCheckout).each(['t2v-A14B', 'i2v-A14B'] as const)(
   const jobs: string[] = []
   beforeAll(async () => {
     const image = aPicture(aDataDirectory(shared.atEnd), 'landscape.png', size)
-    for (const { env } of variants) {
+    for (const { env, isWarm } of variants) {
       const world = await startWan(shared.atEnd, task, { GPU_IDS: '0', ...env })
+      if (isWarm) await world.hasTemplate()
       worlds.push(world)
       jobs.push(await world.submit({ prompt, size, ...(task === 'i2v-A14B' && { image }) }))
     }

@@ -48,13 +48,14 @@ const launcherEvents = [
 /** By the first variant that has made each video. */
 const reference = new Map<Video, string>()
 
-describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher }) => {
+describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher, isWarm = false }) => {
   const shared = createShared()
   const made = videos.filter(({ wished }) => hasLauncher || !wished.negative_prompt)
   const jobs = new Map<Video, string>()
   let world: World
   beforeAll(async () => {
     world = await startWan(shared.atEnd, 'ti2v-5B', env)
+    if (isWarm) await world.hasTemplate()
     for (const video of made) jobs.set(video, await world.submit(video.wished))
   })
   afterAll(shared.clearAway)
@@ -81,6 +82,12 @@ describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher }) => {
     expect(log).toContain(`${short.steps}/${short.steps} [`)
     expect(log).toContain('INFO: Finished.')
     expect(log).not.toContain('Traceback')
+  })
+
+  it('starts all of them in the same way', async () => {
+    expect(await world.starts('warm')).toBe(isWarm ? made.length : 0)
+    expect(await world.starts('cold')).toBe(isWarm ? 0 : made.length)
+    expect(await world.starts('fallback')).toBe(0)
   })
 
   it('pads 704 rows to 720', async () => {

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import type { WanTask } from '../../src/domain/wan-tasks.ts'
 import type { JobDetailJson, JobJson } from '../../src/http/views/job-view.ts'
 import { type AtEnd, type Service, startService } from '../support/service.ts'
@@ -38,6 +38,21 @@ export async function startWan(atEnd: AtEnd, task: WanTask, env: NodeJS.ProcessE
     details: (id: string) => service.json<JobDetailJson>(`/jobs/${id}`),
     log: async (id: string) => (await service.request(`/jobs/${id}/log`)).text(),
     fileOf: ({ filename }: JobJson) => join(service.dataDir, 'results', filename ?? ''),
+    /** Jobs do not wait for it, but start cold. */
+    hasTemplate: () =>
+      vi.waitUntil(() => service.log('generations are forked from the template').length > 0, {
+        timeout: patienceMs,
+      }),
+    starts: async (start: 'cold' | 'warm' | 'fallback') => {
+      const metrics = await (await service.request('/metrics')).text()
+      const line = `wan_generation_starts_total{start="${start}"} `
+      return Number(
+        metrics
+          .split('\n')
+          .find((text) => text.startsWith(line))
+          ?.slice(line.length),
+      )
+    },
     /** Those of the launcher, as long as the generation runs. */
     events: (id: string) => eventsIn(join(service.dataDir, 'work', id, '1', 'events.jsonl')),
   }

@@ -41,10 +41,10 @@ export const Filename = v.pipe(
 
 /**
  * Names with the same key are one file somewhere: on a file system that ignores case, that decomposes
- * accents, or both. Lower case after upper case makes ß equal to ss, ſ to s and ı to i.
+ * accents, or both. Lower case after upper case makes ß equal to ss, ſ to s and ı to i; lower case before, ẞ to ß.
  */
 export const nameKey = (filename: string): string =>
-  filename.normalize('NFC').toUpperCase().toLowerCase().normalize('NFC')
+  filename.normalize('NFC').toLowerCase().toUpperCase().toLowerCase().normalize('NFC')
 
 /** A name made by the service, which nobody can ask for. */
 export const isOwnName = (filename: string): boolean => ownPattern.test(filename)

@@ -112,6 +112,7 @@ describe('the key of a name', () => {
     ['Émile.mp4', 'émile.mp4'],
     ['E\u0301mile.mp4', 'émile.mp4'],
     ['Straße.mp4', 'STRASSE.mp4'],
+    ['STRAẞE.mp4', 'straße.mp4'],
     ['ΟΔΟΣ.mp4', 'οδος.mp4'],
     ['οδοσ.mp4', 'οδος.mp4'],
     ['ﬁlm.mp4', 'FILM.mp4'],

@@ -367,7 +367,8 @@ describe('the simulated process', () => {
 
     const lines = readFileSync(journal, 'utf8').trim().split('\n')
     const events = lines.map((line) => JSON.parse(line) as { event: string })
-    const described = { pid, gpu: '3', save_file: join(dir, 'j.mp4'), prompt: 'a\nfox' }
+    const asked = { prompt: 'a\nfox', negative_prompt: null }
+    const described = { pid, gpu: '3', save_file: join(dir, 'j.mp4'), ...asked }
     expect(events[0]).toEqual({ event: 'start', ...described, at: expect.any(Number) })
     expect(events.map(({ event }) => event)).toEqual(['start', 'end', 'start', 'end', 'start'])
   })

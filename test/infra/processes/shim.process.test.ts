@@ -554,7 +554,8 @@ describe('the control socket', () => {
     const hello = await client.hears('hello')
     const { worker, startedAt } = await attempt.state()
 
-    expect(hello).toEqual({ job: attempt.spec.job, epoch: 41, worker: worker.pid, startedAt })
+    const whose = { job: attempt.spec.job, epoch: 41, worker: worker.pid, startedAt }
+    expect(hello).toEqual({ ...whose, start: 'cold' })
     expect(fs.statSync(path.join(attempt.dir, 'ctl.sock')).mode & 0o777).toBe(0o600)
   })
 

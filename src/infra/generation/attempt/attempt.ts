@@ -110,6 +110,8 @@ export function followAttempt(
         sendNow(() => ({ type: 'claimAnswered', claim: processes.revoke() }))
         break
       case 'checkLife':
+        // A full disk may be why nobody can be reached, and have room again by the time that is sure.
+        checkRoom()
         sendResult(processes.life(), (life) => ({ type: 'lifeChecked', life }))
         break
       case 'lookAgain':

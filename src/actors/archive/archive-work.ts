@@ -126,8 +126,10 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
 
   /** The video first: as long as it is there, nothing of the job has been deleted. */
   async function removeFiles({ job, removal }: Plan, signal: AbortSignal): Promise<TaskOutcome> {
+    // Others of its group were removed first: somebody may want it by now.
+    const isWanted = removal === 'expire' && (isInUse(job) || (await store.isAwaited(job.id)))
     signal.throwIfAborted()
-    if (removal === 'expire' && isInUse(job)) return { how: 'kept' }
+    if (isWanted) return { how: 'kept' }
     const finding = await removeVideo(job)
     if (removal === 'video') return outcomeOf(job, finding)
     await jobFiles.forget(job.id)

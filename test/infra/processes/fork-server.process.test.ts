@@ -317,7 +317,7 @@ describe('a tool that the fork server runs', () => {
     const ends = await Promise.all(numbers.map((number) => server.tool('echo', number).ended))
     expect(ends.map((end) => end.how === 'ended' && end.stdout.trim())).toEqual(numbers)
     await Promise.all(numbers.map(() => server.tool('no-such-tool').ended))
-    expect(open()).toBeLessThanOrEqual(before)
+    await expect.poll(open).toBeLessThanOrEqual(before)
   })
 
   it.runIf(canSetLimits)('leaves nothing open either when descriptors run out', async () => {

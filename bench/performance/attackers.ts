@@ -14,6 +14,8 @@ const heavy = ['/jobs?limit=200', '/events', '/openapi.json'].map(request)
 let cut = 0
 let numbers = 0
 let isAttacking = true
+/** The first time of each; whoever reads has been answered then, so that nobody waits to be accepted any more. */
+const connected: Promise<unknown>[] = []
 
 const idle = () => keepOpen(request('/health'), true)
 const deaf = () => keepOpen(heavy[numbers % heavy.length] ?? '', false)
@@ -28,6 +30,7 @@ for (let begin = 0; begin < all.length; begin += batch) {
   for (const open of all.slice(begin, begin + batch)) void open()
   await delay(20)
 }
+await Promise.all(connected)
 process.stdout.write('attacking\n')
 process.on('message', () => {
   isAttacking = false
@@ -35,11 +38,14 @@ process.on('message', () => {
 })
 
 async function keepOpen(text: string, isReading: boolean): Promise<void> {
+  const { promise, resolve: connect } = Promise.withResolvers<void>()
+  connected.push(promise)
   while (isAttacking) {
     const localAddress = `127.0.1.${1 + (numbers++ % addresses)}`
     const socket = net.connect({ host: hostname, port: Number(port), localAddress })
     const closed = new Promise((resolve) => socket.once('close', resolve))
     socket.on('error', () => {})
+    socket.once(isReading ? 'data' : 'connect', connect)
     if (isReading) socket.resume()
     else socket.pause()
     socket.write(text)

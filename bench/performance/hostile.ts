@@ -38,6 +38,9 @@ export async function hostile(say: (line: string) => void): Promise<Report> {
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     })
     attackers.push(attack)
+    const areOpen = once(attack.stdout ?? attack, 'data')
+    const connecting = await watch(service, url, ids, 0, areOpen)
+    say(describe(connecting))
     const attacked = await watch(service, url, ids, attackedSeconds)
     say(describe(attacked))
     const answer = once(attack, 'message')
@@ -48,7 +51,7 @@ export async function hostile(say: (line: string) => void): Promise<Report> {
     await checkJobs(url, ids)
     return {
       how: `${crowd.idle} idle, ${crowd.deaf} deaf and ${crowd.pipelining} pipelining connections from 10 addresses for ${attackedSeconds} s; 2 GPUs, ${queued} jobs waiting with prompts of ${prompt.length} characters; a status every ${pollEveryMs} ms, every other one on a new connection; of ${ids.length} jobs none was lost; the service closed ${closed}, and ${cut} were opened again`,
-      tables: [tableOf({ undisturbed: quiet, attacked })],
+      tables: [tableOf({ undisturbed: quiet, 'while they connect': connecting, attacked })],
     }
   } finally {
     for (const attack of attackers) attack.kill('SIGKILL')
@@ -59,16 +62,21 @@ export async function hostile(say: (line: string) => void): Promise<Report> {
 
 const add = (url: string, n: number) => submit(url, { ...body, prompt: `${n} ${prompt}` })
 
-/** Polls as a client does, and keeps the queue long. */
+/** Polls as a client does, and keeps the queue long. At least until `isOver` resolves. */
 async function watch(
   service: BenchService,
   url: string,
   ids: string[],
   seconds: number,
+  isOver: Promise<unknown> = Promise.resolve(),
 ): Promise<Phase> {
   const phase: Phase = { times: [], failed: 0, memory: 0, done: 0 }
   const agent = new http.Agent({ keepAlive: true, maxSockets: 4 })
-  const end = performance.now() + seconds * 1_000
+  let end = Infinity
+  const atLeast = performance.now() + seconds * 1_000
+  void isOver.finally(() => {
+    end = Math.max(atLeast, performance.now())
+  })
   const before = await ended(url)
   let polls = 0
   const polling = (async () => {

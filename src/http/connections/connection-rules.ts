@@ -1,19 +1,6 @@
 /** Rules for connections: which of them have to go, when they are too many, too slow or too large. Pure. */
 import type { CutReason } from '../../domain/observation.ts'
-
-/** A connection, as far as the rules need to know it. Times are of a monotonic clock, in milliseconds. */
-export type Connection = Readonly<{
-  /** Where it comes from; an IPv6 network (/64) is one address. */
-  address: string
-  /** A request is in progress: received in part, being handled, or being answered. */
-  isBusy: boolean
-  /** Since when it has been busy, or idle. */
-  since: number
-  /** Bytes of responses that the peer has not taken, and of requests that are not complete or wait for their turn. */
-  heldBytes: number
-  /** The last time that some of them moved, or that there were none. */
-  progressAt: number
-}>
+import type { Connection, Crowd, Share } from './crowd.ts'
 
 export type ConnectionLimits = Readonly<{
   /** All together; each costs a descriptor and some 25 KB. */
@@ -40,47 +27,33 @@ export type Cut<C> = Readonly<{ connection: C; reason: CutReason }>
  * cut, so the new one is refused.
  */
 export function findRoom<C extends Connection>(
-  all: readonly C[],
+  crowd: Crowd<C>,
   address: string,
   { maxPerAddress }: Pick<ConnectionLimits, 'maxPerAddress'>,
   now: number,
 ): C | undefined {
-  const shares = sharesOf(all)
-  const own = shares.get(address)
-  const ownCount = own?.count ?? 0
-  if (ownCount >= maxPerAddress) {
-    return own?.oldestIdle ?? longestStalled(all, now, address)
+  const own = crowd.shares.get(address)
+  const ownCount = crowd.countOf(address)
+  if (own && ownCount >= maxPerAddress) {
+    return oldestIdle(own) ?? longestStalled(own.all, now)
   }
-  const largestIdle = largest(shares, ({ oldestIdle }) => oldestIdle !== undefined)
-  if (largestIdle) return largestIdle[1].oldestIdle
-  const stalled = longestStalled(all, now)
+  const largestIdle = largest(crowd.shares, ({ idle }) => idle.size > 0)
+  if (largestIdle) return oldestIdle(largestIdle)
+  const stalled = longestStalled(crowd, now)
   if (stalled) return stalled
-  const [most, { count }] = largest(shares, () => true) ?? ['', { count: 0 }]
-  return count >= 2 * (ownCount + 1) ? longestBusy(all, now, most) : undefined
+  const most = largest(crowd.shares, () => true)
+  return most && most.all.size >= 2 * (ownCount + 1) ? longestBusy(most.all, now) : undefined
 }
 
-type Share<C> = { count: number; oldestIdle: C | undefined }
-
-/** What each address has. In one pass: an attack has it done for each connection that it opens. */
-function sharesOf<C extends Connection>(all: readonly C[]): ReadonlyMap<string, Share<C>> {
-  const shares = new Map<string, Share<C>>()
-  for (const one of all) {
-    const share = shares.get(one.address) ?? { count: 0, oldestIdle: undefined }
-    if (share.count === 0) shares.set(one.address, share)
-    share.count += 1
-    if (one.isBusy) continue
-    if (!share.oldestIdle || one.since < share.oldestIdle.since) share.oldestIdle = one
-  }
-  return shares
-}
+const oldestIdle = <C>({ idle }: Share<C>): C | undefined => idle.values().next().value
 
 function largest<C>(
   shares: ReadonlyMap<string, Share<C>>,
   isEligible: (share: Share<C>) => boolean,
-): readonly [string, Share<C>] | undefined {
-  let found: readonly [string, Share<C>] | undefined
-  for (const entry of shares) {
-    if (isEligible(entry[1]) && (!found || entry[1].count > found[1].count)) found = entry
+): Share<C> | undefined {
+  let found: Share<C> | undefined
+  for (const share of shares.values()) {
+    if (isEligible(share) && share.all.size > (found?.all.size ?? 0)) found = share
   }
   return found
 }
@@ -115,32 +88,30 @@ export function findOverdue<C extends Connection>(
 }
 
 const longestStalled = <C extends Connection>(
-  connections: readonly C[],
+  connections: Iterable<C>,
   now: number,
-  address?: string,
 ): C | undefined =>
   earliest(
-    connections.filter(
-      (one) =>
-        (address === undefined || one.address === address) &&
-        one.heldBytes > 0 &&
-        now - one.progressAt >= minTakeoverMs,
-    ),
+    connections,
+    ({ heldBytes, progressAt }) => heldBytes > 0 && now - progressAt >= minTakeoverMs,
     ({ progressAt }) => progressAt,
   )
 
-const longestBusy = <C extends Connection>(
-  connections: readonly C[],
-  now: number,
-  address: string,
-): C | undefined =>
+const longestBusy = <C extends Connection>(connections: Iterable<C>, now: number): C | undefined =>
   earliest(
-    connections.filter((one) => one.address === address && now - one.since >= minTakeoverMs),
+    connections,
+    ({ since }) => now - since >= minTakeoverMs,
     ({ since }) => since,
   )
 
-function earliest<C>(connections: readonly C[], timeOf: (one: C) => number): C | undefined {
+function earliest<C>(
+  connections: Iterable<C>,
+  isEligible: (one: C) => boolean,
+  timeOf: (one: C) => number,
+): C | undefined {
   let found: C | undefined
-  for (const one of connections) if (!found || timeOf(one) < timeOf(found)) found = one
+  for (const one of connections) {
+    if (isEligible(one) && (!found || timeOf(one) < timeOf(found))) found = one
+  }
   return found
 }

@@ -6,12 +6,9 @@ import type { CutReason, Observe } from '../../domain/observation.ts'
 import type { Outgoing, ResponseOwner } from '../fast/outgoing.ts'
 import { networkOf } from '../request/address.ts'
 import type { Memory } from '../request/lane.ts'
-import {
-  type Connection,
-  type ConnectionLimits,
-  findOverdue,
-  findRoom,
-} from './connection-rules.ts'
+import { connectionArrived } from '../request/turns.ts'
+import { type ConnectionLimits, findOverdue, findRoom } from './connection-rules.ts'
+import { type Connection, Crowd } from './crowd.ts'
 import { createCutLog } from './cut-log.ts'
 import { createRequestFeed, type RequestFeed } from './request-feed.ts'
 
@@ -38,8 +35,8 @@ export function guardConnections(
   server: Server<typeof IncomingMessage, typeof Outgoing>,
   { limits, memory, observe, log }: ConnectionsOptions,
 ): Connections {
-  const all = new Map<Socket, OpenConnection>()
-  const counts = new Map<string, number>()
+  const crowd = new Crowd<OpenConnection>()
+  const bySocket = new Map<Socket, OpenConnection>()
   const cutLog = createCutLog(log)
   let measuredAt = 0
   let heldBytes = 0
@@ -65,17 +62,18 @@ export function guardConnections(
   return {
     startClosing() {
       isClosing = true
-      for (const { responses } of all.values()) for (const one of responses) one.wasCut = true
+      for (const { responses } of crowd) for (const one of responses) one.wasCut = true
     },
   }
 
   function admit(socket: Socket): void {
     const now = performance.now()
+    connectionArrived()
     const address = networkOf(socket.remoteAddress ?? '')
-    const own = counts.get(address) ?? 0
-    if (all.size >= limits.maxConnections || own >= limits.maxPerAddress) {
+    const isFull = crowd.size >= limits.maxConnections
+    if (isFull || crowd.countOf(address) >= limits.maxPerAddress) {
       measureIfOld()
-      const victim = findRoom([...all.values()], address, limits, now)
+      const victim = findRoom(crowd, address, limits, now)
       if (victim) cut(victim, 'evicted')
       else {
         note('refused', address)
@@ -83,15 +81,15 @@ export function guardConnections(
         return
       }
     }
-    const connection = new OpenConnection(socket, address, now)
-    all.set(socket, connection)
-    counts.set(address, (counts.get(address) ?? 0) + 1)
+    const connection = new OpenConnection(socket, address, now, crowd)
+    bySocket.set(socket, connection)
+    crowd.add(connection)
     observe({ saw: 'connectionOpened' })
     socket.once('close', () => forget(connection))
   }
 
   function start(request: IncomingMessage, response: Outgoing): void {
-    const connection = all.get(request.socket)
+    const connection = bySocket.get(request.socket)
     if (!connection) return
     if (isClosing) response.wasCut = true
     connection.start(request, response)
@@ -107,7 +105,7 @@ export function guardConnections(
     // The service itself stood still, and no peer could take anything from it.
     const stoodStill = now - measuredAt > maxGapMs
     measuredAt = now
-    const connections = [...all.values()]
+    const connections = [...crowd]
     heldBytes = 0
     for (const one of connections) {
       one.measure(now)
@@ -130,11 +128,9 @@ export function guardConnections(
     cutLog.note(reason, address, performance.now())
   }
 
-  function forget({ socket, address }: OpenConnection): void {
-    if (!all.delete(socket)) return
-    const left = (counts.get(address) ?? 0) - 1
-    if (left > 0) counts.set(address, left)
-    else counts.delete(address)
+  function forget(connection: OpenConnection): void {
+    if (!crowd.delete(connection)) return
+    bySocket.delete(connection.socket)
     observe({ saw: 'connectionClosed' })
   }
 }
@@ -148,14 +144,16 @@ class OpenConnection implements Connection, ResponseOwner {
   heldBytes = 0
   progressAt: number
   readonly #feed: RequestFeed
+  readonly #crowd: Crowd<OpenConnection>
   #moved = 0
 
-  constructor(socket: Socket, address: string, now: number) {
+  constructor(socket: Socket, address: string, now: number, crowd: Crowd<OpenConnection>) {
     this.socket = socket
     this.address = address
     this.since = now
     this.progressAt = now
     this.#feed = createRequestFeed(socket)
+    this.#crowd = crowd
   }
 
   get isBusy(): boolean {
@@ -165,6 +163,7 @@ class OpenConnection implements Connection, ResponseOwner {
   start(request: IncomingMessage, response: Outgoing): void {
     if (!this.isBusy) this.since = performance.now()
     this.responses.add(response)
+    this.#crowd.becameIdleOrBusy(this)
     response.owner = this
     this.#feed.requestStarted(request)
   }
@@ -172,6 +171,7 @@ class OpenConnection implements Connection, ResponseOwner {
   responseSent(response: Outgoing): void {
     this.responses.delete(response)
     if (!this.isBusy) this.since = performance.now()
+    this.#crowd.becameIdleOrBusy(this)
     this.#feed.responseSent()
   }
 

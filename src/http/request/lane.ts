@@ -12,12 +12,12 @@ const maxWaitMs = 10_000
 const checkMs = 100
 
 /** The longest pause behind a long answer: one that waited for a slow disk kept nobody from anything. */
-const maxRestMs = 100
+const maxRestMs = 200
 
 /**
  * Long answers are built one at a time, and none while too many bytes wait for slow clients. Between two of them short
- * requests get as much time as the last one took: a list of 200 jobs with long prompts takes 30 ms, hundreds of them may
- * be requested at once, and Node accepts one connection between two pieces of work.
+ * requests get three times as long as the last one took: a list of 200 jobs with long prompts takes 30 ms, hundreds of
+ * them may be requested at once, and Node accepts one connection between two pieces of work.
  */
 export function createLane(
   memory: Memory,
@@ -33,7 +33,7 @@ export function createLane(
       if (performance.now() >= until || signal.aborted) return reject(tooMany())
       const begun = performance.now()
       await next().then(resolve, reject)
-      await delay(Math.min(performance.now() - begun, maxRestMs))
+      await delay(Math.min(3 * (performance.now() - begun), maxRestMs))
     })
     return promise
   }

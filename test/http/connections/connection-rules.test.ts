@@ -1,10 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  type Connection,
-  findOverdue,
-  findRoom,
-} from '../../../src/http/connections/connection-rules.ts'
+import { findOverdue, findRoom } from '../../../src/http/connections/connection-rules.ts'
+import { type Connection, Crowd } from '../../../src/http/connections/crowd.ts'
 
 const now = 1_000_000
 const limits = { maxPerAddress: 3, maxStallMs: 60_000, maxHeldBytes: 1_000 }
@@ -21,9 +18,16 @@ const stalled = (address: string, forMs: number, heldBytes = 1): Connection => (
   ...{ heldBytes, progressAt: now - forMs },
 })
 
+/** As if each of them had become idle, or busy, when it says. */
+function crowdOf(all: readonly Connection[]): Crowd<Connection> {
+  const crowd = new Crowd<Connection>()
+  for (const one of all.toSorted((a, b) => a.since - b.since)) crowd.add(one)
+  return crowd
+}
+
 describe('room for one more connection', () => {
   const roomFor = (address: string, all: readonly Connection[]) =>
-    findRoom(all, address, limits, now)
+    findRoom(crowdOf(all), address, limits, now)
 
   it('is made by the oldest idle connection', () => {
     const oldest = idle('a', 900)
@@ -115,7 +119,7 @@ describe('whatever connections there are', () => {
   it('an address with fewer than half of the largest share gets in, unless all requests are young', () => {
     fc.assert(
       fc.property(fc.array(anyConnection, { minLength: 1, maxLength: 40 }), (all) => {
-        const room = findRoom(all, 'new', { maxPerAddress: 100 }, now)
+        const room = findRoom(crowdOf(all), 'new', { maxPerAddress: 100 }, now)
         const counts = Map.groupBy(all, ({ address }) => address)
         const most = Math.max(...[...counts.values()].map(({ length }) => length))
         const young = all.every(({ isBusy, since }) => isBusy && now - since < 5_000)

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { myTurn, takeTurn } from '../../../src/http/request/turns.ts'
+import { connectionArrived, myTurn, takeTurn } from '../../../src/http/request/turns.ts'
 
 describe('work that can wait', () => {
   it('is done in the order in which it came, and others get their turn in between', async () => {
@@ -14,6 +14,20 @@ describe('work that can wait', () => {
     const places = [0, 1, 2, 3, 4].map((n) => done.indexOf(n))
     const gaps = places.slice(1).map((place, n) => place - (places[n] ?? 0))
     expect(Math.min(...gaps)).toBeGreaterThan(1)
+  })
+
+  it('waits while one connection after the other comes, and is done all the same', async () => {
+    let isDone = false
+    let turns = 0
+    void myTurn().then(() => {
+      isDone = true
+    })
+    while (!isDone) {
+      connectionArrived()
+      await nextTurn()
+      turns += 1
+    }
+    expect(turns).toBeGreaterThan(50)
   })
 
   it('goes on after a piece of it that failed', async () => {

@@ -271,6 +271,8 @@ export type Attempt = Readonly<{
   trace?: Trace
   /** Command that ran, one item per argument. Absent until the attempt starts, and in old attempts. */
   command?: readonly string[]
+  /** Absent until the attempt starts, or unknown. */
+  start?: GenerationStartKind
 }>
 
 /** Where the time of a generation went, and how that is known. */

@@ -80,9 +80,10 @@ function generationStarted(
   const stop: QueueEffect[] = reason ? [{ do: 'stopGeneration', jobId, epoch, gpu, reason }] : []
   const known = start && start !== job.start ? withRunning(state, { ...job, start }) : state
   if (job.startedAt !== undefined) return [known, stop]
+  const how = { ...(command && { command }), ...(start && { start }) }
   return [
     withRunning(state, { ...job, startedAt, ...(start && { start }) }),
-    [stored({ op: 'began', jobId, epoch, at: startedAt, ...(command && { command }) }), ...stop],
+    [stored({ op: 'began', jobId, epoch, at: startedAt, ...how }), ...stop],
   ]
 }
 

@@ -2,6 +2,7 @@ import type { Scope } from '../../domain/client.ts'
 import type {
   Epoch,
   Failure,
+  GenerationStartKind,
   GpuHealth,
   GpuId,
   Job,
@@ -35,8 +36,8 @@ export type JobOperation = Readonly<
     /** Which request the job was taken for. A commit forgets first what is older than `keepSince`. */
     | { op: 'remember'; identity: Identity; keepSince: Timestamp }
     | { op: 'claim'; epoch: Epoch; attempt: number; gpu: GpuId; filename: string }
-    /** `command`: what was run; absent when nobody knows it any more. */
-    | { op: 'began'; epoch: Epoch; command?: readonly string[] }
+    /** `command`: what was run, and how; absent when nobody knows it any more. */
+    | { op: 'began'; epoch: Epoch; command?: readonly string[]; start?: GenerationStartKind }
     | { op: 'generated'; epoch: Epoch; trace?: Trace }
     | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure; trace?: Trace }
     | { op: 'requestCancel'; epoch: Epoch }

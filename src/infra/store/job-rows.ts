@@ -142,7 +142,7 @@ function known<Key extends keyof Selectable<Database['job']>>(
 }
 
 export function toAttempt(row: Selectable<Database['attempt']>): Attempt {
-  const { started_at, generated_at, ended_at, outcome, failure, trace, command } = row
+  const { started_at, generated_at, ended_at, outcome, failure, trace, command, start } = row
   return {
     epoch: row.epoch,
     number: row.number,
@@ -155,5 +155,6 @@ export function toAttempt(row: Selectable<Database['attempt']>): Attempt {
     ...(failure !== null && { failure: JSON.parse(failure) as Failure }),
     ...(trace !== null && { trace: JSON.parse(trace) as Trace }),
     ...(command !== null && { command: JSON.parse(command) as string[] }),
+    ...(start !== null && { start }),
   }
 }

@@ -4,6 +4,7 @@ import type { Doubt } from '../../domain/hold.ts'
 import type {
   Epoch,
   FileLoss,
+  GenerationStartKind,
   GpuId,
   JobId,
   JobStatus,
@@ -158,6 +159,8 @@ type AttemptTable = {
   trace: string | null
   /** JSON, a list of arguments; null until the attempt starts. */
   command: string | null
+  /** Null until the attempt starts, or unknown. */
+  start: GenerationStartKind | null
 }
 
 /** One row. */

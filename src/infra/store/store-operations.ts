@@ -136,12 +136,13 @@ async function applyToJob(
       break
     }
     case 'began': {
-      const { epoch, command } = operation
+      const { epoch, command, start } = operation
       const started = { started_at: at }
       await jobRow(epoch, started)
       await attemptRow(epoch, {
         ...started,
         ...(command && { command: JSON.stringify(command) }),
+        ...(start && { start }),
       })
       break
     }

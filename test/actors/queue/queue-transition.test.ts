@@ -429,6 +429,19 @@ describe('news of an attempt', () => {
     ])
   })
 
+  it('stores how it was started, if it is known', () => {
+    const queue = aQueue()
+    queue.gpuIsReady(gpu0)
+    queue.submits(1)
+    const news = { startedAt: midnight, start: 'warm', jobId: jobId(1), epoch: 1 } as const
+    expect(queue.tell({ type: 'generationStarted', ...news })).toEqual([
+      {
+        do: 'store',
+        operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight, start: 'warm' },
+      },
+    ])
+  })
+
   it('changes nothing when it tells so again', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)

@@ -1,7 +1,7 @@
-/** Contract of a store of jobs: the command of an attempt. */
+/** Contract of a store of jobs: the command of an attempt, and how it was started. */
 import { describe, expect, it } from 'vitest'
-import { aRequest, jobId } from '../jobs.ts'
-import { began, claim, finish, generated, minute, submit, success } from './operations.ts'
+import { aRequest, gpu1, gpu2, jobId } from '../jobs.ts'
+import { began, claim, finish, generated, minute, release, submit, success } from './operations.ts'
 import { commit, type StoreOperation, type StoresOfTest } from './stores.ts'
 
 export function describeCommands(stores: StoresOfTest): void {
@@ -17,6 +17,22 @@ export function describeCommands(stores: StoresOfTest): void {
       expect(await latest()).toMatchObject({ command })
       await commit(stores, [{ op: 'remove', jobId: jobId(1), at: minute(5) }])
       expect(await latest()).not.toHaveProperty('command')
+    })
+
+    it('keeps how it was started, and nothing where that is unknown', async () => {
+      await commit(stores, [submit(1), claim(1), submit(2), claim(2, 1, { gpu: gpu1 })])
+      await commit(stores, [submit(3), claim(3, 1, { gpu: gpu2 })])
+      await commit(stores, [
+        { ...began(1), start: 'warm' } as StoreOperation,
+        { ...began(2), start: 'cold' } as StoreOperation,
+        began(3),
+      ])
+      await commit(stores, [generated(1), finish(1, success), release(2)])
+      const starts = async (n: number) =>
+        (await stores.jobs.attempts(jobId(n))).map(({ start }) => start)
+      expect(await starts(1)).toEqual(['warm'])
+      expect(await starts(2)).toEqual(['cold'])
+      expect(await starts(3)).toEqual([undefined])
     })
   })
 }

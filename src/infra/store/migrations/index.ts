@@ -12,6 +12,7 @@ import * as knowRegistrants from './011-know-registrants.ts'
 import * as accountForFiles from './012-account-for-files.ts'
 import * as rememberTheClock from './013-remember-the-clock.ts'
 import * as addNegativePrompt from './014-add-negative-prompt.ts'
+import * as rememberStarts from './015-remember-starts.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -29,4 +30,5 @@ export const migrations = {
   '012-account-for-files': accountForFiles,
   '013-remember-the-clock': rememberTheClock,
   '014-add-negative-prompt': addNegativePrompt,
+  '015-remember-starts': rememberStarts,
 }

@@ -42,11 +42,9 @@ export function guardConnections(
   let heldBytes = 0
   let isClosing = false
 
-  const sweep = setInterval(() => {
-    measure()
-    cutLog.report(performance.now())
-  }, sweepMs).unref()
-  server.once('close', () => clearInterval(sweep))
+  /** Undefined while there is nothing to look after: a service at rest sleeps. */
+  let sweeping: NodeJS.Timeout | undefined
+  server.once('close', () => clearInterval(sweeping))
   server.on('connection', admit)
   server.on('request', start)
   server.on('checkExpectation', (request, response) => {
@@ -64,6 +62,14 @@ export function guardConnections(
       isClosing = true
       for (const { responses } of crowd) for (const one of responses) one.wasCut = true
     },
+  }
+
+  function sweep(): void {
+    measure()
+    cutLog.report(performance.now())
+    if (crowd.size > 0 || cutLog.hasMore()) return
+    clearInterval(sweeping)
+    sweeping = undefined
   }
 
   function admit(socket: Socket): void {
@@ -84,6 +90,7 @@ export function guardConnections(
     const connection = new OpenConnection(socket, address, now, crowd)
     bySocket.set(socket, connection)
     crowd.add(connection)
+    sweeping ??= setInterval(sweep, sweepMs).unref()
     observe({ saw: 'connectionOpened' })
     socket.once('close', () => forget(connection))
   }

@@ -11,13 +11,18 @@ const maxAddresses = 5
 export function createCutLog(log: Pick<Logger, 'warn'>) {
   const reasons = new Map<CutReason, { reportedAt: number; addresses: Map<string, number> }>()
 
-  return { note, report }
+  return { note, report, hasMore }
 
   function note(reason: CutReason, address: string, now: number): void {
     const known = reasons.get(reason) ?? { reportedAt: -Infinity, addresses: new Map() }
     reasons.set(reason, known)
     known.addresses.set(address, (known.addresses.get(address) ?? 0) + 1)
     report(now)
+  }
+
+  /** Some are not reported yet. */
+  function hasMore(): boolean {
+    return [...reasons.values()].some(({ addresses }) => addresses.size > 0)
   }
 
   /** To be called now and then: the last ones of many would never be reported otherwise. */

@@ -55,6 +55,13 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     launcher: env.WAN_LAUNCHER,
     sdpa: env.WAN_SDPA,
     fastLoad: env.FAST_LOAD === 'on' && env.WAN_LAUNCHER,
+    embeddings:
+      env.EMBEDDING_CACHE_MB > 0 && env.WAN_LAUNCHER
+        ? {
+            directory: join(dataDir, 'embeddings'),
+            maxBytes: env.EMBEDDING_CACHE_MB * 1024 ** 2,
+          }
+        : undefined,
   } as const
   return {
     host: env.HOST,

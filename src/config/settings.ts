@@ -65,7 +65,7 @@ export const Env = v.object({
   ),
   DATA_DIR: setting(
     v.optional(path, './data'),
-    'holds `results/`, `logs/`, `work/`, `backups/`, `previews/`, `archive/`, `state.db`; one service each',
+    'holds `results/`, `logs/`, `work/`, `backups/`, `previews/`, `embeddings/`, `archive/`, `state.db`; one service each',
   ),
   RESULTS_DIR: setting(v.optional(path), 'finished videos', '`results/` in `DATA_DIR`'),
   LOGS_DIR: setting(v.optional(path), 'a log for each job', '`logs/` in `DATA_DIR`'),
@@ -111,6 +111,10 @@ export const Env = v.object({
   FAST_LOAD: setting(
     v.optional(v.picklist(['on', 'off'], 'must be on or off'), 'on'),
     'maps the text encoder from its file, within a second and with the same bits; `off`: the script makes and reads it, which takes about a minute and 23 GiB more. Needs the launcher',
+  ),
+  EMBEDDING_CACHE_MB: setting(
+    v.optional(wholeNumber(0, 1_048_576), '256'),
+    'what the text encoder makes of prompts is kept in `embeddings/` in `DATA_DIR`, up to 4 MB each; what was used longest ago goes first; 0: nothing is kept. Needs the launcher',
   ),
   WARM_START: setting(
     v.optional(v.picklist(['auto', 'on', 'off'], 'must be auto, on or off'), 'off'),

@@ -22,6 +22,8 @@ export type Observation = Readonly<
   | { saw: 'generationAdopted'; gpu: GpuId }
   /** A part of the launcher left its work to the script, which is not as the launcher knows it. */
   | { saw: 'launcherFellBack'; part: LaunchedPart }
+  /** The numbers of a prompt: kept from an earlier generation, or made by the text encoder. */
+  | { saw: 'promptEncoded'; source: EmbeddingSource }
   | { saw: 'templateLoaded'; tookMs: number }
   /** Generations are forked from it from now on. */
   | { saw: 'templateUsed' }
@@ -50,8 +52,11 @@ export const cutReasons = ['stalled', 'over_budget', 'evicted', 'refused'] as co
 export type CutReason = (typeof cutReasons)[number]
 
 /** What the launcher of a generation does beside running the script. */
-export const launchedParts = ['progress', 'fast_load'] as const
+export const launchedParts = ['progress', 'fast_load', 'embedding_cache'] as const
 export type LaunchedPart = (typeof launchedParts)[number]
+export const embeddingSources = ['cache', 'encoder'] as const
+export type EmbeddingSource = (typeof embeddingSources)[number]
+
 export const startKinds = ['warm', 'cold', 'fallback'] as const
 export type StartKind = (typeof startKinds)[number]
 

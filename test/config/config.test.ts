@@ -39,6 +39,7 @@ describe('the configuration', () => {
         launcher: true,
         sdpa: false,
         fastLoad: true,
+        embeddings: { directory: resolve('data/embeddings'), maxBytes: 256 * 1024 ** 2 },
       },
       warmStart: 'off',
       warmStartIdleMs: 3_600_000,
@@ -90,6 +91,7 @@ describe('the configuration', () => {
       WAN_LAUNCHER: '1',
       WAN_SDPA: '1',
       FAST_LOAD: 'off',
+      EMBEDDING_CACHE_MB: '100',
       WARM_START: 'auto',
       WARM_START_IDLE_S: '60',
       FIT_720: 'scale',
@@ -149,6 +151,7 @@ describe('the configuration', () => {
         launcher: true,
         sdpa: true,
         fastLoad: false,
+        embeddings: { directory: '/srv/wan/embeddings', maxBytes: 100 * 1024 ** 2 },
       },
       warmStart: 'auto',
       warmStartIdleMs: 60_000,
@@ -309,7 +312,7 @@ describe('an environment that is not usable', () => {
       'WARM_START=on needs WAN_LAUNCHER',
     ])
     expect(readConfig({ WAN_LAUNCHER: '0' }).wan).toMatchObject({
-      ...{ launcher: false, fastLoad: false },
+      ...{ launcher: false, fastLoad: false, embeddings: undefined },
     })
   })
 

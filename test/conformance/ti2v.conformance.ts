@@ -90,6 +90,13 @@ describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher, isWarm = false }) 
     expect(await world.starts('fallback')).toBe(0)
   })
 
+  it.runIf(hasLauncher)('encodes what has been encoded before no more', async () => {
+    const [cache, encoder] = [await world.encodings('cache'), await world.encodings('encoder')]
+    expect(cache + encoder).toBe(2 * made.length)
+    // Two texts and two negative prompts are different. The first two generations may run at once.
+    expect(cache).toBeGreaterThanOrEqual(2 * made.length - 5)
+  })
+
   it('pads 704 rows to 720', async () => {
     const [, padded] = videos
     const file = world.fileOf(await world.until(jobs.get(padded as Video) ?? ''))

@@ -43,19 +43,19 @@ export async function startWan(atEnd: AtEnd, task: WanTask, env: NodeJS.ProcessE
       vi.waitUntil(() => service.log('generations are forked from the template').length > 0, {
         timeout: patienceMs,
       }),
-    starts: async (start: 'cold' | 'warm' | 'fallback') => {
-      const metrics = await (await service.request('/metrics')).text()
-      const line = `wan_generation_starts_total{start="${start}"} `
-      return Number(
-        metrics
-          .split('\n')
-          .find((text) => text.startsWith(line))
-          ?.slice(line.length),
-      )
-    },
+    starts: (start: 'cold' | 'warm' | 'fallback') =>
+      metric(service, `wan_generation_starts_total{start="${start}"}`),
+    encodings: (source: 'cache' | 'encoder') =>
+      metric(service, `wan_prompt_encodings_total{source="${source}"}`),
     /** Those of the launcher, as long as the generation runs. */
     events: (id: string) => eventsIn(join(service.dataDir, 'work', id, '1', 'events.jsonl')),
   }
+}
+
+async function metric(service: Service, name: string): Promise<number> {
+  const metrics = await (await service.request('/metrics')).text()
+  const line = metrics.split('\n').find((text) => text.startsWith(`${name} `))
+  return Number(line?.slice(name.length))
 }
 
 export type Wished = Readonly<{ prompt: string; image?: string } & Record<string, string | number>>

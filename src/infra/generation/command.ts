@@ -26,6 +26,8 @@ export type WanSetup = Readonly<{
   sdpa: boolean
   /** Whether the launcher maps the text encoder from its file. */
   fastLoad: boolean
+  /** Where the launcher keeps embeddings of prompts, and how many bytes of them at most. */
+  embeddings?: Readonly<{ directory: string; maxBytes: number }> | undefined
 }>
 
 /**
@@ -61,9 +63,10 @@ export function commandFor(
 }
 
 /** Options of the launcher, which a template has too. */
-export const launcherOptions = ({ sdpa, fastLoad }: WanSetup): string[] => [
+export const launcherOptions = ({ sdpa, fastLoad, embeddings }: WanSetup): string[] => [
   ...(sdpa ? ['--sdpa'] : []),
   ...(fastLoad ? ['--fast-load'] : []),
+  ...(embeddings ? [`--embeddings=${embeddings.maxBytes}:${embeddings.directory}`] : []),
 ]
 
 /** That of an attempt, whose files are where the service keeps them. */

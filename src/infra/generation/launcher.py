@@ -1,6 +1,7 @@
 """Runs generate.py as if it were run directly, and writes down beside it how far it has come.
 
-    python3 launcher.py [--sdpa] [--fast-load] [--negative-prompt=TEXT] EVENTS generate.py ARGUMENT ...
+    python3 launcher.py [--sdpa] [--fast-load] [--embeddings=BYTES:DIRECTORY]
+                        [--negative-prompt=TEXT] EVENTS generate.py ARGUMENT ...
 
 Nothing of a checkout of Wan2.2 is changed: names in its modules are wrapped when they have just been
 imported. EVENTS is a file of JSON lines, `{"event": ..., "at": seconds since 1970, ...}`; stdout,
@@ -12,6 +13,7 @@ stderr, tracebacks, exit status and signals are the script's own.
     text_encoder_built     has been made; the script reads its checkpoint next
     text_encoder_loaded, vae_begun, vae_loaded, dit_begun, dit_loaded
     pipeline_ready         what a prompt needs is there
+    embedding              with found: 1 where that of a prompt was kept, 0 where it was made
     prompt_encoded         once for the prompt, once for the negative one
     sampling, step         with total, and step with how many are done
     decoding, decoded, saving, saved
@@ -20,7 +22,7 @@ stderr, tracebacks, exit status and signals are the script's own.
     fallback               with why, and part: something is not as it is known to be
 
 With --sdpa PyTorch's attention stands in for a missing flash-attn, and with --fast-load the text encoder
-is mapped from its file. TEXT replaces the negative prompt of the model's configuration; a checkout that
+is mapped from its file. Up to BYTES of embeddings of prompts are kept in DIRECTORY. TEXT replaces the negative prompt of the model's configuration; a checkout that
 cannot take it is an error, with status 2. Options that are not known do nothing.
 
 No job may fail because of this file. What is not as expected is left as it is, and the service

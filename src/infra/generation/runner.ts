@@ -5,7 +5,7 @@ import type {
 } from '../../actors/gpu/gpu-ports.ts'
 import type { Failure, GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
-import type { LaunchedPart, Observe } from '../../domain/observation.ts'
+import type { EmbeddingSource, LaunchedPart, Observe } from '../../domain/observation.ts'
 import { attemptDirectory, type DataDirectory, logOf } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
 import { startKindIn } from '../processes/shim-client.ts'
@@ -28,9 +28,9 @@ export type RunnerOptions = ShimTransportOptions &
 /** Runs `generate.py` on one GPU, each generation in a process and a shim that outlive the service. */
 export function createGenerationRunner(options: RunnerOptions): GenerationRunner {
   const transport = createShimTransport(options)
-  let fallenBack = { attempt: '', parts: new Set<LaunchedPart>() }
+  let told = { attempt: '', parts: new Set<LaunchedPart>(), encoded: 0 }
   const partsFor = (order: AttemptOrder, observer: GenerationObserver): AttemptParts => ({
-    ...outputOf(order, options, onFallback),
+    ...outputOf(order, options, { onFallback, onEncoded }),
     processes: transport(order),
     observer,
   })
@@ -70,24 +70,42 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
   /** Once for each attempt, whose events are read again when it is adopted. */
   function onFallback({ jobId, epoch }: AttemptOrder, { part, why }: Fallback): void {
     const { observe, log, gpu } = options
-    const attempt = `${jobId}/${epoch}`
-    if (fallenBack.attempt !== attempt) fallenBack = { attempt, parts: new Set() }
-    if (fallenBack.parts.has(part)) return
-    fallenBack.parts.add(part)
+    const { parts } = toldOf({ jobId, epoch })
+    if (parts.has(part)) return
+    parts.add(part)
     observe({ saw: 'launcherFellBack', part })
     const fields = { jobId, epoch, gpu, part, why }
-    log.warn(fields, 'the checkout is not as the launcher knows it; the script goes its own way')
+    log.warn(fields, 'a part of the launcher cannot do its work; the script goes its own way')
+  }
+
+  function onEncoded(order: AttemptOrder, source: EmbeddingSource, number: number): void {
+    const known = toldOf(order)
+    if (number <= known.encoded) return
+    known.encoded = number
+    options.observe({ saw: 'promptEncoded', source })
+  }
+
+  /** What has been told of this attempt. */
+  function toldOf({ jobId, epoch }: Pick<AttemptOrder, 'jobId' | 'epoch'>): typeof told {
+    const attempt = `${jobId}/${epoch}`
+    if (told.attempt !== attempt) told = { attempt, parts: new Set(), encoded: 0 }
+    return told
   }
 }
 
 const isForkFault = ({ message }: Failure, attemptDir: string): boolean =>
   saysForkFault(message) && startKindIn(attemptDir) === 'warm'
 
+type EventListeners = Readonly<{
+  onFallback(order: AttemptOrder, fallback: Fallback): void
+  onEncoded(order: AttemptOrder, source: EmbeddingSource, number: number): void
+}>
+
 /** Files of an attempt that are read, and where its log lines go. */
 function outputOf(
   order: AttemptOrder,
   { data, device, gpu, log }: RunnerOptions,
-  onFallback: (order: AttemptOrder, fallback: Fallback) => void,
+  { onFallback, onEncoded }: EventListeners,
 ): Omit<AttemptParts, 'processes' | 'observer'> {
   const { jobId, epoch, request } = order
   const attemptDir = attemptDirectory(data, order)
@@ -101,6 +119,7 @@ function outputOf(
       const reader = createGenerationReader({
         ...{ totalSteps: request.steps, startedAt, clock },
         onFallback: (fallback) => onFallback(order, fallback),
+        onEncoded: (source, number) => onEncoded(order, source, number),
       })
       return followOutput({
         attemptDir,

@@ -166,6 +166,12 @@ export function createCatalogue() {
       'part',
     ),
 
+    promptEncodings: counter(
+      'wan_prompt_encodings_total',
+      'Prompts and negative prompts whose embedding was kept from an earlier generation (`cache`), or made (`encoder`).',
+      'source',
+    ),
+
     actorUp: gauge('wan_actor_up', '1 while the actor runs.', 'actor'),
     actorRestarts: counter(
       'wan_actor_restarts_total',

@@ -2,6 +2,7 @@ import { checkpoints } from '../../domain/estimate.ts'
 import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
 import {
   cutReasons,
+  embeddingSources,
   launchedParts,
   type Observation,
   type Observe,
@@ -66,6 +67,9 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         break
       case 'launcherFellBack':
         known.launcherFallbacks.inc({ part: observation.part })
+        break
+      case 'promptEncoded':
+        known.promptEncodings.inc({ source: observation.source })
         break
       case 'templateLoaded':
         known.templateLoad.observe(observation.tookMs / 1000)
@@ -203,6 +207,7 @@ function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
   for (const reason of templateEnds) known.templateEnds.inc({ reason }, 0)
   for (const start of startKinds) known.generationStarts.inc({ start }, 0)
   for (const reason of cutReasons) known.httpConnectionsCut.inc({ reason }, 0)
+  for (const source of embeddingSources) known.promptEncodings.inc({ source }, 0)
   for (const part of launchedParts) known.launcherFallbacks.inc({ part }, 0)
   for (const outcome of ['delivered', 'pending', 'failed'] as const)
     known.webhookAttempts.inc({ outcome }, 0)

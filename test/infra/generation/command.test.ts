@@ -37,6 +37,11 @@ describe('the command of a generation', () => {
       '--fast-load',
       ...launched.slice(2),
     ])
+    expect(commandOf({ embeddings: { directory: '/data/a:b', maxBytes: 100 } })).toEqual([
+      ...launched.slice(0, 2),
+      '--embeddings=100:/data/a:b',
+      ...launched.slice(2),
+    ])
   })
 
   it('has the negative prompt in one argument, for the launcher or for a script that may know it', () => {

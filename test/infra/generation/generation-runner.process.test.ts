@@ -50,7 +50,7 @@ describe('a generation of a checkout that the launcher does not know', () => {
           ...{ jobId: order.jobId, part: 'fast_load' },
           why: 'Unexpected: umt5_xxl is called with other arguments',
         }),
-        'the checkout is not as the launcher knows it; the script goes its own way',
+        'a part of the launcher cannot do its work; the script goes its own way',
       ],
     ])
   })

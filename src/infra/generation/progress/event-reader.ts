@@ -7,7 +7,11 @@ import {
   stages,
   type Timestamp,
 } from '../../../domain/job.ts'
-import { type LaunchedPart, launchedParts } from '../../../domain/observation.ts'
+import {
+  type EmbeddingSource,
+  type LaunchedPart,
+  launchedParts,
+} from '../../../domain/observation.ts'
 import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import { beganUpTo, type Pace, timing, withStep } from './pace.ts'
 import { createSplitter } from './records.ts'
@@ -34,6 +38,7 @@ const Event = v.variant('event', [
   v.object({ event: v.literal('sampling'), at, total: count }),
   v.object({ event: v.literal('step'), at, step: count, total: count }),
   v.object({ event: v.literal('memory'), at, reserved: count }),
+  v.object({ event: v.literal('embedding'), at, found: v.picklist([0, 1]) }),
   v.object({
     event: v.literal('fallback'),
     at,
@@ -50,11 +55,14 @@ export function createEventReader({
   startedAt,
   clock,
   onFallback = () => {},
+  onEncoded = () => {},
 }: {
   totalSteps: number
   startedAt: Timestamp
   /** Called when a part of the launcher finds a checkout that it does not know. */
   onFallback?(fallback: Fallback): void
+  /** Called for each prompt, with its number in this generation from 1 on. */
+  onEncoded?(source: EmbeddingSource, number: number): void
   clock?: Pick<AttemptClock, 'place'>
 }): EventReader {
   let alive = false
@@ -62,6 +70,7 @@ export function createEventReader({
   let began: StageBegins = { loading: startedAt }
   let pace: Pace = []
   let peakVramBytes: number | undefined
+  let encoded = 0
   let latest = startedAt
   let readAt = startedAt
   const splitter = createSplitter(maxEventBytes, (line) => {
@@ -98,6 +107,9 @@ export function createEventReader({
     else if (event.event === 'saving') reach('saving')
     else if (event.event === 'memory') {
       peakVramBytes = Math.max(peakVramBytes ?? 0, event.reserved)
+    } else if (event.event === 'embedding') {
+      encoded += 1
+      onEncoded(event.found ? 'cache' : 'encoder', encoded)
     } else if (event.event === 'fallback') onFallback({ part: event.part, why: event.why })
   }
 

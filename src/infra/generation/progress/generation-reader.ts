@@ -1,5 +1,6 @@
 /** One reading of a generation, from what it writes and from what our launcher tells about it. */
 import { type Reading, stages, type Timestamp } from '../../../domain/job.ts'
+import type { EmbeddingSource } from '../../../domain/observation.ts'
 import type { AttemptClock } from '../attempt/attempt-clock.ts'
 import { createEventReader, type Fallback } from './event-reader.ts'
 import type { Evidence } from './failure.ts'
@@ -25,6 +26,7 @@ export function createGenerationReader(options: {
   totalSteps: number
   startedAt: Timestamp
   onFallback?(fallback: Fallback): void
+  onEncoded?(source: EmbeddingSource, number: number): void
   clock: Pick<AttemptClock, 'now' | 'place'>
 }): GenerationReader {
   const output = createOutputReader(options)

@@ -2,11 +2,11 @@
 
 import sys
 
+from . import embeddings, negative_prompt
 from .attention import offer_sdpa
 from .bars import hook_bar
 from .fast_load import hook_fast_load
 from .imports import ImportWatch
-from .negative_prompt import hook_negative_prompt, refuse_without_pipelines, want
 from .stages import (
     hook_dit,
     hook_pipeline,
@@ -22,13 +22,20 @@ def install(journal, options):
     sys.meta_path.insert(0, ImportWatch(journal, hooks(options)))
 
 
+def want(options):
+    """From now on, of what each generation has for itself. `options` are those of `launcher.py`."""
+    embeddings.want(options)
+    negative_prompt.want(options)
+
+
 def hooks(options):
     """By module, as of Wan2.2. A hook replaces names in the module that it is given. `options` are
     those of `launcher.py`. The first hook of a module is the innermost."""
     fast_load = [hook_fast_load] if '--fast-load' in options else []
     return {
-        'wan': [refuse_without_pipelines],
-        'wan.modules.t5': [*fast_load, hook_text_encoder_built, hook_text_encoder],
+        'wan': [negative_prompt.refuse_without_pipelines],
+        'wan.modules.t5': [
+            *fast_load, embeddings.hook_embeddings, hook_text_encoder_built, hook_text_encoder],
         'wan.modules.vae2_1': [hook_vae('Wan2_1_VAE')],
         'wan.modules.vae2_2': [hook_vae('Wan2_2_VAE')],
         'wan.modules.model': [hook_dit],
@@ -41,4 +48,4 @@ def hooks(options):
 
 
 def pipeline(name):
-    return [hook_negative_prompt(name), hook_pipeline(name)]
+    return [negative_prompt.hook_negative_prompt(name), hook_pipeline(name)]

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 
-from wan_launcher import negative_prompt, script
+from wan_launcher import hooks, script
 
 
 class Fresh:
@@ -58,7 +58,7 @@ def become(wan, argv, begun):
     except Exception:
         # Python itself shall say what is wrong with the script.
         os.execvp(python, [python, *command])
-    negative_prompt.want(options)
+    hooks.want(options)
     module = script.become(path, command, [python])
     wan.fresh.restore()
     journal = wan.recorder

@@ -66,6 +66,20 @@ describe('a fallback among the events', () => {
   })
 })
 
+it('tells of each prompt whether its embedding was kept or made', () => {
+  const told: [string, number][] = []
+  const onEncoded = (source: string, number: number) => told.push([source, number])
+  const reader = createEventReader({ totalSteps, startedAt, onEncoded })
+  reader.feed(
+    Buffer.from([0, 1, 2].map((found) => line('embedding', 1, { found })).join('')),
+    moment(2),
+  )
+  expect(told).toEqual([
+    ['encoder', 1],
+    ['cache', 2],
+  ])
+})
+
 describe('the reading of events', () => {
   it('goes through the stages of a run, with the times of the events themselves', () => {
     const reader = createEventReader({ totalSteps, startedAt })

@@ -97,6 +97,7 @@ function AtWork({ gpu, job }: { gpu: Gpu; job: ReturnType<typeof running.value.g
       <p>
         <a href={jobHref(gpu.job_id ?? '')}>A job</a>
         {gpu.stage !== null && <span class="muted"> · {stageInWords[gpu.stage]}</span>}
+        <Start gpu={gpu} />
       </p>
     )
   }
@@ -107,7 +108,10 @@ function AtWork({ gpu, job }: { gpu: Gpu; job: ReturnType<typeof running.value.g
       </a>
       <Progress job={job} label={`Progress on GPU ${gpu.id}`} />
       <p class="small spread">
-        <span>{stageOf(job)}</span>
+        <span>
+          {stageOf(job)}
+          <Start gpu={gpu} />
+        </span>
         <span class="muted">{percent(job.progress)}</span>
       </p>
       <p class="small">
@@ -116,6 +120,9 @@ function AtWork({ gpu, job }: { gpu: Gpu; job: ReturnType<typeof running.value.g
     </>
   )
 }
+
+const Start = ({ gpu: { start } }: { gpu: Gpu }) =>
+  start !== null && <span class="muted"> · {start} start</span>
 
 function AtRest({ gpu }: { gpu: Gpu }) {
   const { quarantine, last_failures: failures, actor } = gpu

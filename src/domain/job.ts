@@ -35,7 +35,8 @@ export type GenerationStage = Exclude<Stage, 'converting'>
 export type StageBegins = Partial<Readonly<Record<GenerationStage, Timestamp>>>
 
 /** `warm`: forked from a template that had loaded. */
-export type GenerationStartKind = 'cold' | 'warm'
+export const generationStartKinds = ['cold', 'warm'] as const
+export type GenerationStartKind = (typeof generationStartKinds)[number]
 
 /** What a running generation has been heard to do, as far as it is known. */
 export type Reading = Readonly<{

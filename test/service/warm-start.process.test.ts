@@ -2,6 +2,8 @@ import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { root } from '../../src/config/root.ts'
+import type { GpuJson } from '../../src/http/views/gpu-view.ts'
+import type { JobDetailJson } from '../../src/http/views/job-view.ts'
 import { aDataDirectory, processesOf, type Service, startService } from '../support/service.ts'
 import { isAlive, kill } from '../support/shim-attempt.ts'
 
@@ -61,6 +63,35 @@ describe('a service with warm starts', () => {
     expect(await starts(service, 'warm')).toBe(1)
     expect(await figure(service, 'wan_template_ready')).toBe(1)
     expect(await figure(service, 'wan_template_load_seconds_count')).toBe(1)
+  })
+
+  it('says of each running job and each attempt how it was started', async () => {
+    const service = await startService({ env: { ...warm, SIM_LOAD: '1.5', GPU_IDS: '0' } })
+    const started = async () => {
+      const { gpus } = await service.json<{ gpus: GpuJson[] }>('/gpus')
+      return gpus[0]?.start
+    }
+    const attempts = async (id: string) => {
+      const { attempts } = await service.json<JobDetailJson>(`/jobs/${id}`)
+      return attempts.map(({ start }) => start)
+    }
+    const runs = async (prompt: string) => {
+      const id = await service.submit({ prompt: `${prompt} [sim:step=0.3]` })
+      await service.until(id, ({ stage }) => stage === 'denoising')
+      return id
+    }
+    expect(await started()).toBeNull()
+    const early = await runs('early')
+    expect(await started()).toBe('cold')
+    expect(await attempts(early)).toEqual(['cold'])
+    await isReady(service)
+    await service.until(early)
+    const late = await runs('late')
+    expect(await started()).toBe('warm')
+    await service.until(late)
+    expect(await started()).toBeNull()
+    expect(await attempts(early)).toEqual(['cold'])
+    expect(await attempts(late)).toEqual(['warm'])
   })
 
   it('has no template without them', async () => {

@@ -5,6 +5,7 @@ import type { RefusalError } from '../../domain/errors.ts'
 import type {
   AttemptKey,
   Failure,
+  GenerationStartKind,
   GpuHealth,
   GpuId,
   Job,
@@ -167,6 +168,8 @@ export type GpuUse = Readonly<{
   ready: boolean
   health: GpuHealth
   jobId?: JobId
+  /** How its generation was started. Absent until that is known. */
+  start?: GenerationStartKind
   reading?: Reading
   /** Its load takes so much longer than usual that it no longer holds up others. */
   loadsUnusuallyLong: boolean

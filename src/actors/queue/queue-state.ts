@@ -181,6 +181,7 @@ export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
     ready: state.readyGpus.has(gpu),
     health: healthOf(state, gpu),
     ...(job && { jobId: job.jobId }),
+    ...(job?.start && { start: job.start }),
     ...(job?.reading && { reading: job.reading }),
     loadsUnusuallyLong: job !== undefined && isLoading(job) && job.isLoadOverdue === true,
   }

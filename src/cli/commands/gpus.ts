@@ -9,7 +9,7 @@ export async function gpus(options: ServiceOptions): Promise<void> {
   const answer = await answerOf(parseResponse(connect(options).gpus.$get()))
   show(answer, options, () =>
     table(
-      ['GPU', 'STATE', 'JOB', 'STAGE', 'MEMORY', 'USE', 'TEMPERATURE', 'NAME'],
+      ['GPU', 'STATE', 'JOB', 'START', 'STAGE', 'MEMORY', 'USE', 'TEMPERATURE', 'NAME'],
       answer.gpus.map((gpu) => [
         String(gpu.id),
         stateText(gpu),
@@ -26,8 +26,9 @@ function stateText({ state, quarantine }: Gpu): string {
   return `${state} until ${new Date(quarantine.until).toLocaleTimeString('sv-SE')}`
 }
 
-const workText = ({ job_id, stage, step }: Gpu): string[] => [
+const workText = ({ job_id, start, stage, step }: Gpu): string[] => [
   job_id === null ? '' : shortId(job_id),
+  start ?? '',
   [stage ?? '', step === null ? '' : String(step)].join(' ').trim(),
 ]
 

@@ -85,6 +85,7 @@ function AttemptLine({ attempt }: { attempt: Attempt }) {
       </dl>
       <p class="small muted">
         Begun at <Clock at={attempt.claimed_at} />, {exactDuration(total)} in all
+        {attempt.start !== null && `, ${attempt.start} start`}
         {attempt.seconds_per_step !== null && `, ${attempt.seconds_per_step.toFixed(2)} s a step`}
         {vram !== null && `, at most ${(vram / 2 ** 30).toFixed(1)} GiB of GPU memory`}
       </p>

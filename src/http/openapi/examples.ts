@@ -92,6 +92,7 @@ const attempt: AttemptJson = {
   started_at: '2026-07-31T12:10:02.114Z',
   generated_at: null,
   ended_at: null,
+  start: 'cold',
   stages: [
     { stage: 'loading', began_at: '2026-07-31T12:10:02.000Z', seconds: 61.2 },
     { stage: 'encoding', began_at: '2026-07-31T12:11:03.200Z', seconds: 2.1 },
@@ -119,6 +120,7 @@ const gpu: GpuJson = {
   uuid: 'GPU-5f1d2c3b-1a2b-4c3d-8e9f-0a1b2c3d4e5f',
   state: 'busy',
   job_id: id,
+  start: 'cold',
   stage: 'denoising',
   step: 17,
   loading_unusually_long: false,

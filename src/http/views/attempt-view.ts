@@ -2,7 +2,7 @@
 import * as v from 'valibot'
 import type { JobDetail } from '../../actors/archive/archive-protocol.ts'
 import { type Attempt, failureCodes, stageSpans, stages } from '../../domain/job.ts'
-import { Count, iso, isoTime, Time } from './words.ts'
+import { Count, iso, isoTime, StartKind, Time } from './words.ts'
 
 export const FailureJson = v.object({
   code: v.picklist(failureCodes),
@@ -21,6 +21,7 @@ export const AttemptJson = v.object({
   started_at: v.nullable(Time),
   generated_at: v.nullable(Time),
   ended_at: v.nullable(Time),
+  start: v.nullable(StartKind),
   stages: v.array(
     v.object({ stage: v.picklist(stages), began_at: Time, seconds: v.nullable(v.number()) }),
   ),
@@ -48,6 +49,7 @@ const attemptJson = ({
   outcome,
   failure,
   trace,
+  start,
   command,
   ...times
 }: Attempt): AttemptJson => ({
@@ -60,6 +62,7 @@ const attemptJson = ({
   started_at: iso(times.startedAt),
   generated_at: iso(times.generatedAt),
   ended_at: iso(times.endedAt),
+  start: start ?? null,
   stages: stagesJson({ trace, ...times }),
   seconds_per_step: trace?.secondsPerStep ?? null,
   peak_vram_bytes: trace?.peakVramBytes ?? null,

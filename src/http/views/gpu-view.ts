@@ -4,7 +4,7 @@ import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
 import type { GpuUse } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
 import { failureCodes, type GpuId, stages } from '../../domain/job.ts'
-import { Count, Time, Uuid } from './words.ts'
+import { Count, StartKind, Time, Uuid } from './words.ts'
 
 const GpuActorJson = v.object({
   state: v.picklist([
@@ -36,6 +36,7 @@ export const GpuJson = v.object({
   uuid: v.nullable(v.string()),
   state: v.picklist(gpuConditions),
   job_id: v.nullable(Uuid),
+  start: v.nullable(StartKind),
   stage: v.nullable(v.picklist(stages)),
   step: v.nullable(Count),
   loading_unusually_long: v.pipe(
@@ -84,6 +85,7 @@ export const gpuJson = ({ gpu, use, actor, reading }: GpuSight): GpuJson => ({
   uuid: gpu.uuid ?? null,
   state: conditionOf(use, actor),
   job_id: use?.jobId ?? null,
+  start: use?.start ?? null,
   stage: use?.reading?.stage ?? null,
   step: use?.reading?.step ?? null,
   loading_unusually_long: use?.loadsUnusuallyLong ?? false,

@@ -429,7 +429,7 @@ describe('news of an attempt', () => {
     ])
   })
 
-  it('stores how it was started, if it is known', () => {
+  it('stores how it was started, and shows that of its GPU while it runs', () => {
     const queue = aQueue()
     queue.gpuIsReady(gpu0)
     queue.submits(1)
@@ -440,6 +440,9 @@ describe('news of an attempt', () => {
         operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight, start: 'warm' },
       },
     ])
+    expect(gpuUse(queue.state(), gpu0)).toMatchObject({ jobId: jobId(1), start: 'warm' })
+    queue.generationEnds(1, { how: 'completed' })
+    expect(gpuUse(queue.state(), gpu0)).not.toHaveProperty('start')
   })
 
   it('changes nothing when it tells so again', () => {

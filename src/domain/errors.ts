@@ -23,6 +23,8 @@ export type RefusalCode =
   | 'range_not_satisfiable'
   | 'precondition_failed'
   | 'gpu_not_found'
+  | 'task_not_found'
+  | 'warm_start_off'
   | 'filename_taken'
   | 'job_stopping'
   | 'not_cancellable'

@@ -42,6 +42,7 @@ import { healthRoutes } from './routes/health-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { metricsRoutes, observeAnswer } from './routes/metrics-routes.ts'
 import { statsRoutes } from './routes/stats-routes.ts'
+import { type TaskRoutesOptions, taskRoutes } from './routes/task-routes.ts'
 import { videoRoutes } from './routes/video-routes.ts'
 import { webhookRoutes } from './routes/webhook-routes.ts'
 import { whoamiRoutes } from './routes/whoami-routes.ts'
@@ -72,6 +73,7 @@ export type AppOptions = Readonly<{
     links: FileLinksOptions
   }>
   gpus: Pick<GpuRoutesOptions, 'gpus' | 'childOf' | 'measured'>
+  tasks: TaskRoutesOptions['tasks']
   files: Readonly<{
     resultsDir: string
     previewsDir: string
@@ -112,6 +114,7 @@ export function createApp({
   actors,
   access,
   gpus,
+  tasks,
   files,
   limits,
   status,
@@ -191,6 +194,7 @@ export function createApp({
     .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes({ ...actors, ...gpus }))
+    .route('/', taskRoutes({ tasks }))
     .route('/', openAiSubmissionRoutes(forVideos))
     .route('/', openAiVideoRoutes(forVideos))
     .route('/', modelRoutes(task))

@@ -142,6 +142,7 @@ async function startService(
       links,
     },
     gpus: { gpus: owned, childOf, measured },
+    tasks: [{ task: wan.task, checkpoint: wan.ckptDir, template: actors.template }],
     files: {
       resultsDir: data.resultsDir,
       previewsDir: data.previewsDir,

@@ -112,9 +112,9 @@ describe('a service with tokens', () => {
     'lets only admins use %s',
     async (route) => {
       const [method = '', path = ''] = route.split(' ')
-      const ask = (client: ServiceClient) => client.request(path.replace(':id', '7'), { method })
+      const ask = (client: ServiceClient) => client.request(path.replace(/:\w+/, '7'), { method })
       expect(await problemOf(await ask(ada))).toMatchObject({ status: 403, code: 'forbidden' })
-      expect((await ask(ops)).status).toBe(path.includes(':id') ? 404 : 200)
+      expect((await ask(ops)).status).toBe(path.includes(':') ? 404 : 200)
     },
   )
 

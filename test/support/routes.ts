@@ -6,16 +6,19 @@ import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
 import type { OwnHosts } from '../../src/http/request/hosts.ts'
 import { type Access, descriptionOf } from '../../src/http/request/route.ts'
+import type { TaskRoutesOptions } from '../../src/http/routes/task-routes.ts'
 
 /** The app as it is served, in front of nobody. */
 export function anApp({
   observe = () => {},
   dashboardDir = '',
   ownHosts,
+  tasks = [],
 }: {
   observe?: Observe
   dashboardDir?: string
   ownHosts?: OwnHosts | undefined
+  tasks?: TaskRoutesOptions['tasks']
 } = {}) {
   const quiet = () => {}
   const app = createApp({
@@ -36,6 +39,7 @@ export function anApp({
       links: { baseUrl: '', key: undefined, lifeS: 1 },
     },
     gpus: { gpus: [], childOf: String, measured: () => new Map() },
+    tasks,
     files: {
       resultsDir: '',
       previewsDir: '',

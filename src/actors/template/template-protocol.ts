@@ -1,5 +1,7 @@
+import type { Caused } from '../../domain/client.ts'
+import type { RefusalError } from '../../domain/errors.ts'
 import type { Observation } from '../../domain/observation.ts'
-import type { ActorRef, AnswerEffect } from '../actor.ts'
+import type { AnswerEffect, Asks } from '../actor.ts'
 
 /** `auto`: on if there is memory for it and a probe has succeeded. `on`: needs neither. */
 export const warmStarts = ['auto', 'on', 'off'] as const
@@ -39,9 +41,18 @@ export type TemplateMessage =
       /** A generation has failed in a way in which only a fork can. */
       | { type: 'forkFailed'; why: string }
       /** Builds another one now, also where forks did not work. */
-      | { type: 'reload' }
-      | { type: 'describe'; replyTo: ActorRef<TemplateView> }
+      | ({ type: 'reload' } & Caused & Asks<TemplateView | RefusalError>)
+      | ({ type: 'describe' } & Asks<TemplateView>)
     >
+
+export const templatePhases = [
+  'off',
+  'building',
+  'probing',
+  'ready',
+  'failed',
+  'dropped',
+] as const satisfies readonly TemplatePhase['phase'][]
 
 export type TemplatePhase = Readonly<
   | { phase: 'off'; why: string }
@@ -64,7 +75,7 @@ export type TemplateState = TemplatePhase &
     build: number
     /** Failures in a row. */
     failures: number
-    /** Number of generations that were forked from templates. */
+    /** Number of generations that were forked from the current or the last template. */
     starts: number
   }>
 

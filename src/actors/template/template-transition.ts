@@ -1,4 +1,6 @@
 /** Every rule of a template: when it is built, probed, used, and given up. */
+import { type Caused, causeOf } from '../../domain/client.ts'
+import { RefusalError } from '../../domain/errors.ts'
 import type { Observation, TemplateEnd } from '../../domain/observation.ts'
 import { answer, type Step } from '../actor.ts'
 import type {
@@ -7,6 +9,7 @@ import type {
   TemplateFacts,
   TemplateMessage,
   TemplateState,
+  TemplateView,
   WarmStart,
 } from './template-protocol.ts'
 
@@ -37,16 +40,14 @@ export function begin({ warmStart, idleMs, impossible }: TemplateSettings): Temp
 
 export function transition(state: TemplateState, message: TemplateMessage): TemplateStep {
   switch (message.type) {
-    case 'describe': {
-      const { warmStart: _, idleMs: __, build: ___, failures: ____, ...view } = state
-      return [state, [answer(message.replyTo, view)]]
-    }
+    case 'describe':
+      return [state, [answer(message.replyTo, viewOf(state))]]
     case 'generationStarted':
       return generationStarted(state, message)
     case 'forkFailed':
       return state.phase === 'off' ? [state, []] : giveUp(state, message.why, 'fork_failed')
     case 'reload':
-      return reload(state)
+      return reload(state, message)
     default:
       return message.build === state.build ? ofTemplate(state, message) : [state, []]
   }
@@ -84,11 +85,11 @@ function ofTemplate(state: TemplateState, event: TemplateEvent): TemplateStep {
   }
 }
 
-function build(state: TemplateState, why: string): TemplateStep {
+function build(state: TemplateState, why: string, cause: Caused = {}): TemplateStep {
   const build = state.build + 1
   return [
-    { ...state, phase: 'building', why, build },
-    [log('info', { why }, 'a template is being built'), { do: 'build', build }],
+    { ...state, phase: 'building', why, build, starts: 0 },
+    [log('info', { why, ...cause }, 'a template is being built'), { do: 'build', build }],
   ]
 }
 
@@ -113,7 +114,9 @@ function generationStarted(
   state: TemplateState,
   { start, why }: Extract<TemplateMessage, { type: 'generationStarted' }>,
 ): TemplateStep {
-  const starts = start === 'warm' ? state.starts + 1 : state.starts
+  // One from the template before may be heard of late.
+  const isFromThis = start === 'warm' && state.phase === 'ready'
+  const starts = isFromThis ? state.starts + 1 : state.starts
   const failures = start === 'warm' ? 0 : state.failures
   const next = { ...state, starts, failures }
   const counted = observe({ saw: 'generationStarted', start: why ? 'fallback' : start })
@@ -127,11 +130,30 @@ function generationStarted(
 }
 
 /** Where there can be none, or is to be none, none was ever built. */
-function reload(state: TemplateState): TemplateStep {
-  if (state.build === 0) return [state, []]
-  const [next, effects] = build({ ...state, failures: 0 }, 'it was asked for')
+function reload(
+  state: TemplateState,
+  { replyTo, ...message }: Extract<TemplateMessage, { type: 'reload' }>,
+): TemplateStep {
+  if (state.phase === 'off' && state.build === 0) {
+    const detail = `There is no template to reload: ${state.why}. Change this setting and restart the service.`
+    return [state, [answer(replyTo, new RefusalError('warm_start_off', detail))]]
+  }
+  const [next, effects] = build(
+    { ...state, failures: 0 },
+    'a reload was requested',
+    causeOf(message),
+  )
   const isThere = ['building', 'probing', 'ready'].includes(state.phase)
-  return [next, [...(isThere ? over({}, 'a template is replaced', 'reloaded') : []), ...effects]]
+  const replaced = isThere ? over({}, 'a template is replaced', 'reloaded') : []
+  return [next, [...replaced, ...effects, answer(replyTo, viewOf(next))]]
+}
+
+/** A state may still have fields of the phase before. */
+function viewOf(state: TemplateState): TemplateView {
+  const { starts } = state
+  return state.phase === 'probing' || state.phase === 'ready'
+    ? { phase: state.phase, facts: state.facts, starts }
+    : { phase: state.phase, why: state.why, starts }
 }
 
 /** The next one is built at once, but after a change that is being made. */

@@ -16,6 +16,7 @@ import { VideoJson } from '../v1/video-view.ts'
 import { AttemptJson } from '../views/attempt-view.ts'
 import { GpuJson } from '../views/gpu-view.ts'
 import { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
+import { TaskJson } from '../views/task-view.ts'
 import { examples } from './examples.ts'
 
 export type DocumentOptions = Readonly<{
@@ -88,6 +89,7 @@ const named: Readonly<Record<keyof typeof examples, GenericSchema>> = {
   JobDetail: JobDetailJson,
   Attempt: AttemptJson,
   Gpu: GpuJson,
+  Task: TaskJson,
   Problem: ProblemJson,
   OpenAiVideo: VideoJson,
   OpenAiError: ErrorJson,

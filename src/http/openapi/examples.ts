@@ -7,6 +7,7 @@ import type { VideoJson } from '../v1/video-view.ts'
 import type { AttemptJson } from '../views/attempt-view.ts'
 import type { GpuJson } from '../views/gpu-view.ts'
 import type { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
+import type { TaskJson } from '../views/task-view.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
 const prompt = 'A red fox walks through fresh snow at sunrise'
@@ -135,6 +136,19 @@ const gpu: GpuJson = {
   },
 }
 
+const task: TaskJson = {
+  task: 'ti2v-5B',
+  checkpoint: '/models/Wan2.2-TI2V-5B',
+  template: {
+    state: 'ready',
+    reason: null,
+    private_bytes: 11_274_289_152,
+    shared_bytes: 11_811_160_064,
+    load_seconds: 48.2,
+    jobs_started: 12,
+  },
+}
+
 const openAiVideo: VideoJson = {
   id: `video_${id}`,
   object: 'video',
@@ -184,6 +198,7 @@ export const examples = {
   JobDetail: detail,
   Attempt: attempt,
   Gpu: gpu,
+  Task: task,
   Problem: problem,
   OpenAiVideo: openAiVideo,
   OpenAiError: openAiError,

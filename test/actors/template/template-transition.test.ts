@@ -1,10 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { createPlace } from '../../../src/actors/actor.ts'
 import type {
   TemplateEffect,
   TemplateEvent,
   TemplateMessage,
   TemplateState,
+  TemplateView,
   WarmStart,
 } from '../../../src/actors/template/template-protocol.ts'
 import {
@@ -16,6 +18,7 @@ import {
   type TemplateStep,
   transition,
 } from '../../../src/actors/template/template-transition.ts'
+import { RefusalError } from '../../../src/domain/errors.ts'
 
 const facts = { tookMs: 1_000, privateBytes: 1, sharedBytes: 2 }
 
@@ -27,13 +30,17 @@ function having(first: TemplateStep, ...messages: TemplateMessage[]): TemplateSt
 }
 
 const whatIsDone = ([, effects]: TemplateStep) =>
-  effects.filter((one) => one.do !== 'log' && one.do !== 'observe')
+  effects.filter((one) => !['log', 'observe', 'answer'].includes(one.do))
 
 const phase = ([state]: TemplateStep) => state.phase
 
 const on = begin(settings('on'))
 const loaded: TemplateEvent = { type: 'loaded', build: 1, facts }
 const ready = having(on, loaded)
+const reload = {
+  type: 'reload',
+  replyTo: createPlace<TemplateView | RefusalError>('operator'),
+} as const
 const warm = { type: 'generationStarted', start: 'warm' } as const
 
 describe('a template', () => {
@@ -141,12 +148,38 @@ describe('a template', () => {
   })
 
   it('is replaced when that is asked for, also after it was given up', () => {
-    const replaced = having(ready, { type: 'reload' })
+    const replaced = having(ready, reload)
     expect(whatIsDone(replaced)).toEqual([{ do: 'end' }, { do: 'build', build: 2 }])
-    const givenUp = having(ready, { type: 'forkFailed', why: 'no CUDA' }, { type: 'reload' })
+    const givenUp = having(ready, { type: 'forkFailed', why: 'no CUDA' }, reload)
     expect(whatIsDone(givenUp)).toEqual([{ do: 'build', build: 2 }])
-    const off = begin(settings('off'))
-    expect(having(off, { type: 'reload' })).toEqual([off[0], []])
+    expect(answerOf(replaced)).toEqual({
+      phase: 'building',
+      why: 'a reload was requested',
+      starts: 0,
+    })
+  })
+
+  it.each([
+    ['WARM_START is off', settings('off')],
+    ['WAN_LAUNCHER is 0', { ...settings('auto'), impossible: 'WAN_LAUNCHER is 0' }],
+  ])('is not replaced while there can be none, and the refusal says that %s', (why, settings) => {
+    const off = begin(settings)
+    const refused = having(off, reload)
+    expect(refused[0]).toBe(off[0])
+    expect(whatIsDone(refused)).toEqual([])
+    const refusal = answerOf(refused)
+    expect(refusal).toBeInstanceOf(RefusalError)
+    expect(refusal).toMatchObject({ code: 'warm_start_off', message: expect.stringContaining(why) })
+  })
+
+  it('counts the generations that were forked from it, and from no other', () => {
+    const described = (step: TemplateStep) =>
+      answerOf(having(step, { type: 'describe', replyTo: createPlace('operator') }))
+    const used = having(ready, warm, { ...warm, start: 'cold' }, warm)
+    expect(described(used)).toEqual({ phase: 'ready', facts, starts: 2 })
+    const replaced = having(used, reload, warm)
+    expect(described(replaced)).toMatchObject({ phase: 'building', starts: 0 })
+    expect(described(having(replaced, { ...loaded, build: 2 }, warm))).toMatchObject({ starts: 1 })
   })
 
   it('counts generations by how they were started', () => {
@@ -160,6 +193,9 @@ describe('a template', () => {
     ])
   })
 })
+
+const answerOf = ([, effects]: TemplateStep) =>
+  effects.flatMap((one) => (one.do === 'answer' ? [one.value] : []))[0]
 
 const retryOf = ([, effects]: TemplateStep) =>
   effects.flatMap((one) => (one.do === 'expect' ? [one.afterMs] : []))[0]
@@ -181,7 +217,7 @@ const anEvent = (build: fc.Arbitrary<number>): fc.Arbitrary<TemplateMessage> =>
       warm,
       { type: 'generationStarted', start: 'cold' },
       { type: 'forkFailed', why: 'x' },
-      { type: 'reload' },
+      reload,
     ),
   )
 

@@ -56,10 +56,12 @@ describe('a route of the app', () => {
       'GET /gpus',
       'GET /metrics',
       'GET /stats',
+      'GET /tasks',
       'POST /admin/purge',
       'POST /gpus/:id/drain',
       'POST /gpus/:id/restart',
       'POST /gpus/:id/resume',
+      'POST /tasks/:task/reload',
     ])
   })
 })

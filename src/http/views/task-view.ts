@@ -1,0 +1,56 @@
+/** A task as the API shows it: what its generations read, and the template that they are forked from. */
+import * as v from 'valibot'
+import { type TemplateView, templatePhases } from '../../actors/template/template-protocol.ts'
+import { type WanTask, wanTaskNames } from '../../domain/wan-tasks.ts'
+import { Count } from './words.ts'
+
+const TemplateJson = v.object({
+  state: v.pipe(
+    v.picklist(templatePhases),
+    v.description(
+      '`ready`: jobs start warm; in every other state they start cold. `probing`: loaded, waits for an idle GPU or for the end of its probe; `failed`: loaded again later; `dropped`: loaded again with the next job; `off`: not loaded again until a reload or a restart',
+    ),
+  ),
+  reason: v.pipe(
+    v.nullable(v.string()),
+    v.description('reason for which it is loaded, or is not there; null while it is loaded'),
+  ),
+  private_bytes: v.pipe(
+    v.nullable(Count),
+    v.description('memory that it alone had after loading; null while it is not loaded'),
+  ),
+  shared_bytes: v.pipe(
+    v.nullable(Count),
+    v.description('memory that was mapped from files after loading'),
+  ),
+  load_seconds: v.pipe(v.nullable(v.number()), v.description('time that loading took')),
+  jobs_started: v.pipe(
+    Count,
+    v.description('generations that were forked from this template, or from the last one'),
+  ),
+})
+
+export const TaskJson = v.object({
+  task: v.picklist(wanTaskNames),
+  checkpoint: v.pipe(v.string(), v.description('directory of its weights')),
+  template: TemplateJson,
+})
+export type TaskJson = v.InferOutput<typeof TaskJson>
+
+export type TaskSight = Readonly<{ task: WanTask; checkpoint: string }>
+
+export const taskJson = ({ task, checkpoint }: TaskSight, template: TemplateView): TaskJson => {
+  const facts = 'facts' in template ? template.facts : undefined
+  return {
+    task,
+    checkpoint,
+    template: {
+      state: template.phase,
+      reason: 'why' in template ? template.why : null,
+      private_bytes: facts?.privateBytes ?? null,
+      shared_bytes: facts?.sharedBytes ?? null,
+      load_seconds: facts ? facts.tookMs / 1000 : null,
+      jobs_started: template.starts,
+    },
+  }
+}

@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest'
+import { tell } from '../../../src/actors/actor.ts'
+import type {
+  TemplateMessage,
+  TemplateView,
+} from '../../../src/actors/template/template-protocol.ts'
+import { RefusalError } from '../../../src/domain/errors.ts'
+import { anActor } from '../../support/jobs.ts'
+import { anApp } from '../../support/routes.ts'
+
+const facts = { tookMs: 48_200, privateBytes: 11_000, sharedBytes: 12_000 }
+
+/** The app in front of templates that are described like this, and reloaded like that. */
+function anAppWith(view: TemplateView, reloaded: TemplateView | RefusalError = view) {
+  const { ref: template } = anActor<null, TemplateMessage>('template', {
+    init: () => null,
+    receive(state, message) {
+      if (message.type === 'describe') tell(message.replyTo, view)
+      if (message.type === 'reload') tell(message.replyTo, reloaded)
+      return state
+    },
+  })
+  const tasks = [
+    { task: 'ti2v-5B', checkpoint: '/models/5B', template },
+    { task: 't2v-A14B', checkpoint: '/models/A14B', template },
+  ] as const
+  return anApp({ tasks })
+}
+
+describe('GET /tasks', () => {
+  it('lists each task with its checkpoint and its template', async () => {
+    const app = anAppWith({ phase: 'ready', facts, starts: 12 })
+    const template = {
+      state: 'ready',
+      reason: null,
+      private_bytes: 11_000,
+      shared_bytes: 12_000,
+      load_seconds: 48.2,
+      jobs_started: 12,
+    }
+    expect(await (await app.request('/tasks')).json()).toEqual({
+      tasks: [
+        { task: 'ti2v-5B', checkpoint: '/models/5B', template },
+        { task: 't2v-A14B', checkpoint: '/models/A14B', template },
+      ],
+    })
+  })
+
+  it.each(['off', 'building', 'failed', 'dropped'] as const)(
+    'has the reason and no figures of a template that is %s',
+    async (phase) => {
+      const answer = await anAppWith({ phase, why: 'of a reason', starts: 3 }).request('/tasks')
+      const { tasks } = (await answer.json()) as { tasks: { template: object }[] }
+      expect(tasks[0]?.template).toEqual({
+        state: phase,
+        reason: 'of a reason',
+        private_bytes: null,
+        shared_bytes: null,
+        load_seconds: null,
+        jobs_started: 3,
+      })
+    },
+  )
+})
+
+describe('POST /tasks/{task}/reload', () => {
+  const reload = (app: ReturnType<typeof anApp>, task: string) =>
+    app.request(`/tasks/${task}/reload`, { method: 'POST' })
+
+  it('returns the task with the state of the template that is loaded', async () => {
+    const building = { phase: 'building', why: 'a reload was requested', starts: 0 } as const
+    const answer = await reload(
+      anAppWith({ phase: 'ready', facts, starts: 1 }, building),
+      'ti2v-5B',
+    )
+    expect(answer.status).toBe(202)
+    expect(await answer.json()).toMatchObject({
+      task: 'ti2v-5B',
+      template: { state: 'building', reason: 'a reload was requested' },
+    })
+  })
+
+  it('refuses a task that the service does not have, and names those that it has', async () => {
+    const answer = await reload(anAppWith({ phase: 'ready', facts, starts: 1 }), 's2v-14B')
+    expect(answer.status).toBe(404)
+    expect(await answer.json()).toMatchObject({
+      code: 'task_not_found',
+      field: 'task',
+      detail: expect.stringContaining('ti2v-5B, t2v-A14B'),
+    })
+  })
+
+  it('refuses with the reason where there is no template to reload', async () => {
+    const off = { phase: 'off', why: 'WARM_START is off', starts: 0 } as const
+    const refusal = new RefusalError('warm_start_off', 'There is no template: WARM_START is off.')
+    const answer = await reload(anAppWith(off, refusal), 'ti2v-5B')
+    expect(answer.status).toBe(409)
+    expect(await answer.json()).toMatchObject({
+      code: 'warm_start_off',
+      detail: 'There is no template: WARM_START is off.',
+    })
+  })
+})

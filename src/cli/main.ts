@@ -11,9 +11,11 @@ import { generate } from './commands/generate.ts'
 import { gpus } from './commands/gpus.ts'
 import { list } from './commands/list.ts'
 import { logs } from './commands/logs.ts'
+import { reload } from './commands/reload.ts'
 import { restart } from './commands/restart.ts'
 import { resume } from './commands/resume.ts'
 import { status } from './commands/status.ts'
+import { tasks } from './commands/tasks.ts'
 import { wait } from './commands/wait.ts'
 import { CommandError, exitCodes } from './terminal/failure.ts'
 import { endQuietlyWithReader, say } from './terminal/output.ts'
@@ -150,6 +152,15 @@ function createProgram(): Command {
     .addArgument(gpu())
     .action((id, _, self) => resume(id, self.optsWithGlobals()))
 
+  command('tasks', 'show each task with its template', [
+    'wanctl tasks',
+    'wanctl tasks --json',
+  ]).action((_, self) => tasks(self.optsWithGlobals()))
+
+  command('reload', 'load the template of a task again', ['wanctl reload ti2v-5B'])
+    .addArgument(new Argument('<task>', 'its name'))
+    .action((name, _, self) => reload(name, self.optsWithGlobals()))
+
   command('doctor', 'look whether this machine has what the service needs', [
     'wanctl doctor',
     'WAN_PYTHON=/opt/venv/bin/python3 wanctl doctor --json',
@@ -168,7 +179,7 @@ Environment:
 
 Exit codes:
   0  done                      4  no token, or one that does not allow this
-  1  failed, refused, a fault  5  there is no such job, video or GPU
+  1  failed, refused, a fault  5  there is no such job, video, GPU or task
   2  wrong usage               6  a file here cannot be read, or is in the way
   3  no service answers        130, 143  interrupted
 `

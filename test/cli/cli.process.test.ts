@@ -65,7 +65,9 @@ describe('an exit code', () => {
     const stranger = await run(['list'], at())
     expect(stranger).toMatchObject({ code: 4, stderr: expect.stringContaining('Set WAN_TOKEN') })
     expect(await run(['list'], at('a-token-that-nobody-has'))).toMatchObject({ code: 4 })
-    expect(await run(['gpus'], at(ada))).toMatchObject({ code: 4 })
+    for (const command of [['gpus'], ['tasks'], ['reload', 'ti2v-5B']]) {
+      expect(await run(command, at(ada))).toMatchObject({ code: 4 })
+    }
     expect(await run(['list'], at(ada))).toMatchObject({ code: 0 })
     expect(await run(['gpus'], at(ops))).toMatchObject({ code: 0 })
   })
@@ -255,7 +257,7 @@ describe('hostile text', () => {
 })
 
 describe('output', () => {
-  it.each([['list'], ['gpus'], ['status'], ['doctor'], ['--help']])(
+  it.each([['list'], ['gpus'], ['tasks'], ['status'], ['doctor'], ['--help']])(
     'of wanctl %s has no control codes in a pipe, also from a terminal',
     async (...args) => {
       expect((await run(args)).stdout).not.toMatch(controlCodes)
@@ -305,13 +307,14 @@ describe('completion', () => {
   const offered = (...words: readonly string[]) =>
     offeredBy('<(wanctl completion bash)', ['wanctl', ...words])
 
-  it('offers commands, options, values, jobs and GPUs in bash', async () => {
+  it('offers commands, options, values, jobs, GPUs and tasks in bash', async () => {
     const id = await service.submit({ prompt: 'a crane $(touch pwned) `touch pwned`' })
     expect(await offered('ge')).toEqual(['generate'])
     expect(await offered('generate', '--se')).toEqual(['--seed'])
     expect(await offered('generate', '--size', '12')).toEqual(['1280x720', '1280x704'])
     expect(await offered('cancel', id.slice(0, 4))).toContain(id.slice(0, 8))
     expect(await offered('restart', '')).toEqual(['0', '1'])
+    expect(await offered('reload', '')).toEqual(['ti2v-5B'])
   })
 
   it('runs nothing of what has been typed, and nothing of any prompt', async () => {

@@ -1,8 +1,15 @@
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { root } from '../../src/config/root.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
 import { wanctl } from '../support/cli.ts'
@@ -25,6 +32,7 @@ beforeEach(() => {
     esac`,
   )
   for (const [name, version] of Object.entries(packages)) pythonPackage(name, version)
+  torchOfTheSimulator()
   writeFileSync(at('Wan2.2/generate.py'), '')
   env = {
     PATH: `${at('bin')}:${process.env.PATH}`,
@@ -66,6 +74,10 @@ function pythonPackage(name: string, version: string): void {
   writeFileSync(join(info, 'top_level.txt'), `${name}\n`)
 }
 
+/** One that can be imported, and has a GPU. */
+const torchOfTheSimulator = (): void =>
+  copyFileSync(join(root, 'sim', 'torch.py'), at('python/torch/__init__.py'))
+
 function withoutPackage(name: string): void {
   rmSync(at(`python/${name}`), { recursive: true })
   rmSync(at(`python/${name}-${packages[name]}.dist-info`), { recursive: true })
@@ -91,7 +103,7 @@ describe('wanctl doctor', () => {
     expect([code, report.ok]).toEqual([0, true])
     expect(report.checks.map(({ name }) => name)).toEqual([
       ...['settings', 'gpu', 'driver', 'python', 'packages', 'generate.py', 'checkpoint'],
-      ...['ffmpeg', 'ffprobe', 'disk', 'memory', 'port'],
+      ...['ffmpeg', 'ffprobe', 'disk', 'memory', 'port', 'template', 'probe'],
     ])
     const text = await wanctl(['doctor'], { env })
     expect(text.stdout).toMatch(/^ok +gpu: 0 \(NVIDIA H100\)$/m)
@@ -203,14 +215,116 @@ describe('wanctl doctor', () => {
     const { code, report } = await examine()
     expect(code).toBe(0)
     expect(named(report, 'skipped').map(({ name }) => name)).toEqual([
-      ...['gpu', 'driver', 'packages', 'memory'],
+      ...['gpu', 'driver', 'packages', 'memory', 'template', 'probe'],
     ])
+  })
+
+  describe('has a fork use an idle GPU', () => {
+    const probe = async () =>
+      (await examine()).report.checks.find(({ name }) => name === 'probe') ?? expect.fail()
+
+    it('and says which, and how long CUDA took to start', async () => {
+      expect(await probe()).toMatchObject({
+        verdict: 'ok',
+        detail: expect.stringMatching(
+          /^a fork of PyTorch has used GPU 0; CUDA started in \d\.\d s$/,
+        ),
+      })
+    })
+
+    it('and warns with the reason when it cannot', async () => {
+      env.SIM_FORK_FAULT = 'cuda'
+      expect(await probe()).toEqual({
+        name: 'probe',
+        verdict: 'warning',
+        detail: expect.stringMatching(
+          /^a fork cannot use GPU 0: RuntimeError: Cannot re-initialize CUDA/,
+        ),
+      })
+    })
+
+    it('and warns when the import of PyTorch has used the GPU already', async () => {
+      const path = at('python/torch/__init__.py')
+      appendFileSync(path, '\ncuda.init()\n')
+      expect(await probe()).toMatchObject({
+        verdict: 'warning',
+        detail: expect.stringContaining('touched CUDA'),
+      })
+    })
+
+    it.each<[reason: string, says: string, plant: () => void]>([
+      ['there is no driver', 'no GPU answers', () => program('nvidia-smi', 'exit 127')],
+      ['there is no GPU', 'nvidia-smi lists none', () => program('nvidia-smi', 'exit 0')],
+      ['there is no PyTorch', 'ModuleNotFoundError', () => withoutPackage('torch')],
+      [
+        'another program uses it',
+        'another program uses each GPU',
+        () => program('nvidia-smi', gpuInUse),
+      ],
+    ])('unless %s', async (_, says, plant) => {
+      if (says === 'no GPU answers') env.GPU_IDS = '0'
+      plant()
+      expect(await probe()).toEqual({
+        name: 'probe',
+        verdict: 'skipped',
+        detail: expect.stringMatching(new RegExp(`^could not be run: .*${says}`)),
+      })
+    })
+
+    it('which is one without a job while the service runs, and needs a token to know', async () => {
+      const token = `token-of-ops-${crypto.randomUUID()}`
+      const own = { GPU_IDS: '0', API_TOKENS: `ops:${token}:admin` }
+      const service = await startService({ env: own })
+      env.PORT = new URL(service.url).port
+      expect((await probe()).detail).toContain('Set WAN_TOKEN')
+      env.WAN_TOKEN = token
+      expect(await probe()).toMatchObject({ verdict: 'ok' })
+      const ops = service.as(token)
+      const id = await ops.submit({ prompt: 'a fox [sim:hang-step]' })
+      await ops.until(id, ({ stage }) => stage === 'denoising')
+      expect(await probe()).toMatchObject({
+        verdict: 'skipped',
+        detail: expect.stringContaining('each GPU has a job'),
+      })
+    })
+  })
+
+  it('says how the template of the running service is, and what to do where there is none', async () => {
+    const template = async () =>
+      (await examine()).report.checks.find(({ name }) => name === 'template') ?? expect.fail()
+    env.WARM_START = 'on'
+    expect(await template()).toMatchObject({
+      verdict: 'skipped',
+      detail: expect.stringContaining('no service runs'),
+    })
+    const service = await startService({ env: { WARM_START: 'on', SIM_FORK_FAULT: 'cuda' } })
+    env.PORT = new URL(service.url).port
+    await vi.waitFor(
+      async () =>
+        expect(await template()).toEqual({
+          name: 'template',
+          verdict: 'ok',
+          detail: 'ti2v-5B is ready, 0 jobs started',
+        }),
+      { timeout: 30_000 },
+    )
+    await service.until(await service.submit({ prompt: 'a fox' }))
+    expect(await template()).toMatchObject({
+      verdict: 'warning',
+      detail: expect.stringMatching(/ti2v-5B is off \(.*Cannot re-initialize CUDA.*wanctl reload/),
+    })
   })
 })
 
 const smallGpu = `case $1 in
   -L) echo 'GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-8932f937-d72c-4106-c12f-20bd9faed9f6)' ;;
   *) echo '550.54.15, 24564' ;;
+esac`
+
+const gpuInUse = `case $* in
+  -L) echo 'GPU 0: NVIDIA H100 (UUID: GPU-8932f937-d72c-4106-c12f-20bd9faed9f6)' ;;
+  *memory.used*) echo '0, GPU-8932f937-d72c-4106-c12f-20bd9faed9f6, 40960, 81559, 90, 60' ;;
+  *) echo '550.54.15, 81559' ;;
 esac`
 
 function oldPython(): void {

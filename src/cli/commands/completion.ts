@@ -1,4 +1,4 @@
-/** What a shell may offer beside the names of commands and options: files, jobs and GPUs. */
+/** What a shell may offer beside the names of commands and options: files, jobs, GPUs and tasks. */
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type RootCommand, script } from '@bomb.sh/tab'
@@ -33,7 +33,7 @@ export async function addCompletion(program: Command, argv: readonly string[]): 
   const shell = tab(program, { completionCommandName: 'completion' })
   program.commands
     .find((command) => command.name() === 'completion')
-    ?.description('print what makes a shell complete commands, options, jobs and GPUs')
+    ?.description('print what makes a shell complete commands, options, jobs, GPUs and tasks')
     .addHelpText('after', completionHelp)
     .action((name: string) => {
       if (name === 'bash') process.stdout.write(bashScript)
@@ -73,6 +73,7 @@ const offer =
 async function namesFor(command: string): Promise<readonly Name[]> {
   if (['wait', 'status', 'logs', 'cancel'].includes(command)) return jobNames()
   if (['restart', 'drain', 'resume'].includes(command)) return gpuNames()
+  if (command === 'reload') return taskNames()
   return []
 }
 
@@ -98,6 +99,13 @@ const gpuNames = (): Promise<Name[]> =>
   inTime(
     parseResponse(api().gpus.$get()).then(({ gpus }) =>
       gpus.map(({ id, state }) => [String(id), state] as const),
+    ),
+  )
+
+const taskNames = (): Promise<Name[]> =>
+  inTime(
+    parseResponse(api().tasks.$get()).then(({ tasks }) =>
+      tasks.map(({ task, template }) => [task, template.state] as const),
     ),
   )
 

@@ -1,4 +1,5 @@
-import { diagnose, type Finding } from '../../infra/installation/diagnosis.ts'
+import { diagnose } from '../../infra/installation/diagnosis.ts'
+import type { Finding } from '../../infra/installation/finding.ts'
 import { exitCodes } from '../terminal/failure.ts'
 import { type OutputOptions, show } from '../terminal/output.ts'
 import { colored, plain } from '../terminal/text.ts'

@@ -11,15 +11,11 @@ import { freeSpace } from '../disk/free-space.ts'
 import { detectGpus } from '../machine/gpus.ts'
 import { readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
+import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
+import { isOurs } from './own-service.ts'
 import { simulatorDir } from './simulation.ts'
-
-/** `detail` says what to do about a warning or a fault. */
-export type Finding = Readonly<{
-  name: string
-  verdict: 'ok' | 'warning' | 'fault' | 'skipped'
-  detail: string
-}>
+import { checkWarmStart } from './warm-start-check.ts'
 
 /** Everything that is looked at, in the order in which it is best put right. */
 export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
@@ -35,6 +31,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
     checkDisks(config),
     checkMemory(config, simulated),
     checkPort(config),
+    checkWarmStart({ config, env, simulated }),
   ])
   return findings.flat()
 }
@@ -46,12 +43,6 @@ function configOf(env: NodeJS.ProcessEnv): Config | Error {
     return error as Error
   }
 }
-
-const finding = (name: string, verdict: Finding['verdict'], detail: string): Finding => ({
-  name,
-  verdict,
-  detail,
-})
 
 const findingOf = ({ name, ok, detail }: Check): Finding =>
   finding(name, ok ? 'ok' : 'fault', detail)
@@ -249,7 +240,7 @@ async function checkPort({ host, port }: Config): Promise<Finding> {
     const detail = `${host}:${port} cannot be listened on: ${error.message}. Set HOST or PORT.`
     return finding('port', 'fault', detail)
   }
-  return (await isOurs(host, port))
+  return (await isOurs({ host, port }))
     ? finding('port', 'ok', `a wan-supervisor listens on ${host}:${port}`)
     : finding(
         'port',
@@ -264,16 +255,4 @@ function listenOnce(host: string, port: number): Promise<NodeJS.ErrnoException |
     server.once('error', resolve)
     server.listen(port, host, () => server.close(() => resolve(undefined)))
   })
-}
-
-async function isOurs(host: string, port: number): Promise<boolean> {
-  const reachable =
-    { '0.0.0.0': '127.0.0.1', '::': '[::1]' }[host] ?? (host.includes(':') ? `[${host}]` : host)
-  try {
-    const signal = AbortSignal.timeout(2_000)
-    const response = await fetch(`http://${reachable}:${port}/health`, { signal })
-    return 'given_up' in ((await response.json()) as object)
-  } catch {
-    return false
-  }
 }

@@ -1,9 +1,12 @@
 import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readFileSync,
+  rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -128,6 +131,24 @@ describe('a generation that was forked from a template', () => {
     expect(warm.same).toEqual(cold.same)
     expect(warm.same.environ).toMatchObject({ COLOUR: 'green', CUDA_VISIBLE_DEVICES: '1' })
     expect(new Set([cold.random, warm.random, again.random]).size).toBe(3)
+  })
+
+  it('runs the script that the template has read, and does not read it again', async () => {
+    const server = aForkServer()
+    const checkout = aCheckout({ script: 'introspect' })
+    const script = join(checkout.cwd, 'generate.py')
+    const { run } = await aReadyTemplate(server, checkout)
+    // As if it were changed after the last comparison: size, time and inode say that it is the same.
+    const read = readFileSync(script, 'utf8')
+    const reference = join(checkout.root, 'reference')
+    execFileSync('cp', ['-p', script, reference])
+    writeFileSync(script, read.replace("say('at exit')", "say('changed')"))
+    execFileSync('touch', ['-r', reference, script])
+    const generation = aGeneration(checkout)
+    const { started, ended } = start(server, generation, { template: run })
+    expect(await started()).toEqual({ start: 'warm', why: undefined })
+    await ended
+    expect(generation.said('stdout')).toContain('at exit')
   })
 
   it('has what a wrapper around Python adds to the environment', async () => {
@@ -410,6 +431,25 @@ describe('a template is out of date', () => {
     expect(await template.run.ended).toMatchObject({ code: 0 })
     await ended
     expect(await generation.exit()).toMatchObject({ code: 0 })
+  })
+})
+
+describe('a template whose checkout is a link', () => {
+  it('is out of date when the link leads to another folder', async () => {
+    const server = aForkServer()
+    const made = aCheckout()
+    const [link, other] = [join(made.root, 'link'), join(made.root, 'other')]
+    symlinkSync(made.cwd, link)
+    const checkout = { ...made, cwd: link }
+    const template = await aReadyTemplate(server, checkout)
+    cpSync(made.cwd, other, { recursive: true })
+    rmSync(link)
+    symlinkSync(other, link)
+    const generation = aGeneration(checkout)
+    const { started, ended } = start(server, generation, { template: template.run })
+    expect(await started()).toMatchObject({ start: 'cold', why: expect.stringMatching(/chang/) })
+    expect(await template.run.ended).toMatchObject({ code: 0 })
+    await ended
   })
 })
 

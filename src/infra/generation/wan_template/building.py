@@ -66,7 +66,7 @@ def build(setup):
     seed = torch.initial_seed()
     bars = hush_bars()
     with without_cuda(torch):
-        run_imports(path)
+        code = run_imports(path)
         told = list(recorder.told)
         handlers, level = list(logging.root.handlers), logging.root.level
         missing = {'text encoder', 'dit'}.difference(held.known)
@@ -76,10 +76,11 @@ def build(setup):
     held.is_loading = False
     refuse_cuda(torch)
     refuse_threads()
-    identity = Identity(os.path.realpath(path), setup['checkpoint'], began_ns)
+    identity = Identity(
+        os.path.join(setup['cwd'], setup['script']), setup['checkpoint'], began_ns)
     gc.collect()
     return Wan(
-        setup, recorder, held, identity,
+        setup, (path, code), recorder, held, identity,
         generation.Fresh(told, threads, seed, bars, handlers, level))
 
 
@@ -102,7 +103,7 @@ def hush_bars():
 
 
 def run_imports(path):
-    """All that the script imports at its top, and Wan2.2."""
+    """All that the script imports at its top, and Wan2.2. Returns what the script was compiled to."""
     _, code = script.compile_script(path)
     with open(path, 'rb') as file:
         tree = ast.parse(file.read(), path)
@@ -119,6 +120,7 @@ def run_imports(path):
             __import__(name)
         except ImportError:
             pass
+    return code
 
 
 def load(torch, setup):
@@ -177,8 +179,9 @@ def descriptors():
 class Wan:
     """Wan2.2 as it was loaded, for the forks of this process."""
 
-    def __init__(self, setup, recorder, held, identity, fresh):
+    def __init__(self, setup, compiled, recorder, held, identity, fresh):
         self.setup = setup
+        self.script, self.code = compiled
         self.recorder = recorder
         self.held = held
         self.identity = identity

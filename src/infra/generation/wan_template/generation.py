@@ -53,11 +53,9 @@ def become(wan, argv, begun):
     at = rest.index(wan.setup['script'])
     options, events, command = rest[: at - 1], rest[at - 1], rest[at:]
     take_over(wan, begun)
-    try:
-        path, code = script.compile_script(command[0])
-    except Exception:
-        # Python itself shall say what is wrong with the script.
-        os.execvp(python, [python, *command])
+    path, code = os.path.join(os.getcwd(), command[0]), wan.code
+    if path != wan.script:
+        raise FileNotFoundError(2, f'no template has loaded {path}')
     hooks.want(options)
     module = script.become(path, command, [python])
     wan.fresh.restore()

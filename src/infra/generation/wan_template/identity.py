@@ -11,9 +11,12 @@ class Identity:
     that were written later may have changed while they were read."""
 
     def __init__(self, script, checkpoint, began_ns):
-        checkout = os.path.dirname(script)
+        """`script`: its path as it was given, which may lead over links that are changed."""
+        loaded = os.path.realpath(script)
+        checkout = os.path.dirname(loaded)
         self.paths = {
             script: 'the script',
+            loaded: 'the script',
             sys.executable: 'Python',
             **{path: 'the checkout' for path in modules_below(checkout)},
             **{path: 'the checkpoint' for path in files_below(checkpoint)},

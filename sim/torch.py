@@ -121,12 +121,14 @@ class cuda:
 
     @classmethod
     def init(cls):
-        """A fork of a process that has used CUDA cannot use it. SIM_FORK_FAULT=cuda: nor can any fork."""
+        """A fork of a process that has used CUDA cannot use it. With SIM_FORK_FAULT no fork can."""
         fault = os.environ.get('SIM_FORK_FAULT') if os.getpid() != imported_by else None
         if cls.used_by not in (None, os.getpid()) or fault == 'cuda':
             raise RuntimeError(
                 'Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, '
                 "you must use the 'spawn' start method")
+        if fault == 'oom':
+            raise RuntimeError('CUDA error: out of memory')
         while fault == 'hang':
             time.sleep(3600)
         if cls.used_by is None and libcuda:

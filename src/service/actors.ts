@@ -40,6 +40,7 @@ import { createJobRenderer } from '../http/views/job-view.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
 import { createWarmStarts } from '../infra/generation/warm-starts.ts'
+import { simulatorDir } from '../infra/installation/simulation.ts'
 import type { StandingChecks } from '../infra/installation/standing-checks.ts'
 import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
@@ -96,7 +97,7 @@ export function startActors(options: ActorsOptions) {
   const { env } = options
   const starter = createWarmStarts({
     ...{ wan, gpus, env, forkServer },
-    bytesToLoad: config.warmStart === 'auto' ? bytesPerLoad(wan) : undefined,
+    bytesToLoad: asksForMemory(config) ? bytesPerLoad(wan) : undefined,
     availableBytes: process.availableMemory,
     tell: (message) => tell(template, message),
   })
@@ -129,6 +130,7 @@ export function startActors(options: ActorsOptions) {
           eta,
           events,
           webhooks,
+          template,
           observe,
           log,
         }),
@@ -192,6 +194,7 @@ export function startActors(options: ActorsOptions) {
       return templateBehaviour({
         settings: { warmStart, idleMs, impossible },
         port: starter,
+        queue,
         observe,
         log,
       })
@@ -232,6 +235,10 @@ export function startActors(options: ActorsOptions) {
 
 /** Name of a GPU's actor at the supervisor. */
 export const childOf = (gpu: GpuId): string => `gpu-${gpu}`
+
+/** The simulator takes next to no memory. */
+const asksForMemory = ({ warmStart, wan }: Config): boolean =>
+  warmStart === 'auto' && wan.wanDir !== simulatorDir
 
 /** Exactly what the rules of the queue need: no token digest travels into its state. */
 const queueSettings = ({ config, gpus, cancelWaitMs }: ActorsOptions): QueueSettings => ({

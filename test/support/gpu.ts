@@ -82,6 +82,7 @@ export const coldStarter = ({ startShim }: Pick<ForkServer, 'startShim'>): Gener
   startShim,
   occupy() {},
   vacate() {},
+  completed() {},
   forkFailed() {},
 })
 

@@ -96,6 +96,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   let pauses: number[] = []
   /** Attempts whose load no longer holds up others. */
   const slowLoads = new Set<string>()
+  /** As far as the queue knows of it. */
+  let template: { build: number; isLoading: boolean } | undefined
   let knownThen = new Set<JobId>()
   let submissions = 0
   let now = midnight
@@ -175,6 +177,11 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
         break
       case 'expectPause':
         pauses.push(effect.pause)
+        break
+      case 'giveTemplateTurn':
+        assert(template?.build === effect.build, 'the template that waits gets the turn')
+        template.isLoading = true
+        assert(loadsNow() <= settings.maxConcurrentLoads, 'a template waits for its turn')
         break
     }
   }
@@ -294,6 +301,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     overdue = []
     pauses = []
     for (const canceler of cancelers.values()) canceler.gone ||= canceler.answers.length === 0
+    template = undefined
     state = restoreQueue(settings, store.load())
     knownThen = new Set(store.all().map(({ jobId }) => jobId))
     for (const { up, inbox } of gpus.values()) if (up) inbox.push({ type: 'announce' })
@@ -337,9 +345,12 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     assert.equal(attempt, failures + 1, 'failures are counted, and nothing else')
     assert(attempt <= settings.maxAttempts, `attempt ${attempt} is one too many`)
     assert(![...generations.values()].some((one) => isSame(one.attempt, { jobId, epoch })))
-    const loading = store.having('running').filter(isLoading).length + 1
+    const loading = loadsNow() + 1
     assert(loading <= settings.maxConcurrentLoads, `${loading} load at once`)
   }
+
+  const loadsNow = (): number =>
+    store.having('running').filter(isLoading).length + (template?.isLoading ? 1 : 0)
 
   /** As it is, whether or not the queue knows it. */
   function isLoading({ jobId, epoch, attempt }: StoredJob): boolean {
@@ -440,10 +451,14 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       attempt?.phase === 'generating' ? [attempt.gpu] : [],
     )
     const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
-    const mayClaim =
-      state.open &&
-      claimsAllowed(state.environment) === 'any' &&
-      silent.length < settings.maxConcurrentLoads
+    const { templateLoad } = state
+    const loads = silent.length + (templateLoad?.hasBegun ? 1 : 0)
+    const maySomethingLoad = state.open && loads < settings.maxConcurrentLoads
+    const waits = templateLoad?.hasBegun === false
+    assert(!maySomethingLoad || !waits, 'no template waits while there is a turn')
+    const hasTurn = templateLoad?.hasBegun && templateLoad.build === template?.build
+    assert(!hasTurn || template?.isLoading, 'a template is told of its turn')
+    const mayClaim = maySomethingLoad && claimsAllowed(state.environment) === 'any'
     const fresh = queued.filter(({ failures }) => failures === 0)
     assert(!mayClaim || free.length === 0 || fresh.length === 0, 'no GPU idles while jobs wait')
 
@@ -529,6 +544,18 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       tellQueue({ type: 'loadOverdue', ...keyIn(job) })
     },
 
+    /** Also again, and one that takes the place of another. */
+    askTemplateTurn(build: number): void {
+      if (template?.build !== build) template = { build, isLoading: false }
+      tellQueue({ type: 'templateWaits', build })
+    },
+
+    endTemplateTurn(how: 'templateSettled' | 'templateOverdue'): void {
+      if (!template) return
+      tellQueue({ type: how, build: template.build })
+      template = undefined
+    },
+
     checkEnvironment: (ok: boolean) =>
       tellQueue({ type: 'environmentChecked', checks: [{ name: 'a tool', ok, detail: '' }] }),
 
@@ -597,6 +624,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       for (let round = 0; isUnsettled(); round++) {
         assert(round < 20 * (submissions + 1), 'every job comes to its end')
         world.checkEnvironment(true)
+        world.endTemplateTurn('templateSettled')
         for (let n = 0; n <= pauses.length; n++) world.endPause(n)
         turn()
         for (const gpu of allGpus) {

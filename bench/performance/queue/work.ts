@@ -40,6 +40,7 @@ export function createWork(directory: string): (n: number) => Promise<void> {
   const starter = {
     occupy() {},
     vacate() {},
+    completed() {},
     forkFailed() {},
     startShim: (dir: string, env: NodeJS.ProcessEnv) => startShim(wan.python, dir, env),
   }

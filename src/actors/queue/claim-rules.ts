@@ -26,8 +26,7 @@ const maxUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64
  * is made is also converted.
  */
 export function assign(state: QueueState, at: Timestamp): QueueStep {
-  let now = state
-  const effects: QueueEffect[] = []
+  let [now, effects] = giveTemplateTurn(state)
   while (
     now.open &&
     now.hasRoom &&
@@ -38,9 +37,26 @@ export function assign(state: QueueState, at: Timestamp): QueueStep {
     if (!match) break
     const [next, more] = claim(now, match.job, match.gpu, at)
     now = next
-    effects.push(...more)
+    effects = [...effects, ...more]
   }
   return [now, effects]
+}
+
+/** Before any job: the jobs that wait for it meanwhile start warm, as soon as they would have loaded. */
+function giveTemplateTurn(state: QueueState): QueueStep {
+  const { templateLoad, loadSeconds, open, settings } = state
+  if (!templateLoad || templateLoad.hasBegun) return [state, []]
+  if (!open || loading(state) >= settings.maxConcurrentLoads) return [state, []]
+  const { build } = templateLoad
+  const known = loadSeconds.size > 0
+  const withinMs = patienceMs(known ? Math.max(...loadSeconds.values()) : unknownLoadSeconds)
+  return [
+    { ...state, templateLoad: { build, hasBegun: true } },
+    [
+      { do: 'giveTemplateTurn', build },
+      { do: 'expectTemplate', build, withinMs },
+    ],
+  ]
 }
 
 export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueStep => {
@@ -126,10 +142,10 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
   ]
 }
 
-const loading = ({ running, givenUpGpus }: QueueState): number =>
+const loading = ({ running, givenUpGpus, templateLoad }: QueueState): number =>
   [...running.values()].filter(
     (job) => isLoading(job) && !job.isLoadOverdue && !givenUpGpus.has(job.gpu),
-  ).length
+  ).length + (templateLoad?.hasBegun ? 1 : 0)
 
 /** How many times its usual length a load may take before it no longer holds up others. */
 const usualLoads = 4
@@ -148,10 +164,13 @@ export function expectLoad(
   { jobId, epoch }: AttemptKey,
   gpu: GpuId,
 ): QueueEffect {
-  const longMs = usualLoads * (loadSeconds.get(gpu) ?? unknownLoadSeconds) * 1000
-  const withinMs = Math.round(Math.min(maxLoadMs, Math.max(minLoadMs, longMs)))
+  const withinMs = patienceMs(loadSeconds.get(gpu) ?? unknownLoadSeconds)
   return { do: 'expectLoad', jobId, epoch, withinMs }
 }
+
+/** How long a load may hold up others that usually takes so long. */
+const patienceMs = (usualSeconds: number): number =>
+  Math.round(Math.min(maxLoadMs, Math.max(minLoadMs, usualLoads * usualSeconds * 1000)))
 
 const unconverted = ({ running }: QueueState): number =>
   [...running.values()].filter(({ phase }) => phase === 'converting').length

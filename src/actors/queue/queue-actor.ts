@@ -20,6 +20,7 @@ import type { EventMessage } from '../event/event-protocol.ts'
 import type { CaretakerMessage } from '../gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
+import type { TemplateMessage } from '../template/template-protocol.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
 import { absentCareMs } from './gpu-rules.ts'
 import {
@@ -50,6 +51,7 @@ export type QueueActorOptions = Readonly<{
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
   webhooks: ActorRef<WebhookMessage>
+  template: ActorRef<TemplateMessage>
   observe: Observe
   log: Logger
 }>
@@ -60,7 +62,7 @@ const retryMs = 1_000
 /** Owns jobs up to their end: their order, their states, their claims. */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, QueueMail> {
   const { settings, store, workFiles, installation, gpus, caretaker, conversion } = options
-  const { archive, eta, events, webhooks } = options
+  const { archive, eta, events, webhooks, template } = options
   const { observe, log } = options
   const work = createSubmissionWork(options)
   const { receive, settle } = createJournal({ settings, gpus: [...gpus.keys()] })
@@ -153,6 +155,12 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         tellLater(self, withinMs, { type: 'loadOverdue', jobId, epoch })
         break
       }
+      case 'giveTemplateTurn':
+        tell(template, { type: 'turnCame', build: effect.build })
+        break
+      case 'expectTemplate':
+        tellLater(self, effect.withinMs, { type: 'templateOverdue', build: effect.build })
+        break
       case 'expectCancel':
         tellLater(self, effect.withinMs, { type: 'cancelOverdue', ticket: effect.ticket })
         break

@@ -31,6 +31,8 @@ export type QueueEffect =
       /** Has the standing checks look again. */
       | { do: 'checkEnvironment' }
       | ({ do: 'expectLoad'; withinMs: number } & AttemptKey)
+      | { do: 'giveTemplateTurn'; build: number }
+      | { do: 'expectTemplate'; build: number; withinMs: number }
       | ({ do: 'expectCare'; withinMs: number } & AttemptKey)
       | { do: 'logHold'; hold: Hold | undefined }
       | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)

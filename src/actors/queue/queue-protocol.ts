@@ -67,6 +67,12 @@ export type QueueNews = Readonly<
   | ({ type: 'careDue' } & AttemptKey)
   /** The time has passed for which a load may hold up others. */
   | ({ type: 'loadOverdue' } & AttemptKey)
+  /** A template is to be loaded, and takes its turn among the loads. Repeated, it changes nothing. */
+  | { type: 'templateWaits'; build: number }
+  /** It has loaded, or does not any more. */
+  | { type: 'templateSettled'; build: number }
+  /** The time has passed for which its load may hold up others. */
+  | { type: 'templateOverdue'; build: number }
   | { type: 'conversionReady' }
   | { type: 'caretakerReady' }
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)

@@ -54,6 +54,8 @@ export type QueueState = Readonly<{
   /** How long a load usually takes at most. */
   loadSeconds: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
+  /** That of the template, among those of the jobs. */
+  templateLoad?: Readonly<{ build: number; hasBegun: boolean }> | undefined
 }>
 
 /** Somebody waits to hear that these jobs are canceled. */

@@ -14,6 +14,7 @@ import type { QueueState } from './queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 import { tellRepeated } from './repeat-rules.ts'
 import { admit, notPrepared, prepare } from './submit-rules.ts'
+import { askTemplateTurn, endTemplateTurn } from './template-turns.ts'
 
 /**
  * Every rule of the queue, with no store, process, clock or actor in sight. `at`: by the wall clock,
@@ -91,6 +92,11 @@ function decide(
       return welcomeGpu(state, message, at)
     case 'gpuGone':
       return loseGpu(state, message, at)
+    case 'templateWaits':
+      return askTemplateTurn(state, message.build, at)
+    case 'templateSettled':
+    case 'templateOverdue':
+      return endTemplateTurn(state, message.build, at)
     case 'conversionReady':
       return resumeConversions(state)
     case 'caretakerReady':

@@ -1,6 +1,7 @@
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
 import { type ActorRef, actorOf, type Behaviour, tell, tellLater } from '../actor.ts'
+import type { QueueMessage } from '../queue/queue-protocol.ts'
 import type { TemplatePort } from './template-ports.ts'
 import type {
   TemplateEffect,
@@ -13,6 +14,8 @@ import { begin, type TemplateSettings, transition } from './template-transition.
 export type TemplateActorOptions = Readonly<{
   settings: TemplateSettings
   port: TemplatePort
+  /** Gives turns to load. */
+  queue: ActorRef<QueueMessage>
   observe: Observe
   log: Logger
 }>
@@ -21,6 +24,7 @@ export type TemplateActorOptions = Readonly<{
 export function templateBehaviour({
   settings,
   port,
+  queue,
   observe,
   log,
 }: TemplateActorOptions): Behaviour<TemplateState, TemplateMessage> {
@@ -37,6 +41,12 @@ export function templateBehaviour({
   ): void {
     const report = (event: TemplateEvent) => tell(self, event)
     switch (effect.do) {
+      case 'askTurn':
+        tell(queue, { type: 'templateWaits', build: effect.build })
+        break
+      case 'endTurn':
+        tell(queue, { type: 'templateSettled', build: effect.build })
+        break
       case 'build':
         port.build(effect.build, report)
         break

@@ -18,15 +18,16 @@ export type TemplateFacts = Readonly<{
 /** News of a template, each with its number: those of an earlier one are dropped. */
 export type TemplateEvent = Readonly<{ build: number }> &
   Readonly<
+    /** The queue gives it a turn among the loads. */
+    | { type: 'turnCame' }
+    | { type: 'turnDue' }
     | { type: 'loaded'; facts: TemplateFacts }
     | { type: 'notLoaded'; why: string }
     /** A file has changed since it was loaded. */
     | { type: 'outOfDate'; why: string }
     | { type: 'ended'; why: string }
-    /** `why`: a fork cannot use the GPU. */
-    | { type: 'probed'; why?: string }
-    | { type: 'noGpuIdle' }
-    | { type: 'probeDue' }
+    /** `why`: a fork could not use the GPU. `isForkFault`: nothing but a fork fails so. */
+    | { type: 'probed'; why?: string; isForkFault?: boolean }
     | { type: 'buildDue' }
     /** No generation was forked for a while, if there were no more than `starts` meanwhile. */
     | { type: 'idleDue'; starts: number }
@@ -38,6 +39,8 @@ export type TemplateMessage =
   | Readonly<
       /** A generation was asked for. `warm`: it was forked from the template. */
       | { type: 'generationStarted'; start: 'warm' | 'cold'; why?: string }
+      /** A generation has come to its end: its GPU works. */
+      | { type: 'generationCompleted' }
       /** A generation has failed in a way in which only a fork can. */
       | { type: 'forkFailed'; why: string }
       /** Builds another one now, also where forks did not work. */
@@ -56,7 +59,8 @@ export const templatePhases = [
 
 export type TemplatePhase = Readonly<
   | { phase: 'off'; why: string }
-  | { phase: 'building'; why: string }
+  /** It loads, or waits for its turn among the loads. */
+  | { phase: 'building'; why: string; isLoading: boolean }
   /** It has loaded, and waits for an idle GPU or the end of its probe. */
   | { phase: 'probing'; facts: TemplateFacts }
   | { phase: 'ready'; facts: TemplateFacts }
@@ -75,6 +79,8 @@ export type TemplateState = TemplatePhase &
     build: number
     /** Failures in a row. */
     failures: number
+    /** What its probe may still do if it fails: `retry` once, when a generation shows that the GPU works. */
+    afterProbe: 'retry' | 'retryDue' | 'giveUp'
     /** Number of generations that were forked from the current or the last template. */
     starts: number
   }>
@@ -84,6 +90,9 @@ export type TemplateView = TemplatePhase & Readonly<{ starts: number }>
 export type TemplateEffect =
   | AnswerEffect
   | Readonly<
+      /** turnCame, when another load may begin */
+      | { do: 'askTurn'; build: number }
+      | { do: 'endTurn'; build: number }
       | { do: 'build'; build: number }
       | { do: 'probe'; build: number }
       | { do: 'use' }

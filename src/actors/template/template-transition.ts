@@ -21,8 +21,8 @@ export const minRetryMs = 10_000
 export const maxRetryMs = 3_600_000
 /** Files that change do so one after the other, as in a `git pull`: they are given time to settle. */
 export const settleMs = 2_000
-/** Before the next search for a GPU without a generation. */
-export const probeAgainMs = 5_000
+/** Before a turn is asked for again: a queue that has crashed has forgotten it. */
+export const askAgainMs = 10_000
 
 export type TemplateSettings = Readonly<{
   warmStart: WarmStart
@@ -32,18 +32,28 @@ export type TemplateSettings = Readonly<{
 }>
 
 export function begin({ warmStart, idleMs, impossible }: TemplateSettings): TemplateStep {
-  const nothing = { warmStart, idleMs, build: 0, failures: 0, starts: 0 }
+  const counts = { build: 0, failures: 0, starts: 0 }
+  const nothing = { warmStart, idleMs, ...counts, afterProbe: 'retry' } as const
   if (warmStart === 'off') return [{ ...nothing, phase: 'off', why: 'WARM_START is off' }, []]
   if (impossible) return [{ ...nothing, phase: 'off', why: impossible }, []]
   return build({ ...nothing, phase: 'failed', why: '' }, 'the service has started')
 }
 
 export function transition(state: TemplateState, message: TemplateMessage): TemplateStep {
+  const [next, effects] = decide(state, message)
+  const isOver = state.phase === 'building' && next.phase !== 'building'
+  return isOver ? [next, [...effects, { do: 'endTurn', build: state.build }]] : [next, effects]
+}
+
+function decide(state: TemplateState, message: TemplateMessage): TemplateStep {
   switch (message.type) {
     case 'describe':
       return [state, [answer(message.replyTo, viewOf(state))]]
     case 'generationStarted':
       return generationStarted(state, message)
+    case 'generationCompleted':
+      if (state.phase !== 'off' || state.afterProbe !== 'retryDue') return [state, []]
+      return build({ ...state, afterProbe: 'giveUp' }, 'the probe is repeated')
     case 'forkFailed':
       return state.phase === 'off' ? [state, []] : giveUp(state, message.why, 'fork_failed')
     case 'reload':
@@ -54,27 +64,30 @@ export function transition(state: TemplateState, message: TemplateMessage): Temp
 }
 
 function ofTemplate(state: TemplateState, event: TemplateEvent): TemplateStep {
+  const isLoading = state.phase === 'building' && state.isLoading
   const isLoaded = state.phase === 'probing' || state.phase === 'ready'
   switch (event.type) {
+    case 'turnCame': {
+      if (state.phase !== 'building' || state.isLoading) return [state, []]
+      return [{ ...state, isLoading: true }, [{ do: 'build', build: state.build }]]
+    }
+    case 'turnDue':
+      return [state, state.phase === 'building' && !state.isLoading ? askTurn(state.build) : []]
     case 'loaded':
-      return state.phase === 'building' ? loaded(state, event.facts) : [state, []]
+      return isLoading ? loaded(state, event.facts) : [state, []]
     case 'notLoaded':
-      return state.phase === 'building' ? failed(state, event.why, 'not_loaded') : [state, []]
+      return isLoading ? failed(state, event.why, 'not_loaded') : [state, []]
     case 'outOfDate':
       return isLoaded ? outOfDate(state, event.why) : [state, []]
     case 'ended':
       if (isLoaded) return failed(state, event.why, 'died')
-      return state.phase === 'building' ? failed(state, event.why, 'not_loaded') : [state, []]
+      return isLoading ? failed(state, event.why, 'not_loaded') : [state, []]
     case 'probed':
       if (state.phase !== 'probing') return [state, []]
-      return event.why === undefined
-        ? use(state, state.facts)
-        : giveUp(state, event.why, 'probe_failed')
-    case 'noGpuIdle':
-      if (state.phase !== 'probing') return [state, []]
-      return [state, [expect({ type: 'probeDue', build: state.build }, probeAgainMs)]]
-    case 'probeDue':
-      return [state, state.phase === 'probing' ? [{ do: 'probe', build: state.build }] : []]
+      if (event.why === undefined) return use({ ...state, afterProbe: 'retry' }, state.facts)
+      return state.afterProbe === 'giveUp' || event.isForkFault
+        ? giveUp(state, event.why, 'probe_failed')
+        : probeFailed(state, event.why)
     case 'buildDue':
       return state.phase === 'failed' ? build(state, state.why) : [state, []]
     case 'idleDue':
@@ -85,13 +98,20 @@ function ofTemplate(state: TemplateState, event: TemplateEvent): TemplateStep {
   }
 }
 
+/** It takes the memory and the disk of a load, so it takes a turn as one. */
 function build(state: TemplateState, why: string, cause: Caused = {}): TemplateStep {
   const build = state.build + 1
+  const asked = log('info', { why, ...cause }, 'a template is being built')
   return [
-    { ...state, phase: 'building', why, build, starts: 0 },
-    [log('info', { why, ...cause }, 'a template is being built'), { do: 'build', build }],
+    { ...state, phase: 'building', why, isLoading: false, build, starts: 0 },
+    [asked, ...askTurn(build)],
   ]
 }
+
+const askTurn = (build: number): TemplateEffect[] => [
+  { do: 'askTurn', build },
+  expect({ type: 'turnDue', build }, askAgainMs),
+]
 
 function loaded(state: Extract<TemplateState, { phase: 'building' }>, facts: TemplateFacts) {
   const [next, effects]: TemplateStep =
@@ -139,7 +159,7 @@ function reload(
     return [state, [answer(replyTo, new RefusalError('warm_start_off', detail))]]
   }
   const [next, effects] = build(
-    { ...state, failures: 0 },
+    { ...state, failures: 0, afterProbe: 'retry' },
     'a reload was requested',
     causeOf(message),
   )
@@ -186,7 +206,16 @@ function giveUp(
   end: 'fork_failed' | 'probe_failed',
 ): TemplateStep {
   const phrase = 'forks of a template do not work on this machine; generations are started cold'
-  return [{ ...state, phase: 'off', why }, over({ why }, phrase, end, 'warn')]
+  const off = { ...state, phase: 'off', why, afterProbe: 'giveUp' } as const
+  return [off, over({ why }, phrase, end, 'warn')]
+}
+
+/** The GPU may have been unusable for anybody then. A generation that succeeds rules that out. */
+function probeFailed(state: TemplateState, why: string): TemplateStep {
+  const phrase =
+    'a fork of the template could not use the GPU; it is tried once more when a job has succeeded'
+  const off = { ...state, phase: 'off', why, afterProbe: 'retryDue' } as const
+  return [off, over({ why }, phrase, 'probe_failed', 'warn')]
 }
 
 function drop(state: TemplateState): TemplateStep {

@@ -48,6 +48,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
       ...observer,
       ended(result) {
         starter.vacate(gpu)
+        if (result.how === 'completed') starter.completed()
         if (
           result.how !== 'failed' ||
           !isForkFault(result.failure, attemptDirectory(data, order))

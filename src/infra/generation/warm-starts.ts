@@ -31,6 +31,8 @@ export type GenerationStarter = Readonly<{
   /** Between these, a GPU is not probed. */
   occupy(gpu: GpuId): void
   vacate(gpu: GpuId): void
+  /** A generation has come to its end. */
+  completed(): void
   /** A warm generation has failed in a way in which only a fork can: none is forked from now on. */
   forkFailed(why: string): void
 }>
@@ -47,6 +49,8 @@ export function createWarmStarts({
   const occupied = new Set<GpuId>()
   let template: TemplateRun | undefined
   let isUsed = false
+  /** Probes the GPU that has no generation next. */
+  let probeNext: ((gpu: Gpu) => void) | undefined
 
   return {
     build(build, report) {
@@ -64,20 +68,25 @@ export function createWarmStarts({
       }
     },
     probe(build, report) {
-      const gpu = gpus.find(({ id }) => !occupied.has(id))
-      if (!gpu || !template) {
-        report({ type: 'noGpuIdle', build })
-        return
+      const probed = template
+      if (!probed) return // It ends, which is reported.
+      const probeOn = (gpu: Gpu) => {
+        probeNext = undefined
+        void probe(probed, gpu).then((why) => {
+          const fault = why !== undefined && { why, isForkFault: saysForkFault(why) }
+          report({ type: 'probed', build, ...fault })
+        })
       }
-      void probe(template, gpu).then((why) =>
-        report({ type: 'probed', build, ...(why !== undefined && { why }) }),
-      )
+      const idle = gpus.find(({ id }) => !occupied.has(id))
+      if (idle) probeOn(idle)
+      else probeNext = probeOn
     },
     use() {
       isUsed = true
     },
     end() {
       isUsed = false
+      probeNext = undefined
       template?.kill()
       template = undefined
     },
@@ -90,7 +99,13 @@ export function createWarmStarts({
           tell({ type: 'generationStarted', start, ...(why !== undefined && { why }) }),
       }),
     occupy: (gpu) => void occupied.add(gpu),
-    vacate: (gpu) => void occupied.delete(gpu),
+    /** At once: the next generation takes seconds to load before it uses the GPU. */
+    vacate(gpu) {
+      occupied.delete(gpu)
+      const vacant = gpus.find(({ id }) => id === gpu)
+      if (vacant) probeNext?.(vacant)
+    },
+    completed: () => tell({ type: 'generationCompleted' }),
     forkFailed(why) {
       isUsed = false
       tell({ type: 'forkFailed', why })

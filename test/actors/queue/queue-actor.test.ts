@@ -9,6 +9,7 @@ import type { GpuMessage } from '../../../src/actors/gpu/gpu-protocol.ts'
 import { queueBehaviour } from '../../../src/actors/queue/queue-actor.ts'
 import type { CommitResult, QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
+import type { TemplateMessage } from '../../../src/actors/template/template-protocol.ts'
 import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
 import { DiskFullError } from '../../../src/domain/errors.ts'
 import type { Observation, Observe } from '../../../src/domain/observation.ts'
@@ -148,6 +149,7 @@ async function aQueueActorWith(
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
       webhooks: createProbe<WebhookMessage>('webhooks').ref,
+      template: createProbe<TemplateMessage>('template').ref,
       observe,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),

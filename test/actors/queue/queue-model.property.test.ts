@@ -79,6 +79,15 @@ const commands = [
   ...often(1, 'jobs are canceled by status', status, (may, status) => may.cancel({ status })),
   ...often(12, 'a pause ends', which, (may, which) => may.endPause(which)),
   ...often(3, 'a load is overdue', which, (may, which) => may.loadOverdue(which)),
+  ...often(4, 'a template asks for its turn', fc.integer({ min: 1, max: 3 }), (may, build) =>
+    may.askTemplateTurn(build),
+  ),
+  ...often(
+    6,
+    'a template loads no more',
+    fc.constantFrom('templateSettled', 'templateOverdue'),
+    (may, how) => may.endTemplateTurn(how),
+  ),
   ...often(2, 'the checks look', fc.boolean(), (may, ok) => may.checkEnvironment(ok)),
   ...often(3, 'a cancel is overdue', which, (may, which) => may.cancelOverdue(which)),
   ...often(2, 'speeds are learned', speeds, (may, speeds) => may.learn(speeds)),
@@ -168,6 +177,7 @@ describe('the stories', () => {
     ['does not store a cancel', without('store', 'requestCancel')],
     ['does not stop what is canceled', without('stopGeneration')],
     ['does not adopt', without('adoptGeneration')],
+    ['gives no turn to a template', without('giveTemplateTurn')],
     ['does not convert', without('convert')],
     [
       'loads as many models as there are GPUs',

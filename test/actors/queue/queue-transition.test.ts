@@ -396,6 +396,35 @@ describe('the loading of models', () => {
     expect(claimsIn(queue.reports(1, denoising(3)))).toEqual([[2, gpu1]])
   })
 
+  it('takes turns with that of a template, which goes first', () => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.gpusAreReady(gpu0, gpu1)
+    queue.submits(1, 2)
+    const turn = { do: 'giveTemplateTurn', build: 3 } as const
+    expect(queue.tell({ type: 'templateWaits', build: 3 })).toEqual([])
+    const begun = queue.reports(1, { stage: 'encoding' })
+    expect(begun).toContainEqual(turn)
+    expect(claimsIn(begun)).toEqual([])
+    expect(queue.tell({ type: 'templateWaits', build: 3 })).toEqual([turn])
+    expect(queue.tell({ type: 'templateSettled', build: 2 })).toEqual([])
+    expect(claimsIn(queue.tell({ type: 'templateSettled', build: 3 }))).toEqual([[2, gpu1]])
+  })
+
+  it('of a template holds up no job for longer than four usual loads', () => {
+    const queue = aQueue({ maxConcurrentLoads: 1 })
+    queue.gpuIsReady(gpu0)
+    const loadSeconds = new Map([[gpu0, 80]])
+    queue.tell({ type: 'speedsLearned', secondsPerJob: new Map(), loadSeconds })
+    expect(queue.tell({ type: 'templateWaits', build: 1 })).toContainEqual({
+      do: 'expectTemplate',
+      build: 1,
+      withinMs: 320_000,
+    })
+    queue.submits(1)
+    expect(queue.waiting()).toEqual([1])
+    expect(claimsIn(queue.tell({ type: 'templateOverdue', build: 1 }))).toEqual([[1, gpu0]])
+  })
+
   it('is not what a converting job does', () => {
     const queue = aQueue(
       { maxConcurrentLoads: 1 },

@@ -58,6 +58,8 @@ export function launchService(
       WAN_DIR: join(root, 'sim'),
       WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
       MAX_CONCURRENT_LOADS: '8',
+      // What is measured warm says so.
+      WARM_START: 'off',
       MIN_FREE_DISK_MB: '0',
       SIM_SPEED: '1000',
       SIM_JOURNAL: join(dataDir, 'journal'),

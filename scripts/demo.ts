@@ -21,9 +21,25 @@ const service = spawn(process.execPath, [join(root, 'dist', 'main.js')], {
   },
 })
 
+const lines = createInterface(service.stdout)
+/** Of the template: it is used, it could not be loaded, its forks cannot use a GPU. */
+const verdicts =
+  /^(generations are forked from|there is no template|forks of a template|a fork of the template)/
+
 try {
-  const url = await listening()
+  const ready = loggedIn(15_000, verdicts)
+  const { url = '' } = await Promise.race([
+    logged(/^listening$/),
+    once(service, 'exit').then(neverUp),
+  ])
   console.log(`The service runs at ${url} with two simulated GPUs.`)
+  if (process.env.WARM_START !== 'off') {
+    const { msg = 'it takes long', why } = await ready
+    const isWarm = msg.startsWith('generations')
+    console.log(
+      isWarm ? 'The model is loaded. Jobs start from it.' : `Jobs load it: ${why ?? msg}.`,
+    )
+  }
   const { id, eta_seconds } = await submit(url)
   console.log(`POST /generate answered: job ${id}, ready in about ${eta_seconds} s.\n`)
   const job = await follow(url, id)
@@ -41,15 +57,24 @@ try {
   if (service.exitCode === null && service.signalCode === null) await once(service, 'exit')
 }
 
-/** The address, from the log: the port is any that was free. */
-function listening(): Promise<string> {
-  return new Promise((resolve, reject) => {
-    service.once('exit', () => reject(new Error('The service did not start.')))
-    createInterface(service.stdout).on('line', (line) => {
-      const { msg, url } = JSON.parse(line) as { msg: string; url: string }
-      if (msg === 'listening') resolve(url)
+type LogLine = Readonly<{ msg?: string; url?: string; why?: string }>
+
+/** The next line of the log with such a message. The address is in one: the port is any that was free. */
+function logged(message: RegExp): Promise<LogLine> {
+  return new Promise((resolve) => {
+    lines.on('line', (text) => {
+      const line = JSON.parse(text) as LogLine
+      if (message.test(line.msg ?? '')) resolve(line)
     })
   })
+}
+
+function loggedIn(withinMs: number, message: RegExp): Promise<LogLine> {
+  return Promise.race([logged(message), delay(withinMs, {}, { ref: false })])
+}
+
+function neverUp(): never {
+  throw new Error('The service did not start.')
 }
 
 async function submit(url: string): Promise<{ id: string; eta_seconds: number }> {

@@ -140,6 +140,7 @@ function environment(dataDir: string, gpus: number): NodeJS.ProcessEnv {
     WAN_DIR: join(root, 'sim'),
     WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
     MAX_CONCURRENT_LOADS: '8',
+    WARM_START: 'off',
     MAX_CONVERSIONS: '2',
     MAX_ATTEMPTS: String(maxAttempts),
     // It is never the fault of the GPU or the disk here.

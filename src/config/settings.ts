@@ -117,7 +117,7 @@ export const Env = v.object({
     'what the text encoder makes of prompts is kept in `embeddings/` in `DATA_DIR`, up to 4 MB each; what was used longest ago goes first; 0: nothing is kept. Needs the launcher',
   ),
   WARM_START: setting(
-    v.optional(v.picklist(['auto', 'on', 'off'], 'must be auto, on or off'), 'off'),
+    v.optional(v.picklist(['auto', 'on', 'off'], 'must be auto, on or off'), 'auto'),
     'forks each generation from a process that has imported Wan2.2 and holds its weights, so that a job loads nothing but the VAE: [warm start](warm-start.md). `auto`: if there is host memory for it and a probe on an idle GPU has succeeded; `on`: asks neither; `off`: each generation loads everything itself. Needs the launcher',
   ),
   WARM_START_IDLE_S: setting(

@@ -10,6 +10,6 @@ export const variants: readonly Variant[] = [
   // The first is the reference: nothing but the script itself.
   { name: 'without the launcher', env: { WAN_LAUNCHER: '0', WAN_SDPA: '0' }, hasLauncher: false },
   { name: 'with FAST_LOAD=off', env: { FAST_LOAD: 'off' }, hasLauncher: true },
-  { name: 'with all defaults', env: {}, hasLauncher: true },
+  { name: 'with FAST_LOAD=on', env: {}, hasLauncher: true },
   { name: 'with WARM_START=on', env: { WARM_START: 'on' }, hasLauncher: true, isWarm: true },
 ]

@@ -51,6 +51,68 @@ async function aWarmService(env: NodeJS.ProcessEnv = {}, dataDir = aDataDirector
   return service
 }
 
+describe('a service with WARM_START=auto, the default', () => {
+  const auto = { WARM_START: undefined }
+  const probeFailures = (service: Service) =>
+    figure(service, 'wan_template_ends_total{reason="probe_failed"}')
+
+  it('starts jobs warm when a fork of its template has used a GPU', async () => {
+    const service = await aWarmService(auto)
+    const id = await service.submit({ prompt: 'a fox' })
+    expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(await starts(service, 'warm')).toBe(1)
+  })
+
+  it('starts every job cold when a fork of its template cannot use a GPU', async () => {
+    const service = await startService({ env: { ...auto, SIM_FORK_FAULT: 'cuda' } })
+    for (const prompt of ['one', 'two', 'three']) {
+      expect((await service.until(await service.submit({ prompt }))).status).toBe('success')
+    }
+    await becomes('the probe has failed', async () => (await probeFailures(service)) === 1)
+    await service.until(await service.submit({ prompt: 'after it' }))
+    expect(await starts(service, 'warm')).toBe(0)
+    expect(await starts(service, 'cold')).toBe(4)
+    expect(templatesOf(service)).toEqual([])
+    expect(service.log('generations are forked from the template')).toEqual([])
+  })
+
+  it('probes once more after a job if the GPU had no memory for a fork, and not again', async () => {
+    const service = await startService({ env: { ...auto, SIM_FORK_FAULT: 'oom' } })
+    await becomes('the probe has failed', async () => (await probeFailures(service)) === 1)
+    await service.until(await service.submit({ prompt: 'it works' }))
+    await becomes('it has failed again', async () => (await probeFailures(service)) === 2)
+    await service.until(await service.submit({ prompt: 'it still works' }))
+    expect(service.log('a template is being built')).toHaveLength(2)
+    expect(await starts(service, 'warm')).toBe(0)
+  })
+
+  it('probes between two jobs where a GPU is never idle for longer', async () => {
+    const service = await startService({ env: { ...auto, GPU_IDS: '0', SIM_LOAD: '0.5' } })
+    const first = await service.submit({ prompt: 'first [sim:step=0.5]' })
+    const second = await service.submit({ prompt: 'second [sim:step=0.5]' })
+    await becomes('it has loaded', () => service.log('a template has loaded').length === 1)
+    expect((await service.status(first)).status).toBe('running')
+    expect(service.log('generations are forked from the template')).toEqual([])
+    expect((await service.until(first)).status).toBe('success')
+    await isReady(service)
+    const third = await service.submit({ prompt: 'third' })
+    for (const id of [second, third]) expect((await service.until(id)).status).toBe('success')
+    expect(await starts(service, 'warm')).toBe(1)
+  })
+
+  it('loads one after the other where there is memory for one load', async () => {
+    const service = await startService({
+      env: { ...auto, MAX_CONCURRENT_LOADS: '1', SIM_LOAD: '1' },
+    })
+    const id = await service.submit({ prompt: 'a fox' })
+    await isReady(service)
+    expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    const at = (msg: string) => service.log(msg)[0]?.time ?? Number.NaN
+    const [running] = service.log('job status').filter(({ status }) => status === 'running')
+    expect(running?.time).toBeGreaterThanOrEqual(at('a template has loaded'))
+  })
+})
+
 describe('a service with warm starts', () => {
   it('starts jobs cold until its template has loaded, and warm from then on', async () => {
     const service = await startService({ env: { ...warm, SIM_LOAD: '1.5' } })

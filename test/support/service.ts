@@ -54,6 +54,8 @@ export function serviceEnvironment(
     WAN_DIR: join(root, 'sim'),
     WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
     MAX_CONCURRENT_LOADS: '8',
+    // Those of warm starts say so.
+    WARM_START: 'off',
     // Tests of faults fail on purpose; those of quarantine say what they want.
     QUARANTINE_AFTER: '1000',
     GRACE_MS: '2000',

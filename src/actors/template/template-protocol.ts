@@ -60,7 +60,7 @@ export const templatePhases = [
 export type TemplatePhase = Readonly<
   | { phase: 'off'; why: string }
   /** It loads, or waits for its turn among the loads. */
-  | { phase: 'building'; why: string; isLoading: boolean }
+  | { phase: 'building'; why: string }
   /** It has loaded, and waits for an idle GPU or the end of its probe. */
   | { phase: 'probing'; facts: TemplateFacts }
   | { phase: 'ready'; facts: TemplateFacts }
@@ -77,6 +77,8 @@ export type TemplateState = TemplatePhase &
     idleMs: number
     /** Number of the current or the last template. */
     build: number
+    /** It has had its turn among the loads. */
+    isLoading: boolean
     /** Failures in a row. */
     failures: number
     /** What its probe may still do if it fails: `retry` once, when a generation shows that the GPU works. */

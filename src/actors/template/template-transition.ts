@@ -33,7 +33,7 @@ export type TemplateSettings = Readonly<{
 
 export function begin({ warmStart, idleMs, impossible }: TemplateSettings): TemplateStep {
   const counts = { build: 0, failures: 0, starts: 0 }
-  const nothing = { warmStart, idleMs, ...counts, afterProbe: 'retry' } as const
+  const nothing = { warmStart, idleMs, ...counts, isLoading: false, afterProbe: 'retry' } as const
   if (warmStart === 'off') return [{ ...nothing, phase: 'off', why: 'WARM_START is off' }, []]
   if (impossible) return [{ ...nothing, phase: 'off', why: impossible }, []]
   return build({ ...nothing, phase: 'failed', why: '' }, 'the service has started')

@@ -97,7 +97,7 @@ describe('a service with WARM_START=auto, the default', () => {
     await isReady(service)
     const third = await service.submit({ prompt: 'third' })
     for (const id of [second, third]) expect((await service.until(id)).status).toBe('success')
-    expect(await starts(service, 'warm')).toBe(1)
+    expect(await starts(service, 'warm')).toBeGreaterThanOrEqual(1)
   })
 
   it('loads one after the other where there is memory for one load', async () => {

@@ -72,10 +72,7 @@ export function createWarmStarts({
       if (!probed) return // It ends, which is reported.
       const probeOn = (gpu: Gpu) => {
         probeNext = undefined
-        void probe(probed, gpu).then((why) => {
-          const fault = why !== undefined && { why, isForkFault: saysForkFault(why) }
-          report({ type: 'probed', build, ...fault })
-        })
+        void probe(probed, gpu).then((verdict) => report({ ...verdict, build }))
       }
       const idle = gpus.find(({ id }) => !occupied.has(id))
       if (idle) probeOn(idle)
@@ -137,8 +134,8 @@ export function createWarmStarts({
     return run
   }
 
-  /** Reason why a fork cannot use the GPU, if it cannot. */
-  async function probe(template: TemplateRun, { device }: Gpu): Promise<string | undefined> {
+  /** A probe that did not come to its end says nothing of the GPU: then there is no such template. */
+  async function probe(template: TemplateRun, { device }: Gpu) {
     try {
       await runTool(['probe'], {
         timeoutMs: maxProbeMs,
@@ -147,12 +144,19 @@ export function createWarmStarts({
         // It may be stuck in a driver.
         afterKill: 'leave',
       })
-      return undefined
+      return { type: 'probed' } as const
     } catch (error) {
-      return error instanceof ToolError ? `the ${error.message}` : messageOf(error)
+      const why = error instanceof ToolError ? `the ${error.message}` : messageOf(error)
+      if (hasNoVerdict(error)) return { type: 'ended', why } as const
+      return { type: 'probed', why, isForkFault: saysForkFault(why) } as const
     }
   }
 }
+
+/** The template could not fork it, or somebody killed it. */
+const hasNoVerdict = (error: unknown): boolean =>
+  error instanceof ToolError &&
+  (error.end?.how === 'cannotStart' || error.end?.signal === 'SIGKILL')
 
 const gibibytes = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 

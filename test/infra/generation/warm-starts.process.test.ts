@@ -78,6 +78,16 @@ describe('warm starts', () => {
       isForkFault: true,
     })
   })
+
+  it('give up a template that does not fork the probe, whatever the GPU can do', async () => {
+    const { build, probe, hears, cwd } = someWarmStarts()
+    build()
+    await hears('loaded')
+    const [template = 0] = templatesIn(cwd)
+    process.kill(template, 'SIGSTOP')
+    probe()
+    expect(await hears('ended')).toMatchObject({ why: expect.stringContaining('did not answer') })
+  })
 })
 
 describe('a failure', () => {

@@ -1,6 +1,7 @@
 """The run that the stand-ins of Wan2.2's modules belong to: how long each thing takes, and what goes
 wrong in it. `generate.py` puts its own here. Without it, as in a template of the service, that loads
 before there is a run, the environment says all there is to know."""
+import mmap
 import os
 import sys
 import threading
@@ -65,8 +66,17 @@ class Loading:
 
 
 def weights():
-    """As many bytes as are to be held in memory, all of them written."""
-    return bytearray(b'\1') * (int(os.environ.get('SIM_WEIGHTS_MB') or 0) << 20)
+    """As many bytes as are to be held in memory, all of them written. As those of PyTorch they are in
+    huge pages if THP_MEM_ALLOC_ENABLE asks for it."""
+    size = int(os.environ.get('SIM_WEIGHTS_MB') or 0) << 20
+    if size == 0:
+        return None
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if os.environ.get('THP_MEM_ALLOC_ENABLE') == '1':
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    for _ in range(0, size, 1 << 20):
+        memory.write(b'\1' * (1 << 20))
+    return memory
 
 
 run = Loading()

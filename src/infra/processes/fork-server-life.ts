@@ -97,10 +97,11 @@ export function launch(
   const say = (order: object) => child.stdin?.write(`${JSON.stringify(order)}\n`)
 
   return {
-    start(order: Order, listener: Listener = {}) {
+    /** `extraMs`: more time for the answer, which somebody else has to give first. */
+    start(order: Order, listener: Listener = {}, extraMs = 0) {
       const id = ++lastId
       const ended = new Promise<End>((ends) => {
-        started.set(id, { ...listener, ends, overdue: expectAnswer(answerMs) })
+        started.set(id, { ...listener, ends, overdue: expectAnswer(answerMs + extraMs) })
         say({ id, ...order })
       })
       pinging ??= setTimeout(ping, pingMs).unref()

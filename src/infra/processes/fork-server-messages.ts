@@ -31,6 +31,8 @@ const TemplateNews = v.variant('template', [
     /** Memory that only this process has, and memory that is mapped from files. */
     privateBytes: v.number(),
     sharedBytes: v.number(),
+    /** How long it has for a fork, after which it is killed. */
+    answerMs: v.number(),
   }),
   v.object({ id: v.number(), template: v.picklist(['failed', 'stale']), why: v.string() }),
 ])

@@ -62,8 +62,8 @@ export function createForkServer(
 ): ForkServer {
   let server: Life | undefined
   let stillborn = 0
-  /** By template: the life of the fork server that knows it. */
-  const lives = new WeakMap<TemplateRun, Life>()
+  /** By template: the life of the fork server that knows it, and its time for a fork. */
+  const lives = new WeakMap<TemplateRun, { life: Life; answerMs: number }>()
   const running = () => {
     server ??= launch(python, { answerMs, pingMs }, ({ wasReady, wasKilled }) => {
       server = undefined
@@ -83,17 +83,25 @@ export function createForkServer(
     },
     startShim(attemptDir, env, { template, onStarted } = {}) {
       const life = running()
-      const from = template && lives.get(template) === life ? { from: template.id } : {}
-      return life.start({ shim: attemptDir, env, ...from }, { onStarted }).ended
+      const known = template && lives.get(template)
+      const from = template && known?.life === life ? { from: template.id } : {}
+      return life.start({ shim: attemptDir, env, ...from }, { onStarted }, known?.answerMs).ended
     },
     startTemplate(python, setup, env, onNews) {
       const life = running()
       const argv = [python, templateScript, JSON.stringify(setup)]
-      const { id, ended, kill } = life.start({ template: argv, env }, { onNews })
-      const startProbe = (env: NodeJS.ProcessEnv) => toolOf(life.start({ probe: id, env }))
+      const known = { life, answerMs: 0 }
+      const { id, ended, kill } = life.start({ template: argv, env }, { onNews: hear })
+      const startProbe = (env: NodeJS.ProcessEnv) =>
+        toolOf(life.start({ probe: id, env }, {}, known.answerMs))
       const template = { id, ended: ended.then(endOnce), kill, startProbe }
-      lives.set(template, life)
+      lives.set(template, known)
       return template
+
+      function hear(news: TemplateNews): void {
+        if (news.template === 'ready') known.answerMs = news.answerMs
+        onNews(news)
+      }
     },
     startTool(argv, env, maxBytes) {
       const begin = () => running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })

@@ -10,10 +10,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { killAttempts } from '../../../src/infra/processes/strays.ts'
-import { isAlive, kill, until } from '../../support/shim-attempt.ts'
+import { isAlive, kill, shimPath, until } from '../../support/shim-attempt.ts'
 import {
   aCheckout,
   aForkServer,
@@ -32,6 +32,13 @@ import {
   statOf,
   templatesIn,
 } from '../../support/warm/warm-attempt.ts'
+
+const hasHugePages =
+  existsSync('/sys/kernel/mm/transparent_hugepage/enabled') &&
+  readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8').includes('[madvise]')
+
+const hugeKiB = (pid: number): number =>
+  Number(/AnonHugePages:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
 
 /** Steps that never end, until the test ends them. */
 const slow = '[sim:step=1000]'
@@ -375,6 +382,50 @@ describe('a template', () => {
     expect(await generation.exit()).toMatchObject({ code: 0 })
     expect(generation.events().filter(({ event }) => event === 'started')).toHaveLength(1)
   })
+
+  it('that stands still costs no fork server, however soon that has to answer', async () => {
+    const server = aForkServer({ answerMs: 700 })
+    const checkout = aCheckout()
+    const template = await aReadyTemplate(server, checkout)
+    const forkServer = parentOf(template.pid())
+    process.kill(template.pid(), 'SIGSTOP')
+    const { started, ended } = start(server, aGeneration(checkout), { template: template.run })
+    expect(await started()).toEqual({ start: 'cold', why: 'it did not answer' })
+    await ended
+    expect(isAlive(forkServer)).toBe(true)
+  })
+
+  it('has more time for a fork the more private memory it has', () => {
+    const hears = (gib: number) => {
+      const program = [
+        'import json, sys; sys.path.insert(0, sys.argv[1])',
+        'from template_process import Template',
+        'template = object.__new__(Template); template.id = 1',
+        'template.tell = lambda said: print(json.dumps(said))',
+        'template.hear_message(sys.argv[2])',
+      ]
+      const news = JSON.stringify({ template: 'ready', privateBytes: gib * 2 ** 30 })
+      const args = ['-c', program.join('\n'), dirname(shimPath), news]
+      return JSON.parse(execFileSync(python, args).toString()).answerMs
+    }
+    expect([0, 10, 56].map(hears)).toEqual([2_000, 4_000, 13_200])
+  })
+
+  it.skipIf(!hasHugePages)(
+    'holds its weights in huge pages, and no cold generation does',
+    async () => {
+      const server = aForkServer()
+      const checkout = aCheckout()
+      const env = { ...fast, SIM_WEIGHTS_MB: '64' }
+      const template = await aReadyTemplate(server, checkout, env)
+      expect(hugeKiB(template.pid())).toBeGreaterThanOrEqual(32 * 1024)
+      const generation = aGeneration(checkout, { prompt: slow })
+      start(server, generation, { env })
+      await generation.reaches('sampling')
+      const { worker } = await generation.state()
+      expect(hugeKiB(worker.pid)).toBe(0)
+    },
+  )
 
   it('uses another session than its owner, and one thread', async () => {
     const server = aForkServer()

@@ -31,8 +31,8 @@ export type Stage = (typeof stages)[number]
 /** The generation's own stages; `converting` comes after it, off the GPU. */
 export type GenerationStage = Exclude<Stage, 'converting'>
 
-/** When each stage began, as far as that was seen; `loading` begins with the process. */
-export type StageBegins = Partial<Readonly<Record<GenerationStage, Timestamp>>>
+/** When each stage began, as far as that was seen; `loading` with the process. `imported`: Wan2.2 was. */
+export type StageBegins = Partial<Readonly<Record<GenerationStage | 'imported', Timestamp>>>
 
 /** `warm`: forked from a template that had loaded. */
 export const generationStartKinds = ['cold', 'warm'] as const

@@ -2,6 +2,7 @@
 
 import type { Disk } from './disk.ts'
 import type { Checkpoint } from './estimate.ts'
+import type { GpuSpell } from './gpu-work.ts'
 import type { Hold } from './hold.ts'
 import type { FailureCode, GpuId, JobId, Quarantine, Stage, Timestamp } from './job.ts'
 
@@ -15,8 +16,8 @@ export type Observation = Readonly<
   /** While it ran. */
   | { saw: 'cancelRequested'; jobId: JobId; at: Timestamp }
   | { saw: 'jobEnded'; jobId: JobId; end: JobEnd; submittedAt: Timestamp; at: Timestamp }
-  /** Those that have a generation now; all others have none. */
-  | { saw: 'gpusAtWork'; gpus: ReadonlySet<GpuId> }
+  /** What each GPU is at, after what it was at before. */
+  | { saw: 'gpuWork'; gpus: ReadonlyMap<GpuId, readonly GpuSpell[]> }
   | { saw: 'gpuQuarantined'; gpu: GpuId; reason: Quarantine['reason'] }
   /** Its actor was told to go on with what a former life had begun. */
   | { saw: 'generationAdopted'; gpu: GpuId }

@@ -83,6 +83,39 @@ describe('GET /metrics', () => {
     expect(await fiveJobs()).toEqual(after10)
   }, 180_000)
 
+  it('says what the time of a GPU went into, all of it', async () => {
+    const service = await startService({ env: { ...onlyOne, SIM_LOAD: '1' } })
+    const first = await scrape(service)
+    const seconds = (figures: ReadonlyMap<string, number>, ...states: readonly string[]) =>
+      states.map((state) => figures.get(`wan_gpu_seconds_total{gpu="0",state="${state}"}`) ?? -1)
+    const sum = (values: readonly number[]) => values.reduce((all, one) => all + one, 0)
+    const busy = [
+      ...['starting', 'importing', 'loading', 'encoding'],
+      ...['denoising', 'decoding', 'saving'],
+    ]
+    const since = performance.now()
+    expect(sum(seconds(first, ...busy))).toBe(0)
+    const id = await service.submit({ prompt: 'a fox [sim:step=0.3]' })
+    await service.until(id)
+    const after = await scrape(service)
+    const wallSeconds = (performance.now() - since) / 1000
+
+    const [importing = 0, loading = 0, denoising = 0] = seconds(
+      after,
+      ...['importing', 'loading', 'denoising'],
+    )
+    expect(importing).toBeGreaterThan(0)
+    expect(loading).toBeGreaterThan(0)
+    expect(denoising).toBeGreaterThan(0.8)
+    expect(sum(seconds(after, ...busy))).toBeCloseTo(
+      after.get('wan_gpu_busy_seconds_total{gpu="0"}') ?? 0,
+    )
+    const all = (figures: typeof first) =>
+      sum(seconds(figures, 'no_work', 'blocked', 'gap', ...busy))
+    expect(all(after) - all(first)).toBeLessThan(wallSeconds + 0.5)
+    expect(all(after) - all(first)).toBeGreaterThan(wallSeconds - 0.5)
+  })
+
   it('answers while the queue is down, without its figures, and counts nothing twice', async () => {
     const service = await startService({ env: { ...onlyOne, FAULT_INJECTION: '1' } })
     const begun = performance.now()

@@ -12,6 +12,7 @@ import type { GpuId, Timestamp } from '../../domain/job.ts'
 import { answer, answerFailed } from '../actor.ts'
 import { append, toArray, toList } from '../linked-list.ts'
 import { changesBetween } from './changes.ts'
+import { gpuWorkOf } from './gpu-work.ts'
 import {
   type Batch,
   isCommand,
@@ -31,7 +32,7 @@ import type { QueueEffect } from './queue-effects.ts'
 import type { CommitResult, QueueOperation, StoredQueue } from './queue-ports.ts'
 import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from './queue-protocol.ts'
 import { restoreQueue } from './queue-restore.ts'
-import { gpusAtWork, gpuUse, type QueueSettings, type QueueState } from './queue-state.ts'
+import { gpuUse, type QueueSettings, type QueueState } from './queue-state.ts'
 import { transition } from './queue-transition.ts'
 import { undo } from './undo-rules.ts'
 
@@ -215,7 +216,7 @@ function reload(journal: Open, why: string): JournalStep {
 
 const atWork = (queue: QueueState): JournalEffect => ({
   do: 'observe',
-  observation: { saw: 'gpusAtWork', gpus: gpusAtWork(queue) },
+  observation: { saw: 'gpuWork', gpus: gpuWorkOf(queue) },
 })
 
 const isPerformed = (effect: QueueEffect): effect is Exclude<QueueEffect, { do: 'store' }> =>

@@ -209,6 +209,3 @@ export function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefi
 
 export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | undefined =>
   [...running.values()].find((job) => job.gpu === gpu && job.phase === 'generating')
-
-export const gpusAtWork = ({ running }: QueueState): ReadonlySet<GpuId> =>
-  new Set([...running.values()].flatMap(({ gpu, phase }) => (phase === 'generating' ? [gpu] : [])))

@@ -113,6 +113,11 @@ export function createCatalogue() {
       'gpu',
     ),
     gpuBusy: counter('wan_gpu_busy_seconds_total', 'Time with a generation on the GPU.', 'gpu'),
+    gpuSeconds: counter(
+      'wan_gpu_seconds_total',
+      'Time of the GPU by what it went into.',
+      ...(['gpu', 'state'] as const),
+    ),
     gpuQuarantines: counter(
       'wan_gpu_quarantines_total',
       'How often the GPU was put into quarantine.',

@@ -1,4 +1,5 @@
 import { checkpoints } from '../../domain/estimate.ts'
+import { type GpuSpell, type GpuWork, gpuWorks, isBusy } from '../../domain/gpu-work.ts'
 import { failureCodes, type GpuId, type JobId, stages, type Timestamp } from '../../domain/job.ts'
 import {
   cutReasons,
@@ -9,6 +10,7 @@ import {
   startKinds,
   templateEnds,
 } from '../../domain/observation.ts'
+import { clamp } from '../../domain/time.ts'
 import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{
@@ -21,15 +23,16 @@ export type Tally = Readonly<{
 export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   /** When running jobs were wished away. */
   const canceling = new Map<JobId, Timestamp>()
-  /** Up to when the time of each GPU with a generation has been counted. */
-  const atWork = new Map<GpuId, number>()
+  /** What each GPU is at, and up to when that has been counted. */
+  const atWork = new Map<GpuId, GpuWork>()
+  let countedAt = performance.now()
   const requests = new Map<string, readonly RequestSeries[]>()
   beginAtZero(known, gpus)
 
   return {
     observe,
     catchUp() {
-      countWork(new Set(atWork.keys()))
+      countWork()
       for (const [route, all] of requests) {
         for (const series of all) countRequests(route, series)
       }
@@ -56,7 +59,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
       case 'jobEnded':
         noteEnd(observation)
         break
-      case 'gpusAtWork':
+      case 'gpuWork':
         countWork(observation.gpus)
         break
       case 'gpuQuarantined':
@@ -160,15 +163,32 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
       known.cancelDuration.observe(Math.max(0, at - wishedAt) / 1000)
   }
 
-  /** Counts what has gone by, and goes on with these: told twice, nothing is counted twice. */
-  function countWork(working: ReadonlySet<GpuId>): void {
-    const now = performance.now()
-    for (const [gpu, since] of atWork) {
-      known.gpuBusy.inc({ gpu }, (now - since) / 1000)
-      atWork.set(gpu, now)
-      if (!working.has(gpu)) atWork.delete(gpu)
+  /**
+   * Counts what has gone by, by what is known of it now. What was counted stays, so that nothing is
+   * counted twice; the time before the first spell belongs to what the GPU was at until then.
+   */
+  function countWork(news?: ReadonlyMap<GpuId, readonly GpuSpell[]>): void {
+    const [now, clock] = [performance.now(), Date.now()]
+    for (const gpu of new Set([...atWork.keys(), ...(news?.keys() ?? [])])) {
+      let at = countedAt
+      const count = (until: number) => {
+        const work = atWork.get(gpu)
+        if (work && until > at) countSeconds(gpu, work, (until - at) / 1000)
+        at = until
+      }
+      for (const { work, since = clock } of news?.get(gpu) ?? []) {
+        count(clamp(now - (clock - since), at, now))
+        atWork.set(gpu, work)
+      }
+      count(now)
+      if (news && !news.has(gpu)) atWork.delete(gpu)
     }
-    for (const gpu of working) if (!atWork.has(gpu)) atWork.set(gpu, now)
+    countedAt = now
+  }
+
+  function countSeconds(gpu: GpuId, state: GpuWork, seconds: number): void {
+    known.gpuSeconds.inc({ gpu, state }, seconds)
+    if (isBusy(state)) known.gpuBusy.inc({ gpu }, seconds)
   }
 }
 
@@ -194,6 +214,7 @@ function beginAtZero(known: Catalogue, gpus: readonly GpuId[]): void {
   for (const stage of stages) known.jobStage.zero({ stage })
   for (const gpu of gpus) {
     known.gpuBusy.inc({ gpu }, 0)
+    for (const state of gpuWorks) known.gpuSeconds.inc({ gpu, state }, 0)
     known.gpuAdoptions.inc({ gpu }, 0)
     for (const reason of ['failures', 'unkillable'] as const)
       known.gpuQuarantines.inc({ gpu, reason }, 0)

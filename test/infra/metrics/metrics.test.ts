@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
 import { observationsOf } from '../../../src/actors/queue/observations.ts'
 import type {
@@ -10,6 +11,7 @@ import type {
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { transition } from '../../../src/actors/queue/queue-transition.ts'
 import { blamesEnvironment } from '../../../src/domain/failures.ts'
+import { type GpuSpell, type GpuWork, gpuWorks, isBusy } from '../../../src/domain/gpu-work.ts'
 import { failureCodes, type JobId, type Reading } from '../../../src/domain/job.ts'
 import type { Logger } from '../../../src/domain/log.ts'
 import type { Observation } from '../../../src/domain/observation.ts'
@@ -167,17 +169,90 @@ describe('the figures of a service', () => {
       0
     const begun = performance.now()
     for (let n = 0; n < 100; n++) {
-      metrics.observe({ saw: 'gpusAtWork', gpus: new Set([gpu0]) })
+      metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, [{ work: 'denoising' }]]]) })
       await busy(0)
     }
     const least = await busy(0)
     const most = (performance.now() - begun) / 1000
     expect(least).toBeGreaterThan(0)
     expect(least).toBeLessThanOrEqual(most)
-    metrics.observe({ saw: 'gpusAtWork', gpus: new Set() })
+    metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, [{ work: 'gap' }]]]) })
     const done = await busy(0)
     expect(await busy(0)).toBe(done)
     expect(await busy(1)).toBe(0)
+  })
+
+  it('say what the time of each GPU went into, all of it and none twice', async () => {
+    const aWork = fc.constantFrom(...gpuWorks)
+    const spells = fc.array(
+      fc.record({ works: fc.tuple(aWork, aWork), seconds: fc.nat(10_000), isRead: fc.boolean() }),
+    )
+    vi.useFakeTimers({ toFake: ['performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    await fc.assert(
+      fc.asyncProperty(spells, async (past) => {
+        const metrics = someMetrics()
+        vi.advanceTimersByTime(5_000) // before anything is known
+        for (const { works, seconds, isRead } of past) {
+          const gpus = new Map([gpu0, gpu1].map((gpu) => [gpu, [{ work: works[gpu] ?? 'gap' }]]))
+          metrics.observe({ saw: 'gpuWork', gpus })
+          vi.advanceTimersByTime(seconds * 500)
+          if (isRead) await metrics.expose(nothingRead)
+          vi.advanceTimersByTime(seconds * 500)
+        }
+        const series = seriesIn(await metrics.expose(nothingRead))
+        for (const gpu of [gpu0, gpu1]) {
+          const secondsOf = (is: (work: GpuWork) => boolean) =>
+            past.reduce(
+              (sum, { works, seconds }) => sum + (is(works[gpu] ?? 'gap') ? seconds : 0),
+              0,
+            )
+          for (const state of gpuWorks) {
+            const counted = series.get(`wan_gpu_seconds_total{gpu="${gpu}",state="${state}"}`)
+            expect(counted).toBeCloseTo(secondsOf((work) => work === state))
+          }
+          const busy = series.get(`wan_gpu_busy_seconds_total{gpu="${gpu}"}`)
+          expect(busy).toBeCloseTo(secondsOf(isBusy))
+        }
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('count a stage from its begin, also one that was over when it became known', async () => {
+    vi.useFakeTimers({ toFake: ['performance', 'Date'], now: midnight })
+    onTestFinished(() => void vi.useRealTimers())
+    const metrics = someMetrics()
+    const seconds = async (...works: readonly GpuWork[]) => {
+      const series = seriesIn(await metrics.expose(nothingRead))
+      return works.map((work) => series.get(`wan_gpu_seconds_total{gpu="0",state="${work}"}`))
+    }
+    const tell = (...spells: readonly GpuSpell[]) =>
+      metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, spells]]) })
+    const second = (s: number) => midnight + s * 1000
+
+    tell({ work: 'gap' })
+    vi.advanceTimersByTime(10_000)
+    const starting = { work: 'starting', since: second(8) } as const
+    tell(starting)
+    vi.advanceTimersByTime(10_000)
+    // What has been counted is not counted again.
+    expect(await seconds('gap', 'starting')).toEqual([8, 12])
+    vi.advanceTimersByTime(10_000)
+    const importing = { work: 'importing', since: second(12) } as const
+    const loading = { work: 'loading', since: second(24) } as const
+    const encoding = { work: 'encoding', since: second(27) } as const
+    tell(starting, importing, loading, encoding)
+    vi.advanceTimersByTime(5_000)
+    tell(starting, importing, loading, encoding, { work: 'denoising', since: second(33) })
+    vi.advanceTimersByTime(5_000)
+    // A clock that was set changes nothing that lies before, nor what is to come.
+    tell({ work: 'no_work', since: second(9_999) })
+    vi.advanceTimersByTime(2_000)
+    expect(await seconds('gap', 'starting', 'importing', 'loading', 'encoding')).toEqual([
+      ...[8, 12, 4, 3, 6],
+    ])
+    expect(await seconds('denoising', 'no_work')).toEqual([7, 2])
   })
 })
 

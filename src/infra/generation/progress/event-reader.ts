@@ -101,7 +101,8 @@ export function createEventReader({
     alive = true
     const writtenAt = event.at * 1000
     latest = Math.max(latest, Math.min(clock?.place(writtenAt) ?? writtenAt, readAt))
-    if (event.event === 'pipeline_ready') reach('encoding')
+    if (event.event === 'imported') noteImport()
+    else if (event.event === 'pipeline_ready') reach('encoding')
     else if (event.event === 'sampling') stepTo(0, event.total)
     else if (event.event === 'step') stepTo(event.step, event.total)
     else if (event.event === 'saving') reach('saving')
@@ -111,6 +112,10 @@ export function createEventReader({
       encoded += 1
       onEncoded(event.found ? 'cache' : 'encoder', encoded)
     } else if (event.event === 'fallback') onFallback({ part: event.part, why: event.why })
+  }
+
+  function noteImport(): void {
+    if (stage === 'loading') began = { imported: latest, ...began }
   }
 
   /** As with the output, a bar of another length is not the one that was asked for. */

@@ -17,13 +17,18 @@ export function beganUpTo(
 ): StageBegins {
   const inOrder: { -readonly [stage in keyof StageBegins]: Timestamp } = {}
   let earliest = began.loading ?? 0
-  for (const one of stages.slice(0, stages.indexOf(stage) + 1) as GenerationStage[]) {
+  for (const one of momentsUpTo(stage)) {
     const at = began[one]
     if (at === undefined) continue
     earliest = Math.round(Math.max(earliest, Math.min(at, latest)))
     inOrder[one] = earliest
   }
   return inOrder
+}
+
+function momentsUpTo(stage: GenerationStage): readonly (keyof StageBegins)[] {
+  const [loading, ...others] = stages.slice(0, stages.indexOf(stage) + 1) as GenerationStage[]
+  return loading ? [loading, 'imported', ...others] : []
 }
 
 /** The latest steps that were seen to be done, the last one last: as many as the pace depends on. */

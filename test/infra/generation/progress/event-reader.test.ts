@@ -100,6 +100,7 @@ describe('the reading of events', () => {
       source: 'events',
       began: {
         loading: startedAt,
+        imported: moment(8),
         encoding: moment(80),
         denoising: moment(90),
         decoding: moment(150),

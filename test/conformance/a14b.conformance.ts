@@ -1,11 +1,12 @@
 /** The tasks whose code only a checkout has. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { streamHash } from '../../bench/stream-hash.ts'
 import { stages } from '../../src/domain/job.ts'
 import { aPicture } from '../support/pictures.ts'
 import { aDataDirectory, createShared } from '../support/service.ts'
 import { prepared } from './settings.ts'
 import { variants } from './variants.ts'
-import { short, startWan, streamHash, type World } from './world.ts'
+import { short, startWan, type World } from './world.ts'
 
 const prompt = 'A red fox in the snow'
 const size = '1280x720'

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { streamHash } from '../../bench/stream-hash.ts'
 import { stages } from '../../src/domain/job.ts'
 import { aPicture, pictureIn } from '../support/pictures.ts'
 import { aDataDirectory, createShared, processesOf } from '../support/service.ts'
 import { prepared } from './settings.ts'
 import { variants } from './variants.ts'
-import { figure, short, startWan, streamHash, type Wished, type World } from './world.ts'
+import { figure, short, startWan, type Wished, type World } from './world.ts'
 
 type Video = Readonly<{ name: string; wished: Wished; width: number; height: number }>
 

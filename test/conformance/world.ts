@@ -1,5 +1,4 @@
 /** The whole service with the real code of Wan2.2 behind it, and what can be seen of a generation. */
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
@@ -79,13 +78,6 @@ const eventsIn = (path: string): LauncherEvent[] =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as LauncherEvent)
-
-/** Of the compressed video. The file around it has the id of the job in it. */
-export function streamHash(file: string): string {
-  const asWritten = ['-map', '0:v', '-c', 'copy', '-bsf:v', 'h264_mp4toannexb']
-  const args = ['-v', 'error', '-i', file, ...asWritten, '-f', 'hash', '-hash', 'sha256', '-']
-  return execFileSync('ffmpeg', args, { encoding: 'utf8' }).trim()
-}
 
 /** Printed among the names of the tests. */
 export const figure = (name: string, value: string): void => console.log(`    ${name}: ${value}`)

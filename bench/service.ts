@@ -31,8 +31,9 @@ function buildOnce(): void {
 export type LaunchOptions = Readonly<{
   /** Is told what would be shown otherwise. */
   onStderr?: (text: string) => void
-  /** `source` builds nothing, and its modules can be replaced: other tests run meanwhile. */
-  from?: 'built' | 'source'
+  /** Only `built` builds. `as built` is what was built last, and the modules of `source` can be replaced: other tests run
+   * meanwhile. */
+  from?: 'built' | 'as built' | 'source'
 }>
 
 /** `env` overrides two simulated GPUs that are fast. Nothing has been waited for yet. */
@@ -42,7 +43,7 @@ export function launchService(
   { onStderr, from = 'built' }: LaunchOptions = {},
 ) {
   if (from === 'built') buildOnce()
-  const program = from === 'built' ? main : join(root, 'src', 'main.ts')
+  const program = from === 'source' ? join(root, 'src', 'main.ts') : main
   // Memory and what is compiled as `npm start` has them.
   const args = ['--max-semi-space-size=8', program]
   const child: ChildProcess = spawn(process.execPath, args, {

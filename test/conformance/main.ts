@@ -37,7 +37,7 @@ async function prepare(): Promise<Prepared> {
   const tasks = wanTaskNames.filter((task) => code.isCheckout || task === 'ti2v-5B')
   const checkpoints: Record<string, string> = {}
   for (const task of tasks) checkpoints[task] = await ensureCheckpoint(python, code, task)
-  return { python, wanDir: code.wanDir, isCheckout: code.isCheckout, checkpoints }
+  return { python, ...code, checkpoints }
 }
 
 async function runTests(prepared: Prepared): Promise<number> {

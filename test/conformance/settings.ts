@@ -14,6 +14,8 @@ export type Prepared = Readonly<{
   python: string
   /** Holds `generate.py`: that of a checkout, or our own for the package. */
   wanDir: string
+  /** Holds `wan/`. */
+  codeDir: string
   isCheckout: boolean
   checkpoints: Readonly<Partial<Record<WanTask, string>>>
 }>

@@ -5,6 +5,7 @@ import type { EstimateLog } from '../../src/actors/eta/eta-ports.ts'
 import type { ToldEstimate } from '../../src/domain/estimate.ts'
 import {
   type Failure,
+  type GenerationStartKind,
   GpuId,
   JobId,
   type Timestamp,
@@ -28,6 +29,7 @@ export type PastJob = Readonly<{
     /** Length of the file. Without a file the job says that it is lost. */
     bytes?: number
     failure?: Failure
+    start?: GenerationStartKind
     /** What was told at the submission, in seconds. */
     told?: Readonly<{ p10: number; p50: number; p90: number }>
   }>
@@ -38,15 +40,15 @@ const perCommit = 2_000
 
 export type RecordedPast = Readonly<{ ids: readonly JobId[] }>
 
-/** Records jobs in empty stores. `drained` are GPUs that take no jobs. */
+/** Records jobs in stores that have none from `firstSeq` on. `drained` are GPUs that take no jobs. */
 export async function recordPast(
   stores: Readonly<{ jobs: Pick<JobStore, 'commit'>; eta: EstimateLog }>,
   jobs: readonly PastJob[],
-  { drained = [] }: Readonly<{ drained?: readonly number[] }> = {},
+  { drained = [], firstSeq = 1 }: Readonly<{ drained?: readonly number[]; firstSeq?: number }> = {},
 ): Promise<RecordedPast> {
   const ids = jobs.map(() => v.parse(JobId, randomUUID()))
   const operations = [
-    ...jobs.flatMap((job, index) => operationsOf(job, index + 1, ids[index] as JobId)),
+    ...jobs.flatMap((job, index) => operationsOf(job, firstSeq + index, ids[index] as JobId)),
     ...drained.map((gpu): StoreOperation => {
       const health = { drained: true, failures: [] }
       return { op: 'setGpuHealth', gpu: v.parse(GpuId, gpu), health }
@@ -83,7 +85,7 @@ function operationsOf(job: PastJob, seq: number, jobId: JobId): StoreOperation[]
     ...{ op: 'submit', jobId, at: submittedAt, seq, request, owner, address: null },
   }
   if (!run) return [submitted]
-  const { claimedAt, seconds, filename, failure, bytes = 3_100_000 } = run
+  const { claimedAt, seconds, filename, failure, start, bytes = 3_100_000 } = run
   const gpu = v.parse(GpuId, run.gpu)
   const endedAt = claimedAt + seconds * 1000
   const part = (share: number) => Math.round(claimedAt + share * seconds * 1000)
@@ -97,7 +99,7 @@ function operationsOf(job: PastJob, seq: number, jobId: JobId): StoreOperation[]
   return [
     submitted,
     { op: 'claim', jobId, at: claimedAt, epoch, attempt: 1, gpu, filename },
-    { op: 'began', jobId, at: claimedAt + 100, epoch },
+    { op: 'began', jobId, at: claimedAt + 100, epoch, ...(start && { start }) },
     { op: 'generated', jobId, at: generatedAt, epoch, trace },
     {
       ...{ op: 'finish', jobId, at: endedAt, epoch, trace },

@@ -27,6 +27,12 @@ type Stats = Readonly<{
   step_seconds: number
   waiting: number[]
   gpus: { gpu_id: number; busy: number[] }[]
+  loading: {
+    cold: { starts: number; gpu_seconds: number }
+    warm: { starts: number; gpu_seconds: number; gpu_seconds_if_cold: number | null }
+    cold_runs: number
+    unknown: number
+  }
 }>
 
 describe('GET /stats', () => {
@@ -50,6 +56,35 @@ describe('GET /stats', () => {
     await service.request('/jobs?status=queued', { method: 'DELETE' })
     expect((await service.json<Stats>('/stats')).waiting.at(-1)).toBe(0)
     for (const gpu of [0, 1]) await service.request(`/gpus/${gpu}/resume`, { method: 'POST' })
+  })
+
+  it('says what loading took, cold and warm, and what the warm starts would have taken cold', async () => {
+    const own = await startService({ env: { WARM_START: 'off', SIM_LOAD: '2', GPU_IDS: '0' } })
+    const runs = async (on: Service, prompt: string) => on.until(await on.submit({ prompt }))
+    const loading = async (on: Service) => (await on.json<Stats>('/stats')).loading
+    expect(await loading(own)).toEqual({
+      cold: { starts: 0, gpu_seconds: 0 },
+      warm: { starts: 0, gpu_seconds: 0, gpu_seconds_if_cold: null },
+      cold_runs: 0,
+      unknown: 0,
+    })
+    await runs(own, 'cold')
+    const { cold, warm } = await loading(own)
+    expect(cold.starts).toBe(1)
+    expect(cold.gpu_seconds).toBeGreaterThan(2)
+    expect(warm).toEqual({ starts: 0, gpu_seconds: 0, gpu_seconds_if_cold: null })
+    await own.stop()
+
+    const env = { WARM_START: 'on', SIM_LOAD: '2', GPU_IDS: '0' }
+    const again = await startService({ dataDir: own.dataDir, env })
+    await vi.waitUntil(() => again.log('generations are forked from the template').length > 0, {
+      timeout: 30_000,
+    })
+    for (const prompt of ['warm', 'warm too']) await runs(again, prompt)
+    const after = await loading(again)
+    expect(after).toMatchObject({ cold, warm: { starts: 2 }, cold_runs: 1, unknown: 0 })
+    expect(after.warm.gpu_seconds_if_cold).toBeCloseTo(2 * cold.gpu_seconds)
+    expect(after.warm.gpu_seconds).toBeLessThan(after.warm.gpu_seconds_if_cold ?? 0)
   })
 
   it.each(['0', '169', 'all'])('refuses %s hours', async (hours) => {

@@ -61,7 +61,14 @@ export function anApp({
       version: '1.2.3',
       task: 'ti2v-5B',
       checks: () => [],
-      history: { load: async () => ({ waiting: [], busy: new Map() }), estimates: async () => [] },
+      history: {
+        load: async () => ({ waiting: [], busy: new Map() }),
+        loadingCost: async () => ({
+          ...{ cold: { starts: 0, ms: 0 }, warm: { starts: 0, ms: 0 } },
+          ...{ coldRuns: 0, unknown: 0 },
+        }),
+        estimates: async () => [],
+      },
       scrape: async () => '',
     },
     memory: { isShort: () => false },

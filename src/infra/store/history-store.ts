@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { History } from '../../domain/history.ts'
 import type { GpuId } from '../../domain/job.ts'
+import { loadingCost } from './loading-history.ts'
 import type { Database } from './schema.ts'
 
 /** The past as the tables of jobs and attempts tell it; it writes nothing. */
@@ -57,6 +58,8 @@ export function createHistoryStore(db: Kysely<Database>): History {
       }
       return { waiting: waiting.map((count) => Math.max(0, count)), busy }
     },
+
+    loadingCost: (span) => loadingCost(db, span),
 
     async estimates(limit, scope) {
       let finished = db

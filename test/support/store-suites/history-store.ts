@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type PastJob, recordPast } from '../../../bench/dashboard/record-past.ts'
-import { aFailure, midnight } from '../jobs.ts'
-import { type CreateStores, useStores } from './stores.ts'
+import { aFailure, gpuId, midnight } from '../jobs.ts'
+import { began, claim, error, finish, minute, submit } from './operations.ts'
+import { type CreateStores, commit, type StoreOperation, useStores } from './stores.ts'
 
 const from = midnight
 const stepMs = 60_000
@@ -85,6 +86,83 @@ export function describeHistoryStore(name: string, createStores: CreateStores): 
         expect(await stores.history.load(stretch)).toEqual({
           waiting: Array(steps).fill(0),
           busy: new Map(),
+        })
+      })
+    })
+
+    describe('the cost of loading', () => {
+      const span = { from, to }
+      /** Of a run of 100 s, 12 s are loading. */
+      const aRun = (n: number, run: Partial<PastJob['run'] & {}>): PastJob => ({
+        prompt,
+        submittedAt: from,
+        run: { gpu: 0, claimedAt: from + n * 100_000, seconds: 100, filename: `${n}.mp4`, ...run },
+      })
+      const nothing = { starts: 0, ms: 0 }
+
+      it('is told of cold and of warm starts, with what the warm ones would have taken cold', async () => {
+        await recordPast(stores, [
+          aRun(-3, { start: 'cold', seconds: 50 }), // over before
+          aRun(0, { start: 'cold' }),
+          aRun(1, { start: 'cold', failure: aFailure() }),
+          aRun(2, { start: 'warm', seconds: 10 }),
+          aRun(3, { start: 'warm', seconds: 20 }),
+          aRun(4, {}),
+        ])
+        expect(await stores.history.loadingCost(span)).toEqual({
+          cold: { starts: 2, ms: 24_000 },
+          // The median of 6 s and 12 s for each.
+          warm: { starts: 2, ms: 3_600, coldMs: 18_000 },
+          coldRuns: 2,
+          unknown: 1,
+        })
+      })
+
+      it('counts only what lies in the time that is asked for', async () => {
+        await recordPast(stores, [
+          { ...aRun(0, { start: 'cold', claimedAt: from - 6_000 }), submittedAt: from - 9_000 },
+          { ...aRun(0, { start: 'cold', gpu: 1, filename: 'b', claimedAt: from - 20_000 }) },
+          aRun(9, { start: 'cold', gpu: 2, filename: 'c' }), // over after
+        ])
+        const { cold } = await stores.history.loadingCost({ from, to: to - 1 })
+        expect(cold).toEqual({ starts: 1, ms: 6_000 })
+      })
+
+      it('has no comparison without cold runs of the same task', async () => {
+        const other = stores.jobsWith({ task: 't2v-A14B', gpuModels: new Map() })
+        await recordPast({ ...stores, jobs: other }, [aRun(0, { start: 'cold' })])
+        const more = [aRun(1, { start: 'warm', seconds: 10 })]
+        await recordPast(stores, more, { firstSeq: 2 })
+        expect(await stores.history.loadingCost(span)).toEqual({
+          cold: { starts: 1, ms: 12_000 },
+          warm: { starts: 1, ms: 1_200 },
+          coldRuns: 0,
+          unknown: 0,
+        })
+      })
+
+      it('is the whole time of a generation that ended while it loaded, if that is known', async () => {
+        const ended = (n: number, source: 'events' | 'log'): StoreOperation[] => [
+          claim(n, 1, { gpu: gpuId(n) }),
+          { ...began(n), start: 'cold' } as StoreOperation,
+          {
+            ...finish(n, error),
+            trace: { source, began: { loading: minute(2) } },
+          } as StoreOperation,
+        ]
+        await commit(stores, [submit(1), submit(2), submit(3)])
+        await commit(stores, [...ended(1, 'events'), ...ended(2, 'log'), claim(3), began(3)])
+        expect(await stores.history.loadingCost({ from: minute(0), to: minute(10) })).toEqual({
+          cold: { starts: 1, ms: 3 * 60_000 },
+          warm: nothing,
+          coldRuns: 0,
+          unknown: 1,
+        })
+      })
+
+      it('of nothing is nothing', async () => {
+        expect(await stores.history.loadingCost(span)).toEqual({
+          ...{ cold: nothing, warm: nothing, coldRuns: 0, unknown: 0 },
         })
       })
     })

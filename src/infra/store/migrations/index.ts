@@ -13,6 +13,7 @@ import * as accountForFiles from './012-account-for-files.ts'
 import * as rememberTheClock from './013-remember-the-clock.ts'
 import * as addNegativePrompt from './014-add-negative-prompt.ts'
 import * as rememberStarts from './015-remember-starts.ts'
+import * as indexColdRuns from './016-index-cold-runs.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -31,4 +32,5 @@ export const migrations = {
   '013-remember-the-clock': rememberTheClock,
   '014-add-negative-prompt': addNegativePrompt,
   '015-remember-starts': rememberStarts,
+  '016-index-cold-runs': indexColdRuns,
 }

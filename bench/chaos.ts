@@ -85,10 +85,11 @@ async function main(): Promise<void> {
 }
 
 /** Every finding in words, as far as anybody would read on. */
-function report({ row, kills, jobs, seconds, killsPerSecond, findings, kept }: RowResult): void {
+function report(result: RowResult): void {
+  const { row, kills, jobs, seen, warm, seconds, killsPerSecond, findings, kept } = result
   const rate = killsPerSecond.toFixed(2)
   say(
-    `${row}: ${kills} kills, ${jobs} jobs, ${seconds.toFixed(0)} s, ${rate} kills a second while killing`,
+    `${row}: ${kills} kills, ${jobs} jobs, ${seconds.toFixed(0)} s, ${rate} kills a second while killing; ${warm} of ${seen} generations seen were warm`,
   )
   for (const column of columns) {
     for (const finding of findings[column].slice(0, 20)) say(`${row}: ${column}: ${finding}`)

@@ -25,6 +25,8 @@ export type Evidence = Readonly<{
   /** Attempts of which the generation or the shim was killed. */
   struck: ReadonlySet<string>
   leftProcesses: readonly string[]
+  /** Templates without a service, and more than one of a service. */
+  templates: Iterable<string>
   leftFiles: readonly string[]
   problems: readonly string[]
 }>
@@ -34,6 +36,7 @@ export const columns = [
   'done twice',
   'two on one GPU',
   'strays',
+  'templates left',
   'order broken',
   'wrong final state',
   'left files',
@@ -51,6 +54,7 @@ export function judge(evidence: Evidence): Findings {
     'done twice': doneTwice(evidence),
     'two on one GPU': twoOnOneGpu(evidence),
     strays: leftProcesses,
+    'templates left': [...evidence.templates],
     'order broken': orderBroken(evidence),
     'wrong final state': wrongFinalState(evidence),
     'left files': leftFiles,

@@ -15,9 +15,14 @@ export type Cast = Readonly<{
   shims: readonly Victim[]
   generations: readonly Victim[]
   conversions: readonly Victim[]
+  /** Processes that have loaded, or are loading, and are forked for generations. */
+  templates: readonly Identity[]
 }>
 
-/** Who is at work for this data directory, told by the paths in their arguments. */
+/**
+ * Who is at work for this data directory, told by the paths in their arguments. A generation that was
+ * forked has those of one that was started cold, as soon as it has begun.
+ */
 export function castOf(dataDir: string): Cast {
   const all = processesNaming(dataDir)
   const victims = (role: Role, is: (process: Process) => boolean) =>
@@ -36,8 +41,20 @@ export function castOf(dataDir: string): Cast {
       'conversion',
       ({ args }) => args[0] === 'ffmpeg' && args.some((arg) => arg.includes('/.unfinished.')),
     ),
+    // Forks of it that are nothing else yet look like it, but do not lead its session.
+    templates: all.filter((one) => nameOf(one) === 'wan-template' && leadsSession(one)),
   }
 }
+
+/** Whether it was forked from a template. */
+export const isFork = (generation: Victim): boolean => nameOf(generation) === 'wan-generation'
+
+export const isTemplate = ({ pid }: Pick<Identity, 'pid'>): boolean =>
+  nameOf({ pid }) === 'wan-template'
+
+const nameOf = ({ pid }: Pick<Identity, 'pid'>): string => read(`/proc/${pid}/comm`).trim()
+
+const leadsSession = ({ pid }: Identity): boolean => statOf(pid)?.session === pid
 
 /** What starts the processes of a service, when it has got so far. */
 export function forkServerOf(service: Identity): Identity | undefined {
@@ -125,12 +142,12 @@ const pids = (): number[] =>
 
 const argsOf = (pid: number): string[] => read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean)
 
-function statOf(pid: number): { parent: number; started: string } | undefined {
+function statOf(pid: number): { parent: number; session: number; started: string } | undefined {
   const stat = read(`/proc/${pid}/stat`)
   const [state, parent, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const started = fields[17]
   if (!started || state === 'Z' || state === 'X') return undefined
-  return { parent: Number(parent), started }
+  return { parent: Number(parent), session: Number(fields[1]), started }
 }
 
 function read(path: string): string {

@@ -3,24 +3,16 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { dayMs } from '../../src/domain/time.ts'
 import { type Cast, forkServerOf, type Identity, signal, type Victim, writes } from './processes.ts'
-import type { Random } from './random.ts'
-import type { KeptService } from './service.ts'
-
-/** What a row can see, and whom it can reach. */
-export type World = Readonly<{
-  dataDir: string
-  gpus: number
-  random: Random
-  service: KeptService
-  look(): Cast
-  /** SIGKILL, and a note of what the victim had achieved by then. */
-  kill(victim: Victim): boolean
-}>
-
-/** Waits for its moment and strikes once. False: there was nobody to be struck. */
-export type Stroke = (world: World) => Promise<boolean>
-
-const nobodyMs = 10_000
+import {
+  aMomentOfService,
+  killOne,
+  killService,
+  nobodyMs,
+  type Stroke,
+  someone,
+  type World,
+} from './strokes.ts'
+import { warmEnvironment, warmRows } from './warm-rows.ts'
 
 /** Who is struck, row by row. One kill is one moment, however many processes it takes. */
 export const rows = {
@@ -115,59 +107,21 @@ export const rows = {
     await world.service.stop()
     return true
   },
+
+  ...warmRows,
 } satisfies Record<string, Stroke>
 
 /** What a row needs of its service beyond what all have. */
-export const environmentOfRow = (row: RowName, dataDir: string): NodeJS.ProcessEnv =>
+export function environmentOfRow(row: RowName, dataDir: string): NodeJS.ProcessEnv {
+  if (row in warmRows) return warmEnvironment
   // All jobs are over their time between one step and another.
-  row === 'clock' ? { STEPPED_CLOCK: clockOf(dataDir), RETENTION_DAYS: '10' } : {}
+  return row === 'clock' ? { STEPPED_CLOCK: clockOf(dataDir), RETENTION_DAYS: '10' } : {}
+}
 
 const clockOf = (dataDir: string): string => join(dataDir, 'clock')
 
 export type RowName = keyof typeof rows
 export const rowNames = Object.keys(rows) as RowName[]
-
-/** Mostly while it serves, sometimes while it starts. */
-async function aMomentOfService({ service, random }: World, whileStarting = 0.2): Promise<void> {
-  if (!random.chance(whileStarting)) await service.listening()
-  await delay(random.between(0, 600))
-}
-
-/** `meanwhile` happens in the same turn. */
-async function killService({ service }: World, meanwhile?: () => void): Promise<boolean> {
-  const victim = service.identity()
-  const ended = service.expectEnd()
-  const hit = victim !== undefined && signal(victim, 'SIGKILL')
-  meanwhile?.()
-  await ended
-  return hit
-}
-
-/** One of a kind, at a random moment of its life. */
-async function killOne(
-  world: World,
-  kind: (cast: Cast) => readonly Victim[],
-  latestMs = 400,
-): Promise<boolean> {
-  const { random } = world
-  if (!(await someone(world, kind))) return false
-  await delay(random.between(0, latestMs))
-  const victim = random.pick(kind(world.look()))
-  if (!victim || !world.kill(victim)) return false
-  await delay(random.between(0, 200))
-  return true
-}
-
-async function someone(
-  { look, random }: World,
-  kind: (cast: Cast) => readonly Victim[],
-): Promise<Victim | undefined> {
-  for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(10)) {
-    const victim = random.pick(kind(look()))
-    if (victim) return victim
-  }
-  return undefined
-}
 
 /** Resolves when other conversions of the same attempts have come and gone. */
 async function another({ look }: World, late: readonly Victim[]): Promise<void> {

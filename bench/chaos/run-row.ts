@@ -4,11 +4,19 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Client, createClient } from './client.ts'
 import { type Findings, judge } from './oracle.ts'
-import { everythingOf, isAlive, killEverythingOf, signal, type Victim } from './processes.ts'
+import {
+  everythingOf,
+  isAlive,
+  isTemplate,
+  killEverythingOf,
+  signal,
+  type Victim,
+} from './processes.ts'
 import { createRandom } from './random.ts'
 import { exitOf, leftFiles, readResults, readRuns } from './results.ts'
-import { environmentOfRow, type RowName, rows, type World } from './rows.ts'
+import { environmentOfRow, type RowName, rows } from './rows.ts'
 import { keepService, maxAttempts } from './service.ts'
+import type { World } from './strokes.ts'
 import { watchGenerations } from './watch.ts'
 
 export type RowOptions = Readonly<{
@@ -32,6 +40,9 @@ export type RowResult = Readonly<{
   row: RowName
   kills: number
   jobs: number
+  /** Generations that were seen, and those of them that were forked from a template. */
+  seen: number
+  warm: number
   /** All in all; the rate is that of the time of killing alone. */
   seconds: number
   killsPerSecond: number
@@ -114,7 +125,8 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       together: watch.together,
       excused,
       struck,
-      leftProcesses: leftProcesses.map(({ pid, what }) => `${pid}: ${what}`),
+      leftProcesses: said(leftProcesses.filter((one) => !isTemplate(one))),
+      templates: [...watch.crowded, ...said(leftProcesses.filter(isTemplate))],
       leftFiles: leftFiles(dataDir),
       problems: service.problems,
     })
@@ -123,6 +135,8 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       row,
       kills,
       jobs: accepted(client).length,
+      seen: watch.lastAlive.size,
+      warm: watch.warm.size,
       seconds,
       killsPerSecond,
       findings,
@@ -176,6 +190,9 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
     if (exit?.code !== 0) excused.add(attempt)
   }
 }
+
+const said = (processes: readonly { pid: number; what: string }[]): string[] =>
+  processes.map(({ pid, what }) => `${pid}: ${what}`)
 
 const accepted = ({ orders }: Client) => orders.filter(({ id }) => id)
 

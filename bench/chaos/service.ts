@@ -31,6 +31,8 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
     problems: problems as readonly string[],
     /** Nothing while it is starting. */
     url: () => life.url,
+    /** Whether it has said that generations are forked from a template. */
+    usesTemplate: () => life.usesTemplate,
     /** Of this life of it; at which time each will be running again. */
     crashes: () => life.crashes as readonly { actor: string; againAt: number }[],
     identity: (): Identity | undefined => identify(life.child.pid ?? 0),
@@ -91,6 +93,7 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
     const begun = {
       child: child as ChildProcess,
       url: undefined as string | undefined,
+      usesTemplate: false,
       expected: false,
       crashes: [] as { actor: string; againAt: number }[],
       pushed: [] as string[],
@@ -119,6 +122,7 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
 
     function hear({ msg, url, actor, restartInMs }: LogLine): void {
       if (msg === 'listening') begun.url = url
+      if (msg === 'generations are forked from the template') begun.usesTemplate = true
       if (msg === 'actor crashed too often and was given up') problems.push(`${actor}: ${msg}`)
       if (msg !== 'actor crashed; it will be started again' || !actor) return
       begun.crashes.push({ actor, againAt: Date.now() + (restartInMs ?? 0) })

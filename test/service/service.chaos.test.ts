@@ -66,6 +66,7 @@ describe('the judge of it', () => {
       {},
     ],
     ['a request that made two jobs', { doubles: ['a is a, and then b'] }, { 'done twice': 1 }],
+    ['a template without a service', { templates: ['7: python'] }, { 'templates left': 1 }],
     ['two generations seen together', { together: ['a/1 and b/1'] }, { 'two on one GPU': 1 }],
     [
       'a generation that begins before the end of another',
@@ -140,6 +141,7 @@ function evidence(): Evidence {
     excused: new Set(),
     struck: new Set(),
     leftProcesses: [],
+    templates: [],
     leftFiles: [],
     problems: [],
   }

@@ -31,6 +31,8 @@ export type Workload = Readonly<{
   noise: Readonly<{ stage: number; pace: number; step: number }>
   failures: number
   maxConcurrentLoads: number
+  /** Whether a generation that is claimed at this moment is forked from a template. */
+  startsWarm(seconds: number): boolean
 }>
 
 /** Phases of real runs (facts: §2.4), TI2V-5B unless said; encode and decode are seen as one there. */
@@ -92,6 +94,7 @@ const plain: Omit<Workload, 'name'> = {
   noise: quiet,
   failures: 0,
   maxConcurrentLoads: 2,
+  startsWarm: () => false,
 }
 
 /** Everything at once, in waves: the queue grows long and runs dry again. */
@@ -163,6 +166,17 @@ export const workloads: readonly Workload[] = [
     arrival: (index, random) =>
       Math.floor(index / 6) * 30_000 + (index % 6) * 320 + random.between(0, 100),
     coldFactor: 3,
+  },
+  {
+    ...plain,
+    name: 'warm starts, queue of a few',
+    startsWarm: (seconds) => seconds > 120,
+  },
+  {
+    ...plain,
+    name: 'warm starts, without a template now and then',
+    arrival: inBursts(6, 1_300),
+    startsWarm: (seconds) => seconds > 120 && seconds % 7_000 > 1_200,
   },
   {
     ...plain,

@@ -36,6 +36,9 @@ export type Played = Readonly<{
 }>
 
 const begin = Date.UTC(2026, 0, 1)
+
+/** Of a cold load, what a forked generation still has to load; not what the service assumes. */
+const warmLoad = 0.11
 const client = { name: null, isAdmin: true, address: '127.0.0.1' } as const
 const firstClaims = 10
 
@@ -95,8 +98,11 @@ export function play(workload: Workload, seed: number): Played {
     const [next, effects] = transition(state, message, agenda.now)
     state = next
     estimator = eta.see(estimator, state)
-    do estimator = eta.goOn(estimator, { now: agenda.now, stopwatch: () => performance.now() })
-    while (eta.isPlaying(estimator))
+    const startsWarm = isWarmNow()
+    do {
+      const clock = { now: agenda.now, startsWarm, stopwatch: () => performance.now() }
+      estimator = eta.goOn(estimator, clock)
+    } while (eta.isPlaying(estimator))
     for (const effect of effects) perform(effect)
   }
 
@@ -128,9 +134,11 @@ export function play(workload: Workload, seed: number): Played {
     const { frames, steps } = job.shape
     const slow = workload.slowness(gpu, (agenda.now - begin) / 1000)
     const picture = (frames / 121) ** workload.frameExponent
+    const start = isWarmNow() ? 'warm' : 'cold'
     const isCold = agenda.now - lastLoadAt > 6 * 3_600_000
     const pace = vary(base.step * picture * slow, noise.pace)
-    const loading = vary(base.loading * (isCold ? workload.coldFactor : 1), noise.stage)
+    const share = start === 'warm' ? warmLoad : isCold ? workload.coldFactor : 1
+    const loading = vary(base.loading * share, noise.stage)
     const encoding = vary(base.encoding * slow, noise.stage)
     const each = Array.from({ length: steps }, (_, step) =>
       vary(pace * (step === 0 ? 1.5 : 1), noise.step),
@@ -144,7 +152,7 @@ export function play(workload: Workload, seed: number): Played {
       : Number.POSITIVE_INFINITY
     const claimedAt = agenda.now
     const began: Record<string, number> = { loading: claimedAt }
-    tell({ type: 'generationStarted', jobId, epoch, startedAt: claimedAt })
+    tell({ type: 'generationStarted', jobId, epoch, startedAt: claimedAt, start })
 
     let at = 0
     const recent: number[] = []
@@ -280,6 +288,10 @@ export function play(workload: Workload, seed: number): Played {
       overdue.push(soon ? (endedAt - soon.at) / 1000 : 0)
     }
     tracks.delete(jobId)
+  }
+
+  function isWarmNow(): boolean {
+    return workload.startsWarm((agenda.now - begin) / 1000)
   }
 
   function vary(seconds: number, deviation: number): number {

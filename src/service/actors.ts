@@ -143,7 +143,10 @@ export function startActors(options: ActorsOptions) {
         archiveBehaviour({ store: stores.jobs, work: archiveWork, queue, events, observe, log }),
       { significant: true },
     ),
-    child(system, eta, () => etaBehaviour({ history: stores.eta, queue, speeds, observe, log })),
+    child(system, eta, () => {
+      const { startsWarm } = starter
+      return etaBehaviour({ history: stores.eta, queue, speeds, startsWarm, observe, log })
+    }),
     child(system, events, () => eventBehaviour({ archive, eta, log })),
     child(system, webhooks, () => {
       const { retentionMs } = config.retention

@@ -18,10 +18,10 @@ import {
   startForecast,
 } from './forecast.ts'
 import * as knowledge from './knowledge.ts'
-import type { Plan } from './published-speeds.ts'
 import { outlookOf, progressOf } from './running.ts'
-import { learn, type SpeedModelOptions } from './speed-model.ts'
+import { learn, loadOf, type SpeedModelOptions } from './speed-model.ts'
 import { type Told, toTold } from './told.ts'
+import { hasLoaded, isColdAt, startOf, type Track } from './track.ts'
 
 /**
  * Everything that is derived and can be derived again: the model of speeds, the forecast of the
@@ -30,6 +30,8 @@ import { type Told, toTold } from './told.ts'
 export type Estimator = Readonly<{
   knowledge: knowledge.Knowledge
   queue: QueueSnapshot | undefined
+  /** Whether the next generation is forked from a template. */
+  startsWarm: boolean
   tracks: ReadonlyMap<JobId, Track>
   /** The forecast that is read. */
   forecast: Forecast | undefined
@@ -40,21 +42,14 @@ export type Estimator = Readonly<{
   dueAt: number
 }>
 
-/** Facts about a running attempt, kept until it leaves the queue. */
-type Track = Readonly<{
-  epoch: number
-  isCold: boolean
-  plan: Plan
-  progress: number
-  latest?: Readonly<{ job: RunningJob; told: Told; at: Timestamp }>
-}>
-
-/** The clocks of the caller. */
+/** The clocks of the caller, and what is read with them. */
 export type Clock = Readonly<{
   /** By a clock that nobody sets (`steadyNow`). */
   now: Timestamp
   /** How far the wall clock has been set. */
   shiftMs?: number
+  /** Whether the next generation is forked from a template. */
+  startsWarm?: boolean
   /** Milliseconds since an arbitrary moment, to measure the cost of a forecast. */
   stopwatch(): number
 }>
@@ -74,6 +69,7 @@ const toldForMs = 200
 export const createEstimator = (options: SpeedModelOptions): Estimator => ({
   knowledge: knowledge.knowNothing(options),
   queue: undefined,
+  startsWarm: false,
   tracks: new Map(),
   forecast: undefined,
   next: undefined,
@@ -126,7 +122,9 @@ export const loadSeconds = (estimator: Estimator): ReadonlyMap<GpuId, number> =>
   knowledge.loadSeconds(estimator.knowledge)
 
 /** Plays one turn of the next forecast if it is time. `isPlaying` says whether it needs another. */
-export function goOn(estimator: Estimator, { now, stopwatch }: Clock): Estimator {
+export function goOn(before: Estimator, { now, startsWarm = false, stopwatch }: Clock): Estimator {
+  const isAsBefore = before.startsWarm === startsWarm
+  const estimator = isAsBefore ? before : { ...before, startsWarm, isStale: true }
   const { queue } = estimator
   if (!queue) return estimator
   const begun = beginForecast(learnIfDue(estimator, now), queue, now)
@@ -241,7 +239,8 @@ function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestam
     const { gpu: gpuLeft, load: loadLeft } = outlook
     return { gpu: job.gpu, gpuLeft, loadLeft, isLoading: !hasLoaded(job) && !job.isLoadOverdue }
   })
-  const start = { at: now, isCold: isColdAt(looked, queue, now) }
+  const { startsWarm } = estimator
+  const start = { at: now, isCold: isColdAt(looked.knowledge.model, queue, now), startsWarm }
   const started = startForecast(queue, busy, looked.knowledge.model, start)
   return { ...looked, next: { forecast: started, costMs: 0 }, isStale: false }
 }
@@ -249,7 +248,7 @@ function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestam
 function lookAt(estimator: Estimator, queue: QueueSnapshot, job: RunningJob, now: Timestamp) {
   const [tracked, track] = trackOf(estimator, queue, job, now)
   const looked = learnIfDue(tracked, now)
-  const plan = looked.knowledge.model.plan(job.gpu, job.shape, track.isCold)
+  const plan = looked.knowledge.model.plan(job.gpu, job.shape, track.load)
   return [looked, { track, outlook: outlookOf(job, plan, now) }] as const
 }
 
@@ -260,16 +259,19 @@ function trackOf(
   job: RunningJob,
   now: Timestamp,
 ): readonly [Estimator, Track] {
-  const known = estimator.tracks.get(job.jobId)
-  if (known?.epoch === job.epoch) return [estimator, known]
+  const of = estimator.tracks.get(job.jobId)
+  const known = of?.epoch === job.epoch ? of : undefined
+  const start = startOf(job, known, estimator)
+  if (known && (known.load === 'forked') === (start === 'warm')) return [estimator, known]
   const { epoch, gpu, shape, claimedAt } = job
   const { past, options } = estimator.knowledge
   const before = past.filter(({ endedAt }) => endedAt < claimedAt)
   const isAll = before.length === past.length
   const learned = isAll ? learnIfDue(estimator, now) : estimator
   const model = isAll ? learned.knowledge.model : learn(before, options)
-  const isCold = isColdAt(learned, queue, claimedAt)
-  const track = { epoch, isCold, plan: model.plan(gpu, shape, isCold), progress: 0 }
+  const load = loadOf(start, isColdAt(learned.knowledge.model, queue, claimedAt))
+  const { progress = 0 } = known ?? {}
+  const track = { epoch, load, plan: model.plan(gpu, shape, load), progress }
   return [withTrack(learned, job.jobId, track), track]
 }
 
@@ -277,14 +279,3 @@ const withTrack = (estimator: Estimator, jobId: JobId, track: Track): Estimator 
   ...estimator,
   tracks: new Map(estimator.tracks).set(jobId, track),
 })
-
-function isColdAt(estimator: Estimator, { running }: QueueSnapshot, at: Timestamp): boolean {
-  const isWarm = [...running.values()].some(
-    ({ reading, trace, generatedAt = Number.POSITIVE_INFINITY }) =>
-      ((reading ?? trace)?.began?.encoding ?? generatedAt) < at,
-  )
-  return !isWarm && estimator.knowledge.model.isCold(at)
-}
-
-const hasLoaded = ({ reading }: RunningJob): boolean =>
-  reading !== undefined && reading.stage !== 'loading'

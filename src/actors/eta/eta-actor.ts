@@ -24,6 +24,8 @@ export type EtaActorOptions = Readonly<{
   history: AttemptHistory & EstimateLog
   queue: ActorRef<QueueMessage>
   speeds: SpeedModelOptions
+  /** Whether the next generation is forked from a template. */
+  startsWarm(): boolean
   observe: Observe
   log: Logger
 }>
@@ -36,6 +38,7 @@ export function etaBehaviour({
   history,
   queue,
   speeds,
+  startsWarm,
   observe,
   log,
 }: EtaActorOptions): Behaviour<EtaState, EtaMessage> {
@@ -45,6 +48,7 @@ export function etaBehaviour({
       transition(state, message, {
         now: steadyNow(),
         shiftMs: clockShift(),
+        startsWarm: startsWarm(),
         stopwatch: () => performance.now(),
       }),
     perform,

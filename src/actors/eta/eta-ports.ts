@@ -1,8 +1,9 @@
 import type { ToldEstimate } from '../../domain/estimate.ts'
-import type { GpuId, Shape, StageBegins, Timestamp } from '../../domain/job.ts'
+import type { GenerationStartKind, GpuId, Shape, StageBegins, Timestamp } from '../../domain/job.ts'
+
 /** What the past tells about speed. */
 export type AttemptHistory = {
-  /** The latest successful attempts of each GPU at this task, oldest first, at most `perGpu` of each. */
+  /** The latest successful attempts of each GPU at this task, oldest first: at most `perGpu` warm and cold ones each. */
   recent(perGpu: number): Promise<readonly PastAttempt[]>
 }
 
@@ -11,6 +12,8 @@ export type PastAttempt = Readonly<{
   /** What the GPU was then; its number may belong to another one by now. */
   gpuModel?: string
   shape: Shape
+  /** Without it, an earlier version ran it, and cold. */
+  start?: GenerationStartKind
   claimedAt: Timestamp
   /** When its generation ended and its GPU was free. */
   generatedAt: Timestamp

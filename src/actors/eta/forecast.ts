@@ -5,7 +5,7 @@ import { valuesFrom } from '../ordered-map.ts'
 import { holdOf } from '../queue/environment-state.ts'
 import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
-import { onGpu, type SpeedModel } from './speed-model.ts'
+import { type Load, onGpu, type SpeedModel } from './speed-model.ts'
 
 export type Busy = Readonly<{ gpu: GpuId; gpuLeft: Outlook; loadLeft: Outlook; isLoading: boolean }>
 
@@ -22,7 +22,7 @@ type Lane = { gpu: GpuId; free: number; squares: number; doubt: number }
 /** What a job takes of a GPU, and after that. */
 type Course = Readonly<{ gpu: Outlook; conversion: Outlook; loadSeconds: number }>
 
-type CoursesOf = (shape: Shape, cold: boolean) => ReadonlyMap<GpuId, Course>
+type CoursesOf = (shape: Shape, load: Load) => ReadonlyMap<GpuId, Course>
 
 /**
  * The queue played forward over the GPUs. `play` continues it by a number of jobs, and later by new
@@ -32,6 +32,8 @@ export type Forecast = Readonly<{
   at: Timestamp
   /** No job is claimed, and nobody knows for how long. */
   isHeld: boolean
+  /** Whether generations are forked from a template. */
+  startsWarm: boolean
   coursesOf: CoursesOf
   position: Readonly<Position>
   /** Outlooks of the jobs played so far, in the order of the queue. */
@@ -57,12 +59,13 @@ export function startForecast(
   queue: ForecastQueue,
   busy: readonly Busy[],
   model: Pick<SpeedModel, 'plan'>,
-  { at, isCold }: { at: Timestamp; isCold: boolean },
+  { at, isCold, startsWarm }: { at: Timestamp; isCold: boolean; startsWarm: boolean },
 ): Forecast {
   const lanes = lanesOf(queue, busy, at)
   return {
     at,
     isHeld: holdOf(queue) !== undefined,
+    startsWarm,
     coursesOf: coursesOn(
       lanes.map(({ gpu }) => gpu),
       model,
@@ -94,7 +97,7 @@ export function play(
       isWhole = false
       break
     }
-    outlooks.push(forecast.isHeld ? undefined : move(board, forecast.coursesOf, job))
+    outlooks.push(forecast.isHeld ? undefined : move(board, forecast, job))
     seqs.push(job.seq)
   }
   if (seqs.length === 0) return { forecast, isWhole }
@@ -103,10 +106,8 @@ export function play(
 }
 
 /** Outlook of a job at the end of all that have been played. Undefined if it gets no GPU. */
-export const outlookOfNext = (
-  { isHeld, coursesOf, position }: Forecast,
-  shape: Shape,
-): Outlook | undefined => (isHeld ? undefined : move(boardOf(position), coursesOf, { shape }))
+export const outlookOfNext = (forecast: Forecast, shape: Shape): Outlook | undefined =>
+  forecast.isHeld ? undefined : move(boardOf(forecast.position), forecast, { shape })
 
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 
@@ -145,7 +146,7 @@ const boardOf = ({ lanes, slots, ...rest }: Readonly<Position>): Board => ({
 /** Gives the job to a GPU on the board. */
 function move(
   board: Board,
-  coursesOf: CoursesOf,
+  { coursesOf, startsWarm }: Pick<Forecast, 'coursesOf' | 'startsWarm'>,
   job: Pick<WaitingJob, 'shape' | 'failedOn'>,
 ): Outlook | undefined {
   const { lanes, slots } = board
@@ -153,7 +154,8 @@ function move(
   const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
   const slot = minOf(slots)
   const soonest = Math.max(board.lastClaim, slots[slot] ?? 0, soonestFree(lanes, avoided))
-  const courses = coursesOf(shape, soonest < board.warmFrom)
+  const coldLoad = soonest < board.warmFrom ? 'fromDisk' : 'fromMemory'
+  const courses = coursesOf(shape, startsWarm ? 'forked' : coldLoad)
   let best: Lane | undefined
   for (const lane of lanes) {
     if (lane.gpu === avoided || lane.free > soonest) continue
@@ -181,13 +183,13 @@ function soonestFree(lanes: readonly Lane[], avoided: GpuId | undefined): number
 /** How jobs of a kind go on each GPU. Memoised: most jobs of a queue are alike. */
 function coursesOn(gpus: readonly GpuId[], model: Pick<SpeedModel, 'plan'>): CoursesOf {
   const coursesByKind = new Map<string, ReadonlyMap<GpuId, Course>>()
-  return (shape, cold) => {
-    const key = `${shape.size} ${shape.frames} ${shape.steps} ${cold}`
+  return (shape, load) => {
+    const key = `${shape.size} ${shape.frames} ${shape.steps} ${load}`
     const known = coursesByKind.get(key)
     if (known) return known
     const courses = new Map(
       gpus.map((gpu) => {
-        const plan = model.plan(gpu, shape, cold)
+        const plan = model.plan(gpu, shape, load)
         const conversion = whole(plan.converting)
         return [gpu, { gpu: onGpu(plan), conversion, loadSeconds: plan.loading.median }]
       }),

@@ -13,7 +13,7 @@ import {
 
 export type Knowledge = Readonly<{
   options: SpeedModelOptions
-  /** Latest attempts of each GPU, the oldest first. */
+  /** Latest warm and cold attempts of each GPU, the oldest first. */
   past: readonly PastAttempt[]
   outcomes: readonly EstimateOutcome[]
   model: SpeedModel
@@ -66,27 +66,29 @@ export function learnIfDue(knowledge: Knowledge, now: Timestamp): Knowledge {
 export function secondsPerJob({ model, options }: Knowledge): ReadonlyMap<GpuId, number> {
   const gpus = model.isLearned ? [...options.kinds.keys()] : []
   return new Map(
-    gpus.map((gpu) => [gpu, onGpu(model.plan(gpu, options.defaults.usual, false)).median]),
+    gpus.map((gpu) => [gpu, onGpu(model.plan(gpu, options.defaults.usual, 'fromMemory')).median]),
   )
 }
 
-/** How long a load takes at most as a rule: with the model's files in memory or without them. */
+/** How long a load takes at most as a rule: of a cold start, with the model's files in memory or without them. */
 export const loadSeconds = ({ model, options }: Knowledge): ReadonlyMap<GpuId, number> =>
   new Map(
     [...options.kinds.keys()].map((gpu) => {
-      const plans = [true, false].map((cold) => model.plan(gpu, options.defaults.usual, cold))
+      const loads = ['fromDisk', 'fromMemory'] as const
+      const plans = loads.map((load) => model.plan(gpu, options.defaults.usual, load))
       return [gpu, Math.max(...plans.map(({ loading }) => loading.median))]
     }),
   )
 
-/** The latest of each GPU. */
+/** The latest warm and the latest cold ones of each GPU. */
 function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
-  const counts = new Map<GpuId, number>()
+  const counts = new Map<string, number>()
   return past
     .toReversed()
-    .filter(({ gpu }) => {
-      const count = (counts.get(gpu) ?? 0) + 1
-      counts.set(gpu, count)
+    .filter(({ gpu, start = 'cold' }) => {
+      const key = `${gpu} ${start}`
+      const count = (counts.get(key) ?? 0) + 1
+      counts.set(key, count)
       return count <= attemptsKept
     })
     .reverse()

@@ -1,5 +1,5 @@
 /** What is assumed of a stage before any attempt has taught better. */
-import { type Shape, type Stage, stages } from '../../domain/job.ts'
+import { type GenerationStartKind, type Shape, type Stage, stages } from '../../domain/job.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
 import type { Duration } from './duration.ts'
 
@@ -29,11 +29,16 @@ export type Defaults = Readonly<{
   usual: Shape
 }>
 
-export function defaultPlan(kind: string | undefined, shape: Shape, defaults: Defaults): Plan {
+export function defaultPlan(
+  kind: string | undefined,
+  shape: Shape,
+  defaults: Defaults,
+  start: GenerationStartKind = 'cold',
+): Plan {
   const whole = defaults.seconds(kind)
   return planOf((stage) => {
     const most = stage === 'converting' ? conversionSeconds : whole * shares[stage]
-    const work = unitsOf(stage, shape) / unitsOf(stage, defaults.usual)
+    const work = unitsOf(stage, shape, start) / unitsOf(stage, defaults.usual)
     return { median: most * work, spread, doubt }
   })
 }
@@ -59,12 +64,23 @@ export function publishedSeconds(task: WanTask, kind: string | undefined): numbe
 }
 
 /**
+ * What a warm start leaves of a load: CUDA, moving the weights, the VAE. About 12 of 80 s (facts:
+ * warm-start §2); attempts teach what it is here.
+ */
+const warmShare = 0.15
+
+/**
  * How much work is in a stage, in no unit in particular: reading the model is always the same, what
  * touches the picture grows with its pixels and latent frames (one for four frames), sampling with
  * the steps as well.
  */
-export function unitsOf(stage: Stage, { size, frames, steps }: Shape): number {
-  if (stage === 'loading' || stage === 'encoding') return 1
+export function unitsOf(
+  stage: Stage,
+  { size, frames, steps }: Shape,
+  start: GenerationStartKind = 'cold',
+): number {
+  if (stage === 'loading') return start === 'warm' ? warmShare : 1
+  if (stage === 'encoding') return 1
   const [width = 1, height = 1] = size.split('x').map(Number)
   const picture = (width * height * ((frames - 1) / 4 + 1)) / 1e7
   return stage === 'denoising' ? picture * steps : picture

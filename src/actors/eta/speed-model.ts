@@ -1,5 +1,12 @@
 /** What past attempts teach about the next one, stage by stage. */
-import { type GpuId, type Shape, type Stage, stages, type Timestamp } from '../../domain/job.ts'
+import {
+  type GenerationStartKind,
+  type GpuId,
+  type Shape,
+  type Stage,
+  stages,
+  type Timestamp,
+} from '../../domain/job.ts'
 import { type Outlook, plus, whole } from './duration.ts'
 import type { PastAttempt } from './eta-ports.ts'
 import { type Defaults, defaultPlan, type Plan, planOf, unitsOf } from './published-speeds.ts'
@@ -29,8 +36,11 @@ export type SpeedModelOptions = Readonly<{
   bootedAt: Timestamp
 }>
 
+/** What a generation has to load: the model from disk, from memory, or next to nothing after a warm start. */
+export type Load = 'fromDisk' | 'fromMemory' | 'forked'
+
 export type SpeedModel = Readonly<{
-  plan(gpu: GpuId, shape: Shape, cold: boolean): Plan
+  plan(gpu: GpuId, shape: Shape, load: Load): Plan
   /** Whether the model's files must be read from disk. */
   isCold(at: Timestamp): boolean
   /** There is something to go by. */
@@ -50,25 +60,33 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
     !loads.some(
       (loaded) => loaded < at && loaded > at - coldAfterMs && !(bootedAt < at && loaded < bootedAt),
     )
-  const samples = weigh(past).map(({ attempt, weight }) => ({
+  const samples = weigh(past).map(({ attempt, ...weights }) => ({
     gpu: attempt.gpu,
     kind: attempt.gpuModel,
     isOurs: attempt.gpuModel === kinds.get(attempt.gpu),
     shape: attempt.shape,
-    cold: isCold(attempt.claimedAt),
-    weight,
-    seconds: secondsOf(attempt, defaultPlan(attempt.gpuModel, attempt.shape, defaults)),
+    load: loadOf(attempt.start, isCold(attempt.claimedAt)),
+    ...weights,
+    seconds: secondsOf(
+      attempt,
+      defaultPlan(attempt.gpuModel, attempt.shape, defaults, attempt.start),
+    ),
   }))
   const levelOf = Object.fromEntries(
     stages.map((stage) => [
       stage,
       fitStage(
         stage,
-        samples.map(({ seconds, ...sample }) => ({
-          ...sample,
-          cell: cellOf(stage, sample.shape, sample.cold),
-          value: Math.log(Math.max(minSeconds, seconds[stage]) / unitsOf(stage, sample.shape)),
-        })),
+        samples
+          .map(({ seconds, shape, load, weight, loadWeight, ...sample }) => ({
+            ...sample,
+            weight: stage === 'loading' ? loadWeight : weight,
+            cell: cellOf(stage, shape, load),
+            value: Math.log(
+              Math.max(minSeconds, seconds[stage]) / unitsOf(stage, shape, startOf(load)),
+            ),
+          }))
+          .filter(({ weight }) => weight > 0),
       ),
     ]),
   ) as Record<Stage, ReturnType<typeof fitStage>>
@@ -77,20 +95,20 @@ export function learn(past: readonly PastAttempt[], options: SpeedModelOptions):
   return {
     isCold,
     isLearned: past.length > 0,
-    plan(gpu, shape, cold) {
-      const key = `${gpu} ${shape.size} ${shape.frames} ${shape.steps} ${cold}`
-      const made = plans.get(key) ?? makePlan(gpu, shape, cold)
+    plan(gpu, shape, load) {
+      const key = `${gpu} ${shape.size} ${shape.frames} ${shape.steps} ${load}`
+      const made = plans.get(key) ?? makePlan(gpu, shape, load)
       plans.set(key, made)
       return made
     },
   }
 
-  function makePlan(gpu: GpuId, shape: Shape, cold: boolean): Plan {
+  function makePlan(gpu: GpuId, shape: Shape, load: Load): Plan {
     const kind = kinds.get(gpu)
-    if (past.length === 0) return defaultPlan(kind, shape, defaults)
+    if (past.length === 0) return defaultPlan(kind, shape, defaults, startOf(load))
     return planOf((stage) => {
-      const { value, ...sureness } = levelOf[stage](gpu, kind, cellOf(stage, shape, cold))
-      return { median: Math.exp(value) * unitsOf(stage, shape), ...sureness }
+      const { value, ...sureness } = levelOf[stage](gpu, kind, cellOf(stage, shape, load))
+      return { median: Math.exp(value) * unitsOf(stage, shape, startOf(load)), ...sureness }
     })
   }
 }
@@ -108,19 +126,32 @@ const minSeconds = 0.001
 const loadedAt = ({ began, generatedAt }: PastAttempt): Timestamp =>
   began?.encoding ?? began?.denoising ?? generatedAt
 
-/** The latest of each GPU, the younger the weightier. */
+export const loadOf = (start: GenerationStartKind | undefined, isCold: boolean): Load =>
+  start === 'warm' ? 'forked' : isCold ? 'fromDisk' : 'fromMemory'
+
+const startOf = (load: Load): GenerationStartKind => (load === 'forked' ? 'warm' : 'cold')
+
+/**
+ * The latest of each GPU, the younger the weightier. What a cold load takes is not forgotten over
+ * warm ones: the age of a load is counted among its like.
+ */
 function weigh(past: readonly PastAttempt[]) {
   const ages = new Map<string, number>()
-  return past.toReversed().flatMap((attempt) => {
-    const key = `${attempt.gpu} ${attempt.gpuModel}`
+  const weightIn = (key: string) => {
     const age = ages.get(key) ?? 0
     ages.set(key, age + 1)
-    return age < historyLength ? [{ attempt, weight: 0.5 ** (age / halfLife) }] : []
+    return age < historyLength ? 0.5 ** (age / halfLife) : 0
+  }
+  return past.toReversed().flatMap((attempt) => {
+    const key = `${attempt.gpu} ${attempt.gpuModel}`
+    const weight = weightIn(key)
+    const loadWeight = weightIn(`${key} ${attempt.start ?? 'cold'}`)
+    return loadWeight > 0 ? [{ attempt, weight, loadWeight }] : []
   })
 }
 
 /** What may differ in a way that no formula tells: found out from attempts alone. */
-function cellOf(stage: Stage, { size, frames }: Shape, cold: boolean): string {
-  if (stage === 'loading') return cold ? 'cold' : 'warm'
+function cellOf(stage: Stage, { size, frames }: Shape, load: Load): string {
+  if (stage === 'loading') return load
   return stage === 'encoding' ? 'any' : `${size} ${frames}`
 }

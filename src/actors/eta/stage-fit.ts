@@ -74,7 +74,7 @@ export function fitStage(stage: Stage, samples: readonly Sample[]) {
     const doubts = [
       spread / Math.sqrt(Math.max(1, weightOf(alike.length > 0 ? alike : (among ?? [])))),
       among ? 0 : sameKind ? doubtOf.sameKind : doubtOf.otherKind,
-      byCell.has(cell) ? 0 : doubtOf.newCell,
+      byCell.has(cell) ? 0 : isStartedLike(cell, byCell) ? doubtOf.newCell : doubtOf.otherStart,
     ]
     return { value, spread, doubt: Math.hypot(...doubts) }
   }
@@ -92,7 +92,11 @@ const expectedSpread: Readonly<Record<Stage, number>> = {
 const expectationWeight = 2
 
 /** What is borrowed may be wrong by so much. */
-const doubtOf = { sameKind: 0.1, otherKind: 0.35, newCell: 0.15 }
+const doubtOf = { sameKind: 0.1, otherKind: 0.35, newCell: 0.15, otherStart: 0.5 }
+
+/** Cold loads tell little of warm ones, and the other way round. */
+const isStartedLike = (cell: string, known: ReadonlyMap<string, unknown>): boolean =>
+  [...known.keys()].some((other) => (other === 'forked') === (cell === 'forked'))
 
 const rounds = 16
 const settledRounds = 6

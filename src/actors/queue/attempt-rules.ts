@@ -251,10 +251,10 @@ function succeeded(
 ): QueueStep {
   const [proven, blames] = hasGotTo(state, job, 'end', at)
   const [next, effects] = finish(proven, job, { status: 'success', video }, at)
-  const { jobId, epoch, attempts, gpu, shape, claimedAt, generatedAt = at, trace } = job
+  const { jobId, epoch, attempts, gpu, shape, claimedAt, generatedAt = at, trace, start } = job
   const began = trace?.began ? { began: trace.began } : {}
   const times = { claimedAt, generatedAt, endedAt: at, ...began }
-  const attempt = { jobId, epoch, attempts, gpu, shape, ...times }
+  const attempt = { jobId, epoch, attempts, gpu, shape, ...times, ...(start && { start }) }
   return [next, [...blames, ...effects, { do: 'tellEta', attempt }]]
 }
 

@@ -22,7 +22,12 @@ export type WarmStartsOptions = Readonly<{
   tell(message: TemplateMessage): void
 }>
 
-export type WarmStarts = TemplatePort & GenerationStarter
+export type WarmStarts = TemplatePort &
+  GenerationStarter &
+  Readonly<{
+    /** Whether the next generation is forked from a template, as far as can be told. */
+    startsWarm(): boolean
+  }>
 
 /** How attempts are started. */
 export type GenerationStarter = Readonly<{
@@ -87,6 +92,7 @@ export function createWarmStarts({
       template?.kill()
       template = undefined
     },
+    startsWarm: () => isUsed,
     isMemoryShort: () => availableBytes() < (bytesToLoad ?? 0),
 
     startShim: (attemptDir, env) =>

@@ -18,7 +18,7 @@ export function createEtaStore(
         .where('outcome', '=', 'success')
         .where((is) => is.or([is('task', '=', task), is('task', 'is', null)]))
         .select(['job_id', 'epoch'])
-        .select(sql<number>`row_number() over (partition by gpu order by ended_at desc)`.as('age'))
+        .select(ageAmongItsLike.as('age'))
         .as('latest')
       const rows = await db
         .selectFrom(latest)
@@ -31,7 +31,7 @@ export function createEtaStore(
         .where('latest.age', '<=', perGpu)
         .where(wasTimed)
         .orderBy('attempt.ended_at')
-        .select(['attempt.gpu', 'gpu_model', 'size', 'frames', 'steps', 'trace'])
+        .select(['attempt.gpu', 'gpu_model', 'size', 'frames', 'steps', 'trace', 'attempt.start'])
         .select(['attempt.claimed_at', 'attempt.generated_at', 'attempt.ended_at'])
         .execute()
       return rows.map(toPastAttempt)
@@ -69,6 +69,11 @@ export function createEtaStore(
   }
 }
 
+/** Cold ones are not forgotten over warm ones. Earlier versions started all cold, and did not say so. */
+const ageAmongItsLike = sql<number>`
+  row_number() over (partition by gpu, coalesce(start, 'cold') order by ended_at desc)
+`
+
 /** The clock was set during other attempts: nobody knows how long they took. */
 const wasTimed = sql<boolean>`
   coalesce(attempt.generated_at, attempt.ended_at) between attempt.claimed_at and attempt.ended_at
@@ -77,17 +82,26 @@ const wasTimed = sql<boolean>`
 
 type PastRow = Pick<
   Selectable<Database['attempt'] & Database['job']>,
-  'gpu_model' | 'size' | 'frames' | 'steps' | 'trace' | 'claimed_at' | 'generated_at' | 'ended_at'
+  | 'gpu_model'
+  | 'size'
+  | 'frames'
+  | 'steps'
+  | 'trace'
+  | 'start'
+  | 'claimed_at'
+  | 'generated_at'
+  | 'ended_at'
 > & { gpu: GpuId }
 
 function toPastAttempt(row: PastRow): PastAttempt {
-  const { gpu, gpu_model: gpuModel, size, frames, steps } = row
+  const { gpu, gpu_model: gpuModel, size, frames, steps, start } = row
   const [claimedAt, endedAt] = [row.claimed_at ?? 0, row.ended_at ?? 0]
   const { began } = JSON.parse(row.trace ?? '{}') as Trace
   return {
     gpu,
     ...(gpuModel !== null && { gpuModel }),
     shape: { size, frames, steps },
+    ...(start !== null && { start }),
     claimedAt,
     generatedAt: row.generated_at ?? endedAt,
     endedAt,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  type Clock,
   createEstimator,
   type Estimator,
   estimateJob,
@@ -74,6 +75,31 @@ describe('an estimate of a waiting job', () => {
     expect(wait(25)).toBeLessThan(wait(50))
   })
 
+  it('is that of a warm start while generations are forked from a template', () => {
+    const past = [...aPastOf('cold', gpu0, 80), ...aPastOf('warm', gpu0, 10)]
+    const queue = aQueue({ waiting: 2, ready: [gpu0], gpus: [gpu0] })
+    const [cold, warm] = [false, true].map((startsWarm) => {
+      const estimator = playOn(see(remember(createEstimator(speeds()), past), queue), midnight, {
+        startsWarm,
+      })
+      return [1, 2].map((n) => Math.round(estimateOf(estimator, jobId(n), midnight)?.p50 ?? 0))
+    })
+    expect(cold).toEqual([180, 360])
+    expect(warm).toEqual([110, 220])
+  })
+
+  it('changes as soon as there is a template, and when there is none any more', () => {
+    const past = [...aPastOf('cold', gpu0, 80), ...aPastOf('warm', gpu0, 10)]
+    const queue = aQueue({ waiting: 1, ready: [gpu0], gpus: [gpu0] })
+    let estimator = see(remember(createEstimator(speeds()), past), queue)
+    const seen = [false, true, true, false].map((startsWarm, second) => {
+      const at = midnight + second
+      estimator = playOn(estimator, at, { startsWarm })
+      return Math.round(estimateOf(estimator, jobId(1), at)?.p50 ?? 0)
+    })
+    expect(seen).toEqual([180, 110, 110, 180])
+  })
+
   it.each<[string, GpuHealth | undefined, expected: number[]]>([
     ['in order', undefined, [100, 100, 200]],
     ['drained', { drained: true, failures: [] }, [100, 200, 300]],
@@ -131,6 +157,51 @@ describe('an estimate of a waiting job', () => {
     const all = told(past, aQueue({ waiting: 10, ready: [gpu0], gpus: [gpu0] }))
     const [first, last] = [all[0], all.at(-1)].map((one) => (one ? one.p90 - one.p10 : 0))
     expect(last).toBeGreaterThan(first ?? 0)
+  })
+})
+
+describe('an estimate of a running job that still loads', () => {
+  const past = [...aPastOf('cold', gpu0, 80), ...aPastOf('warm', gpu0, 10)]
+  /** It is not stored with the job, but observed. */
+  const aQueueOf = ({ start, startedAt }: Pick<RunningJob, 'start' | 'startedAt'>): QueueState => {
+    const job = aRunningJob(1, startedAt === undefined ? {} : { startedAt })
+    const queue = aQueue({ running: [job], ready: [gpu0], gpus: [gpu0] })
+    const running = [...queue.running].map(([id, job]) => [id, { ...job, ...(start && { start }) }])
+    return { ...queue, running: new Map(running as [JobId, RunningJob][]) }
+  }
+  const estimatorOf = (queue: QueueState, startsWarm: boolean, at = midnight) =>
+    playOn(see(remember(createEstimator(speeds()), past), queue), at, { startsWarm })
+
+  it.each<[what: string, Pick<RunningJob, 'start' | 'startedAt'>, startsWarm: boolean, number]>([
+    ['was started warm, though there is no template any more', { start: 'warm' }, false, 110],
+    ['was started cold, though there is a template now', { start: 'cold' }, true, 180],
+    ['is being started, and there is a template', {}, true, 110],
+    ['is being started, and there is none', {}, false, 180],
+    ['was started by an earlier version', { startedAt: midnight }, true, 180],
+  ])('goes by how it %s', (_what, job, startsWarm, expected) => {
+    const estimator = estimatorOf(aQueueOf(job), startsWarm)
+    expect(estimateOf(estimator, jobId(1), midnight)?.p50).toBeCloseTo(expected, 0)
+  })
+
+  it('learns how it was started, and never takes back its progress', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('warm', 'cold'),
+        fc.boolean(),
+        fc.integer({ min: 0, max: 60_000 }),
+        (start, startsWarm, seenMs) => {
+          const at = midnight + seenMs
+          const [seen, before] = estimateJob(
+            estimatorOf(aQueueOf({}), startsWarm, at),
+            jobId(1),
+            at,
+          )
+          const [, after] = estimateJob(see(seen, aQueueOf({ start })), jobId(1), at)
+          expect(after?.progress).toBeGreaterThanOrEqual(before?.progress ?? 1)
+          if (seenMs === 0) expect(after?.p50).toBeCloseTo(start === 'warm' ? 110 : 180, 0)
+        },
+      ),
+    )
   })
 })
 
@@ -309,6 +380,13 @@ function inQuarantine(untilSecond?: number): GpuHealth {
   return { drained: false, failures: [], quarantine: { ...quarantine, ...until } }
 }
 
+/** Each loaded so long, and took 100 s more. */
+const aPastOf = (start: 'warm' | 'cold', gpu: GpuId, loading: number): PastAttempt[] =>
+  Array.from({ length: 8 }, (_, n) => ({
+    ...anAttempt(gpu, 98 + n / 10, loading + 100, { loading }),
+    start,
+  }))
+
 function told(past: readonly PastAttempt[], queue: QueueState, at = midnight, ns?: number[]) {
   const estimator = playOn(see(remember(createEstimator(speeds()), past), queue), at)
   const ids = ns?.map(jobId) ?? [...values(queue.waiting)].map((job) => job.jobId)
@@ -316,12 +394,13 @@ function told(past: readonly PastAttempt[], queue: QueueState, at = midnight, ns
 }
 
 /** With the whole forecast played. */
-function playOn(estimator: Estimator, at = midnight): Estimator {
-  const next = turn(estimator, at)
-  return isPlaying(next) ? playOn(next, at) : next
+function playOn(estimator: Estimator, at = midnight, more: Partial<Clock> = {}): Estimator {
+  const next = turn(estimator, at, more)
+  return isPlaying(next) ? playOn(next, at, more) : next
 }
 
-const turn = (estimator: Estimator, now: number) => goOn(estimator, { now, stopwatch: () => 0 })
+const turn = (estimator: Estimator, now: number, more: Partial<Clock> = {}) =>
+  goOn(estimator, { now, stopwatch: () => 0, ...more })
 
 const estimateOf = (estimator: Estimator, id: JobId, at: number) =>
   estimateJob(estimator, id, at)[1]

@@ -156,7 +156,11 @@ function anEtaActor({
   const log = { debug: quiet, info: quiet, warn, error }
   const actor = anActor(
     'eta',
-    etaBehaviour({ history, queue: queue.ref, speeds: speeds(), observe: () => {}, log }),
+    etaBehaviour({
+      ...{ history, queue: queue.ref, speeds: speeds(), startsWarm: () => false },
+      observe: () => {},
+      log,
+    }),
   )
   return {
     actor,

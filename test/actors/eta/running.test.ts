@@ -12,7 +12,7 @@ describe('the outlook of a running job', () => {
       aTraced(gpu0, n, { encoding: 60, denoising: 70, decoding: 570, saving: 620 }, 622, 626),
     ),
     speeds(),
-  ).plan(gpu0, usual, false)
+  ).plan(gpu0, usual, 'fromMemory')
   const left = (reading: Reading | undefined, after: number) =>
     outlookOf(
       { ...anAttemptThatRuns(), ...(reading && { reading }) },
@@ -69,7 +69,7 @@ describe('the outlook of a running job', () => {
 })
 
 describe('progress', () => {
-  const plan = learn(aPast([gpu0, 600, 5]), speeds()).plan(gpu0, usual, false)
+  const plan = learn(aPast([gpu0, 600, 5]), speeds()).plan(gpu0, usual, 'fromMemory')
   const reading = fc.record(
     {
       stage: fc.constantFrom(...stages.slice(0, -1)),

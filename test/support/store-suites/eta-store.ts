@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import type { Checkpoint, ToldEstimate } from '../../../src/domain/estimate.ts'
-import type { GpuId } from '../../../src/domain/job.ts'
+import type { GenerationStartKind, GpuId } from '../../../src/domain/job.ts'
 import { aRequest, gpu0, gpu1, jobId } from '../jobs.ts'
 import {
   began,
@@ -63,6 +63,20 @@ export function describeEtaStore(name: string, createStores: CreateStores): void
         expect((await known.attempts(jobId(1))).at(-1)).toMatchObject({ trace })
       })
 
+      it('remembers cold starts over warm ones, and takes those of earlier versions for cold', async () => {
+        const started = ['cold', undefined, 'warm', 'warm', 'warm'] as const
+        for (const [index, start] of started.entries()) {
+          await commit(stores, lasting(index + 1, gpu0, 100 * (index + 1), 1, start))
+        }
+        const recent = await stores.eta.recent(2)
+        expect(recent.map(({ start, ...past }) => [start, lengths(past)[1]])).toEqual([
+          ['cold', 100],
+          [undefined, 200],
+          ['warm', 400],
+          ['warm', 500],
+        ])
+      })
+
       it('is of the same task', async () => {
         const other = { task: 't2v-A14B', gpuModels: new Map() }
         await commit({ jobs: stores.jobsWith(other) }, lasting(1, gpu0, 100, 1))
@@ -70,7 +84,7 @@ export function describeEtaStore(name: string, createStores: CreateStores): void
         expect((await stores.eta.recent(50)).map(lengths)).toEqual([[gpu0, 200, 1]])
       })
 
-      const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: PastAttempt) => [
+      const lengths = ({ gpu, claimedAt, generatedAt, endedAt }: Omit<PastAttempt, 'start'>) => [
         gpu,
         (generatedAt - claimedAt) / 1000,
         (endedAt - generatedAt) / 1000,
@@ -82,12 +96,14 @@ export function describeEtaStore(name: string, createStores: CreateStores): void
         gpu: GpuId,
         generationSeconds: number,
         conversionSeconds: number,
+        start?: GenerationStartKind,
       ) {
         const claimedAt = minute(60 * n)
         const generatedAt = claimedAt + 1000 * generationSeconds
         return [
           submit(n),
           { ...claim(n, 1, { gpu }), at: claimedAt },
+          ...(start ? [{ ...began(n), start } as StoreOperation] : []),
           { ...generated(n), at: generatedAt },
           finish(n, success, 1, generatedAt + 1000 * conversionSeconds),
         ]

@@ -225,6 +225,7 @@ function aDay(): PastJob[] {
         gpu,
         claimedAt: Math.round(claimedAt),
         seconds,
+        start: 'cold',
         filename: `earlier-${jobs.length}.mp4`,
         told: { p10: p50 * 0.94, p50, p90: p50 * 1.07 },
       },

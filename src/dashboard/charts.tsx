@@ -1,6 +1,7 @@
 /** Pictures of the past, drawn by hand: three shapes are less than any library. */
 import { useId, useState } from 'preact/hooks'
 import { now } from './clock.ts'
+import { LoadingCost } from './loading-cost.tsx'
 import { Empty, Section, Skeleton } from './parts.tsx'
 import { isAdmin, type Load, load, type Outcome, outcomes } from './state.ts'
 import { clock, duration, percent, plural } from './words.ts'
@@ -19,6 +20,7 @@ export function Charts() {
         {load.value && <QueueDepth load={load.value} />}
         {load.value && <BusyShare load={load.value} />}
         <Estimates outcomes={outcomes.value} />
+        {load.value && <LoadingCost load={load.value} />}
       </div>
     </Section>
   )

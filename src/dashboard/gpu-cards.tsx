@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks'
 import type { Gpu } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
 import { isReady } from './contact.ts'
+import { Instruments } from './instruments.tsx'
 import { notify } from './notices.ts'
 import {
   ActionButton,
@@ -20,7 +21,8 @@ import {
 } from './parts.tsx'
 import { jobHref } from './route.ts'
 import { gpuRefresher, gpus, isAdmin, running } from './state.ts'
-import { gib, gpuStateInWords, percent, plural, stageInWords } from './words.ts'
+import { Templates } from './templates.tsx'
+import { gpuStateInWords, percent, plural, stageInWords } from './words.ts'
 
 const tones: Readonly<Record<Gpu['state'], Tone>> = {
   idle: 'good',
@@ -52,6 +54,7 @@ export function GpuCards() {
       ) : (
         <Skeleton rows={2} kind="card" />
       )}
+      <Templates />
       {asked.value && <Confirm {...asked.value} />}
     </Section>
   )
@@ -159,45 +162,6 @@ const atRest: Readonly<Partial<Record<Gpu['state'], string>>> = {
   down: 'Its part of the service is being started again.',
   given_up: 'Its part of the service failed too often. Restart it to try again.',
 }
-
-function Instruments({ measured }: { measured: Gpu['measured'] }) {
-  if (!measured) {
-    return <p class="instruments none muted small">No readings: nvidia-smi does not answer here.</p>
-  }
-  const { memory_used_mib: used, memory_total_mib: total } = measured
-  return (
-    <dl class="instruments">
-      <Instrument name="Utilisation" share={measured.utilization_percent / 100}>
-        {Math.round(measured.utilization_percent)} %
-      </Instrument>
-      <Instrument name="Memory" share={used / total}>
-        {(used / 1024).toFixed(1)}
-        <span class="muted"> of {gib(total)}</span>
-      </Instrument>
-      <Instrument name="Temperature" share={measured.temperature_c / 100}>
-        {Math.round(measured.temperature_c)} °C
-      </Instrument>
-    </dl>
-  )
-}
-
-const Instrument = ({
-  name,
-  share,
-  children,
-}: {
-  name: string
-  share: number
-  children: preact.ComponentChildren
-}) => (
-  <div class="instrument">
-    <dt>{name}</dt>
-    <dd>{children}</dd>
-    <dd class="meter" aria-hidden="true">
-      <span style={{ width: percent(Math.min(1, share)).replace(' ', '') }} />
-    </dd>
-  </div>
-)
 
 const orderInWords: Readonly<Record<Order, string>> = {
   drain: 'Drain',

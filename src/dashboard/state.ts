@@ -1,6 +1,6 @@
 /** What the page knows of the service, and how it keeps up with it. All of it is bounded. */
 import { computed, effect, signal } from '@preact/signals'
-import type { Gpu, InferResponseType, Job } from '../http/typed-client.ts'
+import type { Gpu, InferResponseType, Job, Task } from '../http/typed-client.ts'
 import { answerTo, api, client, type Fault, faultOf, isLockedOut } from './api.ts'
 import { isGone } from './contact.ts'
 import { connection, listen } from './live.ts'
@@ -18,6 +18,7 @@ export const isAdmin = computed(() => client.value?.is_admin === true)
 
 /** Admins' alone. */
 export const gpus = signal<readonly Gpu[] | undefined>(undefined)
+export const tasks = signal<readonly Task[] | undefined>(undefined)
 
 export type Load = InferResponseType<typeof api.stats.$get, 200>
 export const load = signal<Load | undefined>(undefined)
@@ -83,6 +84,13 @@ export const gpuRefresher = createRefresher(
   1_000,
 )
 
+export const taskRefresher = createRefresher(
+  loading(async () => {
+    if (isAdmin.value) tasks.value = (await answerTo(api.tasks.$get())).tasks
+  }),
+  1_000,
+)
+
 export const queueRefresher = createRefresher(
   loading(async () => {
     const query = { status: 'queued', order: 'desc', limit: '1' } as const
@@ -124,6 +132,7 @@ export const statsRefresher = createRefresher(
 
 function refreshAll(): void {
   void gpuRefresher.now()
+  void taskRefresher.now()
   statsRefresher.soon()
   void queueRefresher.now()
   void nextJobRefresher.now()
@@ -142,6 +151,7 @@ export function keepUp(): () => void {
   const poll = setInterval(() => {
     if (document.hidden) return
     gpuRefresher.soon()
+    taskRefresher.soon()
     nextJobRefresher.soon() // Others' jobs send this client no event.
     if (waiting.page.value?.items.length !== 0) queueRefresher.soon()
   }, pollMs)
@@ -207,6 +217,7 @@ effect(() => {
   if (!isLockedOut.value) return
   running.value = new Map()
   gpus.value = undefined
+  tasks.value = undefined
   load.value = undefined
   outcomes.value = undefined
   lastWaiting.value = undefined

@@ -9,7 +9,7 @@ import { listGpus, measureGpus, readDriver } from '../../src/infra/machine/nvidi
 import { runTool } from '../../src/infra/processes/tool.ts'
 import { messageOf } from './checks.ts'
 import { type Options, UnfitError } from './options.ts'
-import { bytesToWrite, bytesToWriteFrom, temporaryFolder } from './weights.ts'
+import { bytesToWrite, bytesToWriteFrom, hasFiles, temporaryFolder } from './weights.ts'
 
 /** Importing PyTorch takes up to half a minute from a slow disk. */
 const maxImportMs = 120_000
@@ -109,7 +109,8 @@ async function refuseShortage(options: Options): Promise<void> {
   if (!options.only.includes('service')) return
   const fastLoad = process.env.FAST_LOAD !== 'off'
   const toLoad = options.warmStart === 'auto' ? bytesPerLoad({ fastLoad, task }) : 0
-  const isWritten = options.ckptDir === undefined && !hasWeights(options.weightsDir)
+  const { ckptDir, weightsDir } = options
+  const isWritten = ckptDir === undefined && !(weightsDir !== undefined && hasFiles(weightsDir))
   const needed = Math.max(toLoad, isWritten ? bytesToWriteFrom : 0)
   const available = process.availableMemory()
   if (available < needed) {
@@ -118,7 +119,7 @@ async function refuseShortage(options: Options): Promise<void> {
     )
   }
   if (!isWritten) return
-  const place = existingParent(options.weightsDir ?? temporaryFolder())
+  const place = existingParent(weightsDir ?? temporaryFolder())
   const { freeBytes } = await freeSpace(place)
   if (freeBytes < bytesToWrite) {
     throw new UnfitError(
@@ -126,9 +127,6 @@ async function refuseShortage(options: Options): Promise<void> {
     )
   }
 }
-
-const hasWeights = (directory: string | undefined): boolean =>
-  directory !== undefined && existsSync(directory)
 
 function existingParent(path: string): string {
   const whole = resolve(path)

@@ -1,9 +1,14 @@
 /** Random weights for `scripts/gpu-check` have the sizes of the published ones, by the real code of Wan2.2. */
 import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { root } from '../../src/config/root.ts'
-import { checkpointLayouts, modelIndex } from '../../src/infra/installation/checkpoint.ts'
+import {
+  checkpointLayouts,
+  findCheckpointFaults,
+  modelIndex,
+} from '../../src/infra/installation/checkpoint.ts'
 import { aDataDirectory } from '../support/service.ts'
 import { changesDir, prepared } from './settings.ts'
 
@@ -49,7 +54,7 @@ describe('random weights of ti2v-5B', () => {
     expect(bytes).toBeLessThan(file.bytes + slackBytes)
   })
 
-  it('are loaded by Wan2.2 as they were meant, where models are small', () => {
+  it('are loaded by Wan2.2 as they were meant, and whole to the service, where models are small', async () => {
     const { python, codeDir } = prepared()
     const program = join(changesDir, 'small_weights.py')
     const directory = aDataDirectory()
@@ -59,5 +64,11 @@ describe('random weights of ti2v-5B', () => {
       'vae',
       'text encoder',
     ])
+    const names = readdirSync(directory).filter((name) => name.endsWith('.safetensors'))
+    expect(names.length).toBeGreaterThan(2)
+    // The other files are too small here, or missing.
+    const faults = await findCheckpointFaults({ ckptDir: directory, task: 'ti2v-5B' })
+    const paths = new Set(files.map(({ path }) => path))
+    expect(faults.filter(({ path }) => !paths.has(path))).toEqual([])
   })
 })

@@ -147,6 +147,22 @@ describe('scripts/gpu-check', () => {
     patienceMs,
   )
 
+  it('overwrites nothing in a directory for weights that holds something else', async () => {
+    const { env, directory } = aMachine()
+    const weights = join(directory, 'weights')
+    mkdirSync(weights)
+    writeFileSync(join(weights, 'notes.txt'), 'mine')
+    const args = ['--warm-start', 'on', '--only', 'service', '--weights-dir', weights]
+    const result = await gpuCheck([...args, '--jobs', '1'], env)
+    const [first, ...others] = checks
+    const left = others.filter((name) => name !== 'cold: the service')
+    expect(failedIn(result.stdout), result.stderr).toEqual([first])
+    expect(result.stdout).toContain('Remove it, or pass another --weights-dir.')
+    expect(verdictsIn(result.stdout).slice(1)).toEqual(left.map((name) => [name, 'not done']))
+    expect(readdirSync(weights)).toEqual(['notes.txt'])
+    expect(result.code).toBe(1)
+  })
+
   it(
     'leaves no process and no file when it is interrupted',
     async () => {

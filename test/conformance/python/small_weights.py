@@ -10,9 +10,11 @@ import sys
 folder, wan_dir, directory = sys.argv[1:]
 sys.path.insert(0, folder)
 
+import safetensors_file
 import torch
 import weights
 
+safetensors_file.MAX_SHARD = 1_000_000  # so that there are several, as in the original
 wan = weights.import_wan(wan_dir)
 meta = torch.device('meta')
 target = weights.Directory(directory)

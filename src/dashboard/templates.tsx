@@ -49,7 +49,7 @@ function Template({ task, template }: Task) {
 
 const stateInWords: Readonly<Record<Task['template']['state'], string>> = {
   off: 'off',
-  building: 'being loaded',
+  building: 'loads, or waits for its turn',
   probing: 'waiting for its probe',
   ready: 'ready',
   failed: 'not loaded, tried again later',

@@ -8,7 +8,7 @@ const TemplateJson = v.object({
   state: v.pipe(
     v.picklist(templatePhases),
     v.description(
-      '`ready`: jobs start warm; in every other state they start cold. `probing`: loaded, waits for an idle GPU or for the end of its probe; `failed`: loaded again later; `dropped`: loaded again with the next job; `off`: not loaded again until a reload or a restart',
+      '`ready`: jobs start warm; in every other state they start cold. `building`: loads, or waits for its turn among the loads; `probing`: loaded, waits for an idle GPU or for the end of its probe; `failed`: loaded again later; `dropped`: loaded again with the next job; `off`: not loaded again until a reload or a restart',
     ),
   ),
   reason: v.pipe(

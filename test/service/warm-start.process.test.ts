@@ -42,6 +42,9 @@ const nameOf = (pid: number): string => {
   }
 }
 
+/** What a template was told to load, with the arguments of all generations. */
+const setupOf = (template: number): string => readFileSync(`/proc/${template}/cmdline`, 'utf8')
+
 const templatesOf = ({ dataDir }: Service) =>
   processesOf(dataDir).filter((pid) => nameOf(pid) === 'wan-template' && isAlive(pid))
 
@@ -200,6 +203,33 @@ describe('a service with warm starts', () => {
       expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 1 })
       expect(second.journal().map(({ event }) => event)).toEqual(['start', 'end'])
       expect(templatesOf(second)).toHaveLength(1)
+    },
+  )
+
+  it.each<[what: string, env: NodeJS.ProcessEnv, templates: number]>([
+    ['other settings', { WARM_START: 'on' }, 1],
+    ['the default', { WARM_START: undefined }, 1],
+    ['WARM_START=off', { WARM_START: 'off' }, 0],
+  ])(
+    'leaves its warm jobs to the next start, but not its template: %s',
+    async (_what, env, templates) => {
+      const first = await aWarmService({ WAN_EXTRA_ARGS: '["--sample_solver","dpm++"]' })
+      const id = await first.submit({ prompt: 'long [sim:step=0.6]' })
+      await first.until(id, ({ stage }) => stage === 'denoising')
+      const [old = 0] = templatesOf(first)
+      expect(setupOf(old)).toContain('dpm++')
+      await first.stop('SIGKILL')
+
+      const second = await startService({ dataDir: first.dataDir, env })
+      expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+      if (templates > 0) await isReady(second)
+      expect(isAlive(old)).toBe(false)
+      expect(templatesOf(second).map((pid) => setupOf(pid).includes('dpm++'))).toEqual(
+        Array.from({ length: templates }, () => false),
+      )
+      const next = await second.submit({ prompt: 'next' })
+      expect(await second.until(next)).toMatchObject({ status: 'success', attempt: 1 })
+      expect(await starts(second, 'warm')).toBe(templates)
     },
   )
 

@@ -46,8 +46,8 @@ export function castOf(dataDir: string): Cast {
   }
 }
 
-/** Whether it was forked from a template. */
-export const isFork = (generation: Victim): boolean => nameOf(generation) === 'wan-generation'
+/** Whether it was forked from a template. It has the name of its shim until it has its own. */
+export const isFork = (generation: Victim): boolean => nameOf(generation).startsWith('wan-')
 
 export const isTemplate = ({ pid }: Pick<Identity, 'pid'>): boolean =>
   nameOf({ pid }) === 'wan-template'

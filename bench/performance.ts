@@ -6,6 +6,7 @@ import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
 import { hostile } from './performance/hostile.ts'
+import { idleShare } from './performance/idle-share.ts'
 import { machine } from './performance/machine.ts'
 import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
@@ -14,8 +15,15 @@ import { rest } from './performance/rest.ts'
 import { scale } from './performance/scale.ts'
 import { soak } from './performance/soak.ts'
 import { submits } from './performance/submits.ts'
+import { warmHandover } from './performance/warm-handover.ts'
+import { warmMemory } from './performance/warm-memory.ts'
 
-const page = new URL('../docs/performance.md', import.meta.url)
+/** Page of each table that is not in docs/performance.md. */
+const pages: Readonly<Record<string, string>> = {
+  'warm-handover': 'warm-start.md',
+  'idle-share': 'warm-start.md',
+  'warm-memory': 'warm-start.md',
+}
 
 /** A soak of so many is not replaced by that of a whole run, which is short. */
 const longMinutes = 30
@@ -35,6 +43,9 @@ const { values, positionals } = parseArgs({
 
 const benches: Record<string, (say: Say) => Promise<Report>> = {
   handover,
+  'warm-handover': warmHandover,
+  'idle-share': idleShare,
+  'warm-memory': warmMemory,
   queue,
   polls,
   submits,
@@ -49,7 +60,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
 
 const help = `npm run bench -- [benchmark…] [options]
 
-Without a name: all of them, one after the other. Each prints its table and writes it into docs/performance.md.
+Without a name: all of them, one after the other. Each prints its table and writes it into docs/performance.md, or docs/warm-start.md.
 Let nothing else run meanwhile.
 
   ${Object.keys(benches).join(', ')}
@@ -57,7 +68,7 @@ Let nothing else run meanwhile.
   --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own) and at rest (1)
   --fsync-ms N     of the soak: how much longer each fsync takes than on this disk (0; needs a C compiler)
   --pairs N        of services, for each of the pieces (4; an even number)
-  --dry            write nothing into docs/performance.md
+  --dry            write nothing into the documentation
 `
 
 const unknown = positionals.find((name) => !(name in benches))
@@ -99,6 +110,7 @@ function toText(name: string, { how, tables }: Report): string {
 
 function write(name: string, content: string): void {
   if (values.dry) return
+  const page = new URL(`../docs/${pages[name] ?? 'performance.md'}`, import.meta.url)
   const text = readFileSync(page, 'utf8')
   writeFileSync(page, replaceBlock(text, { name, by: 'npm run bench', content }))
 }

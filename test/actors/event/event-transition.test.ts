@@ -268,6 +268,8 @@ type Watcher = {
   known: Map<JobId, number>
   lastId: string | undefined
   there: boolean
+  /** As another watcher, who knows what this one knew. */
+  isBack: boolean
 }
 
 /** The rules in front of jobs that only have a version, which a look shows as their epoch. */
@@ -340,7 +342,9 @@ function aLog(changed: Partial<typeof settings> = {}) {
       known: returning?.known ?? new Map(),
       lastId: after,
       there: true,
+      isBack: false,
     }
+    if (returning) returning.isBack = true
     watchers.push(watcher)
     tell({
       type: 'watch',
@@ -407,13 +411,14 @@ function aLog(changed: Partial<typeof settings> = {}) {
       else if (one && step.do === 'leave') {
         tell({ type: 'unwatch', watcher: one.ref })
         one.there = false
-      } else if (one && !one.there) watches(one.job, one.lastId, one)
+      } else if (one && !one.there && !one.isBack) watches(one.job, one.lastId, one)
     },
 
     settles(): void {
       looks()
       // Whoever was told that it is over comes back.
-      for (const one of watchers.filter(({ there }) => !there)) watches(one.job, one.lastId, one)
+      for (const one of watchers.filter(({ there, isBack }) => !there && !isBack))
+        watches(one.job, one.lastId, one)
       tell({ type: 'progressDue' })
       looks()
     },

@@ -42,6 +42,7 @@ import { createGenerationRunner } from '../infra/generation/runner.ts'
 import { createWarmStarts } from '../infra/generation/warm-starts.ts'
 import { simulatorDir } from '../infra/installation/simulation.ts'
 import type { StandingChecks } from '../infra/installation/standing-checks.ts'
+import { availableMemory } from '../infra/machine/available-memory.ts'
 import { bootMs } from '../infra/machine/boot-clock.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
 import type { createVideoFiles } from '../infra/media/video-files.ts'
@@ -98,7 +99,7 @@ export function startActors(options: ActorsOptions) {
   const starter = createWarmStarts({
     ...{ wan, gpus, env, forkServer },
     bytesToLoad: asksForMemory(config) ? bytesPerLoad(wan) : undefined,
-    availableBytes: process.availableMemory,
+    availableBytes: availableMemory,
     tell: (message) => tell(template, message),
   })
   const runners = new Map(

@@ -63,9 +63,10 @@ class EmbeddingFiles:
         files = sorted(self.listed(), key=lambda one: one[1], reverse=True)
         left = self.max_bytes - wanted
         for path, _, size in files:
-            left -= size
-            if left < 0:
+            if size > left:
                 remove(path)
+            else:
+                left -= size
 
     def listed(self):
         with os.scandir(self.directory) as entries:

@@ -79,16 +79,18 @@ async function watch(
   })
   const before = await ended(url)
   let polls = 0
+  const underWay: Promise<void>[] = []
   const polling = (async () => {
     for (let next = performance.now(); next < end; next += pollEveryMs) {
       await delay(Math.max(0, next - performance.now()))
       const path = `${url}/status/${ids[polls % ids.length]}`
-      void poll(path, polls++ % 2 ? agent : new http.Agent()).then(
-        (took) => phase.times.push(took),
+      const polled = poll(path, polls++ % 2 ? agent : new http.Agent()).then(
+        (took) => void phase.times.push(took),
         () => {
           phase.failed += 1
         },
       )
+      underWay.push(polled)
     }
   })()
   while (performance.now() < end) {
@@ -103,6 +105,7 @@ async function watch(
     await delay(200)
   }
   await polling
+  await Promise.all(underWay)
   agent.destroy()
   return phase
 }

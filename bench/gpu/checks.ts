@@ -1,4 +1,6 @@
 /** What is checked, one after the other, in limited time, and how each check ended. */
+import { messageOf } from '../../src/domain/errors.ts'
+
 /** `not done`: for want of time, or of what an earlier check should have given. */
 export type Verdict = 'ok' | 'failed' | 'not done'
 
@@ -96,6 +98,3 @@ export const tableOf = (rows: readonly Row[]): string =>
 
 /** In one line, and with no end of a cell in it. */
 const cell = (text: string): string => text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|')
-
-export const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)

@@ -1,7 +1,8 @@
 /** Many jobs from one template: whether anything grows. */
 import { readdirSync, readFileSync } from 'node:fs'
+import { messageOf } from '../../src/domain/errors.ts'
 import { median } from '../performance/figures.ts'
-import { type Checks, FailedError, messageOf, timeIsUp } from './checks.ts'
+import { type Checks, FailedError, timeIsUp } from './checks.ts'
 import { size } from './machine.ts'
 import { makeVideo, shortest, type Video } from './videos.ts'
 import type { WanService } from './wan-service.ts'

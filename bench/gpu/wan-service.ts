@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TemplateFacts } from '../../src/actors/template/template-protocol.ts'
 import { settings } from '../../src/config/settings.ts'
+import { messageOf } from '../../src/domain/errors.ts'
 import type { JobDetailJson, JobJson } from '../../src/http/views/job-view.ts'
 import { isOver } from '../chaos/client.ts'
 import { everythingOf, killEverythingOf } from '../chaos/processes.ts'
@@ -54,7 +55,7 @@ export async function startWan(setup: WanSetup, warmStart: 'off' | 'auto' | 'on'
     },
   )
   const url = await within(service.listening(), maxStartMs).catch((error: unknown) => {
-    throw new FailedError(`${error instanceof Error ? error.message : error}: ${stderr}`)
+    throw new FailedError(`${messageOf(error)}: ${stderr}`)
   })
   await until('the service is ready', maxReadyMs, async () => {
     const { ready, checks } = await json<Readiness>('/ready')

@@ -1,6 +1,7 @@
 /** The template of the task: how it is built and probed, and how generations are started from it. */
 import type { TemplatePort } from '../../actors/template/template-ports.ts'
 import type { TemplateEvent, TemplateMessage } from '../../actors/template/template-protocol.ts'
+import { messageOf } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
 import type { Gpu } from '../machine/gpus.ts'
 import type { ForkServer, ShimEnd, TemplateRun } from '../processes/fork-server.ts'
@@ -165,9 +166,6 @@ const hasNoVerdict = (error: unknown): boolean =>
   (error.end?.how === 'cannotStart' || error.end?.signal === 'SIGKILL')
 
 const gibibytes = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
-
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)
 
 /** Texts of PyTorch and of the driver when a process uses CUDA that was forked too late. */
 const forkFaults =

@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import type { Config } from '../../config/config.ts'
+import { messageOf } from '../../domain/errors.ts'
 import { environmentFor, launcherPath } from '../generation/command.ts'
 import { detectGpus, type Gpu } from '../machine/gpus.ts'
 import { measureGpus, readDriver } from '../machine/nvidia-smi.ts'
@@ -67,7 +68,7 @@ async function checkTemplates(
     const hint = isTrouble ? '. Jobs start cold. To try again: wanctl reload TASK' : ''
     return finding('template', isTrouble ? 'warning' : 'ok', `${states.join('; ')}${hint}`)
   } catch (error) {
-    return finding('template', 'skipped', `the service did not say: ${(error as Error).message}`)
+    return finding('template', 'skipped', `the service did not say: ${messageOf(error)}`)
   }
 }
 
@@ -107,7 +108,7 @@ async function checkForks(
     const took = initS === undefined ? '' : `; CUDA started in ${initS.toFixed(1)} s`
     return finding('probe', 'ok', `a fork of PyTorch has used GPU ${gpu.id}${took}`)
   } catch (error) {
-    return cannotFork(gpu, (error as Error).message)
+    return cannotFork(gpu, messageOf(error))
   }
 }
 
@@ -147,6 +148,6 @@ async function idleGpu(config: Config, service: RunningService | undefined): Pro
       'each GPU has a job. Try again later.'
     )
   } catch (error) {
-    return (error as Error).message
+    return messageOf(error)
   }
 }

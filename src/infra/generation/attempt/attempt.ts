@@ -1,4 +1,5 @@
 import type { GenerationHandle, GenerationObserver } from '../../../actors/gpu/gpu-ports.ts'
+import { messageOf } from '../../../domain/errors.ts'
 import type { GenerationStartKind, Reading, Timestamp } from '../../../domain/job.ts'
 import type { Logger } from '../../../domain/log.ts'
 import { maxTimerMs } from '../../../domain/time.ts'
@@ -271,6 +272,3 @@ function newsOf(end: ShimEnd): AttemptEvent {
       return { type: 'shimUnwatched' }
   }
 }
-
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)

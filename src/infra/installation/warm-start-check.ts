@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import type { Config } from '../../config/config.ts'
 import { messageOf } from '../../domain/errors.ts'
 import { environmentFor, launcherPath } from '../generation/command.ts'
+import { isReadingOf } from '../machine/gpu-meter.ts'
 import { detectGpus, type Gpu } from '../machine/gpus.ts'
 import { measureGpus, readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
@@ -134,9 +135,9 @@ async function idleGpu(config: Config, service: RunningService | undefined): Pro
     if (!driver.ok) return `no GPU answers: ${driver.why}`
     if (!service) {
       const readings = await measureGpus()
-      const isFree = ({ id, uuid }: Gpu) =>
+      const isFree = (gpu: Gpu) =>
         readings
-          .filter((reading) => (uuid ? reading.uuid === uuid : reading.index === id))
+          .filter((reading) => isReadingOf(reading, gpu))
           .every(({ memoryUsedMiB }) => memoryUsedMiB <= maxIdleMiB)
       return gpus.find(isFree) ?? 'another program uses each GPU'
     }

@@ -27,7 +27,7 @@ export function createGpuMeter(gpus: readonly Gpu[]): () => ReadonlyMap<GpuId, N
     const measured = await measureGpus()
     readings = new Map(
       gpus.flatMap((gpu) => {
-        const reading = measured.find((one) => isOf(one, gpu))
+        const reading = measured.find((one) => isReadingOf(one, gpu))
         return reading ? [[gpu.id, reading] as const] : []
       }),
     )
@@ -37,5 +37,5 @@ export function createGpuMeter(gpus: readonly Gpu[]): () => ReadonlyMap<GpuId, N
 }
 
 /** One that was given by its number is known by that alone. */
-const isOf = (reading: NvidiaReading, { device, uuid }: Gpu): boolean =>
+export const isReadingOf = (reading: NvidiaReading, { device, uuid }: Gpu): boolean =>
   uuid === undefined ? device === String(reading.index) : uuid === reading.uuid

@@ -6,6 +6,7 @@ import { bytesPerLoad, memoryBytes } from '../../src/config/config.ts'
 import { messageOf } from '../../src/domain/errors.ts'
 import { freeSpace } from '../../src/infra/disk/free-space.ts'
 import { environmentFor } from '../../src/infra/generation/command.ts'
+import { availableMemory } from '../../src/infra/machine/available-memory.ts'
 import { listGpus, measureGpus, readDriver } from '../../src/infra/machine/nvidia-smi.ts'
 import { runTool } from '../../src/infra/processes/tool.ts'
 import { type Options, UnfitError } from './options.ts'
@@ -54,7 +55,7 @@ export async function readMachine(options: Options, signal: AbortSignal) {
     driver: driver.ok ? driver.version : 'unknown',
     ...pyTorch,
     memoryBytes: memoryBytes(),
-    availableBytes: process.availableMemory(),
+    availableBytes: availableMemory(),
     temporary,
     freeBytes: (await freeSpace(temporary)).freeBytes,
     node: process.versions.node,
@@ -112,7 +113,7 @@ async function refuseShortage(options: Options): Promise<void> {
   const { ckptDir, weightsDir } = options
   const isWritten = ckptDir === undefined && !(weightsDir !== undefined && hasFiles(weightsDir))
   const needed = Math.max(toLoad, isWritten ? bytesToWriteFrom : 0)
-  const available = process.availableMemory()
+  const available = availableMemory()
   if (available < needed) {
     throw new UnfitError(
       `${size(available)} of host memory are available, and ${size(needed)} are needed. End other programs; or pass --warm-start on, which does not ask; or check the rest by --only probe.`,

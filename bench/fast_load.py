@@ -79,8 +79,8 @@ def one_run(how, wan_dir, file):
 
 
 class NoFallback:
-    def tell(self, event, **details):
-        raise SystemExit(f'{event}: {details}')
+    def tell_fallback(self, part, error):
+        raise SystemExit(f'{part}: {error}')
 
 
 def t5_of(wan_dir, torch):

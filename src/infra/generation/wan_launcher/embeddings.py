@@ -13,6 +13,7 @@ import os
 import sys
 
 from .embedding_files import EmbeddingFiles
+from .options import value_of
 from .wrapping import Unexpected, class_of, disguise, function_of
 
 PART = 'embedding_cache'
@@ -32,10 +33,10 @@ wanted = Wanted()
 def want(options):
     """From now on, in this process. `options` are those of `launcher.py`: `--embeddings=BYTES:DIRECTORY`."""
     wanted.files = None
-    given = [option[len(OPTION) :] for option in options if option.startswith(OPTION)]
-    if not given or int(os.environ.get('WORLD_SIZE', '1')) > 1:
+    given = value_of(OPTION, options)
+    if given is None or int(os.environ.get('WORLD_SIZE', '1')) > 1:
         return  # ranks encode together: one that would not take part stops all others
-    limit, _, directory = given[-1].partition(':')
+    limit, _, directory = given.partition(':')
     wanted.files = EmbeddingFiles(directory, int(limit))
 
 
@@ -70,7 +71,7 @@ def attempt(journal, work):
         return work()
     except Exception as error:
         wanted.files = None
-        journal.tell('fallback', part=PART, why=f'{type(error).__name__}: {error}')
+        journal.tell_fallback(PART, error)
         return None
 
 

@@ -24,11 +24,7 @@ def hook_fast_load(module, journal):
         module.umt5_xxl = disguise(loading.build_by(build), build)
         encoder.__init__ = disguise(loading.init_by(init), init)
     except Exception as error:
-        fall_back(journal, error)
-
-
-def fall_back(journal, error):
-    journal.tell('fallback', part=PART, why=f'{type(error).__name__}: {error}')
+        journal.tell_fallback(PART, error)
 
 
 class Loading:
@@ -63,7 +59,7 @@ class Loading:
                 return self.build(original, args, kwargs)
             except Exception as error:
                 self.module.torch = self.torch
-                fall_back(self.journal, error)
+                self.journal.tell_fallback(PART, error)
             return original(*args, **kwargs)
 
         return umt5_xxl

@@ -25,6 +25,10 @@ class Journal:
         except Exception:
             pass
 
+    def tell_fallback(self, part, error):
+        """A part of the launcher leaves its work to the script."""
+        self.tell('fallback', part=part, why=f'{type(error).__name__}: {error}')
+
     def append(self, line):
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         file = os.open(self.path, flags, 0o644)

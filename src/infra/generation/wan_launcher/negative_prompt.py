@@ -6,6 +6,7 @@ The script has no option for it. Pipelines of Wan2.2 use their `sample_neg_promp
 
 import sys
 
+from .options import value_of
 from .wrapping import class_of, disguise, function_of
 
 OPTION = '--negative-prompt='
@@ -22,8 +23,7 @@ wanted = Wanted()
 
 def want(options):
     """From now on, for the pipelines that this process makes. `options` are those of `launcher.py`."""
-    texts = [option[len(OPTION) :] for option in options if option.startswith(OPTION)]
-    wanted.text = texts[-1] if texts else None
+    wanted.text = value_of(OPTION, options)
     wanted.is_set = False
 
 

@@ -2,7 +2,8 @@
 
 import { aDirectory, removeDirectory } from '../service.ts'
 import { median, ms, type Report } from './figures.ts'
-import { allSucceed, detailOf, launchWith, shortVideo, submitAll } from './warm-service.ts'
+import { allSucceed, submitAll } from './jobs.ts'
+import { detailOf, launchWith, shortVideo } from './warm-service.ts'
 
 const gpus = 5
 const jobs = 50

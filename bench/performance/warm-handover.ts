@@ -4,41 +4,23 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
 import { aDirectory, removeDirectory } from '../service.ts'
-import { median, ms, quantile, type Report, times } from './figures.ts'
+import type { Report } from './figures.ts'
+import { measureGaps, type Run } from './gaps.ts'
+import { allSucceed, submitAll } from './jobs.ts'
 import { python } from './noop.ts'
-import {
-  allSucceed,
-  launchWith,
-  runsIn,
-  shortVideo,
-  submitAll,
-  warmStarts,
-} from './warm-service.ts'
+import { launchWith, runsIn, shortVideo, warmStarts } from './warm-service.ts'
 
 const rounds = 3
 const jobs = 30
-const bare = 'bare fork loop'
 
 export async function warmHandover(say: (line: string) => void): Promise<Report> {
-  const gaps: Record<string, number[][]> = {}
   const ways = {
-    [bare]: () => forkLoop('each'),
+    'bare fork loop': () => forkLoop('each'),
     'bare fork loop, script compiled once': () => forkLoop('compiled'),
     'service, `WARM_START=on`': () => throughService('on'),
     'service, `WARM_START=off`': () => throughService('off'),
   }
-  for (let round = 1; round <= rounds; round++) {
-    for (const [way, measure] of Object.entries(ways)) {
-      const found = gapsOf(await measure())
-      gaps[way] = [...(gaps[way] ?? []), found]
-      say(`round ${round}: ${way}: ${ms(median(found))}`)
-    }
-  }
-  const floor = median((gaps[bare] ?? []).map(median))
-  const rows = Object.entries(gaps).map(([way, found]) => {
-    const p50 = median(found.map(median))
-    return [way, ms(p50), ms(quantile(found.flat(), 0.99)), times(p50 / floor)]
-  })
+  const rows = await measureGaps(ways, { rounds, jobs, say })
   return {
     how: `${rounds} rounds of ${jobs} jobs; medians of the rounds`,
     tables: [
@@ -47,12 +29,10 @@ export async function warmHandover(say: (line: string) => void): Promise<Report>
   }
 }
 
-type Runs = ReturnType<typeof runsIn>
-
 const script = new URL('fork_loop.py', import.meta.url).pathname
 const simulator = join(import.meta.dirname, '../../sim')
 
-async function forkLoop(how: 'each' | 'compiled'): Promise<Runs> {
+async function forkLoop(how: 'each' | 'compiled'): Promise<Run[]> {
   const directory = aDirectory()
   const journal = join(directory, 'journal')
   const checkpoint = simulateCheckpoint(join(directory, 'checkpoint'))
@@ -66,7 +46,7 @@ async function forkLoop(how: 'each' | 'compiled'): Promise<Runs> {
   return runs
 }
 
-async function throughService(start: 'on' | 'off'): Promise<Runs> {
+async function throughService(start: 'on' | 'off'): Promise<Run[]> {
   const directory = aDirectory()
   const { service, url } = await launchWith(start, directory, { GPU_IDS: '0' })
   const bodies = Array.from({ length: jobs }, (_, n) => ({ ...shortVideo, prompt: `job ${n}` }))
@@ -77,10 +57,4 @@ async function throughService(start: 'on' | 'off'): Promise<Runs> {
   const runs = runsIn(join(directory, 'journal'))
   removeDirectory(directory)
   return runs
-}
-
-/** Not the first ones: the queue was still filling. */
-function gapsOf(runs: Runs): number[] {
-  if (runs.length !== jobs) throw new Error(`${runs.length} generations instead of ${jobs}`)
-  return runs.slice(5).map(({ began }, index) => began - (runs[index + 4]?.ended ?? began))
 }

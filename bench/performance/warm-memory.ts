@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { aDirectory, removeDirectory } from '../service.ts'
 import { send } from './client.ts'
 import { type Report, times } from './figures.ts'
-import { allSample, launchWith, shortVideo, submitAll } from './warm-service.ts'
+import { submitAll } from './jobs.ts'
+import { allSample, launchWith, shortVideo } from './warm-service.ts'
 
 const weightsMb = 1000
 const most = 4

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { AttemptJson } from '../../src/http/views/attempt-view.ts'
 import { type BenchService, launchService } from '../service.ts'
-import { send, submit } from './client.ts'
+import { send } from './client.ts'
+import type { Run } from './gaps.ts'
 import { python } from './noop.ts'
 
 /** All but `off` have a template, which is there when this resolves. */
@@ -21,19 +22,6 @@ export async function launchWith(
 }
 
 export const shortVideo = { size: '1280x704', frames: 5, steps: 4, seed: 7 } as const
-
-export const submitAll = (url: string, bodies: readonly object[]): Promise<string[]> =>
-  Promise.all(bodies.map((body) => submit(url, body)))
-
-/** Throws if one fails. */
-export async function allSucceed({ logged }: BenchService, ids: readonly string[]): Promise<void> {
-  for (const id of ids) {
-    await logged(({ msg, jobId, status }) => {
-      if (jobId === id && status === 'error') throw new Error(`job ${id} failed`)
-      return msg === 'job status' && jobId === id && status === 'success'
-    })
-  }
-}
 
 type Job = Readonly<{ status: string; stage: string | null; attempts: readonly AttemptJson[] }>
 
@@ -54,7 +42,7 @@ export async function warmStarts(url: string): Promise<number> {
 }
 
 /** Milliseconds since 1970 at which each run of the simulator had accepted its arguments, and had ended. */
-export function runsIn(journal: string): Readonly<{ began: number; ended: number }>[] {
+export function runsIn(journal: string): Run[] {
   const began = new Map<number, number>()
   const runs = []
   for (const line of readFileSync(journal, 'utf8').trimEnd().split('\n')) {
@@ -62,5 +50,5 @@ export function runsIn(journal: string): Readonly<{ began: number; ended: number
     if (event === 'start') began.set(pid, at * 1000)
     else runs.push({ began: began.get(pid) ?? Number.NaN, ended: at * 1000 })
   }
-  return runs.toSorted((one, other) => one.began - other.began)
+  return runs
 }

@@ -59,7 +59,7 @@ export function launchService(
       WAN_DIR: join(root, 'sim'),
       WAN_CKPT_DIR: simulateCheckpoint(join(dataDir, 'checkpoint')),
       MAX_CONCURRENT_LOADS: '8',
-      // What is measured warm says so.
+      // Benchmarks of warm starts say so.
       WARM_START: 'off',
       MIN_FREE_DISK_MB: '0',
       SIM_SPEED: '1000',

@@ -22,7 +22,7 @@ const service = spawn(process.execPath, [join(root, 'dist', 'main.js')], {
 })
 
 const lines = createInterface(service.stdout)
-/** Of the template: it is used, it could not be loaded, its forks cannot use a GPU. */
+/** The template is used, could not be loaded, or its forks cannot use a GPU. */
 const verdicts =
   /^(generations are forked from|there is no template|forks of a template|a fork of the template)/
 

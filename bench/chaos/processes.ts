@@ -20,7 +20,7 @@ export type Cast = Readonly<{
 }>
 
 /**
- * Who is at work for this data directory, told by the paths in their arguments. A generation that was
+ * The processes at work for this data directory, told by the paths in their arguments. A generation that was
  * forked has those of one that was started cold, as soon as it has begun.
  */
 export function castOf(dataDir: string): Cast {

@@ -1,10 +1,10 @@
-/** What rows are made of: moments, and victims. */
+/** The parts of rows: moments and victims. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Cast, signal, type Victim } from './processes.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
 
-/** What a row can see, and whom it can reach. */
+/** Everything a row can see and strike. */
 export type World = Readonly<{
   dataDir: string
   gpus: number

@@ -37,7 +37,7 @@ export type Played = Readonly<{
 
 const begin = Date.UTC(2026, 0, 1)
 
-/** Of a cold load, what a forked generation still has to load; not what the service assumes. */
+/** The share of a cold load that a forked generation still loads. The service assumes another one. */
 const warmLoad = 0.11
 const client = { name: null, isAdmin: true, address: '127.0.0.1' } as const
 const firstClaims = 10

@@ -1,7 +1,7 @@
-/** What is checked, one after the other, in limited time, and how each check ended. */
+/** Checks that run one after the other in limited time, and how each ended. */
 import { messageOf } from '../../src/domain/errors.ts'
 
-/** `not done`: for want of time, or of what an earlier check should have given. */
+/** `not done`: there was no time, or an earlier check did not give what this one needs. */
 export type Verdict = 'ok' | 'failed' | 'not done'
 
 /** Quantities by their names, which end in the unit. */

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { measureGpus } from '../../src/infra/machine/nvidia-smi.ts'
 import { FailedError } from './checks.ts'
 
-/** Of readings, and of other programs on the GPU. */
+/** Readings vary by so much, and other programs use the GPU. */
 const slackMiB = 64
 
 /** A driver gives memory back when the process has ended, within a second or two. */

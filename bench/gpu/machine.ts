@@ -1,4 +1,4 @@
-/** What there is to check with, and whether that is enough. */
+/** The machine, and whether it has enough for the checks. */
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'

@@ -51,7 +51,7 @@ export async function makeMany(
   })
 }
 
-/** What only it has: weights that are mapped from files are not among that. */
+/** Memory that only the template has, without weights that are mapped from files. */
 function privateBytesOfTemplate(service: number): number {
   const pid = templateOf(service)
   if (pid === undefined) throw new FailedError('there is no template any more')

@@ -157,7 +157,7 @@ type Readiness = Readonly<{
   checks: readonly { name: string; ok: boolean; detail?: string }[]
 }>
 
-/** What surrounds the service here, as CUDA and Python need it, but for settings of another service. */
+/** This environment, which CUDA and Python may need, without the settings of another service. */
 function environmentOf({ gpu, python, wanDir, ckptDir, env }: WanSetup, warmStart: string) {
   const kept = Object.entries(process.env).filter(
     ([name]) => !settings.some((setting) => setting.name === name),

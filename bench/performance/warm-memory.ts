@@ -57,7 +57,7 @@ async function measure(start: 'on' | 'off'): Promise<number[]> {
   return found
 }
 
-/** Of the Python processes of a service: all of them have its directory in their command lines. */
+/** Counts the Python processes of a service: all have its directory in their command lines. */
 function privateBytes(directory: string): number {
   let kib = 0
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {

@@ -1,4 +1,4 @@
-/** What importing and loading took of the time of GPUs. */
+/** GPU time that went into importing and loading. */
 import type { Load } from './state.ts'
 import { exactDuration, plural } from './words.ts'
 

@@ -119,6 +119,6 @@ export const lostVideo = (loss: FileLoss): RefusalError =>
         'Another file has the name of this video now, and is not sent in its place. Submit the prompt again.',
       )
 
-/** Of anything that was thrown. */
+/** The message of anything that was thrown. */
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error)

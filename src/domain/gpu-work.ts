@@ -1,7 +1,7 @@
 import type { Timestamp } from './job.ts'
 
 /**
- * What the time of a GPU goes into, as far as that is known. `blocked`: jobs wait, and it may have
+ * The uses of a GPU's time, as far as they are known. `blocked`: jobs wait, and it may have
  * none of them. `gap`: jobs wait, and it has none yet. `starting`: nothing was heard of the process yet.
  * `importing` is known only from the launcher; without it, that time is part of `loading`.
  */

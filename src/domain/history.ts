@@ -4,7 +4,7 @@ import type { GpuId, JobId, Timestamp } from './job.ts'
 
 export type History = {
   load(stretch: Stretch): Promise<Load>
-  /** What importing and loading took of the time of GPUs. */
+  /** GPU time that went into importing and loading. */
   loadingCost(span: Readonly<{ from: Timestamp; to: Timestamp }>): Promise<LoadingCost>
   /** What was told at the submission of the latest videos that needed one attempt, latest first. */
   estimates(limit: number, scope: Scope): Promise<readonly KeptEstimate[]>

@@ -16,7 +16,7 @@ export type Observation = Readonly<
   /** While it ran. */
   | { saw: 'cancelRequested'; jobId: JobId; at: Timestamp }
   | { saw: 'jobEnded'; jobId: JobId; end: JobEnd; submittedAt: Timestamp; at: Timestamp }
-  /** What each GPU is at, after what it was at before. */
+  /** The work of each GPU, after its work before. */
   | { saw: 'gpuWork'; gpus: ReadonlyMap<GpuId, readonly GpuSpell[]> }
   | { saw: 'gpuQuarantined'; gpu: GpuId; reason: Quarantine['reason'] }
   /** Its actor was told to go on with what a former life had begun. */

@@ -42,7 +42,7 @@ const nameOf = (pid: number): string => {
   }
 }
 
-/** What a template was told to load, with the arguments of all generations. */
+/** The setup that a template was started with: the arguments of all generations. */
 const setupOf = (template: number): string => readFileSync(`/proc/${template}/cmdline`, 'utf8')
 
 const templatesOf = ({ dataDir }: Service) =>

@@ -64,7 +64,7 @@ export function publishedSeconds(task: WanTask, kind: string | undefined): numbe
 }
 
 /**
- * What a warm start leaves of a load: CUDA, moving the weights, the VAE. About 12 of 80 s (facts:
+ * The share of a load that a warm start leaves: CUDA, moving the weights, the VAE. About 12 of 80 s (facts:
  * warm-start §2); attempts teach what it is here.
  */
 const warmShare = 0.15

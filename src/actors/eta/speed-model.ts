@@ -36,7 +36,7 @@ export type SpeedModelOptions = Readonly<{
   bootedAt: Timestamp
 }>
 
-/** What a generation has to load: the model from disk, from memory, or next to nothing after a warm start. */
+/** A generation loads the model from disk, from memory, or next to nothing after a warm start. */
 export type Load = 'fromDisk' | 'fromMemory' | 'forked'
 
 export type SpeedModel = Readonly<{
@@ -132,7 +132,7 @@ export const loadOf = (start: GenerationStartKind | undefined, isCold: boolean):
 const startOf = (load: Load): GenerationStartKind => (load === 'forked' ? 'warm' : 'cold')
 
 /**
- * The latest of each GPU, the younger the weightier. What a cold load takes is not forgotten over
+ * The latest of each GPU, the younger the weightier. The time of a cold load is not forgotten over
  * warm ones: the age of a load is counted among its like.
  */
 function weigh(past: readonly PastAttempt[]) {

@@ -1,4 +1,4 @@
-/** What is kept of a running attempt: what it loads, and the plan that its progress goes by. */
+/** The record of a running attempt: its load, and the plan that its progress goes by. */
 import type { GenerationStartKind, Timestamp } from '../../domain/job.ts'
 import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
 import type { Plan } from './published-speeds.ts'

@@ -1,4 +1,4 @@
-/** What each GPU is at, as the queue knows it, and since when. */
+/** The work of each GPU as the queue knows it, and since when. */
 import type { GpuSpell } from '../../domain/gpu-work.ts'
 import { type GenerationStage, type GpuId, stages } from '../../domain/job.ts'
 import { size } from '../ordered-map.ts'
@@ -6,7 +6,7 @@ import { claimsAllowed } from './environment-state.ts'
 import { isUsable, type QueueState, type RunningJob } from './queue-state.ts'
 
 /**
- * Of all GPUs that get jobs, and of former ones that still have a generation. A generation that has
+ * Covers all GPUs that get jobs, and former ones that still have a generation. A generation that has
  * just ended is in it: its last stages may have become known together with its end.
  */
 export function gpuWorkOf(state: QueueState): ReadonlyMap<GpuId, readonly GpuSpell[]> {

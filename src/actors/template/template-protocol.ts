@@ -81,7 +81,7 @@ export type TemplateState = TemplatePhase &
     isLoading: boolean
     /** Failures in a row. */
     failures: number
-    /** What its probe may still do if it fails: `retry` once, when a generation shows that the GPU works. */
+    /** The next step if its probe fails: `retry` once, when a generation shows that the GPU works. */
     afterProbe: 'retry' | 'retryDue' | 'giveUp'
     /** Number of generations that were forked from the current or the last template. */
     starts: number

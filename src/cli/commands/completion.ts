@@ -1,4 +1,4 @@
-/** What a shell may offer beside the names of commands and options: files, jobs, GPUs and tasks. */
+/** Suggestions for a shell beside the names of commands and options: files, jobs, GPUs and tasks. */
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type RootCommand, script } from '@bomb.sh/tab'

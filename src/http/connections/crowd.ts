@@ -12,7 +12,7 @@ export type Connection = Readonly<{
   progressAt: number
 }>
 
-/** Of one address; the one that has been idle longest is the first of `idle`. */
+/** The connections of one address. The first of `idle` has been idle longest. */
 export type Share<C> = Readonly<{ all: ReadonlySet<C>; idle: ReadonlySet<C> }>
 
 /** All connections by address, kept up to date: an attack asks who has the most with each connection that it opens. */

@@ -86,7 +86,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
     options.observe({ saw: 'promptEncoded', source })
   }
 
-  /** What has been told of this attempt. */
+  /** Reports that were made of this attempt. */
   function toldOf({ jobId, epoch }: Pick<AttemptOrder, 'jobId' | 'epoch'>): typeof told {
     const attempt = `${jobId}/${epoch}`
     if (told.attempt !== attempt) told = { attempt, parts: new Set(), encoded: 0 }

@@ -1,4 +1,4 @@
-/** What `wanctl doctor` says of warm starts: the templates of a running service, and whether forks can use a GPU. */
+/** Checks of `wanctl doctor` for warm starts: the templates of a running service, and whether forks can use a GPU. */
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import type { Config } from '../../config/config.ts'

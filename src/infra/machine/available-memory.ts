@@ -8,7 +8,7 @@ export type Memory = Readonly<{
   available: number
   /** That of the cgroup; 0, or more than the host has, where there is none. */
   limit: number
-  /** Of the host, what the kernel can take back included. */
+  /** Free memory of the host, including what the kernel can take back. */
   hostFree: number
   hostTotal: number
   /** `memory.stat` of the cgroup; '' where it cannot be read. */

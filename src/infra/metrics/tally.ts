@@ -23,7 +23,7 @@ export type Tally = Readonly<{
 export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   /** When running jobs were wished away. */
   const canceling = new Map<JobId, Timestamp>()
-  /** What each GPU is at, and up to when that has been counted. */
+  /** The work of each GPU. */
   const atWork = new Map<GpuId, GpuWork>()
   let countedAt = performance.now()
   const requests = new Map<string, readonly RequestSeries[]>()
@@ -164,7 +164,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   }
 
   /**
-   * Counts what has gone by, by what is known of it now. What was counted stays, so that nothing is
+   * Counts what has gone by, by what is known of it now. Counted time stays, so that nothing is
    * counted twice; the time before the first spell belongs to what the GPU was at until then.
    */
   function countWork(news?: ReadonlyMap<GpuId, readonly GpuSpell[]>): void {

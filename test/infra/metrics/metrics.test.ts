@@ -236,7 +236,7 @@ describe('the figures of a service', () => {
     const starting = { work: 'starting', since: second(8) } as const
     tell(starting)
     vi.advanceTimersByTime(10_000)
-    // What has been counted is not counted again.
+    // Counted time is not counted again.
     expect(await seconds('gap', 'starting')).toEqual([8, 12])
     vi.advanceTimersByTime(10_000)
     const importing = { work: 'importing', since: second(12) } as const

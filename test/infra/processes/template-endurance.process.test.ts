@@ -34,7 +34,7 @@ const kinds = (picture: string): readonly Parameters<typeof aGeneration>[1][] =>
 
 const jobs = Number(process.env.TEMPLATE_JOBS ?? 2 * kinds('').length)
 
-/** What the allocator of Python may keep of one generation, whatever came before. */
+/** Bytes that the allocator of Python may keep of one generation, whatever came before. */
 const maxGrowthKiB = 256
 
 describe('a template', () => {

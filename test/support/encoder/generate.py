@@ -1,4 +1,4 @@
-"""What Wan2.2 does with its text encoder: `generate.py PROMPT NEGATIVE_PROMPT [--t5_cpu]`."""
+"""Uses the text encoder as Wan2.2 does: `generate.py PROMPT NEGATIVE_PROMPT [--t5_cpu]`."""
 import json
 import sys
 

@@ -92,7 +92,7 @@ export function describeHistoryStore(name: string, createStores: CreateStores): 
 
     describe('the cost of loading', () => {
       const span = { from, to }
-      /** Of a run of 100 s, 12 s are loading. */
+      /** A run of 100 s, 12 s of which are loading. */
       const aRun = (n: number, run: Partial<PastJob['run'] & {}>): PastJob => ({
         prompt,
         submittedAt: from,

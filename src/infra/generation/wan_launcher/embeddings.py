@@ -19,7 +19,7 @@ from .wrapping import Unexpected, class_of, disguise, function_of
 PART = 'embedding_cache'
 OPTION = '--embeddings='
 
-# Of the file, and of what the name of a file is made of.
+# The version of the file format and of the parts of a file name.
 FORMAT = 1
 
 
@@ -76,7 +76,7 @@ def attempt(journal, work):
 
 
 def key_of(module, encoder, texts, device):
-    """Of all that the numbers depend on. None: of more than one text, nothing is kept."""
+    """A hash of everything the numbers depend on. None: nothing is kept of more than one text."""
     import hashlib  # PyTorch has imported these by now
     import json
 

@@ -5,11 +5,13 @@ import { basename, dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import { type AttemptKey, JobId } from '../../domain/job.ts'
+import { createOutsiders } from './outsiders.ts'
 import {
   argumentsOf,
   environmentOf,
   killPid,
   limitOf,
+  type ProcessIdentity,
   pidsWhere,
   startOf,
 } from './process-table.ts'
@@ -67,12 +69,12 @@ export const isShimOf = (pid: number, attempt: AttemptKey): boolean =>
   directoryOfShim(pid)?.endsWith(`/${nameOf(attempt)}`) ?? false
 
 /** A command line that is too long for `ps` is cut off; then its current directory tells. */
-function directoryOfShim(pid: number): string | undefined {
-  const [script, directory] = argumentsOf(pid).slice(-2)
+function directoryOfShim(pid: number, command = argumentsOf(pid)): string | undefined {
+  const [script, directory] = command.slice(-2)
   if (script && basename(script) === 'shim.py' && directory && attemptOf(directory)) {
     return directory
   }
-  if (!argumentsOf(pid).some((argument) => basename(argument) === 'shim.py')) return undefined
+  if (!command.some((argument) => basename(argument) === 'shim.py')) return undefined
   try {
     return readlinkSync(`/proc/${pid}/cwd`).replace(/ \(deleted\)$/, '')
   } catch {
@@ -98,6 +100,9 @@ function isSameDirectory(pid: number, theirs: string, ours: string): boolean {
 
 type Role = 'shim' | 'stray'
 
+/** Those of the machine that no search has to look at again: three files of each are read otherwise. */
+const outsiders = createOutsiders()
+
 /** Kills until two searches in a row find nothing: a process may fork behind the back of one. */
 async function killAll(
   attempts: readonly AttemptKey[],
@@ -109,8 +114,10 @@ async function killAll(
   const until = performance.now() + withinMs
   for (let clean = 0; clean < 2; ) {
     const pids = await pidsWhere((pid) => {
-      const role = roleOf(pid)
-      if (!role || !roles.includes(role) || startOf(pid) === undefined) return false
+      const start = startOf(pid)
+      if (start === undefined || outsiders.have({ pid, start })) return false
+      const role = roleOf({ pid, start })
+      if (!role || !roles.includes(role)) return false
       if (role === 'stray') found.add(pid)
       return true
     })
@@ -123,16 +130,36 @@ async function killAll(
   return { found: found.size, survivors: 0 }
 }
 
-function recognize(attempts: readonly AttemptKey[]): (pid: number) => Role | undefined {
+function recognize(
+  attempts: readonly AttemptKey[],
+): (process: ProcessIdentity) => Role | undefined {
   const marks = new Set(attempts.map((attempt) => String(attemptMark(attempt))))
+  const cookies = new Set(attempts.map((attempt) => `${cookie}${nameOf(attempt)}`))
   const names = new Set(attempts.map(nameOf))
-  const isNamed = (variable: string) =>
-    variable.startsWith(cookie) && names.has(variable.slice(cookie.length))
 
-  return (pid) => {
-    if (limitOf(pid, 'Max file locks').some((limit) => marks.has(limit))) return 'stray'
-    const directory = directoryOfShim(pid)
+  return (process) => {
+    const { pid } = process
+    const limits = limitOf(pid, 'Max file locks')
+    if (limits.some((limit) => marks.has(limit))) return 'stray'
+    const command = argumentsOf(pid)
+    const directory = directoryOfShim(pid, command)
     if (directory && names.has(directory.split('/').slice(-2).join('/'))) return 'shim'
-    return environmentOf(pid).some(isNamed) ? 'stray' : undefined
+    const environment = environmentOf(pid)
+    if (environment.some((variable) => cookies.has(variable))) return 'stray'
+    if (isOutside(limits, command, environment)) outsiders.add(process)
+    return undefined
   }
 }
+
+/** Belongs to no attempt, and is not about to: between its fork and its mark a process has the command of its parent. */
+const isOutside = (
+  limits: readonly string[],
+  command: readonly string[],
+  environment: readonly string[],
+): boolean =>
+  limits.slice(0, 2).every((limit) => limit === 'unlimited') &&
+  !command.some((argument) => ownScripts.has(basename(argument))) &&
+  !environment.some((variable) => variable.startsWith(cookie))
+
+/** Processes of these scripts fork shims and generations. */
+const ownScripts = new Set(['fork_server.py', 'template.py', 'shim.py'])

@@ -17,6 +17,8 @@ export type Cast = Readonly<{
   conversions: readonly Victim[]
   /** Processes that have loaded, or are loading, and are forked for generations. */
   templates: readonly Identity[]
+  /** Processes that were forked from them and wait for a generation. */
+  standbys: readonly Identity[]
 }>
 
 /**
@@ -43,6 +45,7 @@ export function castOf(dataDir: string): Cast {
     ),
     // Forks of it that are nothing else yet look like it, but do not lead its session.
     templates: all.filter((one) => nameOf(one) === 'wan-template' && leadsSession(one)),
+    standbys: all.filter((one) => nameOf(one) === 'wan-standby'),
   }
 }
 
@@ -50,7 +53,7 @@ export function castOf(dataDir: string): Cast {
 export const isFork = (generation: Victim): boolean => nameOf(generation).startsWith('wan-')
 
 export const isTemplate = ({ pid }: Pick<Identity, 'pid'>): boolean =>
-  nameOf({ pid }) === 'wan-template'
+  ['wan-template', 'wan-standby'].includes(nameOf({ pid }))
 
 const nameOf = ({ pid }: Pick<Identity, 'pid'>): string => read(`/proc/${pid}/comm`).trim()
 

@@ -40,6 +40,22 @@ export const warmRows = {
     return renew(world, true)
   },
 
+  /** It waits, or is becoming a shim. One that is stopped goes on, for it may be a shim by then. */
+  standby: async (world) => {
+    const { random } = world
+    const standby = await aStandby(world)
+    if (random.chance(0.5)) await anAttempt(world)
+    if (!standby || random.chance(0.7)) {
+      const hit = standby !== undefined && signal(standby, 'SIGKILL')
+      await delay(random.between(0, 800))
+      return hit
+    }
+    const hit = signal(standby, 'SIGSTOP')
+    await delay(random.between(0, 3_000))
+    signal(standby, 'SIGCONT')
+    return hit
+  },
+
   'warm-shim': (world) => killOne(world, ({ shims }) => shims),
   'warm-generation': async (world) => {
     await aUsedTemplate(world)
@@ -86,6 +102,15 @@ async function aUsedTemplate({ look, service }: World): Promise<Identity | undef
   return undefined
 }
 
+async function aStandby(world: World): Promise<Identity | undefined> {
+  await aUsedTemplate(world)
+  for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(1)) {
+    const [standby] = world.look().standbys
+    if (standby) return standby
+  }
+  return undefined
+}
+
 /** It is started soon after the service. */
 async function aForkServer({ service }: World): Promise<Identity | undefined> {
   for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(10)) {
@@ -126,15 +151,17 @@ async function whileIdle(world: World): Promise<Identity | undefined> {
 
 /** An attempt has got its directory: it is forked next. */
 async function whileForking(world: World): Promise<Identity | undefined> {
-  const { dataDir, random } = world
   const template = await aUsedTemplate(world)
-  if (!template) return undefined
+  if (template) await anAttempt(world)
+  return template
+}
+
+async function anAttempt({ dataDir, random }: World): Promise<void> {
   const before = attemptsIn(dataDir)
   for (const giveUpAt = Date.now() + nobodyMs; Date.now() < giveUpAt; await delay(1)) {
     if ([...attemptsIn(dataDir)].some((attempt) => !before.has(attempt))) break
   }
   await delay(random.between(0, 25))
-  return template
 }
 
 /** With their epochs. */

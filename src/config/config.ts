@@ -90,6 +90,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
     nvidiaVisibleDevices: env.NVIDIA_VISIBLE_DEVICES,
     wan,
     warmStart: env.WARM_START,
+    hasStandby: env.STANDBY === 'host',
     warmStartIdleMs: env.WARM_START_IDLE_S * 1000,
     fit720: env.FIT_720,
     maxAttempts: env.MAX_ATTEMPTS,

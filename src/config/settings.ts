@@ -120,6 +120,10 @@ export const Env = v.object({
     v.optional(v.picklist(['auto', 'on', 'off'], 'must be auto, on or off'), 'auto'),
     'forks each generation from a process that has imported Wan2.2 and holds its weights, so that a job loads nothing but the VAE: [warm start](warm-start.md). `auto`: if there is host memory for it and a probe on an idle GPU has succeeded; `on`: asks neither; `off`: each generation loads everything itself. Needs the launcher',
   ),
+  STANDBY: setting(
+    v.optional(v.picklist(['off', 'host'], 'must be off or host'), 'host'),
+    'with warm starts, the next generation is forked before it is needed, and waits in host memory: [standby](warm-start.md#standby)',
+  ),
   WARM_START_IDLE_S: setting(
     v.optional(wholeNumber(0, 31_536_000), '3600'),
     'seconds without a start after which that process is ended if the host is short of memory; the next job then starts cold, and another is built; 0: never',

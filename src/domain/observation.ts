@@ -29,8 +29,8 @@ export type Observation = Readonly<
   /** Generations are forked from it from now on. */
   | { saw: 'templateUsed' }
   | { saw: 'templateEnded'; end: TemplateEnd }
-  /** `fallback`: it was to be forked from a template, and could not. */
-  | { saw: 'generationStarted'; start: StartKind }
+  /** `fallback`: it was to be forked from a template, and could not. `standby`: it was forked ahead of time. */
+  | { saw: 'generationStarted'; start: StartKind; standby?: true }
   | { saw: 'committed'; operations: number; tookMs: number }
   | { saw: 'commitFailed' }
   /** `offBy`: the share of the time that was left then; below 0, it was over sooner than told. */

@@ -98,6 +98,7 @@ export function startActors(options: ActorsOptions) {
   const { env } = options
   const starter = createWarmStarts({
     ...{ wan, gpus, env, forkServer },
+    hasStandby: config.hasStandby,
     bytesToLoad: asksForMemory(config) ? bytesPerLoad(wan) : undefined,
     availableBytes: availableMemory,
     tell: (message) => tell(template, message),

@@ -111,6 +111,31 @@ describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher, isWarm = false }) 
   })
 })
 
+describe('a pipeline', () => {
+  it('is ready much sooner after a warm start, one job at a time', async () => {
+    const median: Record<string, number> = {}
+    for (const [start, jobs] of [['cold', 3] as const, ['warm', 7] as const]) {
+      const shared = createShared()
+      const env = { GPU_IDS: '0', WARM_START: start === 'warm' ? 'on' : 'off' }
+      const world = await startWan(shared.atEnd, 'ti2v-5B', env)
+      if (start === 'warm') await world.hasTemplate()
+      const seconds: number[] = []
+      for (let n = 0; n < jobs; n++) {
+        const id = await world.submit({ prompt: 'A red fox in the snow' })
+        expect(await world.until(id)).toMatchObject({ status: 'success' })
+        const [attempt] = (await world.details(id)).attempts
+        expect(attempt?.start).toBe(start)
+        seconds.push(attempt?.stages[0]?.seconds ?? Number.NaN)
+      }
+      await shared.clearAway()
+      seconds.sort((one, other) => one - other)
+      median[start] = seconds[(jobs - 1) / 2] ?? Number.NaN
+      figure(`${start}, from the order to a ready pipeline`, `${seconds.join(', ')} s`)
+    }
+    expect(median.warm).toBeLessThan((median.cold ?? 0) / 4)
+  })
+})
+
 /** Our own script has an option for it. The original has none. */
 describe.skipIf(prepared().isCheckout)('a negative prompt', () => {
   it('gives the same bytes as n_prompt of the pipeline', async () => {

@@ -45,8 +45,14 @@ const nameOf = (pid: number): string => {
 /** The setup that a template was started with: the arguments of all generations. */
 const setupOf = (template: number): string => readFileSync(`/proc/${template}/cmdline`, 'utf8')
 
-const templatesOf = ({ dataDir }: Service) =>
-  processesOf(dataDir).filter((pid) => nameOf(pid) === 'wan-template' && isAlive(pid))
+const named = (name: string, { dataDir }: Service) =>
+  processesOf(dataDir).filter((pid) => nameOf(pid) === name && isAlive(pid))
+
+const templatesOf = (service: Service) => named('wan-template', service)
+const standbysOf = (service: Service) => named('wan-standby', service)
+
+const hasStandby = (service: Service) =>
+  becomes('a standby waits', () => standbysOf(service).length === 1)
 
 async function aWarmService(env: NodeJS.ProcessEnv = {}, dataDir = aDataDirectory()) {
   const service = await startService({ dataDir, env: { ...warm, ...env } })
@@ -308,5 +314,69 @@ describe('a service with warm starts', () => {
     await isReady(service, 2)
     await becomes('one template is left', () => templatesOf(service).length === 1)
     expect(templatesOf(service)).not.toEqual([before])
+  })
+})
+
+describe('a standby of a service', () => {
+  const forkedAhead = (service: Service) => figure(service, 'wan_standby_starts_total')
+
+  it('becomes the next generation, and another one takes its place', async () => {
+    const service = await aWarmService()
+    for (const n of [1, 2]) {
+      await hasStandby(service)
+      await service.until(await service.submit({ prompt: `fox ${n}` }))
+      expect(await forkedAhead(service)).toBe(n)
+    }
+    expect(await starts(service, 'warm')).toBe(2)
+  })
+
+  it('is left alone by a cancel, a drain and a restart of a GPU: it belongs to no job and no GPU', async () => {
+    const service = await aWarmService({ GPU_IDS: '0', FAULT_INJECTION: '1' })
+    const id = await service.submit({ prompt: 'a fox [sim:step=1000]' })
+    await service.until(id, ({ stage }) => stage === 'denoising')
+    await hasStandby(service)
+    const [standby] = standbysOf(service)
+    await service.json(`/jobs?ids=${id}`, { method: 'DELETE' })
+    for (const change of ['drain', 'resume', 'restart']) {
+      await service.json(`/gpus/0/${change}`, { method: 'POST' })
+    }
+    expect(standbysOf(service)).toEqual([standby])
+    const before = await forkedAhead(service)
+    await service.until(await service.submit({ prompt: 'the next' }))
+    expect(await forkedAhead(service)).toBe(before + 1)
+  })
+
+  it('ends with its service, whose warm job goes on in the next one', async () => {
+    const service = await aWarmService()
+    await hasStandby(service)
+    const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
+    await service.until(id, ({ stage }) => stage === 'denoising')
+    await hasStandby(service)
+    const [before] = standbysOf(service)
+    await service.stop('SIGKILL')
+    const next = await startService({ dataDir: service.dataDir, env: warm })
+    await isReady(next)
+    await hasStandby(next)
+    expect(standbysOf(next)).not.toContain(before)
+    expect(await next.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+  })
+
+  it('ends when the template is loaded again', async () => {
+    const service = await aWarmService()
+    await hasStandby(service)
+    const [before] = standbysOf(service)
+    await service.json('/tasks/ti2v-5B/reload', { method: 'POST' })
+    await isReady(service, 2)
+    await hasStandby(service)
+    expect(standbysOf(service)).not.toContain(before)
+  })
+
+  it('is not there with STANDBY=off', async () => {
+    const service = await aWarmService({ STANDBY: 'off' })
+    await service.until(await service.submit({ prompt: 'a fox' }))
+    await service.until(await service.submit({ prompt: 'another' }))
+    expect(standbysOf(service)).toEqual([])
+    expect(await starts(service, 'warm')).toBe(2)
+    expect(await forkedAhead(service)).toBe(0)
   })
 })

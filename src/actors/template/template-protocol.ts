@@ -37,8 +37,8 @@ export type TemplateEvent = Readonly<{ build: number }> &
 export type TemplateMessage =
   | TemplateEvent
   | Readonly<
-      /** A generation was asked for. `warm`: it was forked from the template. */
-      | { type: 'generationStarted'; start: 'warm' | 'cold'; why?: string }
+      /** A generation was asked for. `warm`: it was forked from the template; `standby`: ahead of time. */
+      | { type: 'generationStarted'; start: 'warm' | 'cold'; why?: string; standby?: true }
       /** A generation has come to its end: its GPU works. */
       | { type: 'generationCompleted' }
       /** A generation has failed in a way in which only a fork can. */

@@ -132,14 +132,18 @@ function use(state: TemplateState, facts: TemplateFacts): TemplateStep {
 /** A start that was not warm says why. One that was proves that the template is good. */
 function generationStarted(
   state: TemplateState,
-  { start, why }: Extract<TemplateMessage, { type: 'generationStarted' }>,
+  { start, why, standby }: Extract<TemplateMessage, { type: 'generationStarted' }>,
 ): TemplateStep {
   // One from the template before may be heard of late.
   const isFromThis = start === 'warm' && state.phase === 'ready'
   const starts = isFromThis ? state.starts + 1 : state.starts
   const failures = start === 'warm' ? 0 : state.failures
   const next = { ...state, starts, failures }
-  const counted = observe({ saw: 'generationStarted', start: why ? 'fallback' : start })
+  const kind = why ? 'fallback' : start
+  const counted = observe({
+    ...{ saw: 'generationStarted', start: kind },
+    ...(standby && { standby }),
+  })
   if (state.phase === 'dropped') {
     const [building, effects] = build(next, 'a generation was started')
     return [building, [counted, ...effects]]

@@ -15,6 +15,8 @@ export type WarmStartsOptions = Readonly<{
   wan: WanSetup
   gpus: readonly Gpu[]
   env: NodeJS.ProcessEnv
+  /** Whether the next generation is forked before it is needed. */
+  hasStandby: boolean
   forkServer: Pick<ForkServer, 'startShim' | 'startTemplate'>
   /** Host memory that loading needs; undefined where nobody asks for it. */
   bytesToLoad: number | undefined
@@ -47,6 +49,7 @@ export function createWarmStarts({
   wan,
   gpus,
   env,
+  hasStandby,
   forkServer,
   bytesToLoad,
   availableBytes,
@@ -99,8 +102,7 @@ export function createWarmStarts({
     startShim: (attemptDir, env) =>
       forkServer.startShim(attemptDir, env, {
         template: isUsed ? template : undefined,
-        onStarted: (start, why) =>
-          tell({ type: 'generationStarted', start, ...(why !== undefined && { why }) }),
+        onStarted: (started) => tell({ type: 'generationStarted', ...started }),
       }),
     occupy: (gpu) => void occupied.add(gpu),
     /** At once: the next generation takes seconds to load before it uses the GPU. */
@@ -123,7 +125,8 @@ export function createWarmStarts({
       ...{ cwd: wan.wanDir, task: wan.task, checkpoint: wan.ckptDir, arguments: wan.extraArgs },
     }
     const environment = environmentFor(env, gpu?.device ?? '')
-    const run = forkServer.startTemplate(wan.python, setup, environment, (news) => {
+    const order = { python: wan.python, setup, env: environment, hasStandby }
+    const run = forkServer.startTemplate(order, (news) => {
       if (news.template === 'ready') {
         const { tookMs, privateBytes, sharedBytes } = news
         report({ type: 'loaded', build, facts: { tookMs, privateBytes, sharedBytes } })

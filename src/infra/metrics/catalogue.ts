@@ -133,6 +133,10 @@ export function createCatalogue() {
       'Generations by how they were started: forked from a template (warm), not (cold), or not although there was one (fallback).',
       'start',
     ),
+    standbyStarts: counter(
+      'wan_standby_starts_total',
+      'Warm starts whose process had been forked before it was needed.',
+    ),
     templateReady: gauge('wan_template_ready', '1 while generations are forked from a template.'),
     templateLoad: histogram(
       'wan_template_load_seconds',

@@ -86,6 +86,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         break
       case 'generationStarted':
         known.generationStarts.inc({ start: observation.start })
+        if (observation.standby) known.standbyStarts.inc()
         break
       case 'committed':
         known.commitDuration.observe(observation.tookMs / 1000)

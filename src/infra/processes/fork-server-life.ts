@@ -37,8 +37,11 @@ export const endByKill = {
   unreaped: 0,
 } as const
 
+/** `why`: what kept a template from forking it. `standby`: it was forked before it was ordered. */
+export type ShimStarted = Readonly<{ start: 'warm' | 'cold'; why?: string; standby?: true }>
+
 type Listener = Readonly<{
-  onStarted?: ((start: 'warm' | 'cold', why: string | undefined) => void) | undefined
+  onStarted?: ((started: ShimStarted) => void) | undefined
   onNews?: (news: TemplateNews) => void
 }>
 
@@ -46,7 +49,7 @@ type Order = Readonly<
   { env: object } & (
     | { shim: string; from?: number }
     | { tool: readonly string[]; maxBytes?: number }
-    | { template: readonly string[] }
+    | { template: readonly string[]; standby: boolean }
     | { probe: number }
   )
 >
@@ -180,11 +183,15 @@ export function launch(
     } else settle(answer.id, { how: 'ended', ...answer })
   }
 
-  function begun({ id, pid, start, from, why }: Begun): void {
+  function begun({ id, pid, start, from, why, standby }: Begun): void {
     const running = started.get(id)
     if (!running) return
     running.process = { pid, start }
-    running.onStarted?.(from === undefined ? 'cold' : 'warm', why)
+    running.onStarted?.({
+      start: from === undefined ? 'cold' : 'warm',
+      ...(why !== undefined && { why }),
+      ...(standby && { standby }),
+    })
     clearTimeout(running.overdue)
     if (running.isKilled) void endKilled(id, running.process)
   }

@@ -9,6 +9,8 @@ const Begun = v.object({
   start: v.number(),
   /** Template that forked it. */
   from: v.optional(v.number()),
+  /** Before it was ordered. */
+  standby: v.optional(v.literal(true)),
   /** Reason why the template did not. */
   why: v.optional(v.string()),
 })

@@ -1,6 +1,6 @@
 /** Our side of `fork_server.py`: the small process that starts others, because we are slow at it. */
 import { join } from 'node:path'
-import { type End, endByKill, type Life, launch } from './fork-server-life.ts'
+import { type End, endByKill, type Life, launch, type ShimStarted } from './fork-server-life.ts'
 import type { TemplateNews } from './fork-server-messages.ts'
 import { killAndWait } from './process-table.ts'
 import type { StartTool, ToolEnd, ToolRun } from './tool.ts'
@@ -17,13 +17,8 @@ export type ForkServer = Readonly<{
   warmUp(): void
   /** Starts a shim that outlives us and the fork server. Resolves when it has ended. */
   startShim(attemptDir: string, env: NodeJS.ProcessEnv, how?: ShimStart): Promise<ShimEnd>
-  /** Starts a template: `template.py` has the setup. It ends with the fork server, and so with us. */
-  startTemplate(
-    python: string,
-    setup: object,
-    env: NodeJS.ProcessEnv,
-    onNews: (news: TemplateNews) => void,
-  ): TemplateRun
+  /** Starts a template. It ends with the fork server, and so with us. */
+  startTemplate(order: TemplateOrder, onNews: (news: TemplateNews) => void): TemplateRun
   /** Starts a tool. If the fork server ends before it, the tool is killed and started once more. */
   startTool: StartTool
   /** The shims stay. */
@@ -33,7 +28,16 @@ export type ForkServer = Readonly<{
 /** With a template, the shim is forked from it if it can be. `onStarted`: whether it was. */
 export type ShimStart = Readonly<{
   template?: TemplateRun | undefined
-  onStarted?: (start: 'warm' | 'cold', why: string | undefined) => void
+  onStarted?: (started: ShimStarted) => void
+}>
+
+export type TemplateOrder = Readonly<{
+  python: string
+  /** Argument of `template.py`. */
+  setup: object
+  env: NodeJS.ProcessEnv
+  /** Whether the next shim is forked before it is ordered. */
+  hasStandby: boolean
 }>
 
 /** A process that has loaded, for shims to be forked from. */
@@ -87,11 +91,12 @@ export function createForkServer(
       const from = template && known?.life === life ? { from: template.id } : {}
       return life.start({ shim: attemptDir, env, ...from }, { onStarted }, known?.answerMs).ended
     },
-    startTemplate(python, setup, env, onNews) {
+    startTemplate({ python, setup, env, hasStandby }, onNews) {
       const life = running()
       const argv = [python, templateScript, JSON.stringify(setup)]
       const known = { life, answerMs: 0 }
-      const { id, ended, kill } = life.start({ template: argv, env }, { onNews: hear })
+      const order = { template: argv, env, standby: hasStandby }
+      const { id, ended, kill } = life.start(order, { onNews: hear })
       const startProbe = (env: NodeJS.ProcessEnv) =>
         toolOf(life.start({ probe: id, env }, {}, known.answerMs))
       const template = { id, ended: ended.then(endOnce), kill, startProbe }

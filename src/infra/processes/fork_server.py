@@ -10,12 +10,13 @@ as JSON lines on stdin, each with an id that everything said about it on stdout 
     {"id": 2, "tool": ["ffmpeg", ...], "env": {...}, "maxBytes": 1073741824}
     {"id": 2, "kill": true}
     {"id": 3, "ping": true}
-    {"id": 4, "template": ["python3", ...], "env": {...}}
+    {"id": 4, "template": ["python3", ...], "env": {...}, "standby": true}
     {"id": 5, "shim": DIR, "env": {...}, "from": 4}
     {"id": 6, "probe": 4, "env": {...}}
 
     {"id": 1, "pid": PID, "start": TICKS}               it was started
-    {"id": 5, "pid": PID, "start": TICKS, "from": 4}    it was forked from the template
+    {"id": 5, "pid": PID, "start": TICKS, "from": 4}    it was forked from the template; or, with
+                                                        "standby", before it was ordered
     {"id": 5, "pid": PID, "start": TICKS, "why": "..."} it was not, for this reason, but started as others
     {"id": 1, "error": CODE, "message": "..."}          it could not be
     {"id": 1, "code": 0, "signal": null, "unreaped": 0}                      a shim has ended
@@ -25,7 +26,8 @@ as JSON lines on stdin, each with an id that everything said about it on stdout 
 
 A template loads Wan2.2 once. The generation of a shim that is forked from it has loaded already. Such
 shims, and probes, become our children when they are forked: the end of their template is nothing to
-them. A shim that the template cannot fork now is started without it.
+them. A shim that the template cannot fork now is started without it. With a standby, the template has
+forked the next shim before it is ordered, if it could.
 
 A process below us that loses its parent becomes our child. The descendants of a shim do so only when
 it has died, and are killed: the end of a shim is reported when none of them is left, or SWEEP_S later
@@ -54,8 +56,9 @@ from child_processes import (
     signal_name,
 )
 from event_loop import NEVER, Events, catch_signals
+from order_link import Order
 from shim_process import Shim, fork_shim, open_log
-from template_process import NOT_READY, Order, Probe, Template
+from template_process import NOT_READY, Probe, Template
 from tool_process import Tool, give_way, limit_memory, spawn
 
 SWEEP_AGAIN_S = 0.05
@@ -142,7 +145,10 @@ class ForkServer:
         if 'shim' in order:
             return Shim(number, fork_shim(order['shim'], env, self.forget))
         if 'template' in order:
-            return Template(number, self.events, self.settle, tell, order['template'], env)
+            has_standby = order.get('standby', False)
+            return Template(
+                number, self.events, self.settle, tell, order['template'], env, has_standby
+            )
 
         def start(stdout, stderr):
             pid = spawn(order['tool'], env, (stdout, 1), (stderr, 2))
@@ -154,19 +160,33 @@ class ForkServer:
         return Tool(number, self.events, self.settle, start)
 
     def begin_warm(self, order):
-        """An order that its template does not carry out is carried out here."""
-        number, directory, source = order['id'], order['shim'], order['from']
+        template = self.running.get(order['from'])
+        if isinstance(template, Template):
+            self.ask(template, template.takers(), order)
+        else:
+            self.begin_here(order, why=NOT_READY)
+
+    def ask(self, template, takers, order):
+        """The first that does not decline carries out an order for a shim. If all do, we do so here."""
+        taker, *others = takers
+        number = order['id']
+        how = {'from': template.id} if taker is template else {'from': template.id, 'standby': True}
 
         def accepted(pid):
-            self.has_begun(Shim(number, pid), **{'from': source})
+            self.has_begun(Shim(number, pid), **how)
+            template.has_forked()
 
         def declined(why):
-            self.attempt(order, lambda _: self.begin_here(order, why=why))
+            if others:
+                self.attempt(order, lambda _: self.ask(template, others, order))
+            else:
+                self.attempt(order, lambda _: self.begin_here(order, why=why))
 
-        log = open_log(directory)
+        log = open_log(order['shim'])
         try:
-            message = {'shim': directory, 'env': order['env']}
-            self.order_fork(source, Order(number, message, [log], accepted, declined))
+            message = {'shim': order['shim'], 'env': order['env']}
+            if not taker.take(Order(number, message, [log], accepted, declined)):
+                declined(NOT_READY)
         finally:
             os.close(log)
 
@@ -179,17 +199,14 @@ class ForkServer:
         probe = Probe(order, self.events, self.settle, template, self.has_begun, declined)
         self.running[probe.id] = probe
 
-    def order_fork(self, source, order):
-        template = self.running.get(source)
-        if not isinstance(template, Template) or not template.take(order):
-            order.declined(NOT_READY)
-
     def kill(self, number):
         begun = self.running.get(number)
         if begun and begun.pid and not begun.end:
             os.kill(begun.pid, signal.SIGKILL)
 
     def leave(self):
+        for template in self.templates():
+            template.drop_standby()
         self.sweep()
         sys.exit()
 
@@ -211,7 +228,8 @@ class ForkServer:
             begun = next((one for one in self.alive() if one.pid == pid), None)
             if begun:
                 begun.has_ended(end_of(status))
-                self.settle(begun)
+                if begun in self.running.values():
+                    self.settle(begun)
         os.kill(os.getpid(), signal.SIGCHLD)  # the rest later: whoever gives orders has a turn first
 
     def sweep(self):
@@ -230,7 +248,8 @@ class ForkServer:
         return [pid for pid in children() if pid not in known]
 
     def alive(self):
-        return [begun for begun in self.running.values() if not begun.end]
+        standbys = [one for template in self.templates() for one in template.children()]
+        return [begun for begun in [*self.running.values(), *standbys] if not begun.end]
 
     def settle(self, begun):
         """Tells its end, once there is nothing more to hear of it."""

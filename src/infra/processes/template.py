@@ -11,6 +11,9 @@ socket as descriptor 3 (template_process.py):
     {"template": "stale", "why": "..."}     a file is not what was loaded: we end, another is to be built
     {"id": 5, "forked": PID}                or "declined", with the reason
 
+A standby is forked like a shim, before there is an order. It has a socket of its own, where it answers
+its order in the same words.
+
 We never touch CUDA, and have one thread: a fork of a process that has more of either could not use
 the GPU, or would wait for threads that it does not have.
 
@@ -169,13 +172,49 @@ class Template:
         if not os.read(leave, 1):
             return  # the order was given up
         os.close(leave)
-        set_oom_score(self.own_score)
-        env = {**order['env'], **self.environment_added}
-        if 'probe' in order:
-            self.probe(env, given, between)
+        if 'standby' in order:
+            self.stand_by(socket.socket(fileno=given[0]), between)
+        elif 'probe' in order:
+            set_oom_score(self.own_score)
+            self.probe(self.environment_for(order), given, between)
         else:
-            name_process('wan-shim')
-            become_shim(order['shim'], env, *given, run=self.become_generation)
+            self.become_shim(order, *given)
+
+    def stand_by(self, link, between):
+        link.set_inheritable(False)
+        self.end_with_fork_server(between)
+        name_process('wan-standby')
+        message, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE, 4)
+        if not message:
+            return  # it is not needed any more
+        order = json.loads(message)
+        leave, log = descriptors
+        why = self.wan.what_has_changed()
+        if why:
+            tell(link, {'id': order['id'], 'declined': why})
+            return
+        tell(link, {'id': order['id'], 'forked': os.getpid()})
+        if not os.read(leave, 1):
+            return  # the order was given up
+        os.close(leave)
+        link.close()
+        prctl(PR_SET_PDEATHSIG, 0)  # a shim outlives the fork server
+        self.become_shim(order, log)
+
+    def become_shim(self, order, log):
+        set_oom_score(self.own_score)
+        name_process('wan-shim')
+        become_shim(order['shim'], self.environment_for(order), log, run=self.become_generation)
+
+    def environment_for(self, order):
+        return {**order['env'], **self.environment_added}
+
+    def end_with_fork_server(self, between):
+        while os.getppid() == between:
+            time.sleep(0.001)  # soon it has ended, which is not to end us
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self.fork_server:
+            os._exit(0)
 
     def become_generation(self, argv, begun):
         show_as(*(argument.decode() for argument in argv))
@@ -183,11 +222,7 @@ class Template:
         self.wan.become_generation(argv, begun)
 
     def probe(self, env, outputs, between):
-        while os.getppid() == between:
-            time.sleep(0.001)  # soon it has ended, which is not to end us
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != self.fork_server:
-            return
+        self.end_with_fork_server(between)
         name_process('wan-probe')
         os.dup2(outputs[0], 1)
         os.dup2(outputs[1], 2)

@@ -1,19 +1,16 @@
 """A template as the fork server sees it: a process that has loaded, and is forked on order.
 
-Orders go to it over a socket, one message each, with the descriptors that the forked process is to
-have. The first of them is the reading end of a pipe, its leave: the process begins when a byte
-arrives, and ends when the pipe is closed without one. So an order that was given up has no effect,
-wherever the template or the process stands. The process between the template and the forked one
-waits for the same pipe. When it ends, the forked process becomes our child.
+The process between the template and the forked one waits for the same leave as that (order_link.py).
+When it ends, the forked process becomes our child.
 """
 
-import json
 import os
-import socket
 import time
 
 from child_processes import kill
 from event_loop import NEVER
+from order_link import Order, OrderLink
+from standby_process import Standby
 from tool_process import Tool, spawn
 
 NOT_READY = 'the template is not ready'
@@ -22,137 +19,115 @@ FORK_S_PER_GIB = 0.2  # of private memory in small pages: 0.04 to 0.08 s were me
 ROOM = ' ' * 4_000  # for what `ps` shows of its forks: the command line of a generation
 SOCKET = 3  # its number there
 
+STANDBY_AFTER_S = 0.2  # a generation that has just been forked needs the CPU for itself
+STANDBY_AGAIN_S = 10  # after one that has ended without an order, or could not be forked
+
+
+def answer_within(private_bytes):
+    """Seconds that a template has for the forks of an order."""
+    return ANSWER_S + FORK_S_PER_GIB * private_bytes / 2**30
+
 
 class Template(Tool):
     """Tells what it has to say about itself through `tell`, and nothing twice."""
 
-    def __init__(self, number, events, settle, tell, argv, env):
+    def __init__(self, number, events, settle, tell, argv, env, has_standby):
         self.tell = tell
-        self.orders = {}
         self.is_loaded = False
-        self.answer_s = ANSWER_S
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.has_standby = has_standby
+        self.standby = None
+        self.standby_due = NEVER
+        self.link = OrderLink(events, ANSWER_S, self.hear_news, self.drop_standby)
 
         def start(stdout, stderr):
             given = {**env, 'WAN_TEMPLATE_PARENT': str(os.getpid())}
-            return spawn([*argv, ROOM], given, (stdout, 1), (stderr, 2), (theirs.fileno(), SOCKET))
+            socket = (self.link.theirs.fileno(), SOCKET)
+            return spawn([*argv, ROOM], given, (stdout, 1), (stderr, 2), socket)
 
         try:
             Tool.__init__(self, number, events, settle, start)
         except BaseException:
-            ours.close()
+            self.link.hang_up()
             raise
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self.socket = ours
-        self.say({'environment': env})
-        events.add(ours.fileno(), self.receive)
+        self.link.is_theirs()
+        self.link.say({'environment': env})
 
-    # Orders
+    def takers(self):
+        """Those who can carry out an order for a shim, the fastest first."""
+        is_there = self.standby and self.standby.is_waiting()
+        return [self.standby, self] if is_there else [self]
 
     def take(self, order):
-        """Returns whether it was asked for a fork. It answers soon, or has ended."""
-        if not self.is_loaded or self.end:
-            return False
-        leave, given = os.pipe()
-        try:
-            is_sent = self.say({'id': order.id, **order.message}, leave, *order.descriptors)
-        finally:
-            os.close(leave)
-        if not is_sent:
-            os.close(given)
-            return False
-        order.leave = given
-        order.due = time.monotonic() + self.answer_s
-        self.orders[order.id] = order
-        return True
-
-    def say(self, message, *descriptors):
-        try:
-            socket.send_fds(self.socket, [json.dumps(message).encode()], descriptors)
-        except OSError:
-            return False  # it does not read, or the message is too long
-        return True
+        """Returns whether it was asked for a fork."""
+        return self.is_loaded and not self.end and self.link.take(order)
 
     def next_deadline(self):
-        return min((order.due for order in self.orders.values()), default=NEVER)
+        theirs = self.standby.link.next_deadline() if self.standby else self.standby_due
+        return min(self.link.next_deadline(), theirs)
 
     def meet_deadline(self):
-        if time.monotonic() >= self.next_deadline():
-            self.give_up('it did not answer')
+        now = time.monotonic()
+        if self.standby:
+            self.standby.meet_deadline(now)
+        elif now >= self.standby_due:
+            self.have_standby()
+        if now >= self.link.next_deadline():
+            kill(os.kill, self.pid, 9)
+            self.link.decline_all('it did not answer')
 
-    def give_up(self, why):
-        kill(os.kill, self.pid, 9)
-        self.decline_all(why)
-
-    def decline_all(self, why):
-        for number in list(self.orders):
-            self.decline(number, why)
-
-    def decline(self, number, why):
-        order = self.orders.pop(number, None)
-        if order:
-            order.close()
-            order.declined(why)
-
-    # Answers
-
-    def receive(self, _):
-        """Returns whether there was a message."""
-        try:
-            message = self.socket.recv(64 * 1024)
-        except BlockingIOError:
-            return False
-        except OSError:
-            message = b''
-        if message:
-            self.hear_message(message)
-        else:
-            self.hang_up()
-        return bool(message)
-
-    def hear_message(self, message):
-        said = json.loads(message)
-        if 'forked' in said:
-            self.forked(said['id'], said['forked'])
-        elif 'declined' in said:
-            self.decline(said['id'], said['declined'])
-        elif said.get('template') == 'ready':
+    def hear_news(self, said):
+        if said['template'] == 'ready':
             self.is_loaded = True
-            self.answer_s = ANSWER_S + FORK_S_PER_GIB * said['privateBytes'] / 2**30
-            self.tell({'id': self.id, **said, 'answerMs': round(self.answer_s * 1000)})
-        else:
-            self.tell({'id': self.id, **said})
+            self.expect_standby(STANDBY_AFTER_S)
+            self.link.answer_s = answer_within(said['privateBytes'])
+            answer_s = self.link.answer_s + (ANSWER_S if self.has_standby else 0)
+            said['answerMs'] = round(answer_s * 1000)
+        self.tell({'id': self.id, **said})
 
-    def forked(self, number, pid):
-        order = self.orders.pop(number, None)
-        if not order:
-            return  # it was given up
-        order.accepted(pid)
-        os.write(order.leave, b'!')
-        order.close()
+    # Standby
 
-    def hang_up(self):
-        if self.socket:
-            self.events.remove(self.socket.fileno())
-            self.socket.close()
-            self.socket = None
-        self.decline_all('it has ended')
+    def has_forked(self):
+        """A generation has just been forked from it, or from its standby."""
+        self.expect_standby(STANDBY_AFTER_S)
+
+    def expect_standby(self, after_s):
+        if self.has_standby:
+            self.standby_due = time.monotonic() + after_s
+
+    def have_standby(self):
+        self.standby_due = NEVER
+        if self.end:
+            return
+        self.standby = Standby(self.events, ANSWER_S, self.standby_is_gone)
+        if not self.take(self.standby.order_for_itself()):
+            self.standby.end_it()
+
+    def standby_is_gone(self, is_used):
+        self.standby = None
+        self.expect_standby(STANDBY_AFTER_S if is_used else STANDBY_AGAIN_S)
+
+    def drop_standby(self):
+        if self.standby:
+            self.standby.end_it()
+        self.standby_due = NEVER
+
+    # End
+
+    def children(self):
+        """Processes that are ours because of it, each with `pid`, `end` and `has_ended`."""
+        return [self.standby] if self.standby and self.standby.pid else []
 
     def has_ended(self, end):
-        while self.socket and self.receive(None):
-            pass  # its last words
+        self.link.hear_the_rest()  # its last words
         Tool.has_ended(self, end)
         self.is_loaded = False
-        self.hang_up()
+        self.link.hang_up()
 
     def forget(self):
         Tool.forget(self)
-        for order in self.orders.values():
-            order.close()
-        if self.socket:
-            self.socket.close()
+        self.link.forget()
+        if self.standby:
+            self.standby.link.forget()
 
 
 class Probe(Tool):
@@ -181,19 +156,3 @@ class Probe(Tool):
             self.events.remove(fd)
             os.close(fd)
         self.pipes = {}
-
-
-class Order:
-    """One process to be forked. `accepted` is called with its pid, or `declined` with the reason."""
-
-    def __init__(self, number, message, descriptors, accepted, declined):
-        self.id = number
-        self.message = message
-        self.descriptors = descriptors
-        self.accepted = accepted
-        self.declined = declined
-        self.leave = None
-        self.due = NEVER
-
-    def close(self):
-        os.close(self.leave)

@@ -32,6 +32,7 @@ function someWarmStarts({ bytesToLoad = 8, env = {} as NodeJS.ProcessEnv } = {})
     ...{ gpus, env: { ...fast, ...env }, forkServer: aForkServer() },
     bytesToLoad,
     availableBytes: () => 8,
+    hasStandby: false,
     tell: (message) => told.push(message),
   })
   onTestFinished(starts.end)

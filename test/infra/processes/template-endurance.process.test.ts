@@ -57,7 +57,7 @@ describe('a template', () => {
     for (let n = 0; n < jobs; n++) {
       const warm = aGeneration(checkout, all[n % all.length])
       const { started, ended } = start(server, warm, { template: template.run })
-      expect(await started()).toEqual({ start: 'warm', why: undefined })
+      expect(await started()).toEqual({ start: 'warm' })
       await ended
       expect(await outcomeOf(warm)).toEqual(colds[n % all.length])
       sizes.push({ memory: privateKiB(pid), open: descriptorsOf(pid) })

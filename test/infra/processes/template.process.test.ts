@@ -66,7 +66,7 @@ describe('a generation that was forked from a template', () => {
     // With a load this long, a cold run would not end within the time of a test.
     const env = { ...fast, SIM_LOAD: '1000' }
     const { ended, started } = start(server, generation, { template: run, env })
-    expect(await started()).toEqual({ start: 'warm', why: undefined })
+    expect(await started()).toEqual({ start: 'warm' })
     await generation.reaches('text_encoder_loaded')
     const events = generation.events().map(({ event }) => event)
     expect(events).toEqual(
@@ -153,7 +153,7 @@ describe('a generation that was forked from a template', () => {
     execFileSync('touch', ['-r', reference, script])
     const generation = aGeneration(checkout)
     const { started, ended } = start(server, generation, { template: run })
-    expect(await started()).toEqual({ start: 'warm', why: undefined })
+    expect(await started()).toEqual({ start: 'warm' })
     await ended
     expect(generation.said('stdout')).toContain('at exit')
   })
@@ -163,7 +163,7 @@ describe('a generation that was forked from a template', () => {
     const checkout = aCheckout({ script: 'introspect' })
     const wrapper = join(checkout.root, 'wrapper')
     writeFileSync(wrapper, `#!/bin/sh\nexport WRAPPED=yes\nexec ${python} "$@"\n`, { mode: 0o755 })
-    const { run } = await aReadyTemplate(server, checkout, fast, wrapper)
+    const { run } = await aReadyTemplate(server, checkout, fast, { by: wrapper })
     const generation = aGeneration(checkout)
     await start(server, generation, { template: run, env: { ...fast, COLOUR: 'green' } }).ended
     const { environ } = JSON.parse(generation.said('stdout').split('\n')[0] ?? '')
@@ -396,19 +396,13 @@ describe('a template', () => {
   })
 
   it('has more time for a fork the more private memory it has', () => {
-    const hears = (gib: number) => {
-      const program = [
-        'import json, sys; sys.path.insert(0, sys.argv[1])',
-        'from template_process import Template',
-        'template = object.__new__(Template); template.id = 1',
-        'template.tell = lambda said: print(json.dumps(said))',
-        'template.hear_message(sys.argv[2])',
-      ]
-      const news = JSON.stringify({ template: 'ready', privateBytes: gib * 2 ** 30 })
-      const args = ['-c', program.join('\n'), dirname(shimPath), news]
-      return JSON.parse(execFileSync(python, args).toString()).answerMs
-    }
-    expect([0, 10, 56].map(hears)).toEqual([2_000, 4_000, 13_200])
+    const program = [
+      'import json, sys; sys.path.insert(0, sys.argv[1])',
+      'from template_process import answer_within',
+      'print(json.dumps([answer_within(gib * 2**30) for gib in (0, 10, 50)]))',
+    ]
+    const args = ['-c', program.join('\n'), dirname(shimPath)]
+    expect(JSON.parse(execFileSync(python, args).toString())).toEqual([2, 4, 12])
   })
 
   it.skipIf(!hasHugePages)(

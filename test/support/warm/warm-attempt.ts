@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { createForkServer, type TemplateRun } from '../../../src/infra/processes/fork-server.ts'
+import type { ShimStarted } from '../../../src/infra/processes/fork-server-life.ts'
 import type { TemplateNews } from '../../../src/infra/processes/fork-server-messages.ts'
 import { anAttempt, cleanUp, isAlive, until } from '../shim-attempt.ts'
 
@@ -58,18 +59,21 @@ export function aForkServer(answers: Parameters<typeof createForkServer>[1] = {}
 
 type ForkServer = ReturnType<typeof aForkServer>
 
+type TemplateOptions = Readonly<{ by?: string; hasStandby?: boolean }>
+
 export function aTemplate(
   server: ForkServer,
   { cwd, checkpoint }: Checkout,
   env: NodeJS.ProcessEnv = fast,
-  by = python,
+  { by = python, hasStandby = false }: TemplateOptions = {},
 ) {
   const setup = {
     ...{ launcher, options: [], script: 'generate.py', cwd, task: 'ti2v-5B', checkpoint },
     arguments: [],
   }
   const news: TemplateNews[] = []
-  const run = server.startTemplate(by, setup, env, (one) => news.push(one))
+  const order = { python: by, setup, env, hasStandby }
+  const run = server.startTemplate(order, (one) => news.push(one))
   const heard = async (kind: TemplateNews['template']) => {
     await until(() => news.some((one) => one.template === kind), `the template to be ${kind}`)
     return news.find((one) => one.template === kind)
@@ -82,17 +86,19 @@ export function aTemplate(
   }
 }
 
-export function templatesIn(cwd: string): number[] {
-  return everyone().filter((pid) => nameOf(pid) === 'wan-template' && argsOf(pid).includes(cwd))
-}
+export const templatesIn = (cwd: string): number[] => namedIn(cwd, 'wan-template')
+export const standbysIn = (cwd: string): number[] => namedIn(cwd, 'wan-standby')
+
+const namedIn = (cwd: string, name: string): number[] =>
+  everyone().filter((pid) => nameOf(pid) === name && argsOf(pid).includes(cwd))
 
 export async function aReadyTemplate(
   server: ForkServer,
   checkout: Checkout,
   env: NodeJS.ProcessEnv = fast,
-  by = python,
+  options: TemplateOptions = {},
 ) {
-  const template = aTemplate(server, checkout, env, by)
+  const template = aTemplate(server, checkout, env, options)
   await template.heard('ready')
   return template
 }
@@ -143,11 +149,11 @@ export function start(
   { dir }: Generation,
   { template, env = fast }: { template?: TemplateRun | undefined; env?: NodeJS.ProcessEnv } = {},
 ) {
-  let how: { start: 'warm' | 'cold'; why: string | undefined } | undefined
+  let how: ShimStarted | undefined
   const ended = server.startShim(dir, env, {
     template,
-    onStarted: (start, why) => {
-      how = { start, why }
+    onStarted: (started) => {
+      how = started
     },
   })
   return {

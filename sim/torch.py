@@ -115,6 +115,11 @@ class overrides:
             pass
 
 
+def fork_fault():
+    fault, _, device = os.environ.get('SIM_FORK_FAULT', '').partition(':')
+    return fault if device in ('', os.environ.get('CUDA_VISIBLE_DEVICES')) else None
+
+
 class cuda:
     reserved = 0
     used_by = None
@@ -122,7 +127,7 @@ class cuda:
     @classmethod
     def init(cls):
         """A fork of a process that has used CUDA cannot use it. With SIM_FORK_FAULT no fork can."""
-        fault = os.environ.get('SIM_FORK_FAULT') if os.getpid() != imported_by else None
+        fault = fork_fault() if os.getpid() != imported_by else None
         if cls.used_by not in (None, os.getpid()) or fault == 'cuda':
             raise RuntimeError(
                 'Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, '

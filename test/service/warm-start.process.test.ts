@@ -77,12 +77,23 @@ describe('a service with WARM_START=auto, the default', () => {
     for (const prompt of ['one', 'two', 'three']) {
       expect((await service.until(await service.submit({ prompt }))).status).toBe('success')
     }
-    await becomes('the probe has failed', async () => (await probeFailures(service)) === 1)
+    // At first it may have been the GPU.
+    await becomes('the probe has failed twice', async () => (await probeFailures(service)) === 2)
     await service.until(await service.submit({ prompt: 'after it' }))
     expect(await starts(service, 'warm')).toBe(0)
     expect(await starts(service, 'cold')).toBe(4)
     expect(templatesOf(service)).toEqual([])
     expect(service.log('generations are forked from the template')).toEqual([])
+  })
+
+  it('starts jobs warm on a machine where another GPU is broken', async () => {
+    const service = await startService({ env: { ...auto, SIM_FORK_FAULT: 'oom:0' } })
+    await becomes('the probe has failed', async () => (await probeFailures(service)) === 1)
+    for (const id of ['0', '1']) await service.json(`/gpus/${id}/drain`, { method: 'POST' })
+    await service.json('/gpus/1/resume', { method: 'POST' })
+    await service.until(await service.submit({ prompt: 'on the GPU that works' }))
+    await isReady(service)
+    expect(await probeFailures(service)).toBe(1)
   })
 
   it('probes once more after a job if the GPU had no memory for a fork, and not again', async () => {

@@ -26,7 +26,7 @@ export type TemplateEvent = Readonly<{ build: number }> &
     /** A file has changed since it was loaded. */
     | { type: 'outOfDate'; why: string }
     | { type: 'ended'; why: string }
-    /** `why`: a fork could not use the GPU. `isForkFault`: nothing but a fork fails so. */
+    /** `why`: a fork could not use the GPU. `isForkFault`: nothing but a fork fails so there. */
     | { type: 'probed'; why?: string; isForkFault?: boolean }
     | { type: 'buildDue' }
     /** No generation was forked for a while, if there were no more than `starts` meanwhile. */

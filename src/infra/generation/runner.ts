@@ -47,8 +47,8 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
     return {
       ...observer,
       ended(result) {
+        if (result.how === 'completed') starter.completed(gpu)
         starter.vacate(gpu)
-        if (result.how === 'completed') starter.completed()
         if (
           result.how !== 'failed' ||
           !isForkFault(result.failure, attemptDirectory(data, order))

@@ -39,8 +39,8 @@ export type GenerationStarter = Readonly<{
   /** Between these, a GPU is not probed. */
   occupy(gpu: GpuId): void
   vacate(gpu: GpuId): void
-  /** A generation has come to its end. */
-  completed(): void
+  /** A generation has come to its end: this GPU works. */
+  completed(gpu: GpuId): void
   /** A warm generation has failed in a way in which only a fork can: none is forked from now on. */
   forkFailed(why: string): void
 }>
@@ -56,9 +56,11 @@ export function createWarmStarts({
   tell,
 }: WarmStartsOptions): WarmStarts {
   const occupied = new Set<GpuId>()
+  /** GPUs on which a generation has come to its end. */
+  const proven = new Set<GpuId>()
   let template: TemplateRun | undefined
   let isUsed = false
-  /** Probes the GPU that has no generation next. */
+  /** Probes the GPU that next has no generation. */
   let probeNext: ((gpu: Gpu) => void) | undefined
 
   return {
@@ -83,7 +85,7 @@ export function createWarmStarts({
         probeNext = undefined
         void probe(probed, gpu).then((verdict) => report({ ...verdict, build }))
       }
-      const idle = gpus.find(({ id }) => !occupied.has(id))
+      const idle = gpus.find(isToBeProbed)
       if (idle) probeOn(idle)
       else probeNext = probeOn
     },
@@ -109,13 +111,21 @@ export function createWarmStarts({
     vacate(gpu) {
       occupied.delete(gpu)
       const vacant = gpus.find(({ id }) => id === gpu)
-      if (vacant) probeNext?.(vacant)
+      if (vacant && isToBeProbed(vacant)) probeNext?.(vacant)
     },
-    completed: () => tell({ type: 'generationCompleted' }),
+    completed(gpu) {
+      proven.add(gpu)
+      tell({ type: 'generationCompleted' })
+    },
     forkFailed(why) {
       isUsed = false
       tell({ type: 'forkFailed', why })
     },
+  }
+
+  /** A GPU that is broken, or in quarantine, would say nothing about forks. */
+  function isToBeProbed({ id }: Gpu): boolean {
+    return !occupied.has(id) && (proven.size === 0 || proven.has(id))
   }
 
   function load(build: number, report: (event: TemplateEvent) => void): TemplateRun {
@@ -145,7 +155,7 @@ export function createWarmStarts({
   }
 
   /** A probe that did not come to its end says nothing of the GPU: then there is no such template. */
-  async function probe(template: TemplateRun, { device }: Gpu) {
+  async function probe(template: TemplateRun, { id, device }: Gpu) {
     try {
       await runTool(['probe'], {
         timeoutMs: maxProbeMs,
@@ -158,7 +168,7 @@ export function createWarmStarts({
     } catch (error) {
       const why = error instanceof ToolError ? `the ${error.message}` : messageOf(error)
       if (hasNoVerdict(error)) return { type: 'ended', why } as const
-      return { type: 'probed', why, isForkFault: saysForkFault(why) } as const
+      return { type: 'probed', why, isForkFault: saysForkFault(why) && proven.has(id) } as const
     }
   }
 }

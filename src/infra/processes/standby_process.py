@@ -16,7 +16,6 @@ class Standby:
         self.gone = gone
         self.pid = None  # while it is being forked
         self.end = None
-        self.is_asked = False
         self.link = OrderLink(events, answer_s, self.hear_news, self.has_hung_up)
 
     def order_for_itself(self):
@@ -29,10 +28,11 @@ class Standby:
         self.link.is_theirs()
 
     def is_waiting(self):
-        return self.pid is not None and not self.is_asked
+        return self.pid is not None
 
     def take(self, order):
-        """Returns whether it was asked to become the shim of an order."""
+        """Returns whether it was asked to become the shim of an order. It does so once: another order
+        that comes before it has answered is declined then."""
         accepted = order.accepted
 
         def become(pid):
@@ -41,7 +41,6 @@ class Standby:
             accepted(pid)
 
         order.accepted = become
-        self.is_asked = True
         return self.link.take(order)
 
     def meet_deadline(self, now):

@@ -104,7 +104,8 @@ class Template(Tool):
 
     def standby_is_gone(self, is_used):
         self.standby = None
-        self.expect_standby(STANDBY_AFTER_S if is_used else STANDBY_AGAIN_S)
+        if not is_used:
+            self.expect_standby(STANDBY_AGAIN_S)
 
     def drop_standby(self):
         if self.standby:

@@ -69,8 +69,33 @@ describe('warm starts', () => {
     expect(await hears('probed')).toEqual({ type: 'probed', build: 1 })
   })
 
-  it('say why a probe failed', async () => {
+  it('probe one on which a generation has succeeded, if there is any: others may be broken', async () => {
+    const { starts, build, probe, hears, heard } = someWarmStarts({
+      env: { SIM_FORK_FAULT: 'oom:0' },
+    })
+    build()
+    await hears('loaded')
+    starts.completed(gpu1)
+    starts.occupy(gpu1)
+    probe()
+    starts.occupy(gpu0)
+    starts.vacate(gpu0)
+    expect(heard.map(({ type }) => type)).toEqual(['loaded'])
+    starts.vacate(gpu1)
+    expect(await hears('probed')).toEqual({ type: 'probed', build: 1 })
+  })
+
+  it('blame a fork only where a generation has succeeded', async () => {
     const { build, probe, hears } = someWarmStarts({ env: { SIM_FORK_FAULT: 'cuda' } })
+    build()
+    await hears('loaded')
+    probe()
+    expect(await hears('probed')).toMatchObject({ isForkFault: false })
+  })
+
+  it('say why a probe failed', async () => {
+    const { starts, build, probe, hears } = someWarmStarts({ env: { SIM_FORK_FAULT: 'cuda' } })
+    starts.completed(gpu0)
     build()
     await hears('loaded')
     probe()
@@ -81,13 +106,16 @@ describe('warm starts', () => {
   })
 
   it('give up a template that does not fork the probe, whatever the GPU can do', async () => {
-    const { build, probe, hears, cwd } = someWarmStarts()
+    const { build, probe, hears, heard, cwd } = someWarmStarts()
     build()
     await hears('loaded')
     const [template = 0] = templatesIn(cwd)
     process.kill(template, 'SIGSTOP')
     probe()
-    expect(await hears('ended')).toMatchObject({ why: expect.stringContaining('did not answer') })
+    // The end of the template itself is another piece of news, and comes at about the same time.
+    const saysSo = (event: TemplateEvent) =>
+      event.type === 'ended' && event.why.includes('did not answer')
+    await until(() => heard.some(saysSo), 'to hear that it did not answer')
   })
 })
 

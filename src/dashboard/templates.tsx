@@ -40,9 +40,11 @@ function Template({ task, template }: Task) {
             : `, ${template.reason}`}
         </span>
       </span>
-      <ActionButton class="button small" disabled={isAsked} onClick={() => void reload()}>
-        Reload<span class="hidden"> the template of {task}</span>
-      </ActionButton>
+      {template.can_reload && (
+        <ActionButton class="button small" disabled={isAsked} onClick={() => void reload()}>
+          Reload<span class="hidden"> the template of {task}</span>
+        </ActionButton>
+      )}
     </li>
   )
 }

@@ -28,3 +28,9 @@ it('shows warm starts, what they save, and the template, which a button loads ag
     .waitFor()
   expect(faults()).toEqual([])
 }, 240_000)
+
+it('says why there is no template, without a button, where the settings allow none', async () => {
+  const { page, button } = await openDashboard({ env: { WARM_START: 'off' } })
+  await page.getByText('Template of ti2v-5B: off, WARM_START is off').waitFor()
+  expect(await button('Reload the template of ti2v-5B').count()).toBe(0)
+})

@@ -32,6 +32,7 @@ describe('the template of a task', () => {
       shared_bytes: null,
       load_seconds: null,
       jobs_started: 0,
+      can_reload: true,
     })
     const ready = await templateIs(service, { state: 'ready', reason: null, jobs_started: 0 })
     expect(ready.load_seconds).toBeGreaterThan(0)

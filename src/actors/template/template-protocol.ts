@@ -87,7 +87,8 @@ export type TemplateState = TemplatePhase &
     starts: number
   }>
 
-export type TemplateView = TemplatePhase & Readonly<{ starts: number }>
+/** `canReload`: there can be one here. */
+export type TemplateView = TemplatePhase & Readonly<{ starts: number; canReload: boolean }>
 
 export type TemplateEffect =
   | AnswerEffect

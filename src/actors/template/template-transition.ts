@@ -154,12 +154,15 @@ function generationStarted(
 }
 
 /** Where there can be none, or is to be none, none was ever built. */
+const canReload = ({ phase, build }: TemplateState): boolean => phase !== 'off' || build > 0
+
 function reload(
   state: TemplateState,
   { replyTo, ...message }: Extract<TemplateMessage, { type: 'reload' }>,
 ): TemplateStep {
-  if (state.phase === 'off' && state.build === 0) {
-    const detail = `There is no template to reload: ${state.why}. Change this setting and restart the service.`
+  if (!canReload(state)) {
+    const why = 'why' in state ? state.why : ''
+    const detail = `There is no template to reload: ${why}. Change this setting and restart the service.`
     return [state, [answer(replyTo, new RefusalError('warm_start_off', detail))]]
   }
   const [next, effects] = build(
@@ -174,10 +177,10 @@ function reload(
 
 /** A state may still have fields of the phase before. */
 function viewOf(state: TemplateState): TemplateView {
-  const { starts } = state
+  const common = { starts: state.starts, canReload: canReload(state) }
   return state.phase === 'probing' || state.phase === 'ready'
-    ? { phase: state.phase, facts: state.facts, starts }
-    : { phase: state.phase, why: state.why, starts }
+    ? { phase: state.phase, facts: state.facts, ...common }
+    : { phase: state.phase, why: state.why, ...common }
 }
 
 /** The next one is built at once, but after a change that is being made. */

@@ -146,6 +146,7 @@ const task: TaskJson = {
     shared_bytes: 11_811_160_064,
     load_seconds: 48.2,
     jobs_started: 12,
+    can_reload: true,
   },
 }
 

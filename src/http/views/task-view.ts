@@ -28,6 +28,10 @@ const TemplateJson = v.object({
     Count,
     v.description('generations that were forked from this template, or from the last one'),
   ),
+  can_reload: v.pipe(
+    v.boolean(),
+    v.description('false where the settings allow no template, as with `WARM_START=off`'),
+  ),
 })
 
 export const TaskJson = v.object({
@@ -51,6 +55,7 @@ export const taskJson = ({ task, checkpoint }: TaskSight, template: TemplateView
       shared_bytes: facts?.sharedBytes ?? null,
       load_seconds: facts ? facts.tookMs / 1000 : null,
       jobs_started: template.starts,
+      can_reload: template.canReload,
     },
   }
 }

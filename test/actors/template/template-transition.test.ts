@@ -194,6 +194,7 @@ describe('a template', () => {
       phase: 'building',
       why: 'a reload was requested',
       starts: 0,
+      canReload: true,
     })
   })
 
@@ -205,6 +206,8 @@ describe('a template', () => {
     const refused = having(off, reload)
     expect(refused[0]).toBe(off[0])
     expect(whatIsDone(refused)).toEqual([])
+    const described = having(off, { type: 'describe', replyTo: createPlace('operator') })
+    expect(answerOf(described)).toMatchObject({ phase: 'off', canReload: false })
     const refusal = answerOf(refused)
     expect(refusal).toBeInstanceOf(RefusalError)
     expect(refusal).toMatchObject({ code: 'warm_start_off', message: expect.stringContaining(why) })
@@ -214,7 +217,7 @@ describe('a template', () => {
     const described = (step: TemplateStep) =>
       answerOf(having(step, { type: 'describe', replyTo: createPlace('operator') }))
     const used = having(ready, warm, { ...warm, start: 'cold' }, warm)
-    expect(described(used)).toEqual({ phase: 'ready', facts, starts: 2 })
+    expect(described(used)).toEqual({ phase: 'ready', facts, starts: 2, canReload: true })
     const replaced = having(used, reload, warm)
     expect(described(replaced)).toMatchObject({ phase: 'building', starts: 0 })
     expect(described(having(replaced, turn(2), { ...loaded, build: 2 }, warm))).toMatchObject({
@@ -228,6 +231,9 @@ describe('a template', () => {
     expect(counted(warm)).toEqual([{ saw: 'generationStarted', start: 'warm' }])
     const cold = { type: 'generationStarted', start: 'cold' } as const
     expect(counted(cold)).toEqual([{ saw: 'generationStarted', start: 'cold' }])
+    expect(counted({ ...warm, standby: true })).toEqual([
+      { saw: 'generationStarted', start: 'warm', standby: true },
+    ])
     expect(counted({ ...cold, why: 'it did not answer' })).toEqual([
       { saw: 'generationStarted', start: 'fallback' },
     ])

@@ -29,7 +29,7 @@ function anAppWith(view: TemplateView, reloaded: TemplateView | RefusalError = v
 
 describe('GET /tasks', () => {
   it('lists each task with its checkpoint and its template', async () => {
-    const app = anAppWith({ phase: 'ready', facts, starts: 12 })
+    const app = anAppWith({ phase: 'ready', facts, starts: 12, canReload: true })
     const template = {
       state: 'ready',
       reason: null,
@@ -37,6 +37,7 @@ describe('GET /tasks', () => {
       shared_bytes: 12_000,
       load_seconds: 48.2,
       jobs_started: 12,
+      can_reload: true,
     }
     expect(await (await app.request('/tasks')).json()).toEqual({
       tasks: [
@@ -49,7 +50,12 @@ describe('GET /tasks', () => {
   it.each(['off', 'building', 'failed', 'dropped'] as const)(
     'has the reason and no figures of a template that is %s',
     async (phase) => {
-      const answer = await anAppWith({ phase, why: 'of a reason', starts: 3 }).request('/tasks')
+      const answer = await anAppWith({
+        phase,
+        why: 'of a reason',
+        starts: 3,
+        canReload: true,
+      }).request('/tasks')
       const { tasks } = (await answer.json()) as { tasks: { template: object }[] }
       expect(tasks[0]?.template).toEqual({
         state: phase,
@@ -58,6 +64,7 @@ describe('GET /tasks', () => {
         shared_bytes: null,
         load_seconds: null,
         jobs_started: 3,
+        can_reload: true,
       })
     },
   )
@@ -68,9 +75,14 @@ describe('POST /tasks/{task}/reload', () => {
     app.request(`/tasks/${task}/reload`, { method: 'POST' })
 
   it('returns the task with the state of the template that is loaded', async () => {
-    const building = { phase: 'building', why: 'a reload was requested', starts: 0 } as const
+    const building = {
+      phase: 'building',
+      why: 'a reload was requested',
+      starts: 0,
+      canReload: true,
+    } as const
     const answer = await reload(
-      anAppWith({ phase: 'ready', facts, starts: 1 }, building),
+      anAppWith({ phase: 'ready', facts, starts: 1, canReload: true }, building),
       'ti2v-5B',
     )
     expect(answer.status).toBe(202)
@@ -81,7 +93,10 @@ describe('POST /tasks/{task}/reload', () => {
   })
 
   it('refuses a task that the service does not have, and names those that it has', async () => {
-    const answer = await reload(anAppWith({ phase: 'ready', facts, starts: 1 }), 's2v-14B')
+    const answer = await reload(
+      anAppWith({ phase: 'ready', facts, starts: 1, canReload: true }),
+      's2v-14B',
+    )
     expect(answer.status).toBe(404)
     expect(await answer.json()).toMatchObject({
       code: 'task_not_found',
@@ -91,7 +106,7 @@ describe('POST /tasks/{task}/reload', () => {
   })
 
   it('refuses with the reason where there is no template to reload', async () => {
-    const off = { phase: 'off', why: 'WARM_START is off', starts: 0 } as const
+    const off = { phase: 'off', why: 'WARM_START is off', starts: 0, canReload: false } as const
     const refusal = new RefusalError('warm_start_off', 'There is no template: WARM_START is off.')
     const answer = await reload(anAppWith(off, refusal), 'ti2v-5B')
     expect(answer.status).toBe(409)

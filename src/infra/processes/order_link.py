@@ -11,6 +11,7 @@ import os
 import socket
 import time
 
+from child_processes import stat_fields
 from event_loop import NEVER
 
 
@@ -92,9 +93,12 @@ class OrderLink:
             self.hear(said)
 
     def accept(self, number, pid):
-        order = self.orders.pop(number, None)
-        if not order:
+        if number not in self.orders:
             return  # it was given up
+        if not stat_fields(pid):
+            self.decline(number, 'it has ended')
+            return
+        order = self.orders.pop(number)
         order.accepted(pid)
         os.write(order.leave, b'!')
         order.close()

@@ -52,8 +52,7 @@ class Standby:
 
     def has_ended(self, end):
         self.end = end
-        self.link.hear_the_rest()  # its last word may be a refusal
-        self.link.hang_up()
+        self.link.hang_up()  # even if it has just accepted: it cannot begin any more
 
     def end_it(self, _=None):
         if self.pid and not self.end:

@@ -1,7 +1,8 @@
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { isAlive, kill, until } from '../../support/shim-attempt.ts'
+import { isAlive, kill, shimPath, until } from '../../support/shim-attempt.ts'
 import {
   aCheckout,
   aForkServer,
@@ -14,6 +15,7 @@ import {
   nameOf,
   oomScoreOf,
   parentOf,
+  python,
   standbysIn,
   start,
   statOf,
@@ -181,6 +183,25 @@ describe('without a standby that answers', () => {
     expect(await generation.exit()).toMatchObject({ code: 0 })
     expect(generation.events().filter(({ event }) => event === 'started')).toHaveLength(1)
     expect(standbysIn(checkout.cwd)).not.toContain(standby)
+  })
+
+  it.each([
+    ['ends with its answer', 'standby.has_ended({"signal": "SIGKILL"})', 'it has ended\nFalse\n'],
+    ['has ended when its answer is read', 'standby.link.receive()', 'it has ended\n'],
+  ])('a generation is not started from one that %s', (_, event, told) => {
+    const program = [
+      'import sys; sys.path.insert(0, sys.argv[1])',
+      'from event_loop import Events',
+      'from order_link import Order',
+      'from standby_process import Standby',
+      'standby = Standby(Events(), 2, print)',
+      'standby.take(Order(5, {}, [], lambda pid: print("accepted"), print))',
+      // A pid that no process can have.
+      'standby.link.theirs.send(b\'{"id": 5, "forked": 4194305}\')',
+      event,
+    ]
+    const args = ['-c', program.join('\n'), dirname(shimPath)]
+    expect(execFileSync(python, args).toString()).toBe(told)
   })
 
   it('generations that are ordered together all start warm', async () => {

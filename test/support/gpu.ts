@@ -83,6 +83,7 @@ export const coldStarter = ({ startShim }: Pick<ForkServer, 'startShim'>): Gener
   occupy() {},
   vacate() {},
   completed() {},
+  failed() {},
   forkFailed() {},
 })
 

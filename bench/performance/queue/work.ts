@@ -41,6 +41,7 @@ export function createWork(directory: string): (n: number) => Promise<void> {
     occupy() {},
     vacate() {},
     completed() {},
+    failed() {},
     forkFailed() {},
     startShim: (dir: string, env: NodeJS.ProcessEnv) => startShim(wan.python, dir, env),
   }

@@ -48,6 +48,7 @@ export function createGenerationRunner(options: RunnerOptions): GenerationRunner
       ...observer,
       ended(result) {
         if (result.how === 'completed') starter.completed(gpu)
+        if (result.how === 'failed') starter.failed(gpu)
         starter.vacate(gpu)
         if (
           result.how !== 'failed' ||

@@ -41,6 +41,8 @@ export type GenerationStarter = Readonly<{
   vacate(gpu: GpuId): void
   /** A generation has come to its end: this GPU works. */
   completed(gpu: GpuId): void
+  /** A generation has failed, perhaps because of this GPU. */
+  failed(gpu: GpuId): void
   /** A warm generation has failed in a way in which only a fork can: none is forked from now on. */
   forkFailed(why: string): void
 }>
@@ -56,7 +58,7 @@ export function createWarmStarts({
   tell,
 }: WarmStartsOptions): WarmStarts {
   const occupied = new Set<GpuId>()
-  /** GPUs on which a generation has come to its end. */
+  /** GPUs on which the last generation has come to its end. */
   const proven = new Set<GpuId>()
   let template: TemplateRun | undefined
   let isUsed = false
@@ -117,6 +119,7 @@ export function createWarmStarts({
       proven.add(gpu)
       tell({ type: 'generationCompleted' })
     },
+    failed: (gpu) => void proven.delete(gpu),
     forkFailed(why) {
       isUsed = false
       tell({ type: 'forkFailed', why })

@@ -28,9 +28,11 @@ class Events:
 
     def wait(self, deadline):
         timeout_ms = None if deadline == NEVER else max(0, deadline - time.monotonic()) * 1000
-        for fd, _ in self.poll.poll(timeout_ms):
-            if fd in self.callbacks:  # not if an earlier callback has removed it
-                self.callbacks[fd](fd)
+        ready = [(fd, self.callbacks.get(fd)) for fd, _ in self.poll.poll(timeout_ms)]
+        for fd, callback in ready:
+            # Not if an earlier callback has removed it. Its number may belong to another file by now.
+            if callback and self.callbacks.get(fd) == callback:
+                callback(fd)
 
 
 def catch_signals():

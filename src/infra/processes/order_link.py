@@ -6,6 +6,7 @@ ends when the pipe is closed without one. So an order that was given up has no e
 who carry it out stand.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -100,7 +101,8 @@ class OrderLink:
             return
         order = self.orders.pop(number)
         order.accepted(pid)
-        os.write(order.leave, b'!')
+        with contextlib.suppress(BrokenPipeError):  # it has just ended, which its parent hears of
+            os.write(order.leave, b'!')
         order.close()
 
     def hear_the_rest(self):

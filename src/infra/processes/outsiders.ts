@@ -19,6 +19,10 @@ export function createOutsiders(now: () => number = () => performance.now()) {
       if (known.size >= maxKnown) known.clear()
       known.set(pid, { start, since, isSettled: now() - since >= settledAfterMs })
     },
+    /** Says that a process does not look like one. */
+    remove({ pid }: ProcessIdentity): void {
+      known.delete(pid)
+    },
     have({ pid, start }: ProcessIdentity): boolean {
       const one = known.get(pid)
       return one !== undefined && one.start === start && one.isSettled

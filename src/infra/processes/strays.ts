@@ -147,6 +147,7 @@ function recognize(
     const environment = environmentOf(pid)
     if (environment.some((variable) => cookies.has(variable))) return 'stray'
     if (isOutside(limits, command, environment)) outsiders.add(process)
+    else outsiders.remove(process)
     return undefined
   }
 }

@@ -181,6 +181,7 @@ class Template:
             self.become_shim(order, *given)
 
     def stand_by(self, link, between):
+        forget_signals()  # one that came now would otherwise end the shim of a job, some day
         link.set_inheritable(False)
         self.end_with_fork_server(between)
         name_process('wan-standby')
@@ -193,12 +194,12 @@ class Template:
         if why:
             tell(link, {'id': order['id'], 'declined': why})
             return
+        prctl(PR_SET_PDEATHSIG, 0)  # a shim outlives the fork server
         tell(link, {'id': order['id'], 'forked': os.getpid()})
         if not os.read(leave, 1):
-            return  # the order was given up
+            return  # the order was given up, or the fork server has ended
         os.close(leave)
         link.close()
-        prctl(PR_SET_PDEATHSIG, 0)  # a shim outlives the fork server
         self.become_shim(order, log)
 
     def become_shim(self, order, log):

@@ -98,9 +98,16 @@ class Template(Tool):
         self.standby_due = NEVER
         if self.end:
             return
-        self.standby = Standby(self.events, ANSWER_S, self.standby_is_gone)
-        if not self.take(self.standby.order_for_itself()):
+        try:
+            self.standby = Standby(self.events, ANSWER_S, self.standby_is_gone)
+            if self.take(self.standby.order_for_itself()):
+                return
+        except OSError:
+            pass  # we have no descriptor left
+        if self.standby:
             self.standby.end_it()
+        else:
+            self.expect_standby(STANDBY_AGAIN_S)
 
     def standby_is_gone(self, is_used):
         self.standby = None

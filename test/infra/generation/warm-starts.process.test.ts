@@ -69,13 +69,14 @@ describe('warm starts', () => {
     expect(await hears('probed')).toEqual({ type: 'probed', build: 1 })
   })
 
-  it('probe one on which a generation has succeeded, if there is any: others may be broken', async () => {
+  it('probe one on which the last generation has succeeded, if there is any: others may be broken', async () => {
     const { starts, build, probe, hears, heard } = someWarmStarts({
       env: { SIM_FORK_FAULT: 'oom:0' },
     })
     build()
     await hears('loaded')
-    starts.completed(gpu1)
+    for (const gpu of [gpu0, gpu1]) starts.completed(gpu)
+    starts.failed(gpu0)
     starts.occupy(gpu1)
     probe()
     starts.occupy(gpu0)

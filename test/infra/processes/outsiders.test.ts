@@ -22,6 +22,16 @@ describe('a process that looks as if it had nothing to do with an attempt', () =
     expect(searched(0, 10).have(shell)).toBe(true)
   })
 
+  it('has to do so all the time', () => {
+    let ms = 0
+    const outsiders = createOutsiders(() => ms)
+    outsiders.add(shell)
+    outsiders.remove(shell)
+    ms = 10_000
+    outsiders.add(shell)
+    expect(outsiders.have(shell)).toBe(false)
+  })
+
   it('does not speak for a later process with the same pid', () => {
     const outsiders = searched(0, 10)
     const later = { ...shell, start: 101 }

@@ -173,6 +173,7 @@ describe('a standby that is not used', () => {
 describe('without a standby that answers', () => {
   it.each([
     ['was killed', 'SIGKILL'],
+    ['was asked to end', 'SIGTERM'],
     ['stands still', 'SIGSTOP'],
   ] as const)('a generation is forked from the template: it %s', async (_, signal) => {
     const { checkout, standby, generate } = await aStandby()
@@ -202,6 +203,38 @@ describe('without a standby that answers', () => {
     ]
     const args = ['-c', program.join('\n'), dirname(shimPath)]
     expect(execFileSync(python, args).toString()).toBe(told)
+  })
+
+  it('the fork server goes on when a process ends between its answer and its leave', () => {
+    const program = [
+      'import os, socket, sys; sys.path.insert(0, sys.argv[1])',
+      'from event_loop import Events, catch_signals',
+      'from order_link import Order, OrderLink',
+      'catch_signals()',
+      'link = OrderLink(Events(), 2, print, print)',
+      'link.take(Order(5, {}, [], lambda pid: print("accepted"), print))',
+      'leave = socket.recv_fds(link.theirs, 1024, 1)[1][0]',
+      'os.close(leave)',
+      'link.theirs.send(b\'{"id": 5, "forked": %d}\' % os.getpid())',
+      'link.receive()',
+    ]
+    const args = ['-c', program.join('\n'), dirname(shimPath)]
+    expect(execFileSync(python, args).toString()).toBe('accepted\n')
+  })
+
+  it('the fork server goes on when it has no descriptor left for one', () => {
+    const program = [
+      'import resource, sys, time; sys.path.insert(0, sys.argv[1])',
+      'from template_process import Template, NEVER',
+      'template = object.__new__(Template)',
+      'template.end = template.standby = template.events = None',
+      'template.has_standby = True',
+      'resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))',
+      'template.have_standby()',
+      'print(5 < template.standby_due - time.monotonic() <= 10)',
+    ]
+    const args = ['-c', program.join('\n'), dirname(shimPath)]
+    expect(execFileSync(python, args).toString()).toBe('True\n')
   })
 
   it('generations that are ordered together all start warm', async () => {

@@ -12,11 +12,10 @@ from order_link import Order, OrderLink
 
 class Standby:
     def __init__(self, events, answer_s, gone):
-        """`gone` is called once, with whether it became a shim."""
-        self.gone = gone
+        """`gone` is called once: it became a shim, or has ended."""
         self.pid = None  # while it is being forked
         self.end = None
-        self.link = OrderLink(events, answer_s, self.hear_news, self.has_hung_up)
+        self.link = OrderLink(events, answer_s, self.hear_news, gone)
 
     def order_for_itself(self):
         return Order(
@@ -27,16 +26,12 @@ class Standby:
         self.pid = pid
         self.link.is_theirs()
 
-    def is_waiting(self):
-        return self.pid is not None
-
     def take(self, order):
         """Returns whether it was asked to become the shim of an order. It does so once: another order
         that comes before it has answered is declined then."""
         accepted = order.accepted
 
         def become(pid):
-            self.leave(is_used=True)
             self.link.hang_up()
             accepted(pid)
 
@@ -58,10 +53,3 @@ class Standby:
         if self.pid and not self.end:
             kill(os.kill, self.pid, 9)
         self.link.hang_up()
-
-    def has_hung_up(self):
-        self.leave(is_used=False)
-
-    def leave(self, is_used):
-        gone, self.gone = self.gone, lambda _: None
-        gone(is_used)

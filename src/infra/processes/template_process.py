@@ -54,8 +54,7 @@ class Template(Tool):
 
     def takers(self):
         """Those who can carry out an order for a shim, the fastest first."""
-        is_there = self.standby and self.standby.is_waiting()
-        return [self.standby, self] if is_there else [self]
+        return [*self.children(), self]
 
     def take(self, order):
         """Returns whether it was asked for a fork."""
@@ -109,10 +108,9 @@ class Template(Tool):
         else:
             self.expect_standby(STANDBY_AGAIN_S)
 
-    def standby_is_gone(self, is_used):
+    def standby_is_gone(self):
         self.standby = None
-        if not is_used:
-            self.expect_standby(STANDBY_AGAIN_S)
+        self.expect_standby(STANDBY_AGAIN_S)  # sooner, if it became a shim: `has_forked`
 
     def drop_standby(self):
         if self.standby:

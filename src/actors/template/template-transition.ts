@@ -140,10 +140,7 @@ function generationStarted(
   const failures = start === 'warm' ? 0 : state.failures
   const next = { ...state, starts, failures }
   const kind = why ? 'fallback' : start
-  const counted = observe({
-    ...{ saw: 'generationStarted', start: kind },
-    ...(standby && { standby }),
-  })
+  const counted = observe({ saw: 'generationStarted', start: kind, ...(standby && { standby }) })
   if (state.phase === 'dropped') {
     const [building, effects] = build(next, 'a generation was started')
     return [building, [counted, ...effects]]
@@ -160,9 +157,8 @@ function reload(
   state: TemplateState,
   { replyTo, ...message }: Extract<TemplateMessage, { type: 'reload' }>,
 ): TemplateStep {
-  if (!canReload(state)) {
-    const why = 'why' in state ? state.why : ''
-    const detail = `There is no template to reload: ${why}. Change this setting and restart the service.`
+  if (state.phase === 'off' && !canReload(state)) {
+    const detail = `There is no template to reload: ${state.why}. Change this setting and restart the service.`
     return [state, [answer(replyTo, new RefusalError('warm_start_off', detail))]]
   }
   const [next, effects] = build(

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { median } from '../../bench/performance/figures.ts'
 import { streamHash } from '../../bench/stream-hash.ts'
 import { stages } from '../../src/domain/job.ts'
 import { aPicture, pictureIn } from '../support/pictures.ts'
@@ -113,7 +114,7 @@ describe.each(variants)('ti2v-5B $name', ({ env, hasLauncher, isWarm = false }) 
 
 describe('a pipeline', () => {
   it('is ready much sooner after a warm start, one job at a time', async () => {
-    const median: Record<string, number> = {}
+    const p50: Record<string, number> = {}
     for (const [start, jobs] of [['cold', 1] as const, ['warm', 5] as const]) {
       const shared = createShared()
       const env = { GPU_IDS: '0', WARM_START: start === 'warm' ? 'on' : 'off' }
@@ -128,11 +129,10 @@ describe('a pipeline', () => {
         seconds.push(attempt?.stages[0]?.seconds ?? Number.NaN)
       }
       await shared.clearAway()
-      seconds.sort((one, other) => one - other)
-      median[start] = seconds[(jobs - 1) / 2] ?? Number.NaN
+      p50[start] = median(seconds)
       figure(`${start}, from the order to a ready pipeline`, `${seconds.join(', ')} s`)
     }
-    expect(median.warm).toBeLessThan((median.cold ?? 0) / 4)
+    expect(p50.warm).toBeLessThan((p50.cold ?? 0) / 4)
   })
 })
 

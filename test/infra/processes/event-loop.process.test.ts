@@ -1,12 +1,9 @@
-import { execFileSync } from 'node:child_process'
-import { dirname } from 'node:path'
 import { expect, it } from 'vitest'
-import { shimPath } from '../../support/shim-attempt.ts'
-import { python } from '../../support/warm/warm-attempt.ts'
+import { runPython } from '../../support/warm/warm-attempt.ts'
 
 it('does not call back for a file whose number an earlier callback has given to another one', () => {
-  const program = [
-    'import os, sys; sys.path.insert(0, sys.argv[1])',
+  const said = runPython(
+    'import os',
     'from event_loop import NEVER, Events',
     'events = Events()',
     '(first, a), (second, b) = os.pipe(), os.pipe()',
@@ -17,7 +14,6 @@ it('does not call back for a file whose number an earlier callback has given to 
     'events.add(first, replace); events.add(second, lambda fd: print("second"))',
     'os.write(a, b"x"); os.write(b, b"x")',
     'events.wait(NEVER)',
-  ]
-  const args = ['-c', program.join('\n'), dirname(shimPath)]
-  expect(execFileSync(python, args).toString()).toBe('first\n')
+  )
+  expect(said).toBe('first\n')
 })

@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { appendFileSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { isAlive, kill, shimPath, until } from '../../support/shim-attempt.ts'
+import { isAlive, kill, until } from '../../support/shim-attempt.ts'
 import {
   aCheckout,
   aForkServer,
@@ -15,7 +14,7 @@ import {
   nameOf,
   oomScoreOf,
   parentOf,
-  python,
+  runPython,
   standbysIn,
   start,
   statOf,
@@ -190,24 +189,22 @@ describe('without a standby that answers', () => {
     ['ends with its answer', 'standby.has_ended({"signal": "SIGKILL"})', 'it has ended\nFalse\n'],
     ['has ended when its answer is read', 'standby.link.receive()', 'it has ended\n'],
   ])('a generation is not started from one that %s', (_, event, told) => {
-    const program = [
-      'import sys; sys.path.insert(0, sys.argv[1])',
+    const said = runPython(
       'from event_loop import Events',
       'from order_link import Order',
       'from standby_process import Standby',
-      'standby = Standby(Events(), 2, print)',
+      'standby = Standby(Events(), 2, lambda: print(False))',
       'standby.take(Order(5, {}, [], lambda pid: print("accepted"), print))',
       // A pid that no process can have.
       'standby.link.theirs.send(b\'{"id": 5, "forked": 4194305}\')',
       event,
-    ]
-    const args = ['-c', program.join('\n'), dirname(shimPath)]
-    expect(execFileSync(python, args).toString()).toBe(told)
+    )
+    expect(said).toBe(told)
   })
 
   it('the fork server goes on when a process ends between its answer and its leave', () => {
-    const program = [
-      'import os, socket, sys; sys.path.insert(0, sys.argv[1])',
+    const said = runPython(
+      'import os, socket',
       'from event_loop import Events, catch_signals',
       'from order_link import Order, OrderLink',
       'catch_signals()',
@@ -217,14 +214,13 @@ describe('without a standby that answers', () => {
       'os.close(leave)',
       'link.theirs.send(b\'{"id": 5, "forked": %d}\' % os.getpid())',
       'link.receive()',
-    ]
-    const args = ['-c', program.join('\n'), dirname(shimPath)]
-    expect(execFileSync(python, args).toString()).toBe('accepted\n')
+    )
+    expect(said).toBe('accepted\n')
   })
 
   it('the fork server goes on when it has no descriptor left for one', () => {
-    const program = [
-      'import resource, sys, time; sys.path.insert(0, sys.argv[1])',
+    const said = runPython(
+      'import resource, time',
       'from template_process import Template, NEVER',
       'template = object.__new__(Template)',
       'template.end = template.standby = template.events = None',
@@ -232,9 +228,8 @@ describe('without a standby that answers', () => {
       'resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))',
       'template.have_standby()',
       'print(5 < template.standby_due - time.monotonic() <= 10)',
-    ]
-    const args = ['-c', program.join('\n'), dirname(shimPath)]
-    expect(execFileSync(python, args).toString()).toBe('True\n')
+    )
+    expect(said).toBe('True\n')
   })
 
   it('generations that are ordered together all start warm', async () => {

@@ -10,10 +10,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { killAttempts } from '../../../src/infra/processes/strays.ts'
-import { isAlive, kill, shimPath, until } from '../../support/shim-attempt.ts'
+import { isAlive, kill, until } from '../../support/shim-attempt.ts'
 import {
   aCheckout,
   aForkServer,
@@ -28,6 +28,7 @@ import {
   parentOf,
   privateKiB,
   python,
+  runPython,
   start,
   statOf,
   templatesIn,
@@ -396,13 +397,12 @@ describe('a template', () => {
   })
 
   it('has more time for a fork the more private memory it has', () => {
-    const program = [
-      'import json, sys; sys.path.insert(0, sys.argv[1])',
+    const said = runPython(
+      'import json',
       'from template_process import answer_within',
       'print(json.dumps([answer_within(gib * 2**30) for gib in (0, 10, 50)]))',
-    ]
-    const args = ['-c', program.join('\n'), dirname(shimPath)]
-    expect(JSON.parse(execFileSync(python, args).toString())).toEqual([2, 4, 12])
+    )
+    expect(JSON.parse(said)).toEqual([2, 4, 12])
   })
 
   it.skipIf(!hasHugePages)(

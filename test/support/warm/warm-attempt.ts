@@ -1,13 +1,13 @@
 /** Templates of the simulator, and attempts that are started warm or cold. */
 import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { createForkServer, type TemplateRun } from '../../../src/infra/processes/fork-server.ts'
 import type { ShimStarted } from '../../../src/infra/processes/fork-server-life.ts'
 import type { TemplateNews } from '../../../src/infra/processes/fork-server-messages.ts'
-import { anAttempt, cleanUp, isAlive, until } from '../shim-attempt.ts'
+import { anAttempt, cleanUp, isAlive, shimPath, until } from '../shim-attempt.ts'
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 /** Python itself: `python3` may be a wrapper that adds to the environment. */
@@ -26,6 +26,12 @@ export const fast = {
   PYTHONUNBUFFERED: '1',
   PYTHONUTF8: '1',
   CUDA_VISIBLE_DEVICES: '3',
+}
+
+/** Output of a Python program that can import the modules beside `shim.py`. */
+export function runPython(...lines: string[]): string {
+  const program = ['import sys; sys.path.insert(0, sys.argv[1])', ...lines].join('\n')
+  return execFileSync(python, ['-c', program, dirname(shimPath)]).toString()
 }
 
 /** A copy of the simulator that a test may change, and a checkpoint. */

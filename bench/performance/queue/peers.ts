@@ -59,17 +59,6 @@ type Peers = {
       on(event: 'error', then: () => void): void
     }
   }
-  pg: {
-    default: {
-      Client: new (
-        options: Connection,
-      ) => {
-        connect(): Promise<unknown>
-        query<Row>(sql: string): Promise<{ rows: Row[] }>
-        end(): Promise<void>
-      }
-    }
-  }
 }
 
 export const importPeer = async <Name extends keyof Peers>(name: Name): Promise<Peers[Name]> =>

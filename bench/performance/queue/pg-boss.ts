@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
+import { Client } from 'pg'
 import { type Contender, submittedAtOnce } from './contender.ts'
 import { importPeer, queueName, versionOfPeer } from './peers.ts'
-import { connectToPostgres, startPostgres } from './servers.ts'
+import { startPostgres } from './servers.ts'
 import { startWorker } from './worker-process.ts'
 
 export const pgBoss: Contender = {
@@ -16,7 +17,8 @@ export const pgBoss: Contender = {
     await boss.start()
     await boss.createQueue(queueName)
     const worker = started.use(await startWorker('pg-boss', directory, server.connection))
-    const client = await connectToPostgres(server.connection)
+    const client = new Client(server.connection)
+    await client.connect()
     started.defer(() => client.end())
     const all = started.move()
     let completed = 0

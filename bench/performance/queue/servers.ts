@@ -1,10 +1,8 @@
 /** Servers that other queues need, with what they have confirmed of their settings. */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, chownSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { postgresMissing, startPostgresServer } from '../../postgres.ts'
 import { cpuOfTree } from '../../process-cpu.ts'
 import { aDirectory, removeDirectory } from '../../service.ts'
 import { freePort, loopback } from '../free-port.ts'
@@ -47,48 +45,23 @@ export async function startRedis(): Promise<Server> {
 
 /** With its defaults, which are the durable ones. */
 export async function startPostgres(): Promise<Server> {
-  const bin = postgresBin()
-  const directory = aDirectory()
-  const user = 'postgres'
-  const connection = { ...(await onLoopback()), user, database: 'postgres' }
-  const asUser = process.getuid?.() === 0 ? { uid: idOf('-u'), gid: idOf('-g') } : {}
-  const data = join(directory, 'data')
-  const passwordFile = join(directory, 'password')
-  mkdirSync(data, { mode: 0o700 })
-  writeFileSync(passwordFile, connection.password, { mode: 0o600 })
-  // It refuses to run as root.
-  for (const path of [directory, data, passwordFile]) {
-    if (asUser.uid !== undefined) chownSync(path, asUser.uid, asUser.gid)
-  }
-  const initdb = [
-    ...['-D', data, '-U', user, '-A', 'scram-sha-256', '--pwfile', passwordFile],
-    ...['-E', 'UTF8', '--locale', 'C', '--no-sync'],
-  ]
-  execFileSync(join(bin, 'initdb'), initdb, { ...asUser, cwd: directory, stdio: 'ignore' })
-  const settings = [
-    ...['-D', data, '-p', `${connection.port}`, '-k', directory],
-    ...['-c', `listen_addresses=${connection.host}`],
-  ]
-  const child = spawn(join(bin, 'postgres'), settings, {
-    ...asUser,
-    cwd: directory,
-    stdio: 'ignore',
-  })
-  await using started = new AsyncDisposableStack()
-  started.defer(() => end(child, 'SIGINT', directory))
-  const client = await connectToPostgres(connection)
+  if (postgresMissing() !== undefined) throw new NotInstalled('PostgreSQL', 'postgresql')
+  const { port, password, pid, query, [Symbol.asyncDispose]: end } = await startPostgresServer()
   const show = async (name: string) => {
-    const { rows } = await client.query<Record<string, string>>(`show ${name}`)
-    return rows[0]?.[name]
+    const [row] = await query<Record<string, string>>('postgres', `show ${name}`)
+    return row?.[name]
   }
   const version = (await show('server_version'))?.split(' ')[0]
   const confirmed = [
     `fsync ${await show('fsync')}`,
     `synchronous_commit ${await show('synchronous_commit')}`,
   ]
-  await client.end()
-  const what = `PostgreSQL ${version} (${confirmed.join(', ')})`
-  return serverOf(child, started.move(), what, connection)
+  return {
+    what: `PostgreSQL ${version} (${confirmed.join(', ')})`,
+    connection: { host: loopback, port, password, user: 'postgres', database: 'postgres' },
+    cpu: () => cpuOfTree(pid()),
+    [Symbol.asyncDispose]: end,
+  }
 }
 
 const serverOf = (
@@ -102,38 +75,6 @@ const serverOf = (
   cpu: () => cpuOfTree(child.pid ?? 0),
   [Symbol.asyncDispose]: () => started.disposeAsync(),
 })
-
-export async function connectToPostgres(connection: Connection) {
-  const { Client } = (await importPeer('pg')).default
-  for (let patience = 200; ; patience--) {
-    const client = new Client(connection)
-    try {
-      await client.connect()
-      return client
-    } catch (error) {
-      if (patience === 0) throw error
-      await delay(50)
-    }
-  }
-}
-
-/** Debian keeps its programs out of the path, those of each version for themselves. */
-function postgresBin(): string {
-  const root = '/usr/lib/postgresql'
-  try {
-    const newest = readdirSync(root)
-      .toSorted((a, b) => Number(a) - Number(b))
-      .at(-1)
-    const bin = join(root, newest ?? '', 'bin')
-    accessSync(join(bin, 'postgres'))
-    return bin
-  } catch {
-    throw new NotInstalled('PostgreSQL', 'postgresql')
-  }
-}
-
-const idOf = (which: '-u' | '-g'): number =>
-  Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8' }))
 
 export const isInstalled = (program: string): boolean =>
   spawnSync('which', [program], { stdio: 'ignore' }).status === 0

@@ -30,8 +30,8 @@ import {
   type JournalEffect,
   newJournal,
   type QueueMail,
-} from '../../src/actors/queue/journal-state.ts'
-import { createJournal } from '../../src/actors/queue/queue-journal.ts'
+} from '../../src/actors/queue/journal/journal-state.ts'
+import { createJournal } from '../../src/actors/queue/journal/queue-journal.ts'
 import type { CommitResult, QueueStore } from '../../src/actors/queue/queue-ports.ts'
 import type { CancelAnswer, SubmitAnswer } from '../../src/actors/queue/queue-protocol.ts'
 import { createSubmissionWork } from '../../src/actors/queue/submission-work.ts'

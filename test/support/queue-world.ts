@@ -19,7 +19,7 @@ import type {
 } from '../../src/actors/queue/queue-protocol.ts'
 import type { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
-import type { transition } from '../../src/actors/queue/queue-transition.ts'
+import type { transition } from '../../src/actors/queue/rules/queue-transition.ts'
 import { RefusalError } from '../../src/domain/errors.ts'
 import type { AttemptKey } from '../../src/domain/job.ts'
 import {

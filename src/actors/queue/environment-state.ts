@@ -3,7 +3,7 @@ import type { Check } from '../../domain/check.ts'
 import type { Shortage } from '../../domain/disk.ts'
 import type { Epoch, Failure, GpuId, JobId, Stage, Timestamp } from '../../domain/job.ts'
 
-/** The circuit breaker before claims. See environment-rules.ts. */
+/** The circuit breaker before claims. See rules/environment-rules.ts. */
 export type Environment = Readonly<{
   /** Standing checks that failed. */
   faults: readonly Check[]

@@ -22,21 +22,21 @@ import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
 import type { TemplateMessage } from '../template/template-protocol.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
-import { absentCareMs } from './gpu-rules.ts'
 import {
   askersOf,
   type Journal,
   type JournalEffect,
   newJournal,
   type QueueMail,
-} from './journal-state.ts'
+} from './journal/journal-state.ts'
+import { createJournal } from './journal/queue-journal.ts'
 import { observedCommit } from './observed-commit.ts'
-import { createJournal } from './queue-journal.ts'
 import type { Installation, QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
-import { quotaPeriodMs } from './quota-rules.ts'
+import { absentCareMs } from './rules/gpu-rules.ts'
+import { quotaPeriodMs } from './rules/quota-rules.ts'
+import { whyBlocked } from './rules/undo-rules.ts'
 import { createSubmissionWork } from './submission-work.ts'
-import { whyBlocked } from './undo-rules.ts'
 
 export type QueueActorOptions = Readonly<{
   settings: QueueSettings

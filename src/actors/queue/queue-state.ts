@@ -35,9 +35,9 @@ export type QueueState = Readonly<{
   waiting: OrderedMap<number, WaitingJob>
   seqOf: OrderedMap<JobId, number>
   running: ReadonlyMap<JobId, RunningJob>
-  /** Names asked for by waiting and running jobs (name-rules.ts). */
+  /** Names asked for by waiting and running jobs (rules/name-rules.ts). */
   names: OrderedMap<string, JobId>
-  /** Names reserved by submissions that are being prepared (name-rules.ts). */
+  /** Names reserved by submissions that are being prepared (rules/name-rules.ts). */
   reserved: OrderedMap<string, ActorRef<SubmitAnswer>>
   /** What counts against JOBS_PER_HOUR, oldest first. */
   submissions: readonly PastSubmission[]

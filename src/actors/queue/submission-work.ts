@@ -6,10 +6,10 @@ import type { JobId, VideoDraft } from '../../domain/job.ts'
 import { steadyNow } from '../../domain/time.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
 import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../domain/webhook.ts'
-import { isNameKept } from './name-rules.ts'
 import type { QueueEffect } from './queue-effects.ts'
 import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
-import { lookBackMs, mayBeRepeated } from './repeat-rules.ts'
+import { isNameKept } from './rules/name-rules.ts'
+import { lookBackMs, mayBeRepeated } from './rules/repeat-rules.ts'
 
 export type SubmissionWorkOptions = Readonly<{
   store: Pick<QueueStore, 'findSubmission' | 'isNamePromised'>

@@ -14,7 +14,7 @@ import {
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import { values } from '../../../src/actors/ordered-map.ts'
 import type { QueueState, RunningJob } from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
+import { transition } from '../../../src/actors/queue/rules/queue-transition.ts'
 import {
   type GpuHealth,
   type GpuId,

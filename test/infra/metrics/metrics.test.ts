@@ -2,14 +2,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
-import { observationsOf } from '../../../src/actors/queue/observations.ts'
+import { observationsOf } from '../../../src/actors/queue/journal/observations.ts'
 import type {
   QueueCommand,
   QueueNews,
   SubmitAnswer,
 } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
+import { transition } from '../../../src/actors/queue/rules/queue-transition.ts'
 import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import { type GpuSpell, type GpuWork, gpuWorks, isBusy } from '../../../src/domain/gpu-work.ts'
 import { failureCodes, type JobId, type Reading } from '../../../src/domain/job.ts'

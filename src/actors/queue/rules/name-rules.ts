@@ -10,13 +10,13 @@
  * A submission reserves its name before store and disk are checked, and keeps it until its job is
  * stored. So no other job can get the name and finish in between, and a name is given once.
  */
-import { nameKey } from '../../domain/filename.ts'
-import type { JobId } from '../../domain/job.ts'
-import type { ActorRef } from '../actor.ts'
-import { get, remove, set } from '../ordered-map.ts'
-import type { QueueStore, ResultFiles } from './queue-ports.ts'
-import type { SubmitAnswer } from './queue-protocol.ts'
-import type { QueueState } from './queue-state.ts'
+import { nameKey } from '../../../domain/filename.ts'
+import type { JobId } from '../../../domain/job.ts'
+import type { ActorRef } from '../../actor.ts'
+import { get, remove, set } from '../../ordered-map.ts'
+import type { QueueStore, ResultFiles } from '../queue-ports.ts'
+import type { SubmitAnswer } from '../queue-protocol.ts'
+import type { QueueState } from '../queue-state.ts'
 
 type Submitter = ActorRef<SubmitAnswer>
 

@@ -1,9 +1,9 @@
 /** Small changes of the queue's state that several rules make. */
-import type { GpuId, JobId } from '../../domain/job.ts'
-import { remove, set } from '../ordered-map.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { QueueOperation } from './queue-ports.ts'
-import type { QueueState, RunningJob, WaitingJob } from './queue-state.ts'
+import type { GpuId, JobId } from '../../../domain/job.ts'
+import { remove, set } from '../../ordered-map.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { QueueOperation } from '../queue-ports.ts'
+import type { QueueState, RunningJob, WaitingJob } from '../queue-state.ts'
 
 export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
 

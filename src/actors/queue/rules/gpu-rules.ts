@@ -1,7 +1,7 @@
 /** Which GPUs are there, and which of them may be given work. */
-import { type Caused, causeOf } from '../../domain/client.ts'
-import { RefusalError } from '../../domain/errors.ts'
-import { blamesGpu } from '../../domain/failures.ts'
+import { type Caused, causeOf } from '../../../domain/client.ts'
+import { RefusalError } from '../../../domain/errors.ts'
+import { blamesGpu } from '../../../domain/failures.ts'
 import type {
   Failure,
   FailureCode,
@@ -10,13 +10,13 @@ import type {
   JobId,
   Quarantine,
   Timestamp,
-} from '../../domain/job.ts'
-import { hourMs } from '../../domain/time.ts'
-import { type ActorRef, answer } from '../actor.ts'
+} from '../../../domain/job.ts'
+import { hourMs } from '../../../domain/time.ts'
+import { type ActorRef, answer } from '../../actor.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
+import { generatingOn, gpuUse, healthOf, type QueueState, type RunningJob } from '../queue-state.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { GpuUse, QueueCommand, QueueNews } from './queue-protocol.ts'
-import { generatingOn, gpuUse, healthOf, type QueueState, type RunningJob } from './queue-state.ts'
 import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
 
 export function welcomeGpu(

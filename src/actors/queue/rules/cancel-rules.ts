@@ -1,13 +1,13 @@
 /** How jobs are canceled, and who is told when they are. */
-import { type Caused, causeOf, covers, type Scope } from '../../domain/client.ts'
-import type { JobId, Timestamp } from '../../domain/job.ts'
-import { answer } from '../actor.ts'
-import { values } from '../ordered-map.ts'
+import { type Caused, causeOf, covers, type Scope } from '../../../domain/client.ts'
+import type { JobId, Timestamp } from '../../../domain/job.ts'
+import { answer } from '../../actor.ts'
+import { values } from '../../ordered-map.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { QueueCommand } from '../queue-protocol.ts'
+import { type CancelTicket, type QueueState, waitingJob } from '../queue-state.ts'
 import { forgetSuspect } from './environment-rules.ts'
 import { forgetName } from './name-rules.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { QueueCommand } from './queue-protocol.ts'
-import { type CancelTicket, type QueueState, waitingJob } from './queue-state.ts'
 import { dequeue, type QueueStep, stored, without, withoutKey, withRunning } from './queue-steps.ts'
 
 /** Bounds the time that other messages and commits wait for a command that cancels thousands. */

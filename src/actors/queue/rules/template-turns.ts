@@ -1,7 +1,7 @@
 /** The turn of a template among the loads of the jobs: it takes as much memory and disk as one. */
-import type { Timestamp } from '../../domain/job.ts'
+import type { Timestamp } from '../../../domain/job.ts'
+import type { QueueState } from '../queue-state.ts'
 import { assign } from './claim-rules.ts'
-import type { QueueState } from './queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 
 export function askTemplateTurn(state: QueueState, build: number, at: Timestamp): QueueStep {

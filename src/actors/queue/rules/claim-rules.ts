@@ -1,10 +1,9 @@
 /** Which waiting job gets which GPU, and when. */
-import { defaultFilename } from '../../domain/filename.ts'
-import type { AttemptKey, GpuId, Timestamp } from '../../domain/job.ts'
-import { values } from '../ordered-map.ts'
-import { startProbe } from './environment-rules.ts'
-import { claimsAllowed, probeRank } from './environment-state.ts'
-import type { QueueEffect } from './queue-effects.ts'
+import { defaultFilename } from '../../../domain/filename.ts'
+import type { AttemptKey, GpuId, Timestamp } from '../../../domain/job.ts'
+import { values } from '../../ordered-map.ts'
+import { claimsAllowed, probeRank } from '../environment-state.ts'
+import type { QueueEffect } from '../queue-effects.ts'
 import {
   generatingOn,
   isLoading,
@@ -12,7 +11,8 @@ import {
   type QueueState,
   type RunningJob,
   type WaitingJob,
-} from './queue-state.ts'
+} from '../queue-state.ts'
+import { startProbe } from './environment-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
 /**

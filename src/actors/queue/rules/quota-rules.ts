@@ -1,10 +1,10 @@
 /** How many jobs a client may submit. */
-import type { Client } from '../../domain/client.ts'
-import { RefusalError } from '../../domain/errors.ts'
-import type { Timestamp } from '../../domain/job.ts'
-import type { Quota } from '../../domain/quota.ts'
-import { hourMs } from '../../domain/time.ts'
-import type { QueueState } from './queue-state.ts'
+import type { Client } from '../../../domain/client.ts'
+import { RefusalError } from '../../../domain/errors.ts'
+import type { Timestamp } from '../../../domain/job.ts'
+import type { Quota } from '../../../domain/quota.ts'
+import { hourMs } from '../../../domain/time.ts'
+import type { QueueState } from '../queue-state.ts'
 
 /** What was submitted longer ago counts no more. */
 export const quotaPeriodMs = hourMs

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  claimsAllowed,
+  type Environment,
+  holdBy,
+  probeRank,
+  soundEnvironment,
+} from '../../../../src/actors/queue/environment-state.ts'
+import {
   attemptOver,
   endPause,
   failedByEnvironment,
@@ -9,17 +16,10 @@ import {
   maxSuspicions,
   seeChecks,
   startProbe,
-} from '../../../src/actors/queue/environment-rules.ts'
-import {
-  claimsAllowed,
-  type Environment,
-  holdBy,
-  probeRank,
-  soundEnvironment,
-} from '../../../src/actors/queue/environment-state.ts'
-import type { Check } from '../../../src/domain/check.ts'
-import type { JobId, Stage } from '../../../src/domain/job.ts'
-import { aFailure, gpu0, jobId, midnight } from '../../support/jobs.ts'
+} from '../../../../src/actors/queue/rules/environment-rules.ts'
+import type { Check } from '../../../../src/domain/check.ts'
+import type { JobId, Stage } from '../../../../src/domain/job.ts'
+import { aFailure, gpu0, jobId, midnight } from '../../../support/jobs.ts'
 
 const failure = aFailure('resources_exhausted')
 

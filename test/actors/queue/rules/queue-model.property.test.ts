@@ -6,19 +6,19 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
-import type { QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
-import type { QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
+import type { QueueEffect } from '../../../../src/actors/queue/queue-effects.ts'
+import type { QueueOperation } from '../../../../src/actors/queue/queue-ports.ts'
+import type { QueueNews } from '../../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
 import {
   noneRecent,
   type QueueSettings,
   type QueueState,
-} from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import type { FailureCode } from '../../../src/domain/job.ts'
-import { aFailure, queueSettings } from '../../support/jobs.ts'
-import { allGpus, createWorld, type Rules, type World } from '../../support/queue-world.ts'
+} from '../../../../src/actors/queue/queue-state.ts'
+import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import type { FailureCode } from '../../../../src/domain/job.ts'
+import { aFailure, queueSettings } from '../../../support/jobs.ts'
+import { allGpus, createWorld, type Rules, type World } from '../../../support/queue-world.ts'
 
 const runs = Number(process.env.QUEUE_MODEL_RUNS ?? 300)
 const seed = 20_260_101

@@ -8,9 +8,17 @@
  *
  * States are immutable, so a failed commit is undone by going back to `committed`.
  */
-import type { GpuId, Timestamp } from '../../domain/job.ts'
-import { answer, answerFailed } from '../actor.ts'
-import { append, toArray, toList } from '../linked-list.ts'
+import type { GpuId, Timestamp } from '../../../domain/job.ts'
+import { answer, answerFailed } from '../../actor.ts'
+import { append, toArray, toList } from '../../linked-list.ts'
+import { summaryOf } from '../queue-answers.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { CommitResult, QueueOperation, StoredQueue } from '../queue-ports.ts'
+import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from '../queue-protocol.ts'
+import { restoreQueue } from '../queue-restore.ts'
+import { gpuUse, type QueueSettings, type QueueState } from '../queue-state.ts'
+import { transition } from '../rules/queue-transition.ts'
+import { undo } from '../rules/undo-rules.ts'
 import { changesBetween } from './changes.ts'
 import { gpuWorkOf } from './gpu-work.ts'
 import {
@@ -27,14 +35,6 @@ import {
   type Turns,
 } from './journal-state.ts'
 import { observationsOf } from './observations.ts'
-import { summaryOf } from './queue-answers.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { CommitResult, QueueOperation, StoredQueue } from './queue-ports.ts'
-import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from './queue-protocol.ts'
-import { restoreQueue } from './queue-restore.ts'
-import { gpuUse, type QueueSettings, type QueueState } from './queue-state.ts'
-import { transition } from './queue-transition.ts'
-import { undo } from './undo-rules.ts'
 
 export type JournalOptions = Readonly<{ settings: QueueSettings; gpus: readonly GpuId[] }>
 

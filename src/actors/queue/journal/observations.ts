@@ -1,8 +1,8 @@
-import { stageSpans } from '../../domain/job.ts'
-import type { Observation } from '../../domain/observation.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { QueueOperation } from './queue-ports.ts'
-import { healthOf, type QueueState, waitingJob } from './queue-state.ts'
+import { stageSpans } from '../../../domain/job.ts'
+import type { Observation } from '../../../domain/observation.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { QueueOperation } from '../queue-ports.ts'
+import { healthOf, type QueueState, waitingJob } from '../queue-state.ts'
 
 /** What one step of the queue looks like to those who look on, once it is durable. */
 export const observationsOf = (

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { gpuWorkOf } from '../../../src/actors/queue/gpu-work.ts'
-import type { QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import type { QueueState } from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import type { Job, Reading } from '../../../src/domain/job.ts'
+import { gpuWorkOf } from '../../../../src/actors/queue/journal/gpu-work.ts'
+import type { QueueNews } from '../../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
+import type { QueueState } from '../../../../src/actors/queue/queue-state.ts'
+import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import type { Job, Reading } from '../../../../src/domain/job.ts'
 import {
   aQueuedJob,
   aRunningJob,
@@ -14,7 +14,7 @@ import {
   jobId,
   midnight,
   queueSettings,
-} from '../../support/jobs.ts'
+} from '../../../support/jobs.ts'
 
 const aQueue = (jobs: Readonly<{ waiting?: Job[]; running?: Job[] }>, ...news: QueueNews[]) =>
   news.reduce<QueueState>(

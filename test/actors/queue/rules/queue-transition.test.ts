@@ -1,12 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { type ActorRef, answer, createPlace } from '../../../src/actors/actor.ts'
-import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
-import { first, values } from '../../../src/actors/ordered-map.ts'
-import { maxCancelsPerCommit } from '../../../src/actors/queue/cancel-rules.ts'
-import { changesBetween } from '../../../src/actors/queue/changes.ts'
-import { expectLoad } from '../../../src/actors/queue/claim-rules.ts'
-import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
-import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
+import { type ActorRef, answer, createPlace } from '../../../../src/actors/actor.ts'
+import type { GenerationResult } from '../../../../src/actors/gpu/gpu-ports.ts'
+import { first, values } from '../../../../src/actors/ordered-map.ts'
+import { changesBetween } from '../../../../src/actors/queue/journal/changes.ts'
+import type { QueueEffect } from '../../../../src/actors/queue/queue-effects.ts'
+import type { StoredQueue } from '../../../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   CancelSelection,
@@ -14,21 +12,23 @@ import type {
   QueueCommand,
   QueueNews,
   SubmitAnswer,
-} from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import { gpuUse, positionOf, type QueueSettings } from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import type { Client, Scope } from '../../../src/domain/client.ts'
-import { RefusalError } from '../../../src/domain/errors.ts'
-import { blamesEnvironment } from '../../../src/domain/failures.ts'
-import type { AttemptKey } from '../../../src/domain/job.ts'
+} from '../../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
+import { gpuUse, positionOf, type QueueSettings } from '../../../../src/actors/queue/queue-state.ts'
+import { maxCancelsPerCommit } from '../../../../src/actors/queue/rules/cancel-rules.ts'
+import { expectLoad } from '../../../../src/actors/queue/rules/claim-rules.ts'
+import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import type { Client, Scope } from '../../../../src/domain/client.ts'
+import { RefusalError } from '../../../../src/domain/errors.ts'
+import { blamesEnvironment } from '../../../../src/domain/failures.ts'
+import type { AttemptKey } from '../../../../src/domain/job.ts'
 import {
   failureCodes,
   type GpuId,
   type JobId,
   type Reading,
   shapeOf,
-} from '../../../src/domain/job.ts'
+} from '../../../../src/domain/job.ts'
 import {
   aFailure,
   anybody,
@@ -45,7 +45,7 @@ import {
   midnight,
   queueSettings,
   sentOnce,
-} from '../../support/jobs.ts'
+} from '../../../support/jobs.ts'
 
 const submitter = createPlace<JobView | RefusalError>('submitter')
 const canceler = createPlace<CancelAnswer>('canceler')

@@ -1,10 +1,14 @@
 /** What becomes of a job when its attempt is heard of. */
-import { blamesEnvironment, isRetryable } from '../../domain/failures.ts'
-import type { AttemptKey } from '../../domain/job.ts'
-import { type Failure, stages, type Timestamp, type Trace } from '../../domain/job.ts'
-import type { GenerationResult } from '../gpu/gpu-ports.ts'
-import type { GenerationStart } from '../gpu/gpu-protocol.ts'
-import { size } from '../ordered-map.ts'
+import { blamesEnvironment, isRetryable } from '../../../domain/failures.ts'
+import type { AttemptKey } from '../../../domain/job.ts'
+import { type Failure, stages, type Timestamp, type Trace } from '../../../domain/job.ts'
+import type { GenerationResult } from '../../gpu/gpu-ports.ts'
+import type { GenerationStart } from '../../gpu/gpu-protocol.ts'
+import { size } from '../../ordered-map.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { Outcome } from '../queue-ports.ts'
+import type { QueueNews } from '../queue-protocol.ts'
+import type { QueueState, RunningJob } from '../queue-state.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { takeBack } from './conversion-orders.ts'
@@ -12,10 +16,6 @@ import { attemptOver, failedByEnvironment, forgetSuspect } from './environment-r
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
 import { hasGotTo } from './proof-rules.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { Outcome } from './queue-ports.ts'
-import type { QueueNews } from './queue-protocol.ts'
-import type { QueueState, RunningJob } from './queue-state.ts'
 import {
   enqueue,
   type QueueStep,

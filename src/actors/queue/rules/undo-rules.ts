@@ -1,8 +1,8 @@
 /** The end of a command whose changes could not be written. */
-import { DiskFullError, RefusalError, StoreLockedError } from '../../domain/errors.ts'
-import { type AnswerEffect, answer, answerFailed } from '../actor.ts'
-import type { QueueCommand } from './queue-protocol.ts'
-import type { QueueState } from './queue-state.ts'
+import { DiskFullError, RefusalError, StoreLockedError } from '../../../domain/errors.ts'
+import { type AnswerEffect, answer, answerFailed } from '../../actor.ts'
+import type { QueueCommand } from '../queue-protocol.ts'
+import type { QueueState } from '../queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 import { notTaken } from './submit-rules.ts'
 

@@ -1,10 +1,10 @@
 /** What follows when an attempt gets further than those that the environment has failed. */
-import type { Stage, Timestamp } from '../../domain/job.ts'
+import type { Stage, Timestamp } from '../../../domain/job.ts'
+import type { Breaker } from '../environment-state.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { QueueState, RunningJob } from '../queue-state.ts'
 import { gotTo } from './environment-rules.ts'
-import type { Breaker } from './environment-state.ts'
 import { blameGpu } from './gpu-rules.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { QueueState, RunningJob } from './queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 
 /** Where all failures happened on one GPU and the proof on another, that GPU is at fault. */

@@ -5,16 +5,16 @@
  * as well, for a submission that was looked up there may have been overtaken by another since.
  */
 
-import { RefusalError } from '../../domain/errors.ts'
-import type { JobId, Timestamp } from '../../domain/job.ts'
-import { dayMs } from '../../domain/time.ts'
-import { answer } from '../actor.ts'
-import { get, set } from '../ordered-map.ts'
-import { view } from './queue-answers.ts'
-import type { QueueEffect } from './queue-effects.ts'
-import type { Earlier, Identity } from './queue-ports.ts'
-import type { QueueNews, Repetition, Submission } from './queue-protocol.ts'
-import type { QueueState, RecentSubmissions } from './queue-state.ts'
+import { RefusalError } from '../../../domain/errors.ts'
+import type { JobId, Timestamp } from '../../../domain/job.ts'
+import { dayMs } from '../../../domain/time.ts'
+import { answer } from '../../actor.ts'
+import { get, set } from '../../ordered-map.ts'
+import { view } from '../queue-answers.ts'
+import type { QueueEffect } from '../queue-effects.ts'
+import type { Earlier, Identity } from '../queue-ports.ts'
+import type { QueueNews, Repetition, Submission } from '../queue-protocol.ts'
+import type { QueueState, RecentSubmissions } from '../queue-state.ts'
 import type { QueueStep } from './queue-steps.ts'
 
 /** How long a key stands for the job that it was first sent with. */

@@ -1,9 +1,9 @@
 /** The work of each GPU as the queue knows it, and since when. */
-import type { GpuSpell } from '../../domain/gpu-work.ts'
-import { type GenerationStage, type GpuId, stages } from '../../domain/job.ts'
-import { size } from '../ordered-map.ts'
-import { claimsAllowed } from './environment-state.ts'
-import { isUsable, type QueueState, type RunningJob } from './queue-state.ts'
+import type { GpuSpell } from '../../../domain/gpu-work.ts'
+import { type GenerationStage, type GpuId, stages } from '../../../domain/job.ts'
+import { size } from '../../ordered-map.ts'
+import { claimsAllowed } from '../environment-state.ts'
+import { isUsable, type QueueState, type RunningJob } from '../queue-state.ts'
 
 /**
  * Covers all GPUs that get jobs, and former ones that still have a generation. A generation that has

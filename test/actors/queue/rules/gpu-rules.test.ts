@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { createPlace } from '../../../src/actors/actor.ts'
-import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
-import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
-import type { QueueCommand, QueueNews } from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import { gpuUse } from '../../../src/actors/queue/queue-state.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import { RefusalError } from '../../../src/domain/errors.ts'
-import type { FailureCode, GpuId, Reading } from '../../../src/domain/job.ts'
+import { createPlace } from '../../../../src/actors/actor.ts'
+import type { QueueEffect } from '../../../../src/actors/queue/queue-effects.ts'
+import type { StoredQueue } from '../../../../src/actors/queue/queue-ports.ts'
+import type { QueueCommand, QueueNews } from '../../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
+import { gpuUse } from '../../../../src/actors/queue/queue-state.ts'
+import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import { RefusalError } from '../../../../src/domain/errors.ts'
+import type { FailureCode, GpuId, Reading } from '../../../../src/domain/job.ts'
 import {
   aFailure,
   anybody,
@@ -18,7 +18,7 @@ import {
   midnight,
   queueSettings,
   sentOnce,
-} from '../../support/jobs.ts'
+} from '../../../support/jobs.ts'
 
 const minute = 60_000
 const someone = createPlace<unknown>('someone')

@@ -8,7 +8,7 @@
  * job that keeps failing while others get through, or that fails alone, is at fault itself.
  */
 import { isDeepStrictEqual } from 'node:util'
-import type { Check } from '../../domain/check.ts'
+import type { Check } from '../../../domain/check.ts'
 import {
   type AttemptKey,
   type Failure,
@@ -17,7 +17,7 @@ import {
   type Stage,
   stages,
   type Timestamp,
-} from '../../domain/job.ts'
+} from '../../../domain/job.ts'
 import {
   type Breaker,
   type Environment,
@@ -25,7 +25,7 @@ import {
   type Outage,
   type Probe,
   turn,
-} from './environment-state.ts'
+} from '../environment-state.ts'
 
 /** The longest pause: a probe costs an attempt's start, and GPUs should not idle for long afterwards. */
 const maxPauseMs = 60_000

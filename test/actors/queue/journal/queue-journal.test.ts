@@ -1,21 +1,21 @@
 import { describe, expect, it } from 'vitest'
-import { answer, createPlace } from '../../../src/actors/actor.ts'
+import { answer, createPlace } from '../../../../src/actors/actor.ts'
 import {
   askersOf,
   type Journal,
   type JournalEffect,
   newJournal,
   type QueueMail,
-} from '../../../src/actors/queue/journal-state.ts'
-import { createJournal } from '../../../src/actors/queue/queue-journal.ts'
-import type { StoredQueue } from '../../../src/actors/queue/queue-ports.ts'
+} from '../../../../src/actors/queue/journal/journal-state.ts'
+import { createJournal } from '../../../../src/actors/queue/journal/queue-journal.ts'
+import type { StoredQueue } from '../../../../src/actors/queue/queue-ports.ts'
 import type {
   CancelAnswer,
   GpuUse,
   QueueSummary,
   SubmitAnswer,
-} from '../../../src/actors/queue/queue-protocol.ts'
-import { DiskFullError } from '../../../src/domain/errors.ts'
+} from '../../../../src/actors/queue/queue-protocol.ts'
+import { DiskFullError } from '../../../../src/domain/errors.ts'
 import {
   anybody,
   aRequest,
@@ -26,7 +26,7 @@ import {
   midnight,
   queueSettings,
   sentOnce,
-} from '../../support/jobs.ts'
+} from '../../../support/jobs.ts'
 
 const submitter = createPlace<SubmitAnswer>('submitter')
 const canceler = createPlace<CancelAnswer>('canceler')

@@ -1,18 +1,18 @@
 /** The queue's rules while the clock is set: the same story must have the same outcome without it. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createPlace } from '../../../src/actors/actor.ts'
-import type { QueueEffect } from '../../../src/actors/queue/queue-effects.ts'
+import { createPlace } from '../../../../src/actors/actor.ts'
+import type { QueueEffect } from '../../../../src/actors/queue/queue-effects.ts'
 import type {
   QueueCommand,
   QueueNews,
   SubmitAnswer,
-} from '../../../src/actors/queue/queue-protocol.ts'
-import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import { transition } from '../../../src/actors/queue/queue-transition.ts'
-import { RefusalError } from '../../../src/domain/errors.ts'
-import type { GpuHealth } from '../../../src/domain/job.ts'
-import { anybody, aRequest, gpu0, jobId, midnight, queueSettings } from '../../support/jobs.ts'
+} from '../../../../src/actors/queue/queue-protocol.ts'
+import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
+import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import { RefusalError } from '../../../../src/domain/errors.ts'
+import type { GpuHealth } from '../../../../src/domain/job.ts'
+import { anybody, aRequest, gpu0, jobId, midnight, queueSettings } from '../../../support/jobs.ts'
 
 const minute = 60_000
 const day = 24 * 60 * minute

@@ -1,9 +1,9 @@
-import type { JobId } from '../../domain/job.ts'
-import { values } from '../ordered-map.ts'
-import { holdOf } from './environment-state.ts'
-import type { QueueOperation } from './queue-ports.ts'
-import type { JobChange } from './queue-protocol.ts'
-import type { QueueState } from './queue-state.ts'
+import type { JobId } from '../../../domain/job.ts'
+import { values } from '../../ordered-map.ts'
+import { holdOf } from '../environment-state.ts'
+import type { QueueOperation } from '../queue-ports.ts'
+import type { JobChange } from '../queue-protocol.ts'
+import type { QueueState } from '../queue-state.ts'
 
 type Compared = Pick<QueueState, 'running' | 'waiting' | 'hasRoom' | 'shortage' | 'environment'>
 

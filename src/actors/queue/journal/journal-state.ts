@@ -1,17 +1,17 @@
-import type { Job, JobId } from '../../domain/job.ts'
-import type { Observation } from '../../domain/observation.ts'
-import type { Asks, Step } from '../actor.ts'
-import { type LinkedList, toArray } from '../linked-list.ts'
-import type { JobOrder, QueueEffect } from './queue-effects.ts'
-import type { CommitResult, QueueOperation, StoredQueue } from './queue-ports.ts'
+import type { Job, JobId } from '../../../domain/job.ts'
+import type { Observation } from '../../../domain/observation.ts'
+import type { Asks, Step } from '../../actor.ts'
+import { type LinkedList, toArray } from '../../linked-list.ts'
+import type { JobOrder, QueueEffect } from '../queue-effects.ts'
+import type { CommitResult, QueueOperation, StoredQueue } from '../queue-ports.ts'
 import type {
   JobChange,
   QueueCommand,
   QueueMessage,
   QueueNews,
   QueueQuestion,
-} from './queue-protocol.ts'
-import type { QueueState } from './queue-state.ts'
+} from '../queue-protocol.ts'
+import type { QueueState } from '../queue-state.ts'
 
 /** See queue-journal.ts. */
 export type Journal = Readonly<

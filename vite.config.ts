@@ -23,8 +23,8 @@ export default defineConfig({
         cli: join(source, 'cli', 'main.ts'),
         'typed-client': join(source, 'http', 'typed-client.ts'),
         // Threads: found by their files, beside the code that starts them.
-        'database-worker': join(source, 'infra', 'store', 'thread', 'database-worker.ts'),
-        'backup-worker': join(source, 'infra', 'store', 'thread', 'backup-worker.ts'),
+        'database-worker': join(source, 'infra', 'store', 'sqlite', 'thread', 'database-worker.ts'),
+        'backup-worker': join(source, 'infra', 'store', 'sqlite', 'thread', 'backup-worker.ts'),
       },
       // All in one directory: what is read beside the code is beside each of them.
       output: { chunkFileNames: '[name].js' },

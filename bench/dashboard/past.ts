@@ -1,10 +1,10 @@
 /** A past that a service can have had, written by its own store. */
 import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openDatabase } from '../../src/infra/store/database.ts'
 import { createEtaStore } from '../../src/infra/store/eta-store.ts'
 import { createJobStore } from '../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
+import { openDatabase } from '../../src/infra/store/sqlite/database.ts'
 import { type PastJob, type RecordedPast, recordPast } from './record-past.ts'
 
 /** Before the service is started. Videos without a file get one that takes no room. `drained` are GPUs that are to take nothing. */

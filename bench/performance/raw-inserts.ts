@@ -3,9 +3,9 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import SQLite from 'better-sqlite3'
 import type { JobId } from '../../src/domain/job.ts'
-import { openDatabase } from '../../src/infra/store/database.ts'
 import { toRow } from '../../src/infra/store/job-rows.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
+import { openDatabase } from '../../src/infra/store/sqlite/database.ts'
 import { aDirectory, removeDirectory } from '../service.ts'
 
 const milliseconds = Number(process.argv[2]) * 1_000

@@ -8,7 +8,7 @@ import { DiskFullError, RefusalError } from '../../domain/errors.ts'
 import type { ImageType, UploadedImage } from '../../domain/job.ts'
 import { type DataDirectory, uploadOf } from '../disk/data-directory.ts'
 import type { StartTool } from '../processes/tool.ts'
-import { isDiskFull } from '../store/sqlite-errors.ts'
+import { isDiskFull } from '../store/sqlite/sqlite-errors.ts'
 import { decodeImage, maxPixels } from './image-decoder.ts'
 
 export const maxImageBytes = 20 * 1024 * 1024

@@ -6,8 +6,8 @@ import type { Hold } from '../../domain/hold.ts'
 import type { GpuHealth, Timestamp } from '../../domain/job.ts'
 import { steadyNow } from '../../domain/time.ts'
 import { bootId, bootMs } from '../machine/boot-clock.ts'
-import { transact } from './database.ts'
 import type { Database } from './schema.ts'
+import { transact } from './sqlite/database.ts'
 
 /** One moment by all clocks. */
 export type ClockReading = Readonly<{

@@ -3,8 +3,8 @@ import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/eta/
 import type { GpuId, Trace } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
 import { insertRow } from '../fast/insert.ts'
-import { transact } from './database.ts'
 import type { Database } from './schema.ts'
+import { transact } from './sqlite/database.ts'
 
 /** What estimates are made of: how long attempts at one task took, and how true estimates were. */
 export function createEtaStore(

@@ -6,11 +6,11 @@ import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
 import type { GpuHealth, JobId } from '../../domain/job.ts'
 import type { Reserve } from '../disk/reserve.ts'
 import { createJobCache, type JobCache } from '../fast/job-cache.ts'
-import { transact } from './database.ts'
 import { createFileQueries } from './file-queries.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
-import { describeTrouble, isLocked, writeTroubleOf } from './sqlite-errors.ts'
+import { transact } from './sqlite/database.ts'
+import { describeTrouble, isLocked, writeTroubleOf } from './sqlite/sqlite-errors.ts'
 import {
   type AttemptContext,
   apply,

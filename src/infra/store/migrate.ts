@@ -1,8 +1,8 @@
 import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import { transact } from './database.ts'
 import { migrations } from './migrations/index.ts'
 import type { Database } from './schema.ts'
+import { transact } from './sqlite/database.ts'
 
 /**
  * Brings the schema up to what this code needs. `beforeChange` is called with the first migration

@@ -3,9 +3,9 @@ import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
 import type { Now } from '../../actors/webhook/delivery-clock.ts'
 import type { Scope } from '../../domain/client.ts'
 import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
-import { transact } from './database.ts'
 import type { Database } from './schema.ts'
-import { describeTrouble, isLocked, writeTroubleOf } from './sqlite-errors.ts'
+import { transact } from './sqlite/database.ts'
+import { describeTrouble, isLocked, writeTroubleOf } from './sqlite/sqlite-errors.ts'
 
 /** Condition: the webhook is inside the scope. */
 export const inScope =

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { isDiskFull } from '../store/sqlite-errors.ts'
+import { isDiskFull } from '../store/sqlite/sqlite-errors.ts'
 
 const keyBytes = 32
 

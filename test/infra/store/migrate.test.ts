@@ -1,8 +1,8 @@
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import { expect, it, onTestFinished } from 'vitest'
-import { openDatabase } from '../../../src/infra/store/database.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
+import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
 
 const create = (table: string): Migration => ({
   up: async (db) => void (await sql`create table ${sql.table(table)} (id integer)`.execute(db)),

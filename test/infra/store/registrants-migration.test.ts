@@ -1,9 +1,9 @@
 import { sql } from 'kysely'
 import { expect, it, onTestFinished } from 'vitest'
 import { newDeliveryId, newWebhookId } from '../../../src/domain/webhook.ts'
-import { openDatabase } from '../../../src/infra/store/database.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { migrations } from '../../../src/infra/store/migrations/index.ts'
+import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
 import { createWebhookStore } from '../../../src/infra/store/webhook-store.ts'
 import { everythingDue } from '../../support/store-suites/webhook-outbox.ts'
 

@@ -1,9 +1,9 @@
 /** Whole transactions that the database thread carries out: one message and one answer each. */
-import type { GpuId } from '../../../domain/job.ts'
-import { createReserve } from '../../disk/reserve.ts'
+import type { GpuId } from '../../../../domain/job.ts'
+import { createReserve } from '../../../disk/reserve.ts'
+import { createEtaStore } from '../../eta-store.ts'
+import { createJobStore } from '../../job-store.ts'
 import type { OpenDatabase } from '../database.ts'
-import { createEtaStore } from '../eta-store.ts'
-import { createJobStore } from '../job-store.ts'
 
 export type ThreadSettings = Readonly<{
   path: string

@@ -1,10 +1,10 @@
 import SQLite from 'better-sqlite3'
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely'
 import { LRUCache } from 'lru-cache'
-import type { Check } from '../../domain/check.ts'
-import { migrations } from './migrations/index.ts'
+import type { Check } from '../../../domain/check.ts'
+import { migrations } from '../migrations/index.ts'
+import type { Database } from '../schema.ts'
 import { DeposedError, type Ownership, takeOwnership } from './ownership.ts'
-import type { Database } from './schema.ts'
 import { backUp } from './sqlite-backup.ts'
 import { describeTrouble, isDiskFull, writeTroubleOf } from './sqlite-errors.ts'
 import {

@@ -1,5 +1,5 @@
-import { DiskFullError } from '../../domain/errors.ts'
-import type { Reserve } from '../disk/reserve.ts'
+import { DiskFullError } from '../../../domain/errors.ts'
+import type { Reserve } from '../../disk/reserve.ts'
 import { writeTroubleOf } from './sqlite-errors.ts'
 
 /** Writes what a start cannot do without. On a full disk the reserve is given up for it. */

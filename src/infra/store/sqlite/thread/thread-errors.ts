@@ -1,6 +1,6 @@
 /** Errors between threads: a structured clone keeps neither the class of an error nor its code. */
 import SQLite from 'better-sqlite3'
-import { DiskFullError, StoreLockedError } from '../../../domain/errors.ts'
+import { DiskFullError, StoreLockedError } from '../../../../domain/errors.ts'
 import { DeposedError } from '../ownership.ts'
 import { UnusableDatabaseError } from '../unusable-database.ts'
 

@@ -4,10 +4,10 @@
  * does not wait for the results of dozens of deliveries, each with an fsync of its own.
  */
 import { parentPort, workerData } from 'node:worker_threads'
-import { createReserve } from '../../disk/reserve.ts'
-import { createBackups } from '../../upkeep/backups.ts'
+import { createReserve } from '../../../disk/reserve.ts'
+import { createBackups } from '../../../upkeep/backups.ts'
+import { migrateToLatest } from '../../migrate.ts'
 import { maxLockWaitMs, type OpenDatabase, openDatabase } from '../database.ts'
-import { migrateToLatest } from '../migrate.ts'
 import { DeposedError } from '../ownership.ts'
 import { createThreadCalls, type ThreadCalls, type ThreadSettings } from './thread-calls.ts'
 import { toPlainError } from './thread-errors.ts'

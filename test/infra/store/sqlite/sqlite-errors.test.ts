@@ -1,14 +1,14 @@
 import SQLite from 'better-sqlite3'
 import { Kysely, SqliteDialect } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { DiskFullError } from '../../../src/domain/errors.ts'
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
-import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
-import type { Database } from '../../../src/infra/store/schema.ts'
-import { writeTroubleOf } from '../../../src/infra/store/sqlite-errors.ts'
-import { writeWebhooks } from '../../../src/infra/store/webhook-queries.ts'
-import { jobId } from '../../support/jobs.ts'
-import { submit } from '../../support/store-suites/operations.ts'
+import { DiskFullError } from '../../../../src/domain/errors.ts'
+import { createJobStore } from '../../../../src/infra/store/job-store.ts'
+import { migrateToLatest } from '../../../../src/infra/store/migrate.ts'
+import type { Database } from '../../../../src/infra/store/schema.ts'
+import { writeTroubleOf } from '../../../../src/infra/store/sqlite/sqlite-errors.ts'
+import { writeWebhooks } from '../../../../src/infra/store/webhook-queries.ts'
+import { jobId } from '../../../support/jobs.ts'
+import { submit } from '../../../support/store-suites/operations.ts'
 
 const sqliteError = (code: string) => new SQLite.SqliteError(`the error ${code}`, code)
 

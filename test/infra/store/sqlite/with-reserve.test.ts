@@ -1,7 +1,7 @@
 import SQLite from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
-import { DiskFullError } from '../../../src/domain/errors.ts'
-import { withReserve } from '../../../src/infra/store/with-reserve.ts'
+import { DiskFullError } from '../../../../src/domain/errors.ts'
+import { withReserve } from '../../../../src/infra/store/sqlite/with-reserve.ts'
 
 describe('a write at the start', () => {
   it.each([

@@ -1,7 +1,7 @@
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import SQLite from 'better-sqlite3'
-import { sync } from '../disk/sync.ts'
+import { sync } from '../../disk/sync.ts'
 
 /** To a temporary name first: what is called a backup is one, and not the half of it. */
 export async function backUp(sqlite: SQLite.Database, to: string): Promise<void> {

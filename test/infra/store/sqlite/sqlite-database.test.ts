@@ -12,16 +12,16 @@ import {
 import SQLite from 'better-sqlite3'
 import { sql } from 'kysely'
 import { describe, expect, it } from 'vitest'
+import { migrateToLatest } from '../../../../src/infra/store/migrate.ts'
 import {
   type OpenDatabase,
   type OpenOptions,
   openDatabase,
   transact,
-} from '../../../src/infra/store/database.ts'
-import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
-import { DeposedError } from '../../../src/infra/store/ownership.ts'
-import { UnusableDatabaseError } from '../../../src/infra/store/unusable-database.ts'
-import { jobsIn, useSqliteFile } from '../../support/store/sqlite-file.ts'
+} from '../../../../src/infra/store/sqlite/database.ts'
+import { DeposedError } from '../../../../src/infra/store/sqlite/ownership.ts'
+import { UnusableDatabaseError } from '../../../../src/infra/store/sqlite/unusable-database.ts'
+import { jobsIn, useSqliteFile } from '../../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()
 

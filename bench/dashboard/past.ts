@@ -2,9 +2,9 @@
 import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createEtaStore } from '../../src/infra/store/eta-store.ts'
-import { createJobStore } from '../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
 import { openDatabase } from '../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { type PastJob, type RecordedPast, recordPast } from './record-past.ts'
 
 /** Before the service is started. Videos without a file get one that takes no room. `drained` are GPUs that are to take nothing. */

@@ -48,6 +48,7 @@ export type RefusalCode =
   | 'service_busy'
   | 'disk_full'
   | 'database_locked'
+  | 'database_unreachable'
 
 export type RefusalOptions = ErrorOptions &
   Readonly<{
@@ -99,6 +100,27 @@ export const hasExpired = (
 export class DiskFullError extends Error {
   override readonly name = 'DiskFullError'
 }
+
+/** The database server does not answer, or takes no changes now. What was stored before is safe. */
+export class DatabaseUnreachableError extends Error {
+  override readonly name = 'DatabaseUnreachableError'
+  /** The change may have been stored: the answer to the commit was lost. */
+  readonly mayBeStored: boolean
+
+  constructor(message: string, options: ErrorOptions & { mayBeStored?: boolean } = {}) {
+    super(message, options)
+    this.mayBeStored = options.mayBeStored ?? false
+  }
+}
+
+/** What a client is told of a change that met such an error. */
+export const unreachableRefusal = (error: DatabaseUnreachableError): RefusalError =>
+  new RefusalError(
+    'database_unreachable',
+    error.mayBeStored
+      ? `${error.message}. Nobody knows whether the request was stored. Look for its job, or send it again with the same Idempotency-Key.`
+      : `${error.message}. Nothing was changed. Try again in a moment.`,
+  )
 
 /** Another program holds the lock of the store; what was stored before is safe. */
 export class StoreLockedError extends Error {

@@ -118,7 +118,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     try {
       const result = await store.commit(operations)
       if (result.how === 'stale') return new Error(result.why)
-      return result.how === 'locked' ? result.error : undefined
+      return result.how === 'locked' || result.how === 'unreachable' ? result.error : undefined
     } catch (error) {
       return error
     }

@@ -102,6 +102,7 @@ export function written(state: ArchiveState, result: CommitResult): ArchiveTurn 
       return conclude(state, step.shares, step.operations)
     case 'full':
     case 'locked':
+    case 'unreachable':
       return block(state, step, result.error)
     case 'stale': {
       const refused = refuse(

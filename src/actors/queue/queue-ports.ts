@@ -1,4 +1,5 @@
 import type { Scope } from '../../domain/client.ts'
+import type { DatabaseUnreachableError } from '../../domain/errors.ts'
 import type {
   Epoch,
   Failure,
@@ -60,6 +61,11 @@ export type CommitResult = Readonly<
   | { how: 'full'; error: Error }
   /** Another program holds the lock of the store. */
   | { how: 'locked'; error: Error }
+  /**
+   * The store does not answer. Where the error says that the changes may be stored, the next commit
+   * finds out, and is `stale` if they are.
+   */
+  | { how: 'unreachable'; error: DatabaseUnreachableError }
 >
 
 /** Asynchronous, so that a store on another machine can take its place. */

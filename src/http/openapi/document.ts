@@ -288,6 +288,7 @@ function refusalsOf(
     (params ?? query ?? body) !== undefined && 'invalid_request',
     unknown ?? false,
     'service_busy',
+    'database_unreachable',
     ...refusals,
   ]
   return [...new Set(all.filter((code) => code !== false))]

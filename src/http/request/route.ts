@@ -66,6 +66,7 @@ export const submissionRefusals = [
   'shutting_down',
   'disk_full',
   'database_locked',
+  'database_unreachable',
 ] as const satisfies readonly RefusalCode[]
 
 export const submissionHeaders = {

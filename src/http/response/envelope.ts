@@ -75,6 +75,7 @@ const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
     case 'job_stopping':
     case 'service_busy':
     case 'database_locked':
+    case 'database_unreachable':
     case 'shutting_down':
       return { 'x-should-retry': 'true', 'retry-after-ms': '1000' }
     case 'queue_full':

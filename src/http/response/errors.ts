@@ -1,7 +1,13 @@
 import type { Context, ErrorHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { ActorFailedError } from '../../actors/actor.ts'
-import { DiskFullError, RefusalError, StoreLockedError } from '../../domain/errors.ts'
+import {
+  DatabaseUnreachableError,
+  DiskFullError,
+  RefusalError,
+  StoreLockedError,
+  unreachableRefusal,
+} from '../../domain/errors.ts'
 import { systemFaultOf } from '../../domain/failures.ts'
 import type { Logger } from '../../domain/log.ts'
 import { renderEnvelope, renderEnvelopeOfOurFault } from './envelope.ts'
@@ -34,6 +40,8 @@ function asRefusal(error: Error): RefusalError | undefined {
       'Another program holds the lock of the database; nothing was changed. Try again in a moment.',
     )
   }
+  const unreachable = causes.find((one) => one instanceof DatabaseUnreachableError)
+  if (unreachable) return unreachableRefusal(unreachable)
   const full = causes.find((one) => one instanceof DiskFullError)
   if (full) {
     return new RefusalError('disk_full', `Nothing was changed: ${full.message}. Try again later.`)

@@ -52,6 +52,7 @@ export const problems = {
   service_busy: { status: 503, title: 'A part of the service cannot answer just now' },
   disk_full: { status: 507, title: 'The disk is full' },
   database_locked: { status: 503, title: 'Another program holds the lock of the database' },
+  database_unreachable: { status: 503, title: 'The database does not answer' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
 /** Of a full queue alone. */

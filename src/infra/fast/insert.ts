@@ -11,7 +11,9 @@ export async function insertRow<Database, Table extends keyof Database & string>
   when: 'always' | 'unless it is there' = 'always',
 ): Promise<void> {
   const present = Object.entries(row).filter(([, value]) => value !== undefined)
-  const key = `${when} ${table} ${present.map(([column]) => column)}`
+  // The dialects write parameters in different ways.
+  const { constructor: dialect } = db.getExecutor().adapter
+  const key = `${dialect.name} ${when} ${table} ${present.map(([column]) => column)}`
   const text = texts.get(key) ?? insertion().compile().sql
   texts.set(key, text)
   const values = present.map(([, value]) => value)

@@ -2,6 +2,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { ArchiveOperation } from '../../actors/archive/archive-ports.ts'
 import type { JobId } from '../../domain/job.ts'
+import { dialectOf } from './dialect.ts'
 import type { Database } from './schema.ts'
 
 export async function applyToArchive(
@@ -113,7 +114,7 @@ async function findVideo(trx: Kysely<Database>, jobId: JobId): Promise<void> {
         exists(
           selectFrom('job as other')
             .select('other.seq')
-            .whereRef('other.filename', '=', 'job.filename')
+            .where(dialectOf(trx).isSameFileName('other.filename', 'job.filename'))
             .where('other.file_deleted_at', 'is', null)
             .where(sql<boolean>`other.status in ('queued', 'running', 'success')`),
         ),

@@ -7,7 +7,7 @@ import type { GpuHealth, Timestamp } from '../../domain/job.ts'
 import { steadyNow } from '../../domain/time.ts'
 import { bootId, bootMs } from '../machine/boot-clock.ts'
 import type { Database } from './schema.ts'
-import { transact } from './sqlite/database.ts'
+import { transact } from './transact.ts'
 
 /** One moment by all clocks. */
 export type ClockReading = Readonly<{

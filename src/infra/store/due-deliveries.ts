@@ -2,6 +2,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Steady } from '../../actors/webhook/delivery-clock.ts'
 import type { DueDelivery, DueFilter } from '../../actors/webhook/webhook-ports.ts'
+import { dialectOf } from './dialect.ts'
 import type { Database } from './schema.ts'
 
 export type DueRow = Selectable<Database['delivery']> &
@@ -18,6 +19,27 @@ export async function findDue(
   steady: Steady,
   { inFlight, notTo, lanes, maxPerLine, maxPerParty }: DueFilter,
 ): Promise<readonly DueRow[]> {
+  const { isPostgres, listed } = dialectOf(db)
+  const first = sql`
+    from delivery as due
+    where status = 'pending' and webhook_id = party.id and next_at <= ${steady}
+      and due.id not in ${listed(inFlight)}
+      and not exists (
+        select 1 from delivery as earlier
+        where earlier.job_id = due.job_id and earlier.webhook_id = due.webhook_id
+          and earlier.seq < due.seq and earlier.status = 'pending'
+      )
+    order by next_at, seq limit ${maxPerLine}
+  `
+  // Both read the first of each webhook by the index, and nothing else.
+  const joined = isPostgres
+    ? sql`cross join lateral (select due.* ${first}) as delivery`
+    : sql`join delivery on delivery.seq in (select seq ${first})`
+  const laneIn = lanes.reduce(
+    (others, lines, lane) =>
+      sql`case when line in ${listed(lines)} then ${sql.lit(lane)} else ${others} end`,
+    sql`-1`,
+  )
   const { rows } = await sql<DueRow>`
     with recursive
       awaiting (webhook_id) as (
@@ -41,19 +63,9 @@ export async function findDue(
       ready as (
         select
           delivery.*, url, secrets, owner, registered_by, party, line,
-          ${laneIn(lanes)} as lane,
+          ${laneIn} as lane,
           row_number() over (partition by line order by next_at, seq) as place
-        from party join delivery on delivery.seq in (
-          select seq from delivery as due
-          where status = 'pending' and webhook_id = party.id and next_at <= ${steady}
-            and due.id not in ${listed(inFlight)}
-            and not exists (
-              select 1 from delivery as earlier
-              where earlier.job_id = due.job_id and earlier.webhook_id = due.webhook_id
-                and earlier.seq < due.seq and earlier.status = 'pending'
-            )
-          order by next_at, seq limit ${maxPerLine}
-        )
+        from party ${joined}
         where line not in ${listed(notTo)}
       ),
       turns as (
@@ -73,13 +85,3 @@ export async function findFailingLines(db: Kysely<Database>): Promise<readonly s
   `.execute(db)
   return rows.map(({ line }) => line)
 }
-
-const laneIn = (lanes: readonly (readonly string[])[]) =>
-  lanes.reduce(
-    (others, lines, lane) => sql`iif(line in ${listed(lines)}, ${lane}, ${others})`,
-    sql`-1`,
-  )
-
-/** As one parameter: SQLite limits their number. */
-const listed = (values: readonly string[]) =>
-  sql`(select value from json_each(${JSON.stringify(values)}))`

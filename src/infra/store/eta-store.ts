@@ -4,7 +4,7 @@ import type { GpuId, Trace } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
 import { insertRow } from '../fast/insert.ts'
 import type { Database } from './schema.ts'
-import { transact } from './sqlite/database.ts'
+import { transact } from './transact.ts'
 
 /** What estimates are made of: how long attempts at one task took, and how true estimates were. */
 export function createEtaStore(

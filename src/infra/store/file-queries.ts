@@ -4,6 +4,7 @@ import type { ArchiveStore, VideoSelection } from '../../actors/archive/archive-
 import type { QueueStore } from '../../actors/queue/queue-ports.ts'
 import type { Scope } from '../../domain/client.ts'
 import { nameKey } from '../../domain/filename.ts'
+import { dialectOf } from './dialect.ts'
 import { toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
 
@@ -17,11 +18,12 @@ type Jobs = SelectQueryBuilder<Database, 'job', Selectable<Database['job']>>
 type JobsIn = (scope: Scope) => Jobs
 
 export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueries {
+  const dialect = dialectOf(db)
   const select = async (finished: Jobs, selection: VideoSelection) => {
     const rows = await ('ids' in selection
       ? finished.where('id', 'in', selection.ids)
       : 'filenames' in selection
-        ? finished.where('filename', 'in', selection.filenames)
+        ? finished.where(dialect.isFileName('filename', selection.filenames))
         : finished.where('status', 'in', selection.status)
     ).execute()
     return rows.map(toJob)
@@ -51,7 +53,7 @@ export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueri
         .where('file_deleted_at', 'is', null)
         .where(sql<boolean>`status in ('queued', 'running', 'success')`)
       const [same, alike] = await Promise.all([
-        holders.where('filename', '=', filename).executeTakeFirst(),
+        holders.where(dialect.isFileName('filename', [filename])).executeTakeFirst(),
         holders.where('name_key', '=', nameKey(filename)).executeTakeFirst(),
       ])
       return same !== undefined || alike !== undefined
@@ -59,7 +61,7 @@ export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueri
 
     async findLost(filename, scope) {
       const row = await jobs(scope)
-        .where('filename', '=', filename)
+        .where(dialect.isFileName('filename', [filename]))
         .where('file_lost', 'is not', null)
         .orderBy('seq', 'desc')
         .executeTakeFirst()
@@ -81,7 +83,7 @@ export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueri
       const rows = await db
         .selectFrom('job')
         .select(['seq', 'id', 'filename', 'file_lost'])
-        .select(sql<number>`json_extract(video, '$.bytes')`.as('bytes'))
+        .select(dialect.numberIn('video', 'bytes').$castTo<number>().as('bytes'))
         .where('status', '=', 'success')
         .where('seq', '>', afterSeq)
         .where('deleted_at', 'is', null)

@@ -1,20 +1,24 @@
 import { type Kysely, sql } from 'kysely'
 import type { History } from '../../domain/history.ts'
 import type { GpuId } from '../../domain/job.ts'
+import { dialectOf } from './dialect.ts'
 import { loadingCost } from './loading-history.ts'
 import type { Database } from './schema.ts'
+import { whole } from './whole.ts'
 
 /** The past as the tables of jobs and attempts tell it; it writes nothing. */
 export function createHistoryStore(db: Kysely<Database>): History {
   return {
-    async load({ from, stepMs, steps }) {
-      const to = from + steps * stepMs
+    async load({ from: start, stepMs, steps }) {
+      const { least, greatest } = dialectOf(db)
+      const [from, to, step] = [whole(start), whole(start + steps * stepMs), whole(stepMs)]
+      const since = greatest(sql`claimed_at`, from)
       const last = steps - 1
 
       // An open job waits unless it has an attempt, so each beginning and end says how many more or
       // fewer wait, and what is so now says how many did before.
       const changes = await sql<{ step: number; change: number }>`
-        select min(cast((at - ${from}) / ${stepMs} as integer), ${last}) as step, sum(change) as change from (
+        select ${least(sql`(at - ${from}) / ${step}`, whole(last))} as step, sum(change) as change from (
           select submitted_at as at, 1 as change from job where submitted_at >= ${from}
           union all
           select ended_at, -1 from job where ended_at >= ${from}
@@ -23,7 +27,7 @@ export function createHistoryStore(db: Kysely<Database>): History {
           where (ended_at >= ${from} or ended_at is null) and claimed_at >= ${from}
           union all
           select ended_at, 1 from attempt where ended_at >= ${from}
-        ) group by step
+        ) as changes group by step
       `.execute(db)
       const [now] = (
         await sql<{ waiting: number }>`
@@ -33,15 +37,14 @@ export function createHistoryStore(db: Kysely<Database>): History {
       ).rows
       const spans = await sql<{ gpu: GpuId; step: number; ms: number }>`
         with recursive part (gpu, step, since, until) as (
-          select gpu, cast((max(claimed_at, ${from}) - ${from}) / ${stepMs} as integer),
-            max(claimed_at, ${from}),
-            min(coalesce(generated_at, ended_at, ${to}), ${to})
+          select gpu, (${since} - ${from}) / ${step}, ${since},
+            ${least(sql`coalesce(generated_at, ended_at, ${to})`, to)}
           from attempt where ended_at >= ${from} or ended_at is null
           union all
-          select gpu, step + 1, ${from} + (step + 1) * ${stepMs}, until
-          from part where ${from} + (step + 1) * ${stepMs} < until
+          select gpu, step + 1, ${from} + (step + 1) * ${step}, until
+          from part where ${from} + (step + 1) * ${step} < until
         )
-        select gpu, step, sum(min(until, ${from} + (step + 1) * ${stepMs}) - since) as ms
+        select gpu, step, sum(${least(sql`until`, sql`${from} + (step + 1) * ${step}`)} - since) as ms
         from part where until > since group by gpu, step
       `.execute(db)
 

@@ -4,7 +4,9 @@ import { weightedMedian } from '../../actors/eta/robust-statistics.ts'
 import type { LoadingCost, StartsCost } from '../../domain/history.ts'
 import type { GenerationStartKind, Timestamp } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
+import { dialectOf } from './dialect.ts'
 import type { Database } from './schema.ts'
+import { whole } from './whole.ts'
 
 /** Cold runs that a comparison rests on, at most: the latest are most like today's. */
 const maxColdRuns = 200
@@ -13,12 +15,14 @@ type Span = Readonly<{ from: Timestamp; to: Timestamp }>
 
 export async function loadingCost(db: Kysely<Database>, span: Span): Promise<LoadingCost> {
   const { from } = span
+  const { greatest } = dialectOf(db)
   const { rows } = await sql<Spent>`
-    select task, iif(loaded_at is null, null, start) as start, count(*) as starts,
-      sum(max(0, loaded_at - max(claimed_at, ${from}))) as ms
+    select task, case when loaded_at is not null then start end as start, count(*) as starts,
+      sum(${greatest(sql`0`, sql`loaded_at - ${greatest(sql`claimed_at`, whole(from))}`)}) as ms
     from (
-      select task, start, claimed_at, ${loadedAt} as loaded_at from attempt where ${wereOnGpu(span)}
-    )
+      select task, start, claimed_at, ${loadedAt(db)} as loaded_at
+      from attempt where ${wereOnGpu(span)}
+    ) as ended
     where loaded_at is null or loaded_at >= ${from}
     group by 1, 2
   `.execute(db)
@@ -51,17 +55,24 @@ const totalOf = (rows: readonly Spent[]): StartsCost => ({
  * When the pipeline was there: at the first stage after loading that was seen to begin. A generation
  * that ended before that was loading up to its end, if the launcher said how far it was.
  */
-const loadedAt: RawBuilder<Timestamp | null> = sql`coalesce(
-  json_extract(trace, '$.began.encoding'), json_extract(trace, '$.began.denoising'),
-  json_extract(trace, '$.began.decoding'), json_extract(trace, '$.began.saving'),
-  iif(generated_at is null and json_extract(trace, '$.source') = 'events', ended_at, null)
-)`
+function loadedAt(db: Kysely<Database>): RawBuilder<Timestamp | null> {
+  const { numberIn, textIn } = dialectOf(db)
+  const began = (stage: string) => numberIn('trace', 'began', stage)
+  return sql`coalesce(
+    ${began('encoding')}, ${began('denoising')}, ${began('decoding')}, ${began('saving')},
+    case when generated_at is null and ${textIn('trace', 'source')} = 'events' then ended_at end
+  )`
+}
 
 /** Generations that have ended in this time. The clock was set during those that took more than a day. */
 const wereOnGpu = ({ from, to }: Span) => sql<boolean>`
   ended_at between ${from} and ${to} and started_at is not null
   and claimed_at <= ended_at and ended_at - claimed_at < ${dayMs}
 `
+
+/** Written so that both databases use the index of cold runs. */
+const ofTask = (task: string | null) =>
+  task === null ? sql<boolean>`task is null` : sql<boolean>`task = ${task}`
 
 /** Median of the latest cold runs of the task that led to a video. */
 async function usualColdStart(
@@ -70,10 +81,10 @@ async function usualColdStart(
 ): Promise<Readonly<{ runs: number; ms: number }>> {
   const { rows } = await sql<{ ms: number }>`
     select loaded_at - claimed_at as ms from (
-      select claimed_at, ${loadedAt} as loaded_at, ended_at from attempt
-      where start = 'cold' and outcome = 'success' and task is ${task}
+      select claimed_at, ${loadedAt(db)} as loaded_at, ended_at from attempt
+      where start = 'cold' and outcome = 'success' and ${ofTask(task)}
       order by ended_at desc limit ${maxColdRuns}
-    )
+    ) as cold
     where loaded_at between claimed_at and ended_at and ended_at - claimed_at < ${dayMs}
   `.execute(db)
   const runs = rows.map(({ ms }) => ({ ms, weight: 1 }))

@@ -2,7 +2,7 @@ import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { migrations } from './migrations/index.ts'
 import type { Database } from './schema.ts'
-import { transact } from './sqlite/database.ts'
+import { transact } from './transact.ts'
 
 /**
  * Brings the schema up to what this code needs. `beforeChange` is called with the first migration

@@ -1,10 +1,12 @@
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { FinishedStatus, RetentionStore } from '../../actors/janitor/janitor-ports.ts'
 import { noteClock } from './clock-store.ts'
+import { dialectOf } from './dialect.ts'
 import type { Database } from './schema.ts'
 
 /** Jobs that are over, in the order in which they go; each answer takes a bounded time. */
 export function createRetentionStore(db: Kysely<Database>): RetentionStore {
+  const { unindexed } = dialectOf(db)
   const finished = db
     .selectFrom('job')
     .where('ended_at', 'is not', null)
@@ -50,8 +52,8 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
         )
       }
       if (endedBefore !== undefined) query = query.where('ended_at', '<', endedBefore)
-      // With the plus, SQLite does not go by the index of statuses, and sort all that it finds.
-      if (status) query = query.where(sql<FinishedStatus>`+status`, 'in', status)
+      // Otherwise SQLite goes by the index of statuses, and sorts all that it finds.
+      if (status) query = query.where(unindexed<FinishedStatus>('status'), 'in', status)
       if (withVideo) query = query.where('file_bytes', 'is not', null)
       const rows = await query.execute()
       return rows.map(({ id, seq, ended_at, file_bytes, is_awaited }) => ({

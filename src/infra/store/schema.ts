@@ -26,6 +26,7 @@ export type Database = {
   submission: SubmissionTable
   estimate: EstimateTable
   clock: ClockTable
+  leader: LeaderTable
 }
 
 type JobTable = {
@@ -176,6 +177,21 @@ type ClockTable = {
   /** How much longer nothing is deleted by age. */
   held_ms: number
   held_because: Doubt | null
+}
+
+/** One row, in PostgreSQL only. */
+type LeaderTable = {
+  one: Generated<boolean>
+  /** Larger with each leader. */
+  term: number
+  /** Name of the node that leads; empty: none does. */
+  node: string
+  /** That of its data directory, to know it again after a restart. */
+  home: string
+  /** Grows as long as it leads. */
+  beat: number
+  /** Number of the last commit of this term. */
+  written: number
 }
 
 type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>

@@ -24,7 +24,17 @@ export class StaleOperationError extends Error {
   override readonly name = 'StaleOperationError'
 }
 
-export async function apply(
+/** Applies the operations of one commit. Throws `StaleOperationError`, and then nothing may be stored. */
+export async function applyAll(
+  trx: Kysely<Database>,
+  operations: readonly StoreOperation[],
+  context: AttemptContext,
+): Promise<void> {
+  await forgetSubmissions(trx, operations)
+  for (const operation of operations) await apply(trx, operation, context)
+}
+
+async function apply(
   trx: Kysely<Database>,
   operation: StoreOperation,
   context: AttemptContext,
@@ -61,7 +71,7 @@ async function setGpuHealth(
 }
 
 /** Together: to look for them at each submit took longer than the submit. */
-export async function forgetSubmissions(
+async function forgetSubmissions(
   trx: Kysely<Database>,
   operations: readonly StoreOperation[],
 ): Promise<void> {

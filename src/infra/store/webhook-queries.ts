@@ -4,8 +4,8 @@ import type { Now } from '../../actors/webhook/delivery-clock.ts'
 import type { Scope } from '../../domain/client.ts'
 import { DiskFullError, StoreLockedError } from '../../domain/errors.ts'
 import type { Database } from './schema.ts'
-import { transact } from './sqlite/database.ts'
 import { describeTrouble, isLocked, writeTroubleOf } from './sqlite/sqlite-errors.ts'
+import { transact } from './transact.ts'
 
 /** Condition: the webhook is inside the scope. */
 export const inScope =

@@ -19,7 +19,7 @@ function createRegistrationStore(db: Kysely<Database>): RegistrationStore {
         const { count } = await trx
           .selectFrom('webhook')
           .select(({ fn }) => fn.countAll<number>().as('count'))
-          .where('owner', 'is', webhook.owner)
+          .where('owner', 'is not distinct from', webhook.owner)
           .where('job_id', 'is', null)
           .executeTakeFirstOrThrow()
         if (count >= maxPerOwner) return 'too_many'

@@ -9,9 +9,9 @@ import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { DiskFullError } from '../../../src/domain/errors.ts'
 import type { JobId } from '../../../src/domain/job.ts'
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import {
   aRequest,
   aVideo,

@@ -9,9 +9,9 @@ import type { Registered, Rotated } from '../../../src/actors/webhook/webhook-pr
 import { RefusalError } from '../../../src/domain/errors.ts'
 import type { Logger } from '../../../src/domain/log.ts'
 import { newDeliveryId, newWebhookId, type WebhookId } from '../../../src/domain/webhook.ts'
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { createWebhookStore } from '../../../src/infra/store/webhook-store.ts'
 import { anActor, anybody, midnight } from '../../support/jobs.ts'
 

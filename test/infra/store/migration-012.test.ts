@@ -1,10 +1,10 @@
 import { sql } from 'kysely'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { nameKey } from '../../../src/domain/filename.ts'
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { migrations } from '../../../src/infra/store/migrations/index.ts'
 import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { jobId } from '../../support/jobs.ts'
 
 describe('a database from before names had keys', () => {

@@ -1,6 +1,6 @@
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import { openDatabase } from '../../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { createWebhookStore } from '../../../src/infra/store/webhook-store.ts'
 import { describeWebhookStore } from '../../support/store-suites/webhook-store-suite.ts'
 

@@ -2,13 +2,13 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
-import { createJobStore } from '../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../src/infra/store/migrate.ts'
 import {
   type OpenDatabase,
   type OpenOptions,
   openDatabase,
 } from '../../../src/infra/store/sqlite/database.ts'
+import { createJobStore } from '../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import type { StoreOperation } from '../../../src/infra/store/store-operations.ts'
 import { aRequest, fromAnybody, jobId, midnight } from '../jobs.ts'
 import { aMemoryDirectory } from './sqlite-stores.ts'

@@ -148,6 +148,7 @@ function written(journal: Open, result: CommitResult): JournalStep {
       return release(rest, inFlight)
     case 'full':
     case 'locked':
+    case 'unreachable':
       return block(journal, result.error)
     case 'stale':
       return reload(journal, result.why)

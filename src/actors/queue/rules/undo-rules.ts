@@ -1,5 +1,11 @@
 /** The end of a command whose changes could not be written. */
-import { DiskFullError, RefusalError, StoreLockedError } from '../../../domain/errors.ts'
+import {
+  DatabaseUnreachableError,
+  DiskFullError,
+  RefusalError,
+  StoreLockedError,
+  unreachableRefusal,
+} from '../../../domain/errors.ts'
 import { type AnswerEffect, answer, answerFailed } from '../../actor.ts'
 import type { QueueCommand } from '../queue-protocol.ts'
 import type { QueueState } from '../queue-state.ts'
@@ -30,6 +36,7 @@ function submissionRefusal(error: Error): RefusalError | undefined {
       'Another program holds the lock of the database; the job was not taken. Try again in a moment.',
     )
   }
+  if (error instanceof DatabaseUnreachableError) return unreachableRefusal(error)
   return undefined
 }
 

@@ -1,4 +1,6 @@
 import { type Kysely, sql } from 'kysely'
+import { isPostgres } from '../dialect.ts'
+import { fileName } from './file-name.ts'
 
 /** Jobs in the order of submission, and every try at them. */
 export async function up(db: Kysely<never>): Promise<void> {
@@ -24,7 +26,9 @@ export async function up(db: Kysely<never>): Promise<void> {
       column.check(sql`phase in ('generating', 'converting')`),
     )
     .addColumn('gpu', 'integer')
-    .addColumn('filename', 'text', (column) => column.modifyEnd(sql`collate nocase`))
+    .addColumn('filename', 'text', (column) =>
+      isPostgres(db) ? column : column.modifyEnd(sql`collate nocase`),
+    )
     .addColumn('claimed_at', 'integer')
     .addColumn('started_at', 'integer')
     .addColumn('generated_at', 'integer')
@@ -38,7 +42,7 @@ export async function up(db: Kysely<never>): Promise<void> {
   await db.schema.createIndex('job_by_prompt').on('job').columns(['prompt_digest', 'seq']).execute()
   // Two jobs never write one file: the database says so too.
   await sql`
-    create unique index one_job_per_file on job (filename)
+    create unique index one_job_per_file on job (${fileName(db)})
     where filename is not null and file_deleted_at is null and status in ('queued', 'running', 'success')
   `.execute(db)
 

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import { isPostgres } from '../dialect.ts'
 
 /** Who is told of the ends of jobs, and the outbox of what they are told. */
 export async function up(db: Kysely<never>): Promise<void> {
@@ -17,7 +18,9 @@ export async function up(db: Kysely<never>): Promise<void> {
 
   await db.schema
     .createTable('delivery')
-    .addColumn('seq', 'integer', (column) => column.primaryKey())
+    .addColumn('seq', 'integer', (column) =>
+      isPostgres(db) ? column.primaryKey().generatedByDefaultAsIdentity() : column.primaryKey(),
+    )
     .addColumn('id', 'text', (column) => column.notNull().unique())
     .addColumn('webhook_id', 'text', (column) =>
       column.notNull().references('webhook.id').onDelete('cascade'),

@@ -14,6 +14,7 @@ import * as rememberTheClock from './013-remember-the-clock.ts'
 import * as addNegativePrompt from './014-add-negative-prompt.ts'
 import * as rememberStarts from './015-remember-starts.ts'
 import * as indexColdRuns from './016-index-cold-runs.ts'
+import * as createLeader from './017-create-leader.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -33,4 +34,5 @@ export const migrations = {
   '014-add-negative-prompt': addNegativePrompt,
   '015-remember-starts': rememberStarts,
   '016-index-cold-runs': indexColdRuns,
+  '017-create-leader': createLeader,
 }

@@ -1,19 +1,15 @@
 import SQLite from 'better-sqlite3'
-import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely'
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely'
 import { LRUCache } from 'lru-cache'
 import type { Check } from '../../../domain/check.ts'
 import { migrations } from '../migrations/index.ts'
 import type { Database } from '../schema.ts'
+import { beginText } from '../transact.ts'
+import { UnusableDatabaseError } from '../unusable-database.ts'
 import { DeposedError, type Ownership, takeOwnership } from './ownership.ts'
 import { backUp } from './sqlite-backup.ts'
 import { describeTrouble, isDiskFull, writeTroubleOf } from './sqlite-errors.ts'
-import {
-  explained,
-  isEmptyFile,
-  jobsGone,
-  refuseSecondPath,
-  UnusableDatabaseError,
-} from './unusable-database.ts'
+import { explained, isEmptyFile, jobsGone, refuseSecondPath } from './unusable-database.ts'
 
 /** Time that a change waits for another program. Shorter than the patience of a request, 5 s. */
 export const maxLockWaitMs = 3_000
@@ -96,26 +92,6 @@ export function openForReading(path: string): SqliteDatabase {
   const sqlite = new SQLite(path, { readonly: true, timeout: maxLockWaitMs })
   sqlite.pragma('cache_size = -4000')
   return prepareOnce(sqlite)
-}
-
-const beginText = 'begin immediate'
-
-/** All or nothing. Kysely's own loses the error of a full disk, on which SQLite rolls back unasked. */
-export function transact<Result>(
-  db: Kysely<Database>,
-  work: (connection: Kysely<Database>) => Promise<Result>,
-): Promise<Result> {
-  return db.connection().execute(async (connection) => {
-    await sql.raw(beginText).execute(connection)
-    try {
-      const result = await work(connection)
-      await sql`commit`.execute(connection)
-      return result
-    } catch (error) {
-      await sql`rollback`.execute(connection).catch(() => {}) // Done already, or there is nothing to do.
-      throw error
-    }
-  })
 }
 
 /** To prepare a statement takes longer than to run it, and there are few of them. */

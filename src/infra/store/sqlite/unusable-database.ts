@@ -1,11 +1,7 @@
 /** Reasons to refuse a database, in words for the operator. */
 import { readFileSync, realpathSync, statSync } from 'node:fs'
+import { UnusableDatabaseError } from '../unusable-database.ts'
 import { isDiskFull } from './sqlite-errors.ts'
-
-/** The database cannot be used as it is; the message says why and what to do, to whoever starts us. */
-export class UnusableDatabaseError extends Error {
-  override readonly name = 'UnusableDatabaseError'
-}
 
 export const isEmptyFile = (path: string): boolean =>
   (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0

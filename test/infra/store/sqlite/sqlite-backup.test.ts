@@ -1,8 +1,8 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { sql } from 'kysely'
 import { describe, expect, it } from 'vitest'
-import { createJobStore } from '../../../../src/infra/store/job-store.ts'
 import { migrateToLatest } from '../../../../src/infra/store/migrate.ts'
+import { createJobStore } from '../../../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { jobsIn, submitLong, useSqliteFile } from '../../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()

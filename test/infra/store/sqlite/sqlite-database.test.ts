@@ -17,10 +17,10 @@ import {
   type OpenDatabase,
   type OpenOptions,
   openDatabase,
-  transact,
 } from '../../../../src/infra/store/sqlite/database.ts'
 import { DeposedError } from '../../../../src/infra/store/sqlite/ownership.ts'
-import { UnusableDatabaseError } from '../../../../src/infra/store/sqlite/unusable-database.ts'
+import { transact } from '../../../../src/infra/store/transact.ts'
+import { UnusableDatabaseError } from '../../../../src/infra/store/unusable-database.ts'
 import { jobsIn, useSqliteFile } from '../../../support/store/sqlite-file.ts'
 
 const file = useSqliteFile()

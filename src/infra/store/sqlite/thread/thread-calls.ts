@@ -2,8 +2,8 @@
 import type { GpuId } from '../../../../domain/job.ts'
 import { createReserve } from '../../../disk/reserve.ts'
 import { createEtaStore } from '../../eta-store.ts'
-import { createJobStore } from '../../job-store.ts'
 import type { OpenDatabase } from '../database.ts'
+import { createJobStore } from '../sqlite-job-store.ts'
 
 export type ThreadSettings = Readonly<{
   path: string

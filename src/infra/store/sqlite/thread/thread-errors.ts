@@ -1,8 +1,8 @@
 /** Errors between threads: a structured clone keeps neither the class of an error nor its code. */
 import SQLite from 'better-sqlite3'
 import { DiskFullError, StoreLockedError } from '../../../../domain/errors.ts'
+import { UnusableDatabaseError } from '../../unusable-database.ts'
 import { DeposedError } from '../ownership.ts'
-import { UnusableDatabaseError } from '../unusable-database.ts'
 
 export type PlainError = Readonly<{
   name: string

@@ -1,0 +1,114 @@
+/** The database as a service uses it with `DATABASE_URL`. */
+import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression, sql } from 'kysely'
+import type { Check } from '../../../domain/check.ts'
+import { messageOf } from '../../../domain/errors.ts'
+import type { GpuId } from '../../../domain/job.ts'
+import { createJobCache } from '../../fast/job-cache.ts'
+import { createEtaStore } from '../eta-store.ts'
+import type { Database } from '../schema.ts'
+import { transact } from '../transact.ts'
+import { UnusableDatabaseError } from '../unusable-database.ts'
+import type { Fence } from './fence.ts'
+import { createPool, describeUrl } from './pool.ts'
+import { createPostgresDialect } from './postgres-dialect.ts'
+import { createPostgresJobStore } from './postgres-job-store.ts'
+import { createWriter } from './writer.ts'
+
+/** One changes the database, and the others read meanwhile. */
+const maxConnections = 4
+
+/** Longer than any query of a healthy server takes, and shorter than people wait. */
+const maxQueryMs = 5_000
+
+/** Earlier ones lack what the service relies on, or are no longer maintained. */
+const minVersion = 150_000
+
+export type PostgresSettings = Readonly<{
+  url: string
+  task: string
+  gpuModels: ReadonlyMap<GpuId, string | undefined>
+}>
+
+export type PostgresDatabase = Awaited<ReturnType<typeof openPostgres>>
+
+/** Opens a migrated database. Rejects with `UnusableDatabaseError`, or with `DatabaseUnreachableError`. */
+export async function openPostgres({ url, task, gpuModels }: PostgresSettings, fence: Fence) {
+  const pool = await createPool(url, { max: maxConnections, maxQueryMs })
+  try {
+    const { confirmsEarly } = await inspect(url)
+    const db = new Kysely<Database>({
+      dialect: createPostgresDialect(pool, { fence, confirmsEarly }),
+      plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
+    })
+    const writer = createWriter(db)
+    const cache = createJobCache()
+    const storeOf = () =>
+      createPostgresJobStore(db, {
+        line: writer.openLine(),
+        context: { task, gpuModels },
+        cache,
+      })
+    return {
+      db,
+      /** Each actor that changes jobs has a store of its own. */
+      jobs: { queue: storeOf(), archive: storeOf() },
+      eta: createEtaStore(db, { task }),
+      check: () => check(db, url),
+      async bytes(): Promise<number> {
+        const { rows } = await sql<{ bytes: number }>`
+          select pg_database_size(current_database()) as bytes
+        `.execute(db)
+        return rows[0]?.bytes ?? 0
+      },
+      close: () => db.destroy(),
+    }
+  } catch (error) {
+    await pool.end()
+    throw error
+  }
+}
+
+/** What the server is, and how it confirms. */
+async function inspect(url: string): Promise<{ confirmsEarly: boolean }> {
+  const pool = await createPool(url, { max: 1, maxQueryMs })
+  try {
+    const { rows } = await pool.query<{ version: number; confirms: string; encoding: string }>(`
+      select current_setting('server_version_num')::int as version,
+        current_setting('synchronous_commit') as confirms,
+        current_setting('server_encoding') as encoding
+    `)
+    const [server] = rows
+    if (!server || server.version < minVersion) {
+      throw new UnusableDatabaseError(
+        `${describeUrl(url)} is version ${Math.floor((server?.version ?? 0) / 10_000)}. ` +
+          `Use PostgreSQL ${minVersion / 10_000} or newer.`,
+      )
+    }
+    if (server.encoding !== 'UTF8') {
+      throw new UnusableDatabaseError(
+        `${describeUrl(url)} has the encoding ${server.encoding}, in which not every prompt can be ` +
+          "stored. Create it anew: create database … encoding 'UTF8' template template0",
+      )
+    }
+    return { confirmsEarly: server.confirms === 'off' }
+  } finally {
+    await pool.end()
+  }
+}
+
+/** Without a change of its own nothing would be known. */
+async function check(db: Kysely<Database>, url: string): Promise<Check> {
+  const place = describeUrl(url)
+  try {
+    await transact(db, async (connection) => {
+      await connection
+        .updateTable('leader')
+        .set(({ ref }) => ({ written: ref('written') }))
+        .execute()
+    })
+    return { name: 'database', ok: true, detail: place }
+  } catch (error) {
+    const detail = `${place} cannot be written: ${messageOf(error)}. docs/operations.md says why that may be.`
+    return { name: 'database', ok: false, detail }
+  }
+}

@@ -1,0 +1,137 @@
+/** Kysely over a pool of connections, whose transactions are fenced and whose errors callers know. */
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryResult,
+} from 'kysely'
+import type { QueryResult as PgResult, Pool, PoolClient } from 'pg'
+import { DatabaseUnreachableError } from '../../../domain/errors.ts'
+import { beginText } from '../transact.ts'
+import { beginOf, type Fence, TermOverError } from './fence.ts'
+import { toStoreError } from './postgres-errors.ts'
+
+export type PostgresDialectOptions = Readonly<{
+  fence: Fence
+  /** The server confirms commits before they are on disk, unless it is asked not to. */
+  confirmsEarly: boolean
+}>
+
+export const createPostgresDialect = (pool: Pool, options: PostgresDialectOptions): Dialect => ({
+  createDriver: () => createDriver(pool, options),
+  createQueryCompiler: () => new PostgresQueryCompiler(),
+  createAdapter: () => new PostgresAdapter(),
+  createIntrospector: (db) => new PostgresIntrospector(db),
+})
+
+function createDriver(pool: Pool, options: PostgresDialectOptions): Driver {
+  const run = async (connection: DatabaseConnection, text: string) => {
+    await connection.executeQuery(CompiledQuery.raw(text))
+  }
+  return {
+    async init() {},
+    async acquireConnection() {
+      const client = await pool.connect().catch((error: unknown) => {
+        throw toStoreError(error)
+      })
+      return new FencedConnection(client, options)
+    },
+    beginTransaction: (connection) => run(connection, beginText),
+    commitTransaction: (connection) => run(connection, 'commit'),
+    rollbackTransaction: (connection) => run(connection, 'rollback'),
+    async releaseConnection(connection) {
+      if (connection instanceof FencedConnection) connection.release()
+    },
+    destroy: () => pool.end(),
+  }
+}
+
+const reads = /^\s*(?:select|with)\b/i
+const ends = /^\s*(?:commit|rollback)\s*$/i
+const changes: ReadonlySet<string> = new Set(['INSERT', 'UPDATE', 'DELETE'])
+
+class FencedConnection implements DatabaseConnection {
+  readonly #client: PoolClient
+  readonly #options: PostgresDialectOptions
+  #isInTransaction = false
+  #isBroken = false
+
+  constructor(client: PoolClient, options: PostgresDialectOptions) {
+    this.#client = client
+    this.#options = options
+  }
+
+  async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    const { command, rowCount, rows } = await this.#run(sql, parameters)
+    return {
+      rows: rows as Row[],
+      ...(changes.has(command) && { numAffectedRows: BigInt(rowCount ?? 0) }),
+    }
+  }
+
+  streamQuery(): never {
+    throw new Error('no query is streamed from PostgreSQL')
+  }
+
+  release(): void {
+    this.#client.release(this.#isBroken)
+  }
+
+  async #run(text: string, parameters: readonly unknown[]): Promise<PgResult> {
+    if (text === beginText) return this.#begin()
+    const isEnd = ends.test(text)
+    if (isEnd) this.#isInTransaction = false
+    if (isEnd || this.#isInTransaction || reads.test(text)) return this.#send(text, parameters)
+    return this.#runAlone(text, parameters)
+  }
+
+  /** A change outside of a transaction is one by itself. */
+  async #runAlone(text: string, parameters: readonly unknown[]): Promise<PgResult> {
+    await this.#begin()
+    this.#isInTransaction = false
+    try {
+      const result = await this.#send(text, parameters)
+      await this.#send('commit')
+      return result
+    } catch (error) {
+      if (!this.#isBroken) await this.#send('rollback')
+      throw error
+    }
+  }
+
+  async #begin(): Promise<PgResult> {
+    const { fence, confirmsEarly } = this.#options
+    const { term } = fence
+    const results = [await this.#send(beginOf({ term }, confirmsEarly))].flat()
+    const last = results.at(-1) as PgResult
+    if (term === undefined || last.rowCount === 1) {
+      this.#isInTransaction = true
+      return last
+    }
+    await this.#send('rollback')
+    const error = new TermOverError(`Another node leads: term ${term} of this one is over.`)
+    fence.onOver(error)
+    throw error
+  }
+
+  async #send(text: string, parameters: readonly unknown[] = []): Promise<PgResult> {
+    try {
+      // Without parameters the text may have several statements.
+      return parameters.length === 0
+        ? await this.#client.query(text)
+        : await this.#client.query(text, parameters.map(storable))
+    } catch (error) {
+      const known = toStoreError(error)
+      if (known instanceof DatabaseUnreachableError) this.#isBroken = true
+      throw known
+    }
+  }
+}
+
+/** PostgreSQL stores no U+0000 in a text. U+FFFD stands for a character that cannot be shown. */
+const storable = (value: unknown): unknown =>
+  typeof value === 'string' && value.includes('\0') ? value.replaceAll('\0', '\uFFFD') : value

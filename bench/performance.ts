@@ -11,6 +11,7 @@ import { machine } from './performance/machine.ts'
 import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
 import { queue } from './performance/queue.ts'
+import { readings } from './performance/readings.ts'
 import { rest } from './performance/rest.ts'
 import { scale } from './performance/scale.ts'
 import { soak } from './performance/soak.ts'
@@ -51,6 +52,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   submits,
   pieces: (say) => measurePieces(say, Number(values.pairs)),
   scale,
+  readings,
   files,
   rest: (say) => rest(say, Number(values.minutes)),
   soak: (say) =>

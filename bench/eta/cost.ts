@@ -7,6 +7,7 @@ import {
   see,
 } from '../../src/actors/eta/estimator.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
+import { type RunningJob, RunningJobs } from '../../src/actors/queue/running-jobs.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
 
 export type Cost = Readonly<{ waiting: number; pollMicros: number; slowTurnMs: number }>
@@ -45,7 +46,10 @@ export function costOf(waiting: number): Cost {
   }
   for (let second = 0; second < seconds; second++) {
     const now = begin + second * 1000
-    queue = { ...queue, running: new Map([...queue.running].map(stepped(second, now))) }
+    queue = {
+      ...queue,
+      running: RunningJobs.of([...queue.running.values()].map(stepped(second, now))),
+    }
     estimator = see(estimator, queue)
     do {
       turns.push(timed(() => (estimator = goOn(estimator, { now, stopwatch }))))
@@ -84,11 +88,11 @@ const running = (job: Job, gpu: GpuId, claimedAt: number): Job => ({
 })
 
 function stepped(second: number, now: number) {
-  return <Key, Value extends object>([id, job]: readonly [Key, Value]) => {
+  return (job: RunningJob): RunningJob => {
     const reading: Reading = {
       ...{ stage: 'denoising', step: Math.min(49, second), totalSteps: 50, source: 'events' },
       ...{ steppedAt: now, secondsPerStep: 1, began: { denoising: now - second * 1000 } },
     }
-    return [id, { ...job, reading }] as const
+    return { ...job, reading }
   }
 }

@@ -74,6 +74,13 @@ export function* values<K extends string | number, V>(map: OrderedMap<K, V>): Ge
   yield* values(map.right)
 }
 
+export function* keys<K extends string | number, V>(map: OrderedMap<K, V>): Generator<K> {
+  if (!map) return
+  yield* keys(map.left)
+  yield map.key
+  yield* keys(map.right)
+}
+
 export function* entries<K extends string | number, V>(
   map: OrderedMap<K, V>,
 ): Generator<readonly [K, V]> {
@@ -92,6 +99,31 @@ export function* valuesFrom<K extends string | number, V>(
   if (key < map.key) yield* valuesFrom(map.left, key)
   if (key <= map.key) yield map.value
   yield* key > map.key ? valuesFrom(map.right, key) : values(map.right)
+}
+
+/**
+ * Values of `after` that `before` does not hold for the same key, in key order. Skips what the two
+ * share, so that the cost follows the number of changes and not the size.
+ */
+export function changedValues<K extends string | number, V>(
+  before: OrderedMap<K, V>,
+  after: OrderedMap<K, V>,
+): V[] {
+  const changed: V[] = []
+  collect(before, after)
+  return changed
+
+  function collect(old: OrderedMap<K, V>, now: OrderedMap<K, V>): void {
+    if (old === now || !now) return
+    if (old?.key === now.key) {
+      collect(old.left, now.left)
+      if (old.value !== now.value) changed.push(now.value)
+      collect(old.right, now.right)
+      return
+    }
+    // A rotation has moved other keys here: each value is looked up.
+    for (const [key, value] of entries(now)) if (get(old, key) !== value) changed.push(value)
+  }
 }
 
 /** In linear time, from entries already in ascending key order. */

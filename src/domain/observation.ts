@@ -16,8 +16,8 @@ export type Observation = Readonly<
   /** While it ran. */
   | { saw: 'cancelRequested'; jobId: JobId; at: Timestamp }
   | { saw: 'jobEnded'; jobId: JobId; end: JobEnd; submittedAt: Timestamp; at: Timestamp }
-  /** The work of each GPU, after its work before. */
-  | { saw: 'gpuWork'; gpus: ReadonlyMap<GpuId, readonly GpuSpell[]> }
+  /** The work of GPUs, after their work before. `rest`: whether other GPUs go on, or are gone. */
+  | { saw: 'gpuWork'; gpus: ReadonlyMap<GpuId, readonly GpuSpell[]>; rest: 'same' | 'gone' }
   | { saw: 'gpuQuarantined'; gpu: GpuId; reason: Quarantine['reason'] }
   /** Its actor was told to go on with what a former life had begun. */
   | { saw: 'generationAdopted'; gpu: GpuId }

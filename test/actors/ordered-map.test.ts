@@ -1,9 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  changedValues,
+  entries,
   first,
   fromSorted,
   get,
+  keys,
   type OrderedMap,
   rank,
   remove,
@@ -38,6 +41,18 @@ describe('an ordered map', () => {
         expect(first(map)).toEqual(
           head ? expect.objectContaining({ key: head[0], value: head[1] }) : undefined,
         )
+      }),
+    )
+  })
+
+  it('finds what has changed since another, as a comparison of all values would', () => {
+    fc.assert(
+      fc.property(changes, changes, (first, later) => {
+        const before = first.reduce(apply, undefined)
+        const after = later.reduce(apply, before)
+        const changed = [...entries(after)].filter(([key, value]) => get(before, key) !== value)
+        expect(changedValues(before, after)).toEqual(changed.map(([, value]) => value))
+        expect([...keys(after)]).toEqual([...entries(after)].map(([key]) => key))
       }),
     )
   })

@@ -5,6 +5,7 @@ import type { SpeedModelOptions } from '../../src/actors/eta/speed-model.ts'
 import type { FinishedAttempt } from '../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import type { QueueState } from '../../src/actors/queue/queue-state.ts'
+import { RunningJobs } from '../../src/actors/queue/running-jobs.ts'
 import type { GpuId, Job, Reading, Shape } from '../../src/domain/job.ts'
 import { aQueuedJob, gpu0, gpu1, gpu2, jobId, midnight, queueSettings } from './jobs.ts'
 
@@ -42,8 +43,8 @@ export function aQueue({
 }
 
 export function withReading(queue: QueueState, reading: Reading): QueueState {
-  const running = [...queue.running].map(([id, job]) => [id, { ...job, reading }] as const)
-  return { ...queue, running: new Map(running) }
+  const running = [...queue.running.values()].map((job) => ({ ...job, reading }))
+  return { ...queue, running: RunningJobs.of(running) }
 }
 
 export const anAttemptThatRuns = (): RunningAttempt => ({

@@ -7,6 +7,7 @@ import { createPlace } from '../../src/actors/actor.ts'
 import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-ports.ts'
 import { get, size, values } from '../../src/actors/ordered-map.ts'
 import { claimsAllowed } from '../../src/actors/queue/environment-state.ts'
+import { gpuWorkOf, gpuWorkSince } from '../../src/actors/queue/journal/gpu-work.ts'
 import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
@@ -101,6 +102,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   let knownThen = new Set<JobId>()
   let submissions = 0
   let now = midnight
+  /** As those who look on have been told. */
+  let seenWork = workNow(gpuWorkOf(state))
   /** While it is, the queue is down and hears nothing. */
   let deaf = false
 
@@ -116,11 +119,16 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     for (let message = mail.shift(); message; message = mail.shift()) {
       now += 1
       const [next, effects] = transition(state, message, now)
+      look(gpuWorkSince(state, next))
       state = next
       for (const effect of effects) if (effect.do === 'store') keep(effect.operation)
       for (const effect of effects) perform(effect)
       checkInvariants()
     }
+  }
+
+  function look({ gpus, rest }: ReturnType<typeof gpuWorkSince>): void {
+    seenWork = new Map([...(rest === 'same' ? seenWork : []), ...workNow(gpus)])
   }
 
   function keep(operation: QueueOperation): void {
@@ -303,6 +311,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     for (const canceler of cancelers.values()) canceler.gone ||= canceler.answers.length === 0
     template = undefined
     state = restoreQueue(settings, store.load())
+    seenWork = workNow(gpuWorkOf(state))
     knownThen = new Set(store.all().map(({ jobId }) => jobId))
     for (const { up, inbox } of gpus.values()) if (up) inbox.push({ type: 'announce' })
     tellQueue({ type: 'conversionReady' })
@@ -461,6 +470,8 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     const mayClaim = maySomethingLoad && claimsAllowed(state.environment) === 'any'
     const fresh = queued.filter(({ failures }) => failures === 0)
     assert(!mayClaim || free.length === 0 || fresh.length === 0, 'no GPU idles while jobs wait')
+
+    assert.deepEqual(seenWork, workNow(gpuWorkOf(state)), 'who looks on knows the work of all GPUs')
 
     for (const { waitingFor } of state.tickets.values()) {
       assert(waitingFor.size > 0)
@@ -653,6 +664,9 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     return store.all().some(({ status }) => status === 'queued' || status === 'running')
   }
 }
+
+const workNow = (gpus: ReturnType<typeof gpuWorkOf>) =>
+  new Map([...gpus].map(([gpu, spells]) => [gpu, spells.at(-1)?.work]))
 
 const keyIn = ({ jobId, epoch }: AttemptKey): AttemptKey => ({ jobId, epoch })
 const keyOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`

@@ -3,6 +3,7 @@
 import type { Checkpoint, ToldEstimate } from '../../domain/estimate.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { get, remove, set, values, valuesFrom } from '../ordered-map.ts'
+import type { RunningJob } from '../queue/running-jobs.ts'
 import { type Estimator, estimateJob } from './estimator.ts'
 import type { EtaState, EtaStep } from './eta-state.ts'
 import type { Told } from './told.ts'
@@ -19,9 +20,14 @@ const shares: readonly (readonly [Checkpoint, number])[] = [
 
 /**
  * Keeps the estimate of each new job, and of each running job that reaches a checkpoint. Jobs that
- * the first look finds have been submitted before it: their `submit` estimate is not kept.
+ * the first look finds have been submitted before it: their `submit` estimate is not kept. `jobs`:
+ * the running jobs to look at.
  */
-export function check(state: EtaState, now: Timestamp): EtaState {
+export function check(
+  state: EtaState,
+  now: Timestamp,
+  jobs: Iterable<RunningJob> = state.estimator.queue?.running.values() ?? [],
+): EtaState {
   const { queue } = state.estimator
   if (!queue) return state
   const isFirstLook = state.lastSeq === undefined
@@ -32,7 +38,7 @@ export function check(state: EtaState, now: Timestamp): EtaState {
     if (!isFirstLook) keep(draft, jobId, 'submit', now)
     lastSeq = seq
   }
-  for (const { jobId, seq, attempts } of queue.running.values()) {
+  for (const { jobId, seq, attempts } of jobs) {
     if (!isFirstLook && seq >= from) keep(draft, jobId, 'submit', now)
     lastSeq = Math.max(seq, lastSeq)
     // No estimate foresees that an attempt fails: a second one is not judged.

@@ -2,9 +2,10 @@
 
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
-import { get, size } from '../ordered-map.ts'
+import { get, type OrderedMap, remove, set, size } from '../ordered-map.ts'
 import { holdOf } from '../queue/environment-state.ts'
-import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
+import type { RunningJob } from '../queue/running-jobs.ts'
 import { nearestCheckpoint } from './calibration.ts'
 import type { Outlook } from './duration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
@@ -32,7 +33,7 @@ export type Estimator = Readonly<{
   queue: QueueSnapshot | undefined
   /** Whether the next generation is forked from a template. */
   startsWarm: boolean
-  tracks: ReadonlyMap<JobId, Track>
+  tracks: OrderedMap<JobId, Track>
   /** The forecast that is read. */
   forecast: Forecast | undefined
   /** The forecast that replaces it when it is whole, and its cost so far in milliseconds. */
@@ -56,6 +57,12 @@ export type Clock = Readonly<{
 
 /** How many waiting jobs are played forward before others get their turn. */
 const jobsPerTurn = 1_000
+/** A turn of 16,000 takes some milliseconds. */
+const maxLanesPerTurn = 16_000
+
+/** Each job is held against every GPU. */
+const jobsOfTurn = ({ settings: { gpus } }: QueueSnapshot): number =>
+  Math.min(jobsPerTurn, Math.ceil(maxLanesPerTurn / Math.max(1, gpus.length)))
 
 /** A forecast takes no more than this share of the time. */
 const shareOfTime = 1 / 20
@@ -70,7 +77,7 @@ export const createEstimator = (options: SpeedModelOptions): Estimator => ({
   knowledge: knowledge.knowNothing(options),
   queue: undefined,
   startsWarm: false,
-  tracks: new Map(),
+  tracks: undefined,
   forecast: undefined,
   next: undefined,
   isStale: true,
@@ -94,8 +101,7 @@ export function learnIfDue(estimator: Estimator, now: Timestamp): Estimator {
 }
 
 export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
-  const { queue: before, tracks } = estimator
-  const isGone = (jobId: JobId) => !seen.running.has(jobId)
+  const { queue: before } = estimator
   const isStale =
     estimator.isStale ||
     before?.running !== seen.running ||
@@ -104,14 +110,9 @@ export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
     before.gpuHealth !== seen.gpuHealth ||
     (holdOf(before) === undefined) !== (holdOf(seen) === undefined) ||
     size(seen.waiting) < size(before.waiting)
-  return {
-    ...estimator,
-    queue: seen,
-    isStale,
-    tracks: [...tracks.keys()].some(isGone)
-      ? new Map([...tracks].filter(([jobId]) => !isGone(jobId)))
-      : tracks,
-  }
+  let { tracks } = estimator
+  for (const { jobId } of seen.running.goneSince(before?.running)) tracks = remove(tracks, jobId)
+  return { ...estimator, queue: seen, isStale, tracks }
 }
 
 /** How long each GPU is taken by the usual video, if anything is known of any. */
@@ -127,10 +128,10 @@ export function goOn(before: Estimator, { now, startsWarm = false, stopwatch }: 
   const estimator = isAsBefore ? before : { ...before, startsWarm, isStale: true }
   const { queue } = estimator
   if (!queue) return estimator
+  const from = stopwatch()
   const begun = beginForecast(learnIfDue(estimator, now), queue, now)
   if (!begun.next) return begun
-  const from = stopwatch()
-  const { forecast, isWhole } = play(begun.next.forecast, queue, jobsPerTurn)
+  const { forecast, isWhole } = play(begun.next.forecast, queue, jobsOfTurn(queue))
   const costMs = begun.next.costMs + stopwatch() - from
   if (!isWhole) return { ...begun, next: { forecast, costMs } }
   return { ...begun, forecast, next: undefined, dueAt: now + costMs / shareOfTime }
@@ -175,7 +176,7 @@ function tellRunning(
   job: RunningJob,
   now: Timestamp,
 ): readonly [Estimator, Told] {
-  const latest = estimator.tracks.get(job.jobId)?.latest
+  const latest = get(estimator.tracks, job.jobId)?.latest
   if (latest?.job === job && now >= latest.at && now - latest.at < toldForMs)
     return [estimator, latest.told]
   const [looked, { track, outlook }] = lookAt(estimator, queue, job, now)
@@ -259,7 +260,7 @@ function trackOf(
   job: RunningJob,
   now: Timestamp,
 ): readonly [Estimator, Track] {
-  const of = estimator.tracks.get(job.jobId)
+  const of = get(estimator.tracks, job.jobId)
   const known = of?.epoch === job.epoch ? of : undefined
   const start = startOf(job, known, estimator)
   if (known && (known.load === 'forked') === (start === 'warm')) return [estimator, known]
@@ -277,5 +278,5 @@ function trackOf(
 
 const withTrack = (estimator: Estimator, jobId: JobId, track: Track): Estimator => ({
   ...estimator,
-  tracks: new Map(estimator.tracks).set(jobId, track),
+  tracks: set(estimator.tracks, jobId, track),
 })

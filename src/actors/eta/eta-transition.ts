@@ -35,7 +35,8 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
       const [line, queue] = toSteady(state.line, message.queue, shiftMs)
       const seen = { ...state, line, estimator: see(state.estimator, queue), isTicking: true }
       const [next, effects] = thenForecast([seen, []], clock)
-      return [check(next, now), state.isTicking ? effects : [...effects, checkLater]]
+      const changed = queue.running.changedSince(state.estimator.queue?.running)
+      return [check(next, now, changed), state.isTicking ? effects : [...effects, checkLater]]
     }
     case 'forecastDue':
       return thenForecast([{ ...state, isForecastDue: false }, []], clock)

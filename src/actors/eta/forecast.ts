@@ -213,6 +213,7 @@ function minOf(values: readonly number[]): number {
 /** The GPUs that may be given jobs, and when. */
 function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): Lane[] {
   const { settings, readyGpus, givenUpGpus } = queue
+  const jobs = new Map(busy.map((job) => [job.gpu, job]))
   return settings.gpus.flatMap((gpu): Lane[] => {
     const { drained, quarantine } = healthOf(queue, gpu)
     const until = quarantine?.until
@@ -220,7 +221,7 @@ function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): La
     if (drained || isOut || givenUpGpus.has(gpu)) return []
     // A quarantine lasts an hour at most.
     const rest = quarantine && !quarantine.probing ? clamp((until ?? at) - at, 0, hourMs) / 1000 : 0
-    const job = busy.find((one) => one.gpu === gpu)
+    const job = jobs.get(gpu)
     if (!job) {
       const free = Math.max(rest, readyGpus.has(gpu) ? 0 : startSeconds)
       return [{ gpu, free, squares: 0, doubt: 0 }]

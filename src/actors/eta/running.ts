@@ -1,7 +1,7 @@
 /** What is left of an attempt that runs, and how far it has come. */
 import { type GenerationStage, type Stage, stages, type Timestamp } from '../../domain/job.ts'
 import { clamp } from '../../domain/time.ts'
-import type { RunningJob } from '../queue/queue-state.ts'
+import type { RunningJob } from '../queue/running-jobs.ts'
 import {
   type Duration,
   nothingLeft,

@@ -4,23 +4,25 @@
  * attempt are moved by as much as the clock had been set when the attempt was first seen.
  */
 import type { JobId } from '../../domain/job.ts'
+import { get, type OrderedMap, remove, set, values } from '../ordered-map.ts'
 import type { FinishedAttempt } from '../queue/queue-protocol.ts'
-import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
+import { type RunningJob, RunningJobs } from '../queue/running-jobs.ts'
 
 export type SteadyLine = Readonly<{
   /** The queue as it was told last. */
   told?: QueueSnapshot
   /** Attempts whose times have been moved. Empty while the clock has not been set. */
-  moved: ReadonlyMap<JobId, Moved>
-  running?: QueueSnapshot['running']
+  moved: OrderedMap<JobId, Moved>
+  running?: RunningJobs
   /** Those that left the queue with the latest change. */
-  left: ReadonlyMap<JobId, Moved>
+  left: OrderedMap<JobId, Moved>
 }>
 
 /** By how much, in milliseconds. */
 type Moved = Readonly<{ told: RunningJob; job: RunningJob; byMs: number; generatedByMs: number }>
 
-export const newLine: SteadyLine = { moved: new Map(), left: new Map() }
+export const newLine: SteadyLine = { moved: undefined, left: undefined }
 
 /** `shiftMs`: how far the clock has been set by now. */
 export function toSteady(
@@ -28,27 +30,47 @@ export function toSteady(
   told: QueueSnapshot,
   shiftMs: number,
 ): readonly [SteadyLine, QueueSnapshot] {
-  if (shiftMs === 0 && line.moved.size === 0)
-    return [line.left.size === 0 ? { ...line, told } : { ...newLine, told }, told]
+  if (shiftMs === 0 && !line.moved)
+    return [line.left ? { ...newLine, told } : { ...line, told }, told]
   if (line.running && line.told?.running === told.running)
     return [
       { ...line, told },
       { ...onLine(told, shiftMs), running: line.running },
     ]
-  const moved = new Map<JobId, Moved>()
-  for (const [jobId, job] of told.running) moved.set(jobId, move(line, job, shiftMs))
-  const left = new Map([...line.moved].filter(([jobId]) => !moved.has(jobId)))
-  const isAsTold = [...moved.values()].every(({ told, job }) => told === job)
-  if (shiftMs === 0 && isAsTold) return [{ ...newLine, told, left }, told]
-  const running = new Map([...moved].map(([jobId, { job }]) => [jobId, job]))
+  const next = moveAll(line, told.running, shiftMs)
+  if (shiftMs === 0 && isAsTold(next.moved)) return [{ ...newLine, told, left: next.left }, told]
   return [
-    { told, moved, running, left },
-    { ...onLine(told, shiftMs), running },
+    { told, ...next },
+    { ...onLine(told, shiftMs), running: next.running },
   ]
 }
 
+/** Moves the attempts that have changed; all of them when the clock has just been set. */
+function moveAll(line: SteadyLine, told: RunningJobs, shiftMs: number) {
+  const before = line.running && line.told?.running
+  let { moved, running = RunningJobs.of([]) } = line
+  for (const job of told.changedSince(before)) {
+    const next = move(line, job, shiftMs)
+    moved = set(moved, job.jobId, next)
+    running = running.set(next.job)
+  }
+  let left: SteadyLine['left']
+  for (const { jobId } of told.goneSince(before)) {
+    const gone = get(moved, jobId)
+    if (gone) left = set(left, jobId, gone)
+    moved = remove(moved, jobId)
+    running = running.delete(jobId)
+  }
+  return { moved, running, left }
+}
+
+function isAsTold(moved: SteadyLine['moved']): boolean {
+  for (const { told, job } of values(moved)) if (told !== job) return false
+  return true
+}
+
 function move(line: SteadyLine, job: RunningJob, shiftMs: number): Moved {
-  const known = line.moved.get(job.jobId) ?? unmoved(line.told?.running.get(job.jobId))
+  const known = get(line.moved, job.jobId) ?? unmoved(line.told?.running.get(job.jobId))
   const before = known?.told.epoch === job.epoch ? known : undefined
   if (before?.told === job) return before
   const byMs = before?.byMs ?? shiftMs
@@ -103,7 +125,7 @@ export function attemptToSteady(
   attempt: FinishedAttempt,
   shiftMs: number,
 ): FinishedAttempt | undefined {
-  const byMs = (left.get(attempt.jobId) ?? moved.get(attempt.jobId))?.byMs ?? 0
+  const byMs = (get(left, attempt.jobId) ?? get(moved, attempt.jobId))?.byMs ?? 0
   if (byMs !== shiftMs) return undefined
   if (byMs === 0) return attempt
   const { claimedAt, generatedAt, endedAt, began } = attempt

@@ -1,6 +1,7 @@
 /** The record of a running attempt: its load, and the plan that its progress goes by. */
 import type { GenerationStartKind, Timestamp } from '../../domain/job.ts'
-import type { QueueSnapshot, RunningJob } from '../queue/queue-state.ts'
+import type { QueueSnapshot } from '../queue/queue-state.ts'
+import type { RunningJob } from '../queue/running-jobs.ts'
 import type { Plan } from './published-speeds.ts'
 import type { Load, SpeedModel } from './speed-model.ts'
 import type { Told } from './told.ts'
@@ -31,11 +32,10 @@ export function isColdAt(
   { running }: QueueSnapshot,
   at: Timestamp,
 ): boolean {
-  const isWarm = [...running.values()].some(
-    ({ reading, trace, generatedAt = Number.POSITIVE_INFINITY }) =>
-      ((reading ?? trace)?.began?.encoding ?? generatedAt) < at,
-  )
-  return !isWarm && model.isCold(at)
+  for (const { reading, trace, generatedAt = Number.POSITIVE_INFINITY } of running.values()) {
+    if (((reading ?? trace)?.began?.encoding ?? generatedAt) < at) return false
+  }
+  return model.isCold(at)
 }
 
 export const hasLoaded = ({ reading }: RunningJob): boolean =>

@@ -3,6 +3,7 @@ import type { RefusalError } from '../../domain/errors.ts'
 import type { JobId } from '../../domain/job.ts'
 import type { ActorRef, AnswerEffect, Asks } from '../actor.ts'
 import type { Estimate } from '../eta/eta-protocol.ts'
+import type { OrderedMap } from '../ordered-map.ts'
 import type { JobChange, JobView } from '../queue/queue-protocol.ts'
 
 /** Orders, in the imperative. */
@@ -95,7 +96,7 @@ export type EventState = Readonly<{
   looking?: Look
   looks: number
   /** Told of at the next beat, so that no job is told of too often. */
-  stepped: ReadonlyMap<JobId, 'step' | 'refresh'>
+  stepped: OrderedMap<JobId, 'step' | 'refresh'>
   /** Of each open job whose progress was told: after which event that was. It is not in the log. */
   progressed: ReadonlyMap<JobId, number>
   beating: boolean

@@ -2,6 +2,7 @@
 import { covers } from '../../domain/client.ts'
 import type { Job, JobId } from '../../domain/job.ts'
 import type { Step } from '../actor.ts'
+import { get, set } from '../ordered-map.ts'
 import type { EventEffect, EventSettings, EventState, Reason, Watch } from './event-protocol.ts'
 
 export type EventStep = Step<EventState, EventEffect>
@@ -17,7 +18,7 @@ export function startLog(settings: EventSettings, life: string): EventState {
     joining: [],
     looks: 0,
     due: new Map(),
-    stepped: new Map(),
+    stepped: undefined,
     progressed: new Map(),
     beating: false,
     refreshing: false,
@@ -27,7 +28,11 @@ export function startLog(settings: EventSettings, life: string): EventState {
 /** Shows progress of these jobs at the next beat. */
 export function beat(state: EventState, more: ReadonlyMap<JobId, 'step' | 'refresh'>): EventStep {
   if (more.size === 0) return [state, []]
-  const stepped = withReasons(state.stepped, more)
+  let { stepped } = state
+  for (const [jobId, reason] of more) {
+    const known = get(stepped, jobId)
+    if (!known || isWeaker(known, reason)) stepped = set(stepped, jobId, reason)
+  }
   return [{ ...state, stepped, beating: true }, state.beating ? [] : [{ do: 'expectBeat' }]]
 }
 
@@ -43,7 +48,7 @@ export function startAnew({ looking, ...state }: EventState): EventStep {
       watches: [],
       joining: [...(looking?.joining ?? []), ...state.joining],
       due: new Map(),
-      stepped: new Map(),
+      stepped: undefined,
       progressed: new Map(),
     },
     state.watches.length === 0
@@ -59,16 +64,17 @@ export const idOf = ({ life }: EventState, number: number): string => `${life}-$
 
 const strength: readonly Reason[] = ['refresh', 'step', 'stage', 'status']
 
+const isWeaker = (a: Reason, b: Reason): boolean => strength.indexOf(a) < strength.indexOf(b)
+
 /** Each job with the strongest reason to look at it. */
 export function withReasons<R extends Reason>(
   reasons: ReadonlyMap<JobId, R>,
-  more: ReadonlyMap<JobId, R>,
+  more: Iterable<readonly [JobId, R]>,
 ): ReadonlyMap<JobId, R> {
-  if (more.size === 0) return reasons
   const all = new Map(reasons)
   for (const [jobId, reason] of more) {
     const known = all.get(jobId)
-    if (!known || strength.indexOf(known) < strength.indexOf(reason)) all.set(jobId, reason)
+    if (!known || isWeaker(known, reason)) all.set(jobId, reason)
   }
   return all
 }

@@ -1,5 +1,6 @@
 import type { JobId } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
+import { entries } from '../ordered-map.ts'
 import type { EventMessage, EventState, Reason } from './event-protocol.ts'
 import { beat, type EventStep, startAnew, withReasons } from './event-state.ts'
 import { lookFailed, lookIfDue, seen } from './look-rules.ts'
@@ -27,8 +28,8 @@ function decide(state: EventState, message: EventMessage): EventStep {
         {
           ...state,
           beating: false,
-          stepped: new Map(),
-          due: withReasons(state.due, state.stepped),
+          stepped: undefined,
+          due: withReasons(state.due, entries(state.stepped)),
         },
         [],
       ]
@@ -55,7 +56,8 @@ function noteChanges(
     if (change === 'step') stepped.set(jobId, change)
     else due.set(jobId, change)
   }
-  return beat({ ...state, due: withReasons(state.due, due) }, stepped)
+  const noted = due.size === 0 ? state : { ...state, due: withReasons(state.due, due) }
+  return beat(noted, stepped)
 }
 
 /** Those who wait for one job see its place and its ETA move, though nothing happens to it. */

@@ -4,13 +4,8 @@ import { type Job, shapeOf } from '../../domain/job.ts'
 import { fromSorted } from '../ordered-map.ts'
 import { soundEnvironment } from './environment-state.ts'
 import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
-import {
-  noneRecent,
-  type QueueSettings,
-  type QueueState,
-  type RunningJob,
-  type WaitingJob,
-} from './queue-state.ts'
+import { noneRecent, type QueueSettings, type QueueState, type WaitingJob } from './queue-state.ts'
+import { type RunningJob, RunningJobs } from './running-jobs.ts'
 
 /** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
 export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
@@ -34,7 +29,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     seqOf: fromSorted(
       stored.waiting.map(({ id, seq }) => [id, seq] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
     ),
-    running: new Map(stored.running.flatMap(toRunning).map((job) => [job.jobId, job])),
+    running: RunningJobs.of(stored.running.flatMap(toRunning), settings.gpus),
     names: fromSorted(named),
     reserved: undefined,
     submissions: stored.submissions,

@@ -1,23 +1,13 @@
 /** The state of the queue, and what can be read from it. The rules that change it are beside. */
 import type { Caused, Scope } from '../../domain/client.ts'
 import type { Shortage } from '../../domain/disk.ts'
-import type {
-  Epoch,
-  GenerationStartKind,
-  GpuHealth,
-  GpuId,
-  JobId,
-  Reading,
-  RunningPhase,
-  Shape,
-  Timestamp,
-  Trace,
-} from '../../domain/job.ts'
+import type { Epoch, GpuHealth, GpuId, JobId, Shape, Timestamp } from '../../domain/job.ts'
 import type { ActorRef } from '../actor.ts'
 import { get, type OrderedMap, rank } from '../ordered-map.ts'
 import type { Environment } from './environment-state.ts'
 import type { Earlier, PastSubmission } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
+import { isLoading, type RunningJobs } from './running-jobs.ts'
 
 export type QueueState = Readonly<{
   settings: QueueSettings
@@ -34,7 +24,7 @@ export type QueueState = Readonly<{
   /** In the order of submission, which is the order of the queue. */
   waiting: OrderedMap<number, WaitingJob>
   seqOf: OrderedMap<JobId, number>
-  running: ReadonlyMap<JobId, RunningJob>
+  running: RunningJobs
   /** Names asked for by waiting and running jobs (rules/name-rules.ts). */
   names: OrderedMap<string, JobId>
   /** Names reserved by submissions that are being prepared (rules/name-rules.ts). */
@@ -117,38 +107,6 @@ export type WaitingJob = Readonly<{
   failedOn?: GpuId
 }>
 
-export type RunningJob = Readonly<{
-  jobId: JobId
-  owner: string | null
-  seq: number
-  submittedAt: Timestamp
-  epoch: Epoch
-  attempts: number
-  shape: Shape
-  gpu: GpuId
-  filename: string
-  /** Only when a name was asked for: it is kept over a retry. */
-  requestedFilename?: string
-  phase: RunningPhase
-  claimedAt: Timestamp
-  startedAt?: Timestamp
-  /** How its generation was started. Unknown until it is observed. */
-  start?: GenerationStartKind
-  generatedAt?: Timestamp
-  cancelRequested: boolean
-  /** It was running already when the queue was loaded. */
-  isRestored?: true
-  /** It is to be stopped rather than finished: then queued again, failed, or given back uncounted. */
-  orphaned?: 'requeue' | 'fail' | 'giveBack'
-  reading?: Reading
-  /** Its GPU has no actor, and the caretaker watches it. */
-  isInCare?: true
-  /** It has loaded for longer than a load may hold up others. */
-  isLoadOverdue?: true
-  /** Of its generation, once that is over. */
-  trace?: Trace
-}>
-
 /** Two generations, of which the older is forgotten as a whole. */
 export type RecentSubmissions = Readonly<{
   young: OrderedMap<string, Recent>
@@ -177,7 +135,7 @@ export const isUsable = (state: Pick<QueueState, 'gpuHealth' | 'readyGpus'>, gpu
   state.readyGpus.has(gpu) && isTrusted(state, gpu)
 
 export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
-  const job = generatingOn(state, gpu)
+  const job = state.running.on(gpu)
   return {
     gpu,
     ready: state.readyGpus.has(gpu),
@@ -188,10 +146,6 @@ export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
     loadsUnusuallyLong: job !== undefined && isLoading(job) && job.isLoadOverdue === true,
   }
 }
-
-/** Until its first reading too: the text encoder is built in silence, and that is when memory runs short. */
-export const isLoading = ({ phase, reading }: RunningJob): boolean =>
-  phase === 'generating' && (reading === undefined || reading.stage === 'loading')
 
 /** What others may not know yet is never shown: 1 is the job that is claimed next. */
 export function positionOf(
@@ -206,6 +160,3 @@ export function waitingJob(state: QueueState, jobId: JobId): WaitingJob | undefi
   const seq = get(state.seqOf, jobId)
   return seq === undefined ? undefined : get(state.waiting, seq)
 }
-
-export const generatingOn = ({ running }: QueueState, gpu: GpuId): RunningJob | undefined =>
-  [...running.values()].find((job) => job.gpu === gpu && job.phase === 'generating')

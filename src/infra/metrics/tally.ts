@@ -23,16 +23,16 @@ export type Tally = Readonly<{
 export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
   /** When running jobs were wished away. */
   const canceling = new Map<JobId, Timestamp>()
-  /** The work of each GPU. */
-  const atWork = new Map<GpuId, GpuWork>()
-  let countedAt = performance.now()
+  /** The work of each GPU, and up to when it has been counted. */
+  const atWork = new Map<GpuId, Readonly<{ work: GpuWork; countedAt: number }>>()
+  const startedAt = performance.now()
   const requests = new Map<string, readonly RequestSeries[]>()
   beginAtZero(known, gpus)
 
   return {
     observe,
     catchUp() {
-      countWork()
+      for (const gpu of atWork.keys()) countWork(gpu)
       for (const [route, all] of requests) {
         for (const series of all) countRequests(route, series)
       }
@@ -60,7 +60,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
         noteEnd(observation)
         break
       case 'gpuWork':
-        countWork(observation.gpus)
+        noteWork(observation)
         break
       case 'gpuQuarantined':
         known.gpuQuarantines.inc({ gpu: observation.gpu, reason: observation.reason })
@@ -164,27 +164,33 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
       known.cancelDuration.observe(Math.max(0, at - wishedAt) / 1000)
   }
 
+  function noteWork({ gpus, rest }: Extract<Observation, { saw: 'gpuWork' }>): void {
+    for (const [gpu, spells] of gpus) countWork(gpu, spells)
+    if (rest === 'same') return
+    for (const gpu of atWork.keys()) {
+      if (gpus.has(gpu)) continue
+      countWork(gpu)
+      atWork.delete(gpu)
+    }
+  }
+
   /**
    * Counts what has gone by, by what is known of it now. Counted time stays, so that nothing is
    * counted twice; the time before the first spell belongs to what the GPU was at until then.
    */
-  function countWork(news?: ReadonlyMap<GpuId, readonly GpuSpell[]>): void {
+  function countWork(gpu: GpuId, spells: readonly GpuSpell[] = []): void {
     const [now, clock] = [performance.now(), Date.now()]
-    for (const gpu of new Set([...atWork.keys(), ...(news?.keys() ?? [])])) {
-      let at = countedAt
-      const count = (until: number) => {
-        const work = atWork.get(gpu)
-        if (work && until > at) countSeconds(gpu, work, (until - at) / 1000)
-        at = until
-      }
-      for (const { work, since = clock } of news?.get(gpu) ?? []) {
-        count(clamp(now - (clock - since), at, now))
-        atWork.set(gpu, work)
-      }
-      count(now)
-      if (news && !news.has(gpu)) atWork.delete(gpu)
+    let { work, countedAt: at } = atWork.get(gpu) ?? { work: undefined, countedAt: startedAt }
+    const count = (until: number) => {
+      if (work && until > at) countSeconds(gpu, work, (until - at) / 1000)
+      at = until
     }
-    countedAt = now
+    for (const { work: next, since = clock } of spells) {
+      count(clamp(now - (clock - since), at, now))
+      work = next
+    }
+    count(now)
+    if (work) atWork.set(gpu, { work, countedAt: now })
   }
 
   function countSeconds(gpu: GpuId, state: GpuWork, seconds: number): void {

@@ -13,8 +13,9 @@ import {
 } from '../../../src/actors/eta/estimator.ts'
 import type { PastAttempt } from '../../../src/actors/eta/eta-ports.ts'
 import { values } from '../../../src/actors/ordered-map.ts'
-import type { QueueState, RunningJob } from '../../../src/actors/queue/queue-state.ts'
+import type { QueueState } from '../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../src/actors/queue/rules/queue-transition.ts'
+import { type RunningJob, RunningJobs } from '../../../src/actors/queue/running-jobs.ts'
 import {
   type GpuHealth,
   type GpuId,
@@ -166,8 +167,8 @@ describe('an estimate of a running job that still loads', () => {
   const aQueueOf = ({ start, startedAt }: Pick<RunningJob, 'start' | 'startedAt'>): QueueState => {
     const job = aRunningJob(1, startedAt === undefined ? {} : { startedAt })
     const queue = aQueue({ running: [job], ready: [gpu0], gpus: [gpu0] })
-    const running = [...queue.running].map(([id, job]) => [id, { ...job, ...(start && { start }) }])
-    return { ...queue, running: new Map(running as [JobId, RunningJob][]) }
+    const running = [...queue.running.values()].map((job) => ({ ...job, ...(start && { start }) }))
+    return { ...queue, running: RunningJobs.of(running) }
   }
   const estimatorOf = (queue: QueueState, startsWarm: boolean, at = midnight) =>
     playOn(see(remember(createEstimator(speeds()), past), queue), at, { startsWarm })
@@ -271,10 +272,10 @@ describe('any estimate', () => {
           const restored = aQueue({ waiting: 5, running, ready: [gpu0, gpu1] })
           const heard = [...restored.running.values()].map((job, index) => {
             const reading = runs[index]?.[1]
-            return [job.jobId, (reading ? { ...job, reading } : job) as RunningJob] as const
+            return reading ? ({ ...job, reading } as RunningJob) : job
           })
           const past = remember(createEstimator(speeds()), aPast(...attempts))
-          let estimator = see(past, { ...restored, running: new Map(heard) })
+          let estimator = see(past, { ...restored, running: RunningJobs.of(heard) })
           for (const at of times) {
             estimator = turn(estimator, at)
             for (const id of [1, 5, ...running.map((_, index) => 100 + index)].map(jobId)) {
@@ -299,7 +300,7 @@ describe('any estimate', () => {
       const queue = aQueue({ running: [aRunningJob(1)] })
       const [job] = queue.running.values()
       if (!job) throw new Error('the job runs')
-      const running = new Map([[job.jobId, reading ? { ...job, reading } : job]])
+      const running = RunningJobs.of([reading ? { ...job, reading } : job])
       return told(past, { ...queue, running }, midnight, [1])[0]?.source
     }
     expect(source()).toBe('history')
@@ -322,7 +323,7 @@ describe('any estimate', () => {
     const restored = aQueue({ running: [aRunningJob(1, { claimedAt })] })
     const [job] = restored.running.values()
     if (!job) throw new Error('the job runs')
-    const queue = { ...restored, running: new Map([[job.jobId, { ...job, reading }]]) }
+    const queue = { ...restored, running: RunningJobs.of([{ ...job, reading }]) }
     const now = claimedAt + 201_000
     const before = see(remember(createEstimator(speeds()), past), queue)
     const first = estimateOf(before, job.jobId, now)

@@ -5,7 +5,7 @@ import { initialEta } from '../../../src/actors/eta/eta-state.ts'
 import { transition } from '../../../src/actors/eta/eta-transition.ts'
 import { attemptToSteady, newLine, toSteady } from '../../../src/actors/eta/steady-line.ts'
 import type { FinishedAttempt } from '../../../src/actors/queue/queue-protocol.ts'
-import type { RunningJob } from '../../../src/actors/queue/queue-state.ts'
+import { type RunningJob, RunningJobs } from '../../../src/actors/queue/running-jobs.ts'
 import { aFinished, aQueue, hour, speeds } from '../../support/eta.ts'
 import { aRunningJob, gpu0, jobId, midnight } from '../../support/jobs.ts'
 
@@ -111,7 +111,7 @@ function told(story: readonly Scene[]): unknown[] {
     } else if (does === 'generate' && job && job.generatedAt === undefined) {
       jobs.set(which, { ...job, phase: 'converting', generatedAt: steady + shift })
     } else if (does === 'finish') jobs.delete(which)
-    const running = new Map([...jobs.values()].map((one) => [one.jobId, one]))
+    const running = RunningJobs.of(jobs.values())
     const [next, queue] = toSteady(line, { ...aQueue({}), running }, shift)
     line = next
     return [...queue.running.values()].map(({ jobId, claimedAt, generatedAt, reading }) => [

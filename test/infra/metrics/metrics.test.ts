@@ -169,14 +169,18 @@ describe('the figures of a service', () => {
       0
     const begun = performance.now()
     for (let n = 0; n < 100; n++) {
-      metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, [{ work: 'denoising' }]]]) })
+      metrics.observe({
+        saw: 'gpuWork',
+        gpus: new Map([[gpu0, [{ work: 'denoising' }]]]),
+        rest: 'gone',
+      })
       await busy(0)
     }
     const least = await busy(0)
     const most = (performance.now() - begun) / 1000
     expect(least).toBeGreaterThan(0)
     expect(least).toBeLessThanOrEqual(most)
-    metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, [{ work: 'gap' }]]]) })
+    metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, [{ work: 'gap' }]]]), rest: 'gone' })
     const done = await busy(0)
     expect(await busy(0)).toBe(done)
     expect(await busy(1)).toBe(0)
@@ -195,7 +199,7 @@ describe('the figures of a service', () => {
         vi.advanceTimersByTime(5_000) // before anything is known
         for (const { works, seconds, isRead } of past) {
           const gpus = new Map([gpu0, gpu1].map((gpu) => [gpu, [{ work: works[gpu] ?? 'gap' }]]))
-          metrics.observe({ saw: 'gpuWork', gpus })
+          metrics.observe({ saw: 'gpuWork', gpus, rest: 'gone' })
           vi.advanceTimersByTime(seconds * 500)
           if (isRead) await metrics.expose(nothingRead)
           vi.advanceTimersByTime(seconds * 500)
@@ -228,7 +232,7 @@ describe('the figures of a service', () => {
       return works.map((work) => series.get(`wan_gpu_seconds_total{gpu="0",state="${work}"}`))
     }
     const tell = (...spells: readonly GpuSpell[]) =>
-      metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, spells]]) })
+      metrics.observe({ saw: 'gpuWork', gpus: new Map([[gpu0, spells]]), rest: 'gone' })
     const second = (s: number) => midnight + s * 1000
 
     tell({ work: 'gap' })

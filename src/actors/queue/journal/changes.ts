@@ -17,7 +17,7 @@ export function changesBetween(
   operations: readonly QueueOperation[],
 ): ReadonlyMap<JobId, JobChange> {
   const changes = new Map<JobId, JobChange>()
-  for (const { jobId, reading } of after.running.values()) {
+  for (const { jobId, reading } of after.running.changedSince(before.running)) {
     const last = before.running.get(jobId)?.reading
     if (reading && reading !== last)
       changes.set(jobId, reading.stage === last?.stage ? 'step' : 'stage')

@@ -1,37 +1,76 @@
 /** The work of each GPU as the queue knows it, and since when. */
 import type { GpuSpell } from '../../../domain/gpu-work.ts'
 import { type GenerationStage, type GpuId, stages } from '../../../domain/job.ts'
+import type { Observation } from '../../../domain/observation.ts'
 import { size } from '../../ordered-map.ts'
 import { claimsAllowed } from '../environment-state.ts'
-import { isUsable, type QueueState, type RunningJob } from '../queue-state.ts'
+import { isUsable, type QueueState } from '../queue-state.ts'
+import type { RunningJob } from '../running-jobs.ts'
+
+type Work = ReadonlyMap<GpuId, readonly GpuSpell[]>
+type GpuWorkSeen = Extract<Observation, { saw: 'gpuWork' }>
+
+/** Covers all GPUs that get jobs, and former ones that still have a generation. */
+export function gpuWorkOf(state: QueueState): Work {
+  const former = [...state.running.values()].flatMap(({ phase, gpu }) =>
+    phase === 'generating' ? [gpu] : [],
+  )
+  return workOf(state, [...state.settings.gpus, ...former], state.running.values())
+}
 
 /**
- * Covers all GPUs that get jobs, and former ones that still have a generation. A generation that has
- * just ended is in it: its last stages may have become known together with its end.
+ * Looks only at GPUs whose jobs have changed, and at idle ones when something has changed that may
+ * keep them from work.
  */
-export function gpuWorkOf(state: QueueState): ReadonlyMap<GpuId, readonly GpuSpell[]> {
-  const ended = new Map<GpuId, RunningJob>()
-  const current = new Map<GpuId, RunningJob>()
-  for (const job of state.running.values()) {
-    if (job.phase === 'generating') current.set(job.gpu, job)
-    else if ((ended.get(job.gpu)?.generatedAt ?? 0) <= (job.generatedAt ?? 0))
-      ended.set(job.gpu, job)
+export function gpuWorkSince(before: QueueState, after: QueueState): GpuWorkSeen {
+  const { running } = after
+  const changed = running.changedSince(before.running)
+  const gone = running.goneSince(before.running)
+  const gpus = new Set<GpuId>()
+  for (const { jobId, gpu } of [...changed, ...gone]) {
+    gpus.add(before.running.get(jobId)?.gpu ?? gpu)
+    gpus.add(gpu)
   }
-  const gpus = new Set([...state.settings.gpus, ...current.keys()])
+  const isFormer = (gpu: GpuId) => !running.on(gpu) && !after.settings.gpus.includes(gpu)
+  if (before.settings !== after.settings || [...gpus].some(isFormer))
+    return { saw: 'gpuWork', gpus: gpuWorkOf(after), rest: 'gone' }
+  const isSame =
+    before.readyGpus === after.readyGpus &&
+    before.gpuHealth === after.gpuHealth &&
+    whyIdle(before) === whyIdle(after)
+  if (!isSame) for (const gpu of running.idleGpus()) gpus.add(gpu)
+  return { saw: 'gpuWork', gpus: workOf(after, [...gpus], changed), rest: 'same' }
+}
+
+/** A generation that has just ended is in it: its last stages may have become known together with its end. */
+function workOf(state: QueueState, gpus: readonly GpuId[], jobs: Iterable<RunningJob>): Work {
+  const ended = new Map<GpuId, RunningJob>()
+  for (const job of jobs) {
+    const isLatest = (ended.get(job.gpu)?.generatedAt ?? 0) <= (job.generatedAt ?? 0)
+    if (job.phase === 'converting' && isLatest) ended.set(job.gpu, job)
+  }
   return new Map(
-    [...gpus].map((gpu) => {
-      const [before, now] = [ended.get(gpu), current.get(gpu)]
-      const present = now ? spellsOf(now) : [withoutJob(state, gpu)]
-      return [gpu, [...(before ? spellsOf(before) : []), ...present]]
+    [...new Set(gpus)].map((gpu) => {
+      const [before, now] = [ended.get(gpu), state.running.on(gpu)]
+      return [gpu, [...(before ? spellsOf(before) : []), ...presentOf(state, gpu, now)]]
     }),
   )
 }
 
-function withoutJob(state: QueueState, gpu: GpuId): GpuSpell {
-  if (size(state.waiting) === 0) return { work: 'no_work' }
-  const { open, hasRoom, environment } = state
-  const isHeld = !open || !hasRoom || claimsAllowed(environment) === 'none'
-  return { work: isHeld || !isUsable(state, gpu) ? 'blocked' : 'gap' }
+function presentOf(
+  state: QueueState,
+  gpu: GpuId,
+  job: RunningJob | undefined,
+): readonly GpuSpell[] {
+  if (job) return spellsOf(job)
+  const work = whyIdle(state)
+  return [{ work: work === 'gap' && !isUsable(state, gpu) ? 'blocked' : work }]
+}
+
+/** Of a GPU that may be given jobs. */
+function whyIdle({ waiting, open, hasRoom, environment }: QueueState): GpuSpell['work'] {
+  if (size(waiting) === 0) return 'no_work'
+  return !open || !hasRoom || claimsAllowed(environment) === 'none' ? 'blocked' : 'gap'
 }
 
 function spellsOf({ claimedAt, reading, trace }: RunningJob): readonly GpuSpell[] {

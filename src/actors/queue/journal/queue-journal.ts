@@ -20,7 +20,7 @@ import { gpuUse, type QueueSettings, type QueueState } from '../queue-state.ts'
 import { transition } from '../rules/queue-transition.ts'
 import { undo } from '../rules/undo-rules.ts'
 import { changesBetween } from './changes.ts'
-import { gpuWorkOf } from './gpu-work.ts'
+import { gpuWorkOf, gpuWorkSince } from './gpu-work.ts'
 import {
   type Batch,
   isCommand,
@@ -82,7 +82,10 @@ export function createJournal({ settings, gpus }: JournalOptions) {
     let journal: Journal = { phase: 'open', committed }
     const effects: JournalEffect[] = [
       { do: 'announce', queue: committed },
-      atWork(committed),
+      {
+        do: 'observe',
+        observation: { saw: 'gpuWork', gpus: gpuWorkOf(committed), rest: 'gone' },
+      },
       { do: 'show', queue: committed },
     ]
     for (const message of toArray(early)) {
@@ -163,7 +166,10 @@ function release(journal: Open, { state, turns, operations }: Batch): JournalSte
   for (const { observations } of turns) {
     for (const observation of observations) effects.push({ do: 'observe', observation })
   }
-  if (state !== committed) effects.push(atWork(state), { do: 'show', queue: state })
+  if (state !== committed) {
+    effects.push({ do: 'observe', observation: gpuWorkSince(committed, state) })
+    effects.push({ do: 'show', queue: state })
+  }
   if (changes.size > 0) effects.push({ do: 'tellChanges', changes })
   if (operations.some(({ op }) => op === 'finish')) effects.push({ do: 'tellOfDeliveries' })
   for (const turn of turns) {
@@ -214,11 +220,6 @@ function reload(journal: Open, why: string): JournalStep {
     [{ do: 'logStale', why }, ...effects.filter(isPerformed), ...waiting, { do: 'load' }],
   ]
 }
-
-const atWork = (queue: QueueState): JournalEffect => ({
-  do: 'observe',
-  observation: { saw: 'gpuWork', gpus: gpuWorkOf(queue) },
-})
 
 const isPerformed = (effect: QueueEffect): effect is Exclude<QueueEffect, { do: 'store' }> =>
   effect.do !== 'store'

@@ -1,14 +1,21 @@
 /** What becomes of a job when its attempt is heard of. */
 import { blamesEnvironment, isRetryable } from '../../../domain/failures.ts'
 import type { AttemptKey } from '../../../domain/job.ts'
-import { type Failure, stages, type Timestamp, type Trace } from '../../../domain/job.ts'
+import {
+  type Failure,
+  type Reading,
+  stages,
+  type Timestamp,
+  type Trace,
+} from '../../../domain/job.ts'
 import type { GenerationResult } from '../../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../../gpu/gpu-protocol.ts'
 import { size } from '../../ordered-map.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { Outcome } from '../queue-ports.ts'
 import type { QueueNews } from '../queue-protocol.ts'
-import type { QueueState, RunningJob } from '../queue-state.ts'
+import type { QueueState } from '../queue-state.ts'
+import { isLoading, type RunningJob } from '../running-jobs.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { takeBack } from './conversion-orders.ts'
@@ -16,14 +23,7 @@ import { attemptOver, failedByEnvironment, forgetSuspect } from './environment-r
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
 import { hasGotTo } from './proof-rules.ts'
-import {
-  enqueue,
-  type QueueStep,
-  stored,
-  withoutGpu,
-  withoutKey,
-  withRunning,
-} from './queue-steps.ts'
+import { enqueue, type QueueStep, stored, withoutGpu, withRunning } from './queue-steps.ts'
 
 type AttemptMessage = Extract<QueueNews, AttemptKey>
 
@@ -40,8 +40,7 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
     case 'generationReported': {
       const { reading } = message
       if (job.reading && isBehind(reading, job.reading)) return [state, []]
-      const read = withRunning(state, { ...job, reading })
-      return thenAssign(hasGotTo(read, job, reading.stage, at), at)
+      return reported(state, job, reading, at)
     }
     case 'loadOverdue':
       return loadOverdue(state, job, at)
@@ -61,6 +60,14 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
     case 'conversionLost':
       return conversionLost(state, job, at)
   }
+}
+
+/** A GPU may load next when this one has loaded, or when the environment is proven. */
+function reported(state: QueueState, job: RunningJob, reading: Reading, at: Timestamp): QueueStep {
+  const heard = { ...job, reading }
+  const step = hasGotTo(withRunning(state, heard), job, reading.stage, at)
+  const hasLoaded = isLoading(job) && !isLoading(heard)
+  return hasLoaded || step[0].environment !== state.environment ? thenAssign(step, at) : step
 }
 
 /** It no longer holds up others, as a load or as the probe of the environment. Its time limit ends it. */
@@ -233,7 +240,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
   const cause = failure ? { failure } : {}
   return thenAssign(
     [
-      enqueue({ ...state, environment, running: withoutKey(state.running, jobId) }, waiting),
+      enqueue({ ...state, environment, running: state.running.delete(jobId) }, waiting),
       [
         stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
         { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
@@ -262,7 +269,7 @@ function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timest
   const { jobId, epoch, attempts: attempt, gpu } = job
   const environment = forgetSuspect(attemptOver(state.environment, job), jobId)
   const over = forgetName(
-    { ...state, environment, running: withoutKey(state.running, jobId) },
+    { ...state, environment, running: state.running.delete(jobId) },
     { filename: job.requestedFilename, jobId },
   )
   const [answered, answers] =

@@ -1,17 +1,11 @@
 /** Which waiting job gets which GPU, and when. */
 import { defaultFilename } from '../../../domain/filename.ts'
 import type { AttemptKey, GpuId, Timestamp } from '../../../domain/job.ts'
-import { values } from '../../ordered-map.ts'
+import { size, values } from '../../ordered-map.ts'
 import { claimsAllowed, probeRank } from '../environment-state.ts'
 import type { QueueEffect } from '../queue-effects.ts'
-import {
-  generatingOn,
-  isLoading,
-  isUsable,
-  type QueueState,
-  type RunningJob,
-  type WaitingJob,
-} from '../queue-state.ts'
+import { isUsable, type QueueState, type WaitingJob } from '../queue-state.ts'
+import type { RunningJob } from '../running-jobs.ts'
 import { startProbe } from './environment-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
@@ -27,20 +21,25 @@ const maxUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64
  */
 export function assign(state: QueueState, at: Timestamp): QueueStep {
   let [now, effects] = giveTemplateTurn(state)
-  while (
-    now.open &&
-    now.hasRoom &&
-    loading(now) < now.settings.maxConcurrentLoads &&
-    unconverted(now) < maxUnconverted(now.settings)
-  ) {
-    const match = nextMatch(now)
+  if (!mayClaim(now)) return [now, effects]
+  const free = new Offers(now)
+  while (mayClaim(now)) {
+    const match = nextMatch(now, free)
     if (!match) break
     const [next, more] = claim(now, match.job, match.gpu, at)
+    free.take(match.gpu)
     now = next
     effects = [...effects, ...more]
   }
   return [now, effects]
 }
+
+const mayClaim = (state: QueueState): boolean =>
+  state.open &&
+  state.hasRoom &&
+  size(state.waiting) > 0 &&
+  loading(state) < state.settings.maxConcurrentLoads &&
+  state.running.converting < maxUnconverted(state.settings)
 
 /** Before any job: the jobs that wait for it meanwhile start warm, as soon as they would have loaded. */
 function giveTemplateTurn(state: QueueState): QueueStep {
@@ -68,28 +67,59 @@ export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueSte
  * The oldest waiting job for which a GPU is free. A job that failed on a GPU waits for another one,
  * if there is another that may be given jobs at all; meanwhile those behind it may go first.
  */
-function nextMatch(state: QueueState): Match | undefined {
+function nextMatch(state: QueueState, free: Offers): Match | undefined {
   const allowed = claimsAllowed(state.environment)
-  if (allowed === 'none') return undefined
-  const usable = state.settings.gpus.filter((gpu) => isUsable(state, gpu))
-  const free = usable.filter((gpu) => !generatingOn(state, gpu))
-  if (free.length === 0) return undefined
+  if (allowed === 'none' || free.isEmpty) return undefined
   if (allowed === 'one') return probeOn(state, free)
   for (const job of values(state.waiting)) {
-    const elsewhere = usable.some((gpu) => gpu !== job.failedOn)
-    const gpu = fastest(
-      state,
-      free.filter((candidate) => candidate !== job.failedOn || !elsewhere),
-    )
+    const { failedOn } = job
+    const gpu =
+      free.fastest(failedOn) ??
+      (failedOn === undefined || isOtherUsable(state, failedOn) ? undefined : failedOn)
     if (gpu !== undefined) return { job, gpu }
   }
   return undefined
 }
 
+const isOtherUsable = (state: QueueState, failedOn: GpuId): boolean =>
+  state.settings.gpus.some((gpu) => gpu !== failedOn && isUsable(state, gpu))
+
+/** The free GPUs that may be given a job, during one run of claims. */
+class Offers {
+  #offers: readonly Readonly<{ gpu: GpuId; seconds: number }>[]
+
+  constructor(state: QueueState) {
+    const { running, secondsPerJob } = state
+    const average = averageOf(secondsPerJob)
+    const offers = []
+    for (const gpu of running.idleGpus()) {
+      if (isUsable(state, gpu)) offers.push({ gpu, seconds: secondsPerJob.get(gpu) ?? average })
+    }
+    this.#offers = offers
+  }
+
+  get isEmpty(): boolean {
+    return this.#offers.length === 0
+  }
+
+  /** The one that will finish first by its own history; the lowest number breaks ties. */
+  fastest(except?: GpuId): GpuId | undefined {
+    let best: Readonly<{ gpu: GpuId; seconds: number }> | undefined
+    for (const offer of this.#offers) {
+      if (offer.gpu !== except && (!best || offer.seconds < best.seconds)) best = offer
+    }
+    return best?.gpu
+  }
+
+  take(taken: GpuId): void {
+    this.#offers = this.#offers.filter(({ gpu }) => gpu !== taken)
+  }
+}
+
 type Match = Readonly<{ job: WaitingJob; gpu: GpuId }>
 
 /** On another GPU than that of the last failure, if one is free. */
-function probeOn(state: QueueState, free: readonly GpuId[]): Match | undefined {
+function probeOn(state: QueueState, free: Offers): Match | undefined {
   const { environment } = state
   const { breaker } = environment
   let best: Readonly<{ job: WaitingJob; rank: number }> | undefined
@@ -98,15 +128,9 @@ function probeOn(state: QueueState, free: readonly GpuId[]): Match | undefined {
     if (!best || rank < best.rank) best = { job, rank }
     if (rank === 0) break
   }
-  const others = free.filter((gpu) => breaker.phase === 'closed' || gpu !== breaker.last.gpu)
-  const gpu = fastest(state, others.length > 0 ? others : free)
+  const lastFailed = breaker.phase === 'closed' ? undefined : breaker.last.gpu
+  const gpu = free.fastest(lastFailed) ?? free.fastest()
   return best && gpu !== undefined ? { job: best.job, gpu } : undefined
-}
-
-/** The one that will finish first by its own history; the lowest number breaks ties. */
-function fastest(state: QueueState, gpus: readonly GpuId[]): GpuId | undefined {
-  const seconds = (gpu: GpuId) => state.secondsPerJob.get(gpu) ?? averageOf(state.secondsPerJob)
-  return gpus.toSorted((a, b) => seconds(a) - seconds(b) || a - b)[0]
 }
 
 function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): QueueStep {
@@ -142,10 +166,11 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
   ]
 }
 
-const loading = ({ running, givenUpGpus, templateLoad }: QueueState): number =>
-  [...running.values()].filter(
-    (job) => isLoading(job) && !job.isLoadOverdue && !givenUpGpus.has(job.gpu),
-  ).length + (templateLoad?.hasBegun ? 1 : 0)
+function loading({ running, givenUpGpus, templateLoad }: QueueState): number {
+  let loads = templateLoad?.hasBegun ? 1 : 0
+  for (const gpu of running.loads()) if (!givenUpGpus.has(gpu)) loads += 1
+  return loads
+}
 
 /** How many times its usual length a load may take before it no longer holds up others. */
 const usualLoads = 4
@@ -171,9 +196,6 @@ export function expectLoad(
 /** How long a load may hold up others that usually takes so long. */
 const patienceMs = (usualSeconds: number): number =>
   Math.round(Math.min(maxLoadMs, Math.max(minLoadMs, usualLoads * usualSeconds * 1000)))
-
-const unconverted = ({ running }: QueueState): number =>
-  [...running.values()].filter(({ phase }) => phase === 'converting').length
 
 const averageOf = (seconds: ReadonlyMap<GpuId, number>): number =>
   seconds.size === 0

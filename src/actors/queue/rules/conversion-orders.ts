@@ -1,5 +1,6 @@
 /** What the queue orders of the converter beyond the conversion of a generation that has just ended. */
-import type { QueueState, RunningJob } from '../queue-state.ts'
+import type { QueueState } from '../queue-state.ts'
+import type { RunningJob } from '../running-jobs.ts'
 import type { QueueStep } from './queue-steps.ts'
 
 /** The cancel came before the video. The job ends when nothing of it is left. */

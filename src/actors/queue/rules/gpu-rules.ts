@@ -15,7 +15,8 @@ import { hourMs } from '../../../domain/time.ts'
 import { type ActorRef, answer } from '../../actor.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
-import { generatingOn, gpuUse, healthOf, type QueueState, type RunningJob } from '../queue-state.ts'
+import { gpuUse, healthOf, type QueueState } from '../queue-state.ts'
+import type { RunningJob } from '../running-jobs.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
 import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
 
@@ -25,7 +26,7 @@ export function welcomeGpu(
   at: Timestamp,
 ): QueueStep {
   if (state.readyGpus.get(gpu) === incarnation) return [state, []]
-  const own = generatingOn(state, gpu)
+  const own = state.running.on(gpu)
   const isOwn = own && holding?.jobId === own.jobId && holding.epoch === own.epoch
   // It works on what it should not: it is ready only when it has announced itself anew without it.
   if (holding && !isOwn) {
@@ -53,7 +54,7 @@ export function loseGpu(
   at: Timestamp,
 ): QueueStep {
   const gone = withoutGpu(state, gpu)
-  const care = expectCare(generatingOn(gone, gpu), givenUp ? givenUpCareMs : absentCareMs)
+  const care = expectCare(gone.running.on(gpu), givenUp ? givenUpCareMs : absentCareMs)
   if (!givenUp) return [gone, care]
   const next = { ...gone, givenUpGpus: new Set([...gone.givenUpGpus, gpu]) }
   const [assigned, effects] = assign(next, at)
@@ -113,7 +114,7 @@ export function disown(
   { gpu, fate, replyTo }: Extract<QueueCommand, { type: 'disown' }>,
 ): QueueStep {
   if (!isKnown(state, gpu)) return [state, [unknownGpu(gpu, replyTo)]]
-  const own = generatingOn(state, gpu)
+  const own = state.running.on(gpu)
   const next = own ? withRunning(state, { ...own, orphaned: fate }) : state
   return [next, [answer(replyTo, gpuUse(next, gpu))]]
 }
@@ -221,7 +222,7 @@ function withHealth(
 }
 
 const isKnown = (state: QueueState, gpu: GpuId): boolean =>
-  state.settings.gpus.includes(gpu) || generatingOn(state, gpu) !== undefined
+  state.settings.gpus.includes(gpu) || state.running.on(gpu) !== undefined
 
 const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect =>
   answer(

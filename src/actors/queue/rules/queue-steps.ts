@@ -3,7 +3,8 @@ import type { GpuId, JobId } from '../../../domain/job.ts'
 import { remove, set } from '../../ordered-map.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueOperation } from '../queue-ports.ts'
-import type { QueueState, RunningJob, WaitingJob } from '../queue-state.ts'
+import type { QueueState, WaitingJob } from '../queue-state.ts'
+import type { RunningJob } from '../running-jobs.ts'
 
 export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
 
@@ -23,7 +24,7 @@ export const dequeue = (state: QueueState, jobId: JobId, seq: number): QueueStat
 
 export const withRunning = (state: QueueState, job: RunningJob): QueueState => ({
   ...state,
-  running: new Map([...state.running, [job.jobId, job]]),
+  running: state.running.set(job),
 })
 
 export const withoutGpu = (state: QueueState, gpu: GpuId): QueueState => ({

@@ -127,8 +127,8 @@ function close(
   const closing = { ...state, open: false, closing: { mode, replyTo } }
   if (mode !== 'kill') return [closing, []]
   const generating = [...state.running.values()].filter(({ phase }) => phase === 'generating')
-  const running = new Map(state.running)
-  for (const job of generating) running.set(job.jobId, { ...job, orphaned: 'giveBack' })
+  let { running } = state
+  for (const job of generating) running = running.set({ ...job, orphaned: 'giveBack' })
   return [
     { ...closing, running },
     generating.map(({ jobId, epoch, gpu }) => ({

@@ -16,6 +16,7 @@ import {
   type QueueState,
 } from '../../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
+import { RunningJobs } from '../../../../src/actors/queue/running-jobs.ts'
 import type { FailureCode } from '../../../../src/domain/job.ts'
 import { aFailure, queueSettings } from '../../../support/jobs.ts'
 import { allGpus, createWorld, type Rules, type World } from '../../../support/queue-world.ts'
@@ -224,7 +225,7 @@ function broken(transition: Rules['transition']): Rules {
 
 function withoutCancels(state: QueueState): QueueState {
   const running = [...state.running.values()].map((job) => ({ ...job, cancelRequested: false }))
-  return { ...state, running: new Map(running.map((job) => [job.jobId, job])) }
+  return { ...state, running: RunningJobs.of(running, state.settings.gpus) }
 }
 
 /** Rules that leave out an effect. */

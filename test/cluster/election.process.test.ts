@@ -1,0 +1,145 @@
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { postgresMissing } from '../../bench/postgres.ts'
+import { openClusterDatabase } from '../../src/cluster/database.ts'
+import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
+import { type ElectionObserver, startElection } from '../../src/cluster/election.ts'
+import { anElectionNode, theLeaderOf } from '../support/cluster/election-node.ts'
+import { usePostgres } from '../support/cluster/postgres.ts'
+import { aSilentProxy } from '../support/cluster/silent-proxy.ts'
+
+const missing = postgresMissing()
+
+describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : ''}`, () => {
+  const postgres = usePostgres()
+
+  it('has exactly one next leader, of the next term, each time that the leader is killed', async () => {
+    const { url } = await postgres.aDatabase()
+    let nodes = ['a', 'b', 'c'].map((name) => anElectionNode(url, name))
+    const terms: number[] = []
+    while (nodes.length > 0) {
+      const leader = await theLeaderOf(nodes)
+      terms.push((await leader.happens('leads')).term)
+      leader.child.kill('SIGKILL')
+      nodes = nodes.filter((node) => node !== leader)
+    }
+    expect(terms).toEqual([...new Set(terms)].toSorted((a, b) => a - b))
+    expect(terms).toHaveLength(3)
+  })
+
+  it('rejects the commit of a leader that was replaced without its knowledge, and deposes it', async () => {
+    const { url, query } = await postgres.aDatabase()
+    await query('create table written (term int)')
+    const old = anElectionNode(url, 'old')
+    await old.happens('leads')
+    old.order('commit')
+    await old.happens('committed')
+    const next = anElectionNode(url, 'next')
+    await next.happens('follows')
+    old.child.kill('SIGSTOP')
+    await next.happens('leads')
+    next.order('commit')
+    await next.happens('committed')
+
+    old.order('commit')
+    old.child.kill('SIGCONT')
+    const { why } = await old.happens('deposed')
+    const [status] = await old.exited
+
+    expect(why).toBe('term 1 of this node has ended: next leads in term 2')
+    expect(status).toBe(1)
+    expect(await query('select term from written order by term')).toEqual([
+      { term: 1 },
+      { term: 2 },
+    ])
+  })
+
+  it('gives the lead back at once to a node that finds its previous run in it', async () => {
+    const { url } = await postgres.aDatabase()
+    const before = anElectionNode(url, 'a', { lostMs: 60_000 })
+    await before.happens('leads')
+    before.child.kill('SIGKILL')
+    await before.exited
+    const after = anElectionNode(url, 'a', { lostMs: 60_000 })
+    expect((await after.happens('leads')).term).toBe(2)
+  })
+
+  it('does not take another machine of the same name for a previous run', async () => {
+    const { url } = await postgres.aDatabase()
+    const one = anElectionNode(url, 'a', { home: 'one' })
+    await one.happens('leads')
+    const other = anElectionNode(url, 'a', { home: 'other' })
+    await other.happens('follows')
+    one.child.kill('SIGKILL')
+    expect((await other.happens('leads')).term).toBe(2)
+  })
+
+  it('needs no waiting after a leader that resigned', async () => {
+    const { url } = await postgres.aDatabase()
+    const first = anElectionNode(url, 'a', { lostMs: 60_000 })
+    await first.happens('leads')
+    const { events } = await aNode(url, 'b', { lostMs: 60_000, beatMs: 20 })
+    await expect.poll(() => events).toEqual(['a leads in term 1'])
+    first.order('resign')
+    await expect.poll(() => events).toContain('leads in term 2')
+  })
+
+  it('takes no leader for lost because the database crashed', async () => {
+    const { url } = await postgres.aDatabase()
+    const a = await aNode(url, 'a', { lostMs: 1_000, beatMs: 100 })
+    await expect.poll(() => a.events).toEqual(['leads in term 1'])
+    const b = await aNode(url, 'b', { lostMs: 1_000, beatMs: 100 })
+    await expect.poll(() => b.events).toEqual(['a leads in term 1'])
+
+    await postgres.server().stop('SIGKILL')
+    await expect.poll(() => a.election.standing()).toMatchObject({ isCertain: false })
+    await postgres.server().startAgain()
+
+    const certain = { term: 1, isCertain: true }
+    await expect.poll(() => a.election.standing()).toEqual({ role: 'leads', ...certain })
+    await expect.poll(() => b.election.standing()).toMatchObject({ isCertain: true })
+    expect(a.events).toEqual(['leads in term 1'])
+    expect(b.events).toEqual(['a leads in term 1'])
+  })
+
+  it('replaces a leader behind a silent network, which does not know whether it leads', async () => {
+    const { url } = await postgres.aDatabase()
+    const proxy = await aSilentProxy(url)
+    const a = await aNode(proxy.url, 'a', { lostMs: 1_000, beatMs: 100 })
+    await expect.poll(() => a.events).toEqual(['leads in term 1'])
+    const b = await aNode(url, 'b', { lostMs: 1_000, beatMs: 100 })
+    proxy.fallSilent()
+
+    await expect.poll(() => b.events).toContain('leads in term 2')
+    expect(a.election.standing()).toEqual({ role: 'leads', term: 1, isCertain: false })
+
+    proxy.heal()
+    const deposed = 'deposed: term 1 of this node has ended: b leads in term 2'
+    await expect.poll(() => a.events).toEqual(['leads in term 1', deposed])
+    expect(a.election.standing()).toEqual({ role: 'ended' })
+  })
+})
+
+/** A node in this process. */
+async function aNode(url: string, name: string, times: { lostMs: number; beatMs: number }) {
+  const events: string[] = []
+  const observer: ElectionObserver = {
+    leads: (term) => events.push(`leads in term ${term}`),
+    follows: ({ node, term }) => events.push(`${node} leads in term ${term}`),
+    deposed: (why) => events.push(`deposed: ${why}`),
+  }
+  const quiet = () => {}
+  const database = await openClusterDatabase({ url, limitMs: 400 })
+  const election = startElection({
+    connection: database.beats,
+    me: { name, home: name },
+    clock: await readDatabaseClock(database.beats),
+    observer,
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    ...times,
+  })
+  onTestFinished(async () => {
+    await election.resign().catch(() => {})
+    void database.close()
+  })
+  return { events, election }
+}

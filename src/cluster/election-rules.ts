@@ -6,15 +6,12 @@ export type NodeIdentity = Readonly<{ name: string; home: string }>
 /** The row by which nodes agree on a leader. Nobody leads while `node` is empty. */
 export type LeaderRow = Readonly<{ term: number; node: string; home: string; beat: number }>
 
-/** A leader has had time for two beats in each gap that counts. */
-const maxGapShare = 0.5
-
 export const watchLeader = (
   before: Watch | undefined,
   { term, beat }: LeaderRow,
   look: Look,
   lostMs: number,
-): Watch => watch(before, `${term}/${beat}`, look, lostMs * maxGapShare)
+): Watch => watch(before, `${term}/${beat}`, look, lostMs)
 
 /**
  * Whether a node that does not lead claims the lead. A row that names the node itself is of its previous run, or

@@ -15,18 +15,24 @@ export type Watch = Readonly<{
   answeredAt: number
 }>
 
+/** Part of the time without movement that may pass between two answers: the observed moves several times in it. */
+const maxGapShare = 0.5
+
 /**
- * The watch after one more look. After a look that failed there is no `before`. A longer time than `maxGapMs`
- * between two answers starts the watch again: the process was stopped, or the database did not answer.
+ * The watch after one more look, for something that is lost when it stands still for `lostMs`. After a look that
+ * failed there is no `before`. A gap between two answers starts the watch again: the process was stopped, or the
+ * database did not answer.
  */
 export function watch(
   before: Watch | undefined,
   key: string,
   { askedAt, answeredAt }: Look,
-  maxGapMs: number,
+  lostMs: number,
 ): Watch {
   const continues =
-    before !== undefined && before.key === key && answeredAt - before.answeredAt <= maxGapMs
+    before !== undefined &&
+    before.key === key &&
+    answeredAt - before.answeredAt <= lostMs * maxGapShare
   return { key, since: continues ? before.since : answeredAt, until: askedAt, answeredAt }
 }
 

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { type Look, stillMs, type Watch, watch } from '../../src/cluster/watch.ts'
 
-const maxGapMs = 1_500
+const lostMs = 3_000
+const maxGapMs = lostMs / 2
 
 /** Looks one after the other; each reads the beat somewhere between question and answer. */
 const looks = fc.array(
@@ -39,7 +40,7 @@ it('a watch never overstates how long a beat stood still, and counts no gap betw
         const look: Look = { askedAt, answeredAt: now }
         if (fails || seen === undefined || now - lastAnswer > maxGapMs) rowBegan = now
         lastAnswer = now
-        seen = fails ? undefined : watch(seen, key, look, maxGapMs)
+        seen = fails ? undefined : watch(seen, key, look, lostMs)
         if (!seen) continue
         expect(stillMs(seen)).toBeLessThanOrEqual(now - movedAt)
         expect(stillMs(seen)).toBeLessThanOrEqual(now - rowBegan)
@@ -49,8 +50,8 @@ it('a watch never overstates how long a beat stood still, and counts no gap betw
 })
 
 it('a watch finds that a beat stands still', () => {
-  const first = watch(undefined, '1', { askedAt: 0, answeredAt: 10 }, maxGapMs)
-  const second = watch(first, '1', { askedAt: 510, answeredAt: 520 }, maxGapMs)
-  const third = watch(second, '1', { askedAt: 1_020, answeredAt: 1_030 }, maxGapMs)
+  const first = watch(undefined, '1', { askedAt: 0, answeredAt: 10 }, lostMs)
+  const second = watch(first, '1', { askedAt: 510, answeredAt: 520 }, lostMs)
+  const third = watch(second, '1', { askedAt: 1_020, answeredAt: 1_030 }, lostMs)
   expect([first, second, third].map(stillMs)).toEqual([0, 500, 1_010])
 })

@@ -152,7 +152,7 @@ export function play(workload: Workload, seed: number): Played {
       : Number.POSITIVE_INFINITY
     const claimedAt = agenda.now
     const began: Record<string, number> = { loading: claimedAt }
-    tell({ type: 'generationStarted', jobId, epoch, startedAt: claimedAt, start })
+    tell({ type: 'generationStarted', gpu, jobId, epoch, startedAt: claimedAt, start })
 
     let at = 0
     const recent: number[] = []
@@ -160,7 +160,7 @@ export function play(workload: Workload, seed: number): Played {
       at += seconds
       if (at >= failsAt) return
       agenda.at(claimedAt + at * 1000, () =>
-        tell({ type: 'generationReported', jobId, epoch, reading: reading() }),
+        tell({ type: 'generationReported', gpu, jobId, epoch, reading: reading() }),
       )
     }
     const enter = (stage: Reading['stage']): Reading => {

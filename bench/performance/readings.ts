@@ -111,7 +111,7 @@ function aWorld(count: number) {
   })
   for (const gpu of gpus) {
     tell({ type: 'gpuReady', gpu, incarnation: `gpu-${gpu}`, holding: attemptOn(gpu) })
-    tell({ type: 'generationStarted', startedAt: begin, ...attemptOn(gpu) })
+    tell({ type: 'generationStarted', gpu, startedAt: begin, ...attemptOn(gpu) })
   }
   let nextCheckAt = begin
   turns.length = 0
@@ -124,7 +124,7 @@ function aWorld(count: number) {
       const effects = handle({
         type: 'generationReported',
         reading: readingAt(round, now),
-        ...attemptOn(gpu as GpuId),
+        ...{ gpu: gpu as GpuId, ...attemptOn(gpu as GpuId) },
       })
       const handled = performance.now()
       spread(effects)

@@ -242,9 +242,11 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   }
 
   function tellProgress(attempt: AttemptKey): void {
-    tellQueue({ type: 'generationStarted', startedAt: now, ...attempt })
-    const reading = generations.get(keyOf(attempt))?.reading
-    if (reading) tellQueue({ type: 'generationReported', reading, ...attempt })
+    const generation = generations.get(keyOf(attempt))
+    assert(generation, 'only what has begun tells of itself')
+    const { gpu, reading } = generation
+    tellQueue({ type: 'generationStarted', gpu, startedAt: now, ...attempt })
+    if (reading) tellQueue({ type: 'generationReported', gpu, reading, ...attempt })
   }
 
   function tellEnd(gpu: GpuId, attempt: AttemptKey, result: GenerationResult): void {
@@ -267,7 +269,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     generation.reading = after(generation.reading)
     const { attempt, reading } = generation
     if (isSame(gpuOf(gpu).holding, attempt)) {
-      tellQueue({ type: 'generationReported', reading, ...attempt })
+      tellQueue({ type: 'generationReported', gpu, reading, ...attempt })
     }
   }
 
@@ -592,13 +594,20 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
     crashQueue,
     crashService,
 
-    /** News of an attempt that is over changes nothing at all. */
+    /** News of an attempt that is over changes nothing at all; it is stopped, wherever it may be. */
     repeatOldNews(which: number): void {
       const news = pick(history, which)
       if (!news || isCurrent(news)) return
       const before = state
       const [next, effects] = transition(state, news, now)
-      assert(next === before && effects.length === 0, `${news.type} comes too late`)
+      assert(next === before, `${news.type} comes too late`)
+      for (const effect of effects) {
+        assert(
+          effect.do === 'stopGeneration' && isSame(effect, news),
+          'no other attempt is stopped',
+        )
+        perform(effect)
+      }
     },
   }
 

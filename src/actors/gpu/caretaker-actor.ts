@@ -9,7 +9,7 @@ import {
   startCaretaker,
   transition,
 } from './caretaker-transition.ts'
-import { observer } from './gpu-actor.ts'
+import { observer, signed } from './gpu-actor.ts'
 import type { AttemptOrder, GenerationHandle, GenerationRunner } from './gpu-ports.ts'
 import type { GpuEffect } from './gpu-protocol.ts'
 
@@ -78,7 +78,7 @@ export function caretakerBehaviour({
         const { report } = effect
         if (report.type === 'gpuReady') break
         if (report.type === 'generationEnded') handles.delete(nameOf(attempt))
-        tell(queue, report)
+        tell(queue, signed(report, gpu))
         break
       }
       default:

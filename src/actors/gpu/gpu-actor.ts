@@ -1,13 +1,13 @@
 import type { GpuId } from '../../domain/job.ts'
 import { type ActorRef, actorOf, type Behaviour, tell, tellLater } from '../actor.ts'
-import type { QueueMessage } from '../queue/queue-protocol.ts'
+import type { QueueMessage, QueueNews } from '../queue/queue-protocol.ts'
 import type {
   AttemptOrder,
   GenerationHandle,
   GenerationObserver,
   GenerationRunner,
 } from './gpu-ports.ts'
-import type { GpuEffect, GpuMessage, GpuNews, GpuState } from './gpu-protocol.ts'
+import type { GpuEffect, GpuMessage, GpuNews, GpuReport, GpuState } from './gpu-protocol.ts'
 import { idle, transition } from './gpu-transition.ts'
 
 export type GpuActorOptions = Readonly<{
@@ -53,8 +53,8 @@ export function gpuBehaviour({
       }
       case 'report': {
         const { report } = effect
-        const who = { gpu, incarnation: self.name }
-        tell(queue, report.type === 'gpuReady' ? { ...report, ...who } : report)
+        if (report.type === 'gpuReady') tell(queue, { ...report, gpu, incarnation: self.name })
+        else tell(queue, signed(report, gpu))
         break
       }
       default:
@@ -62,6 +62,12 @@ export function gpuBehaviour({
     }
   }
 }
+
+/** The queue has a generation stopped on the GPU that signs news of it, if nobody waits for it. */
+export const signed = (report: Exclude<GpuReport, { type: 'gpuReady' }>, gpu: GpuId): QueueNews =>
+  report.type === 'generationStarted' || report.type === 'generationReported'
+    ? { ...report, gpu }
+    : report
 
 /** Tells an actor what becomes of a generation. */
 export const observer = (

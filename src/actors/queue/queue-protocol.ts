@@ -53,8 +53,9 @@ export type QueueNews = Readonly<
   /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
   | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
   | ({ type: 'runDeclined' } & AttemptKey)
-  | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)
-  | ({ type: 'generationReported'; reading: Reading } & AttemptKey)
+  /** `gpu`: the one that the generation is on. If the queue does not know the attempt, it is stopped there. */
+  | ({ type: 'generationStarted'; gpu: GpuId } & GenerationStart & AttemptKey)
+  | ({ type: 'generationReported'; gpu: GpuId; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | { type: 'probeDue'; gpu: GpuId; since: Timestamp }
   /** Whether there is room on every disk that is written. */

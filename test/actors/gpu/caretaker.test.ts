@@ -17,9 +17,16 @@ describe('the caretaker', () => {
     generations[0]?.observer.started(midnight, 0)
     expect(await queue.next()).toMatchObject({ type: 'generationStarted', ...attempt(1) })
     generations[0]?.observer.reported({ stage: 'saving' })
-    expect(await queue.next()).toMatchObject({ type: 'generationReported', ...attempt(1) })
+    expect(await queue.next()).toMatchObject({
+      type: 'generationReported',
+      gpu: gpu0,
+      ...attempt(1),
+    })
     generations[0]?.observer.ended({ how: 'completed' })
-    const ended = { type: 'generationEnded', ...attempt(1), result: { how: 'completed' } }
+    const ended = {
+      ...{ type: 'generationEnded', ...attempt(1) },
+      result: { how: 'completed' },
+    }
     expect(await queue.next()).toEqual(ended)
     tell(actor.ref, { type: 'careFor', gpu: gpu1, order: order(2) })
     await expect.poll(() => generations).toHaveLength(2)

@@ -177,12 +177,13 @@ describe('the actor of a GPU', () => {
     ]).toEqual([
       {
         type: 'generationStarted',
+        gpu: gpu1,
         startedAt: midnight,
         command: ['python3', 'generate.py'],
         start: 'warm',
         ...attempt,
       },
-      { type: 'generationReported', reading, ...attempt },
+      { type: 'generationReported', gpu: gpu1, reading, ...attempt },
       { type: 'generationEnded', result: { how: 'completed' }, ...attempt },
       { type: 'gpuReady', gpu: gpu1, incarnation: 'gpu-1.7' },
     ])

@@ -107,7 +107,7 @@ describe('a reading of a generation that has loaded', () => {
     const read = (step: number) =>
       tell({
         type: 'generationReported',
-        ...{ jobId: jobId(1), epoch: 1 },
+        ...{ gpu: gpu0, jobId: jobId(1), epoch: 1 },
         reading: { stage: 'denoising', step, totalSteps: 50 },
       })
     read(1)

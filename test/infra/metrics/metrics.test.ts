@@ -392,10 +392,10 @@ function aQueue(observe: (observation: Observation) => void) {
       const epoch = way === ways - 3 ? 2 : 1
       if (epoch === 2)
         tell({ type: 'generationEnded', jobId: id, epoch: 1, result: { how: 'neverBegan' } })
-      tell({ type: 'generationStarted', jobId: id, epoch, startedAt: now })
+      tell({ type: 'generationStarted', gpu: gpu0, jobId: id, epoch, startedAt: now })
       if (way === ways - 2) cancel(id)
       const reading: Reading = { stage: 'denoising', step: 1, began: { denoising: now } }
-      tell({ type: 'generationReported', jobId: id, epoch, reading })
+      tell({ type: 'generationReported', gpu: gpu0, jobId: id, epoch, reading })
       const result = code
         ? ({ how: 'failed', failure: aFailure(code) } as const)
         : ({ how: 'completed' } as const)

@@ -14,7 +14,7 @@ import { size } from '../../ordered-map.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { Outcome } from '../queue-ports.ts'
 import type { QueueNews } from '../queue-protocol.ts'
-import type { QueueState } from '../queue-state.ts'
+import { type QueueState, waitingJob } from '../queue-state.ts'
 import { isLoading, type RunningJob } from '../running-jobs.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
@@ -27,10 +27,13 @@ import { enqueue, type QueueStep, stored, withoutGpu, withRunning } from './queu
 
 type AttemptMessage = Extract<QueueNews, AttemptKey>
 
-/** News that carries an older epoch, or of a job that is over, comes too late and is dropped here. */
+/**
+ * News that carries an older epoch, or of a job that is over, comes too late and is dropped here. A
+ * generation that is still at work on such an attempt is stopped: nobody waits for it.
+ */
 export function onAttempt(state: QueueState, message: AttemptMessage, at: Timestamp): QueueStep {
   const job = state.running.get(message.jobId)
-  if (!job || job.epoch !== message.epoch) return [state, []]
+  if (!job || job.epoch !== message.epoch) return [state, stopUnknown(state, message)]
   const phase = message.type.startsWith('conver') ? 'converting' : 'generating'
   if (job.phase !== phase) return [state, []]
 
@@ -60,6 +63,14 @@ export function onAttempt(state: QueueState, message: AttemptMessage, at: Timest
     case 'conversionLost':
       return conversionLost(state, job, at)
   }
+}
+
+/** An attempt whose job waits unclaimed may be taken back: the announcement of its GPU decides. */
+function stopUnknown(state: QueueState, message: AttemptMessage): QueueEffect[] {
+  if (message.type !== 'generationStarted' && message.type !== 'generationReported') return []
+  const { jobId, epoch, gpu } = message
+  if (waitingJob(state, jobId)?.epoch === epoch) return []
+  return [{ do: 'stopGeneration', jobId, epoch, gpu, reason: 'orphaned' }]
 }
 
 /** A GPU may load next when this one has loaded, or when the environment is proven. */

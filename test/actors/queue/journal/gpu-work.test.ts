@@ -83,7 +83,7 @@ describe('a GPU with a generation', () => {
     ['decoding', { stage: 'decoding', source: 'events', began }],
     ['saving', { stage: 'saving', source: 'events', began }],
   ])('is %s after %j', (work, reading) => {
-    const news = { type: 'generationReported', jobId: jobId(1), epoch: 1 } as const
+    const news = { type: 'generationReported', gpu: gpu0, jobId: jobId(1), epoch: 1 } as const
     const read = reading ? [{ ...news, reading }] : []
     expect(workOf(aQueue({ running: [aRunningJob(1)], waiting }, ...read))).toBe(work)
   })
@@ -94,7 +94,7 @@ describe('a GPU with a generation', () => {
       source: 'events',
       began: { ...began, encoding: midnight + 2, denoising: midnight + 3, decoding: midnight + 9 },
     }
-    const news = { type: 'generationReported', jobId: jobId(1), epoch: 1 } as const
+    const news = { type: 'generationReported', gpu: gpu0, jobId: jobId(1), epoch: 1 } as const
     const claimed = aRunningJob(1, { claimedAt: midnight - 1 })
     expect(spellsOf(aQueue({ running: [claimed] }, { ...news, reading }))).toEqual([
       { work: 'starting', since: midnight - 1 },
@@ -115,7 +115,7 @@ describe('a GPU with a generation', () => {
     const key = { jobId: jobId(1), epoch: 1 }
     const state = aQueue(
       { running: [aRunningJob(1)] },
-      { type: 'generationReported', reading, ...key },
+      { type: 'generationReported', gpu: gpu0, reading, ...key },
       { type: 'generationEnded', result: { how: 'completed' }, ...key },
     )
     expect(spellsOf(state)).toEqual([

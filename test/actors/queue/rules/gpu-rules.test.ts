@@ -225,7 +225,12 @@ describe('an operator', () => {
     const key = { jobId: jobId(1), epoch: 1 }
     const adopted = queue.tell({ type: 'gpuReady', gpu: gpu0, incarnation: 'gpu-0.2' })
     expect(adopted).toMatchObject([{ do: 'adoptGeneration' }])
-    const stopped = queue.tell({ type: 'generationStarted', startedAt: midnight, ...key })
+    const stopped = queue.tell({
+      type: 'generationStarted',
+      gpu: gpu0,
+      startedAt: midnight,
+      ...key,
+    })
     expect(stopped).toContainEqual({ do: 'stopGeneration', gpu: gpu0, reason: 'orphaned', ...key })
     queue.tell({ type: 'drainGpu', gpu: gpu0, replyTo: someone })
     const failure = aFailure('killed')
@@ -380,7 +385,7 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
     ends,
     reports: (n: number, reading: Reading) => {
       const epoch = state.running.get(jobId(n))?.epoch ?? 0
-      return tell({ type: 'generationReported', jobId: jobId(n), epoch, reading })
+      return tell({ type: 'generationReported', gpu: gpu0, jobId: jobId(n), epoch, reading })
     },
     at: (time: number) => (now = time),
     health: (gpu: GpuId) => gpuUse(state, gpu).health,

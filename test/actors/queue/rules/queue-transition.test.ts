@@ -463,7 +463,7 @@ describe('news of an attempt', () => {
     queue.gpuIsReady(gpu0)
     queue.submits(1)
     const news = { startedAt: midnight, start: 'warm', jobId: jobId(1), epoch: 1 } as const
-    expect(queue.tell({ type: 'generationStarted', ...news })).toEqual([
+    expect(queue.tell({ type: 'generationStarted', gpu: gpu0, ...news })).toEqual([
       {
         do: 'store',
         operation: { op: 'began', jobId: jobId(1), epoch: 1, at: midnight, start: 'warm' },
@@ -510,8 +510,6 @@ describe('news of an attempt', () => {
   })
 
   it.each<QueueNews>([
-    { type: 'generationStarted', startedAt: midnight, jobId: jobId(1), epoch: 1 },
-    { type: 'generationReported', reading: denoising(3), jobId: jobId(1), epoch: 1 },
     { type: 'generationEnded', result: completed, jobId: jobId(1), epoch: 1 },
     { type: 'generationEnded', result: { how: 'neverBegan' }, jobId: jobId(1), epoch: 1 },
     { type: 'generationEnded', result: { how: 'lost' }, jobId: jobId(1), epoch: 1 },
@@ -528,7 +526,29 @@ describe('news of an attempt', () => {
   })
 
   it.each<QueueNews>([
-    { type: 'generationReported', reading: denoising(3), jobId: jobId(1), epoch: 2 },
+    { type: 'generationStarted', gpu: gpu1, startedAt: midnight, jobId: jobId(1), epoch: 1 },
+    { type: 'generationReported', gpu: gpu1, reading: denoising(3), jobId: jobId(1), epoch: 1 },
+  ])(
+    'has a generation of an older epoch stopped on its GPU, and changes nothing: $type',
+    (news) => {
+      for (const queue of [generatingAgain(), convertingAgain(), waitingAgain(), over()]) {
+        const before = queue.state()
+        expect(queue.tell(news)).toEqual([
+          { do: 'stopGeneration', jobId: jobId(1), epoch: 1, gpu: gpu1, reason: 'orphaned' },
+        ])
+        expect(queue.state()).toBe(before)
+      }
+    },
+  )
+
+  it('has no generation stopped whose job waits unclaimed at its epoch', () => {
+    const queue = aQueue({}, { waiting: [aQueuedJob(1, { epoch: 1 })] })
+    const news = { gpu: gpu0, reading: denoising(3), jobId: jobId(1), epoch: 1 } as const
+    expect(queue.tell({ type: 'generationReported', ...news })).toEqual([])
+  })
+
+  it.each<QueueNews>([
+    { type: 'generationReported', gpu: gpu0, reading: denoising(3), jobId: jobId(1), epoch: 2 },
     { type: 'generationEnded', result: failed(), jobId: jobId(1), epoch: 2 },
     { type: 'runDeclined', jobId: jobId(1), epoch: 2 },
   ])('is dropped when the attempt is converting already: $type', (news) => {
@@ -1823,9 +1843,15 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
     learns: (...secondsPerJob: [GpuId, number][]) =>
       tell({ type: 'speedsLearned', secondsPerJob: new Map(secondsPerJob) }),
     generationStarts: (n: number, startedAt = now, command?: readonly string[]) =>
-      tell({ type: 'generationStarted', startedAt, ...attempt(n), ...(command && { command }) }),
+      tell({
+        type: 'generationStarted',
+        gpu: gpu0,
+        startedAt,
+        ...attempt(n),
+        ...(command && { command }),
+      }),
     reports: (n: number, reading: Reading) =>
-      tell({ type: 'generationReported', reading, ...attempt(n) }),
+      tell({ type: 'generationReported', gpu: gpu0, reading, ...attempt(n) }),
     generationEnds: (n: number, result: GenerationResult) =>
       tell({ type: 'generationEnded', result, ...attempt(n) }),
     converts: (n: number) => tell({ type: 'converted', video: aVideo(), ...attempt(n) }),

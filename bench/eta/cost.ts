@@ -9,6 +9,7 @@ import {
 import { restoreQueue } from '../../src/actors/queue/queue-restore.ts'
 import { type RunningJob, RunningJobs } from '../../src/actors/queue/running-jobs.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
+import { soleNode } from '../../src/domain/node.ts'
 
 export type Cost = Readonly<{ waiting: number; pollMicros: number; slowTurnMs: number }>
 
@@ -26,7 +27,8 @@ export function costOf(waiting: number): Cost {
   })
   let queue = restoreQueue(
     {
-      ...{ gpus, maxAttempts: 2, maxQueue: waiting, maxConcurrentLoads: 8, orphanPolicy: 'adopt' },
+      ...{ node: soleNode, gpus },
+      ...{ maxAttempts: 2, maxQueue: waiting, maxConcurrentLoads: 8, orphanPolicy: 'adopt' },
       ...{ quarantineAfter: 3, quarantineMs: 60_000, cancelWaitMs: 1_000, jobsPerHour: 0 },
     },
     {

@@ -10,6 +10,7 @@ import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import { transition } from '../../src/actors/queue/rules/queue-transition.ts'
 import type { Checkpoint } from '../../src/domain/estimate.ts'
 import type { GpuId, JobId, Reading } from '../../src/domain/job.ts'
+import { soleNode } from '../../src/domain/node.ts'
 import { createRandom, type Random } from '../chaos/random.ts'
 import { createRivals } from './rivals.ts'
 import type { Workload } from './workloads.ts'
@@ -300,6 +301,7 @@ export function play(workload: Workload, seed: number): Played {
 }
 
 const settingsFor = (workload: Workload, gpus: readonly GpuId[]): QueueSettings => ({
+  node: soleNode,
   gpus,
   maxAttempts: 3,
   maxQueue: 100_000,

@@ -12,6 +12,7 @@ import {
 import { createJournal } from '../../src/actors/queue/journal/queue-journal.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
+import { soleNode } from '../../src/domain/node.ts'
 import { createMetrics } from '../../src/infra/metrics/metrics.ts'
 import { ms, quantile, type Report } from './figures.ts'
 
@@ -182,7 +183,8 @@ function aWorld(count: number) {
 }
 
 const settingsFor = (gpus: readonly GpuId[]): QueueSettings => ({
-  ...{ gpus, maxAttempts: 2, maxQueue: 1_000_000, maxConcurrentLoads: 8, orphanPolicy: 'adopt' },
+  ...{ node: soleNode, gpus },
+  ...{ maxAttempts: 2, maxQueue: 1_000_000, maxConcurrentLoads: 8, orphanPolicy: 'adopt' },
   ...{ quarantineAfter: 3, quarantineMs: 60_000, cancelWaitMs: 1_000, jobsPerHour: 0 },
 })
 

@@ -32,6 +32,7 @@ import { version } from '../config/version.ts'
 import type { AddressGuard } from '../domain/address-guard.ts'
 import type { GpuId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import { soleNode } from '../domain/node.ts'
 import type { Observe } from '../domain/observation.ts'
 import { wanTasks } from '../domain/wan-tasks.ts'
 import { createEventBody } from '../http/views/event-body.ts'
@@ -247,6 +248,7 @@ const asksForMemory = ({ warmStart, wan }: Config): boolean =>
 
 /** Exactly what the rules of the queue need: no token digest travels into its state. */
 const queueSettings = ({ config, gpus, cancelWaitMs }: ActorsOptions): QueueSettings => ({
+  node: soleNode,
   gpus: gpus.map(({ id }) => id),
   maxAttempts: config.maxAttempts,
   maxQueue: config.maxQueue,

@@ -14,6 +14,7 @@ import {
   type VideoFacts,
   type VideoRequest,
 } from '../../src/domain/job.ts'
+import { soleNode } from '../../src/domain/node.ts'
 
 /** Midnight, when a test does not care about the time. */
 export const midnight = Date.UTC(2026, 0, 1)
@@ -67,6 +68,7 @@ export const anybody: Client = { name: null, isAdmin: true, address: '192.0.2.1'
 export const fromAnybody = { owner: null, address: null } as const
 
 export const queueSettings: QueueSettings = {
+  node: soleNode,
   gpus: [gpu0, gpu1],
   maxAttempts: 2,
   maxQueue: 100,

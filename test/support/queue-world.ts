@@ -8,6 +8,7 @@ import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-port
 import { get, size, values } from '../../src/actors/ordered-map.ts'
 import { claimsAllowed } from '../../src/actors/queue/environment-state.ts'
 import { gpuWorkOf, gpuWorkSince } from '../../src/actors/queue/journal/gpu-work.ts'
+import { nodeNamed, nodeOn } from '../../src/actors/queue/nodes.ts'
 import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
@@ -343,7 +344,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
   function checkClaim({ jobId, epoch, attempt, gpu }: Extract<QueueOperation, { op: 'claim' }>) {
     // One that has failed before may be waiting for another GPU than the one that is free.
     const [oldest] = store.having('queued').filter((job) => job.jobId === jobId || !job.failures)
-    const { faults, breaker } = state.environment
+    const { faults, breaker } = nodeOn(state, gpu).environment
     assert.equal(faults.length, 0, 'nothing is claimed while a check fails')
     assert.notEqual(breaker.phase, 'open', 'nothing is claimed during a pause')
     if (breaker.phase === 'halfOpen') {
@@ -462,14 +463,14 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       attempt?.phase === 'generating' ? [attempt.gpu] : [],
     )
     const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
-    const { templateLoad } = state
+    const { templateLoad, environment } = nodeNamed(state)
     const loads = silent.length + (templateLoad?.hasBegun ? 1 : 0)
     const maySomethingLoad = state.open && loads < settings.maxConcurrentLoads
     const waits = templateLoad?.hasBegun === false
     assert(!maySomethingLoad || !waits, 'no template waits while there is a turn')
     const hasTurn = templateLoad?.hasBegun && templateLoad.build === template?.build
     assert(!hasTurn || template?.isLoading, 'a template is told of its turn')
-    const mayClaim = maySomethingLoad && claimsAllowed(state.environment) === 'any'
+    const mayClaim = maySomethingLoad && claimsAllowed(environment) === 'any'
     const fresh = queued.filter(({ failures }) => failures === 0)
     assert(!mayClaim || free.length === 0 || fresh.length === 0, 'no GPU idles while jobs wait')
 

@@ -3,7 +3,7 @@
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, type OrderedMap, remove, set, size } from '../ordered-map.ts'
-import { holdOf } from '../queue/environment-state.ts'
+import { holdOf } from '../queue/nodes.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { RunningJob } from '../queue/running-jobs.ts'
 import { nearestCheckpoint } from './calibration.ts'
@@ -61,7 +61,7 @@ const jobsPerTurn = 1_000
 const maxLanesPerTurn = 16_000
 
 /** Each job is held against every GPU. */
-const jobsOfTurn = ({ settings: { gpus } }: QueueSnapshot): number =>
+const jobsOfTurn = ({ gpus }: QueueSnapshot): number =>
   Math.min(jobsPerTurn, Math.ceil(maxLanesPerTurn / Math.max(1, gpus.length)))
 
 /** A forecast takes no more than this share of the time. */
@@ -108,6 +108,7 @@ export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
     before.readyGpus !== seen.readyGpus ||
     before.givenUpGpus !== seen.givenUpGpus ||
     before.gpuHealth !== seen.gpuHealth ||
+    before.gpus !== seen.gpus ||
     (holdOf(before) === undefined) !== (holdOf(seen) === undefined) ||
     size(seen.waiting) < size(before.waiting)
   let { tracks } = estimator

@@ -2,7 +2,7 @@
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
-import { holdOf } from '../queue/environment-state.ts'
+import { holdOf } from '../queue/nodes.ts'
 import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
 import { type Outlook, plus, whole } from './duration.ts'
 import { type Load, onGpu, type SpeedModel } from './speed-model.ts'
@@ -11,7 +11,7 @@ export type Busy = Readonly<{ gpu: GpuId; gpuLeft: Outlook; loadLeft: Outlook; i
 
 export type ForecastQueue = Pick<
   QueueSnapshot,
-  'settings' | 'readyGpus' | 'givenUpGpus' | 'gpuHealth' | 'hasRoom' | 'shortage' | 'environment'
+  'nodes' | 'gpus' | 'readyGpus' | 'givenUpGpus' | 'gpuHealth'
 >
 
 /** A GPU whose actor is being started again is there in a moment. */
@@ -72,7 +72,7 @@ export function startForecast(
     ),
     position: {
       lanes,
-      slots: loadSlots(queue.settings, busy),
+      slots: loadSlots(queue, busy),
       lastClaim: 0,
       warmFrom: isCold
         ? Math.min(Number.POSITIVE_INFINITY, ...busy.map(({ loadLeft }) => loadLeft.median))
@@ -212,9 +212,9 @@ function minOf(values: readonly number[]): number {
 
 /** The GPUs that may be given jobs, and when. */
 function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): Lane[] {
-  const { settings, readyGpus, givenUpGpus } = queue
+  const { gpus, readyGpus, givenUpGpus } = queue
   const jobs = new Map(busy.map((job) => [job.gpu, job]))
-  return settings.gpus.flatMap((gpu): Lane[] => {
+  return gpus.flatMap((gpu): Lane[] => {
     const { drained, quarantine } = healthOf(queue, gpu)
     const until = quarantine?.until
     const isOut = quarantine && !quarantine.probing && until === undefined
@@ -231,12 +231,12 @@ function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): La
   })
 }
 
-/** When each of the loads that may go on at once may begin. */
-function loadSlots(
-  { maxConcurrentLoads, gpus }: ForecastQueue['settings'],
-  busy: readonly Busy[],
-): number[] {
-  const limit = Math.min(maxConcurrentLoads, Math.max(1, gpus.length))
+/** When each of the loads that may go on at once may begin, on all nodes together. */
+function loadSlots({ nodes }: ForecastQueue, busy: readonly Busy[]): number[] {
+  let limit = 0
+  for (const { maxConcurrentLoads, gpus, presence } of nodes.values()) {
+    if (presence !== 'lost') limit += Math.min(maxConcurrentLoads, Math.max(1, gpus.length))
+  }
   const taken = busy
     .filter(({ isLoading }) => isLoading)
     .map(({ loadLeft }) => loadLeft.median)

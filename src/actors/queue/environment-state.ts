@@ -87,8 +87,8 @@ export function probeRank({ breaker, suspects }: Environment, jobId: JobId): num
   return Math.floor(failures / turn) + (suspects.get(jobId) ?? 0)
 }
 
-/** Why no job is claimed, whatever GPUs there are. */
-export function holdOf({
+/** Why no job is claimed on a machine, whatever GPUs it has. */
+export function holdOfPlace({
   hasRoom,
   shortage,
   environment,

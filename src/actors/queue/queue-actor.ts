@@ -139,9 +139,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'continueCancel':
         tell(self, { type: 'cancelContinues', ticket: effect.ticket })
         break
-      case 'expectPause':
-        tellLater(self, effect.withinMs, { type: 'pauseEnded', pause: effect.pause })
+      case 'expectPause': {
+        const { node, pause, withinMs } = effect
+        tellLater(self, withinMs, { type: 'pauseEnded', node, pause })
         break
+      }
       case 'checkEnvironment':
         installation.lookAgain()
         break
@@ -158,9 +160,11 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'giveTemplateTurn':
         tell(template, { type: 'turnCame', build: effect.build })
         break
-      case 'expectTemplate':
-        tellLater(self, effect.withinMs, { type: 'templateOverdue', build: effect.build })
+      case 'expectTemplate': {
+        const { node, build, withinMs } = effect
+        tellLater(self, withinMs, { type: 'templateOverdue', node, build })
         break
+      }
       case 'expectCancel':
         tellLater(self, effect.withinMs, { type: 'cancelOverdue', ticket: effect.ticket })
         break
@@ -199,9 +203,10 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         tell(eta, { type: 'attemptSucceeded', attempt: effect.attempt })
         break
       case 'logHold': {
-        const { hold } = effect
-        if (hold) log.error({ reason: hold.detail }, 'no job is claimed: the environment fails')
-        else log.info({}, 'jobs are claimed again: the environment works')
+        const { node, hold } = effect
+        if (hold)
+          log.error({ node, reason: hold.detail }, 'no job is claimed: the environment fails')
+        else log.info({ node }, 'jobs are claimed again: the environment works')
         break
       }
       case 'logGpu': {

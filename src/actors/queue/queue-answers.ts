@@ -1,7 +1,7 @@
 /** Views of the committed state: the queue as a whole, and a single job. */
 import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
-import { holdOf } from './environment-state.ts'
+import { fullNode, holdOf, nodeNameOf } from './nodes.ts'
 import type { JobView, QueueSummary } from './queue-protocol.ts'
 import { gpuUse, isUsable, positionOf, type QueueSnapshot, type QueueState } from './queue-state.ts'
 
@@ -10,13 +10,13 @@ export function summaryOf(state: QueueState): QueueSummary {
   const hold = holdOf(state)
   return {
     open: state.open,
-    hasRoom: state.hasRoom,
+    hasRoom: fullNode(state) === undefined,
     ...(hold && { hold }),
     waiting: size(state.waiting),
     running: state.running.size,
     ...(oldest && { oldestAt: oldest.submittedAt }),
-    usableGpus: state.settings.gpus.filter((gpu) => isUsable(state, gpu)),
-    slowLoads: state.settings.gpus.filter((gpu) => gpuUse(state, gpu).loadsUnusuallyLong),
+    usableGpus: state.gpus.filter((gpu) => isUsable(state, gpu)),
+    slowLoads: state.gpus.filter((gpu) => gpuUse(state, gpu).loadsUnusuallyLong),
   }
 }
 
@@ -30,6 +30,7 @@ export function view(job: Job, state: QueueSnapshot): JobView {
     job,
     ...(position !== undefined && { position }),
     ...(hold && { waitsFor: hold.reason }),
+    ...(running && { node: nodeNameOf(state, running.gpu) }),
     ...(reading && { reading }),
   }
 }

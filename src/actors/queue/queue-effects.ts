@@ -9,6 +9,7 @@ import type {
   JobStatus,
   Timestamp,
 } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { AnswerEffect, Asks } from '../actor.ts'
 import type { ConversionOutput } from '../conversion/conversion-ports.ts'
 import type { StopReason } from '../gpu/gpu-ports.ts'
@@ -27,14 +28,14 @@ export type QueueEffect =
       | { do: 'continueCancel'; ticket: number }
       | { do: 'expectProbe'; gpu: GpuId; since: Timestamp; withinMs: number }
       /** Pauses claims after a failure by the environment. */
-      | { do: 'expectPause'; pause: number; withinMs: number }
+      | { do: 'expectPause'; node: NodeName; pause: number; withinMs: number }
       /** Has the standing checks look again. */
-      | { do: 'checkEnvironment' }
+      | { do: 'checkEnvironment'; node: NodeName }
       | ({ do: 'expectLoad'; withinMs: number } & AttemptKey)
-      | { do: 'giveTemplateTurn'; build: number }
-      | { do: 'expectTemplate'; build: number; withinMs: number }
+      | { do: 'giveTemplateTurn'; node: NodeName; build: number }
+      | { do: 'expectTemplate'; node: NodeName; build: number; withinMs: number }
       | ({ do: 'expectCare'; withinMs: number } & AttemptKey)
-      | { do: 'logHold'; hold: Hold | undefined }
+      | { do: 'logHold'; node: NodeName; hold: Hold | undefined }
       | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
       | JobOrder
       | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
@@ -55,5 +56,5 @@ export type QueueEffect =
 /** Orders to others that are sent once the job has been read from the store. */
 export type JobOrder = Readonly<
   | ({ do: 'startGeneration' | 'adoptGeneration' | 'careFor'; gpu: GpuId } & AttemptKey)
-  | ({ do: 'convert' | 'abortConversion' } & ConversionOutput)
+  | ({ do: 'convert' | 'abortConversion'; node: NodeName } & ConversionOutput)
 >

@@ -16,6 +16,7 @@ import type {
   VideoFacts,
   VideoRequest,
 } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { Quota } from '../../domain/quota.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
 import type { Asks } from '../actor.ts'
@@ -58,23 +59,23 @@ export type QueueNews = Readonly<
   | ({ type: 'generationReported'; gpu: GpuId; reading: Reading } & AttemptKey)
   | ({ type: 'generationEnded'; result: GenerationResult } & AttemptKey)
   | { type: 'probeDue'; gpu: GpuId; since: Timestamp }
-  /** Whether there is room on every disk that is written. */
-  | { type: 'roomChecked'; hasRoom: boolean; shortage?: Shortage }
+  /** Whether there is room on every disk that is written on a node. */
+  | ({ type: 'roomChecked'; hasRoom: boolean; shortage?: Shortage } & OfNode)
   /** Latest verdicts on what a generation and a conversion need. */
-  | { type: 'environmentChecked'; checks: readonly Check[] }
+  | ({ type: 'environmentChecked'; checks: readonly Check[] } & OfNode)
   /** After a failure by the environment, a job may probe. */
-  | { type: 'pauseEnded'; pause: number }
+  | ({ type: 'pauseEnded'; pause: number } & OfNode)
   /** The time has passed after which a generation without an actor on its GPU is taken care of. */
   | ({ type: 'careDue' } & AttemptKey)
   /** The time has passed for which a load may hold up others. */
   | ({ type: 'loadOverdue' } & AttemptKey)
   /** A template is to be loaded, and takes its turn among the loads. Repeated, it changes nothing. */
-  | { type: 'templateWaits'; build: number }
+  | ({ type: 'templateWaits'; build: number } & OfNode)
   /** It has loaded, or does not any more. */
-  | { type: 'templateSettled'; build: number }
+  | ({ type: 'templateSettled'; build: number } & OfNode)
   /** The time has passed for which its load may hold up others. */
-  | { type: 'templateOverdue'; build: number }
-  | { type: 'conversionReady' }
+  | ({ type: 'templateOverdue'; build: number } & OfNode)
+  | ({ type: 'conversionReady' } & OfNode)
   | { type: 'caretakerReady' }
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
@@ -102,6 +103,9 @@ export type QueueNews = Readonly<
       loadSeconds?: ReadonlyMap<GpuId, number>
     }
 >
+
+/** Which node the news is of; absent: the first one, which is that of the queue itself. */
+type OfNode = Readonly<{ node?: NodeName }>
 
 /** Questions: answered from the committed state, which they never change. */
 export type QueueQuestion = Readonly<
@@ -166,11 +170,14 @@ export type JobView = Readonly<{
   waitsFor?: Hold['reason']
   /** Only while running. */
   reading?: Reading
+  /** Where it runs; only while running. */
+  node?: NodeName
 }>
 
 /** What the queue knows of a GPU. */
 export type GpuUse = Readonly<{
   gpu: GpuId
+  node: NodeName
   /** Its actor is there. */
   ready: boolean
   health: GpuHealth

@@ -2,7 +2,7 @@
 import { nameKey } from '../../domain/filename.ts'
 import { type Job, shapeOf } from '../../domain/job.ts'
 import { fromSorted } from '../ordered-map.ts'
-import { soundEnvironment } from './environment-state.ts'
+import { newNode } from './nodes.ts'
 import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
 import { noneRecent, type QueueSettings, type QueueState, type WaitingJob } from './queue-state.ts'
 import { type RunningJob, RunningJobs } from './running-jobs.ts'
@@ -21,8 +21,9 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
   return {
     settings: pickSettings(settings),
     open: true,
-    hasRoom: true,
-    environment: soundEnvironment,
+    nodes: new Map([[settings.node, newNode({ name: settings.node, ...settings })]]),
+    nodeOf: new Map(settings.gpus.map((gpu) => [gpu, settings.node])),
+    gpus: settings.gpus,
     nextSeq: stored.nextSeq,
     nextTicket: 1,
     waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),
@@ -46,6 +47,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
 
 /** Picks the settings of the queue: a configuration has more, and some are secret. */
 const pickSettings = (settings: QueueSettings): QueueSettings => ({
+  node: settings.node,
   gpus: settings.gpus,
   maxAttempts: settings.maxAttempts,
   maxQueue: settings.maxQueue,

@@ -1,10 +1,10 @@
 /** The state of the queue, and what can be read from it. The rules that change it are beside. */
 import type { Caused, Scope } from '../../domain/client.ts'
-import type { Shortage } from '../../domain/disk.ts'
 import type { Epoch, GpuHealth, GpuId, JobId, Shape, Timestamp } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { ActorRef } from '../actor.ts'
 import { get, type OrderedMap, rank } from '../ordered-map.ts'
-import type { Environment } from './environment-state.ts'
+import { nodeNameOf, type QueueNode } from './nodes.ts'
 import type { Earlier, PastSubmission } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
 import { isLoading, type RunningJobs } from './running-jobs.ts'
@@ -14,11 +14,12 @@ export type QueueState = Readonly<{
   open: boolean
   /** Somebody waits for the end of what runs. */
   closing?: Readonly<{ mode: CloseMode; replyTo: ActorRef<'closed'> }>
-  /** On every disk that is written; without it nothing is taken or claimed. */
-  hasRoom: boolean
-  /** What is short where there is no room. */
-  shortage?: Shortage | undefined
-  environment: Environment
+  /** In the order in which they joined; the first is that of the settings. */
+  nodes: ReadonlyMap<NodeName, QueueNode>
+  /** Of each GPU that a node has, or has had while its generation goes on. */
+  nodeOf: ReadonlyMap<GpuId, NodeName>
+  /** GPUs that get jobs: those of all nodes that are not lost, in ascending order. */
+  gpus: readonly GpuId[]
   nextSeq: number
   nextTicket: number
   /** In the order of submission, which is the order of the queue. */
@@ -44,8 +45,6 @@ export type QueueState = Readonly<{
   /** How long a load usually takes at most. */
   loadSeconds: ReadonlyMap<GpuId, number>
   tickets: ReadonlyMap<number, CancelTicket>
-  /** That of the template, among those of the jobs. */
-  templateLoad?: Readonly<{ build: number; hasBegun: boolean }> | undefined
 }>
 
 /** Somebody waits to hear that these jobs are canceled. */
@@ -65,9 +64,9 @@ export type CancelTicket = Readonly<{
 export type QueueSnapshot = Pick<
   QueueState,
   | 'settings'
-  | 'hasRoom'
-  | 'shortage'
-  | 'environment'
+  | 'nodes'
+  | 'nodeOf'
+  | 'gpus'
   | 'waiting'
   | 'seqOf'
   | 'running'
@@ -77,6 +76,8 @@ export type QueueSnapshot = Pick<
 >
 
 export type QueueSettings = Readonly<{
+  /** The first node, with its GPUs and how many loads it takes at once. */
+  node: NodeName
   gpus: readonly GpuId[]
   maxAttempts: number
   maxQueue: number
@@ -138,6 +139,7 @@ export function gpuUse(state: QueueState, gpu: GpuId): GpuUse {
   const job = state.running.on(gpu)
   return {
     gpu,
+    node: nodeNameOf(state, gpu),
     ready: state.readyGpus.has(gpu),
     health: healthOf(state, gpu),
     ...(job && { jobId: job.jobId }),

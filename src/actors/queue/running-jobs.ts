@@ -66,7 +66,8 @@ type Parts = Readonly<{
   idle: OrderedMap<GpuId, true>
   /** GPUs whose generation holds up other loads. */
   loads: OrderedMap<number, GpuId>
-  converting: number
+  /** GPUs whose generation has ended and is converted. */
+  conversions: OrderedMap<number, GpuId>
   gpus: ReadonlySet<GpuId>
 }>
 
@@ -85,7 +86,7 @@ export class RunningJobs implements ReadonlyMap<JobId, RunningJob> {
   static of(jobs: Iterable<RunningJob>, gpus: Iterable<GpuId> = []): RunningJobs {
     let running = new RunningJobs({
       ...{ bySeq: undefined, seqOf: undefined, onGpu: undefined, idle: undefined },
-      ...{ loads: undefined, converting: 0, gpus: new Set() },
+      ...{ loads: undefined, conversions: undefined, gpus: new Set() },
     }).withGpus(gpus)
     for (const job of jobs) running = running.set(job)
     return running
@@ -121,21 +122,21 @@ export class RunningJobs implements ReadonlyMap<JobId, RunningJob> {
   }
 
   #using(before: RunningJob | undefined, after: RunningJob | undefined): Parts {
-    let { onGpu, idle, loads, converting } = this.#parts
+    let { onGpu, idle, loads, conversions } = this.#parts
     const { gpus } = this.#parts
-    if (before?.phase === 'converting') converting -= 1
     if (before?.phase === 'generating' && get(onGpu, before.gpu) === before.seq) {
       onGpu = remove(onGpu, before.gpu)
       if (gpus.has(before.gpu)) idle = set(idle, before.gpu, true)
     }
     if (before) loads = remove(loads, before.seq)
-    if (after?.phase === 'converting') converting += 1
+    if (before?.phase === 'converting') conversions = remove(conversions, before.seq)
+    if (after?.phase === 'converting') conversions = set(conversions, after.seq, after.gpu)
     if (after?.phase === 'generating') {
       onGpu = set(onGpu, after.gpu, after.seq)
       idle = remove(idle, after.gpu)
     }
     if (after && holdsUpLoads(after)) loads = set(loads, after.seq, after.gpu)
-    return { ...this.#parts, onGpu, idle, loads, converting }
+    return { ...this.#parts, onGpu, idle, loads, conversions }
   }
 
   get(jobId: JobId): RunningJob | undefined {
@@ -163,8 +164,9 @@ export class RunningJobs implements ReadonlyMap<JobId, RunningJob> {
     return values(this.#parts.loads)
   }
 
-  get converting(): number {
-    return this.#parts.converting
+  /** GPUs that made what is converted now. */
+  conversions(): Iterable<GpuId> {
+    return values(this.#parts.conversions)
   }
 
   get size(): number {

@@ -35,6 +35,7 @@ import {
   jobId,
   midnight,
 } from '../../support/jobs.ts'
+import { withHome } from '../../support/nodes.ts'
 
 const seconds = fc.double({ min: 0.01, max: 1e6, noNaN: true })
 
@@ -122,7 +123,7 @@ describe('an estimate of a waiting job', () => {
   it('is not made when no GPU may ever be given it, or nothing is begun for want of room', () => {
     const queue = aQueue({ waiting: 1, ready: [gpu0], gpus: [gpu0] })
     expect(told([], { ...queue, givenUpGpus: new Set([gpu0]) })).toEqual([undefined])
-    expect(told([], { ...queue, hasRoom: false })).toEqual([undefined])
+    expect(told([], withHome(queue, { hasRoom: false }))).toEqual([undefined])
   })
 
   it('knows that only so many may load at once', () => {
@@ -130,8 +131,7 @@ describe('an estimate of a waiting job', () => {
       Array.from({ length: 5 }, (_, n) => aTraced(gpuId(gpu), n, { encoding: 60 }, 100, 100)),
     )
     const queue = aQueue({ waiting: 2, ready: [gpu0, gpu1], gpus: [gpu0, gpu1] })
-    const settings = { ...queue.settings, maxConcurrentLoads: 1 }
-    expect(etas(past, { ...queue, settings })).toEqual([100, 160])
+    expect(etas(past, withHome(queue, { maxConcurrentLoads: 1 }))).toEqual([100, 160])
   })
 
   it('comes true when every GPU takes the time it always takes', () => {
@@ -235,7 +235,7 @@ describe('an estimate of a job that is not submitted yet', () => {
     const queue = aQueue({ waiting: 3, ready: [gpu0], gpus: [gpu0] })
     const drained = new Map([[gpu0, { drained: true, failures: [] }]])
     expect(next([], { ...queue, gpuHealth: drained })).toEqual({ position: 4 })
-    expect(next([], { ...queue, hasRoom: false })).toEqual({ position: 4 })
+    expect(next([], withHome(queue, { hasRoom: false }))).toEqual({ position: 4 })
   })
 
   it('is unknown before the queue is', () => {

@@ -41,7 +41,7 @@ describe('the queue on the steady clock', () => {
   it('keeps what has not changed, so that no forecast is made in vain', () => {
     const first = aQueue({ running: [aRunningJob(1)] })
     const [line, before] = toSteady(newLine, first, 9 * day)
-    const [, after] = toSteady(line, { ...first, hasRoom: false }, 9 * day)
+    const [, after] = toSteady(line, { ...first, gpuHealth: new Map() }, 9 * day)
     expect(after.running).toBe(before.running)
   })
 })

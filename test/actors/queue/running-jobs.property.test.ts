@@ -75,7 +75,9 @@ describe('the running jobs', () => {
           ({ reading, isLoadOverdue }) => reading?.stage === 'loading' && !isLoadOverdue,
         )
         expect([...running.loads()]).toEqual(loads.map(({ gpu }) => gpu))
-        expect(running.converting).toBe(jobs.length - generating.length)
+        expect([...running.conversions()]).toEqual(
+          jobs.filter(({ phase }) => phase === 'converting').map(({ gpu }) => gpu),
+        )
         expect(running.changedSince(before.running)).toEqual(
           jobs.filter((job) => before.plain.get(job.seq) !== job),
         )

@@ -1,11 +1,11 @@
 import type { JobId } from '../../../domain/job.ts'
 import { values } from '../../ordered-map.ts'
-import { holdOf } from '../environment-state.ts'
+import { holdOf } from '../nodes.ts'
 import type { QueueOperation } from '../queue-ports.ts'
 import type { JobChange } from '../queue-protocol.ts'
 import type { QueueState } from '../queue-state.ts'
 
-type Compared = Pick<QueueState, 'running' | 'waiting' | 'hasRoom' | 'shortage' | 'environment'>
+type Compared = Pick<QueueState, 'running' | 'waiting' | 'nodes'>
 
 /** Events that say of the next jobs that they wait, or wait no longer: clients of others see it when they ask. */
 const maxHeld = 100

@@ -3,7 +3,7 @@ import type { GpuSpell } from '../../../domain/gpu-work.ts'
 import { type GenerationStage, type GpuId, stages } from '../../../domain/job.ts'
 import type { Observation } from '../../../domain/observation.ts'
 import { size } from '../../ordered-map.ts'
-import { claimsAllowed } from '../environment-state.ts'
+import { isHeld, nodeOn } from '../nodes.ts'
 import { isUsable, type QueueState } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 
@@ -15,7 +15,7 @@ export function gpuWorkOf(state: QueueState): Work {
   const former = [...state.running.values()].flatMap(({ phase, gpu }) =>
     phase === 'generating' ? [gpu] : [],
   )
-  return workOf(state, [...state.settings.gpus, ...former], state.running.values())
+  return workOf(state, [...state.gpus, ...former], state.running.values())
 }
 
 /**
@@ -31,13 +31,15 @@ export function gpuWorkSince(before: QueueState, after: QueueState): GpuWorkSeen
     gpus.add(before.running.get(jobId)?.gpu ?? gpu)
     gpus.add(gpu)
   }
-  const isFormer = (gpu: GpuId) => !running.on(gpu) && !after.settings.gpus.includes(gpu)
-  if (before.settings !== after.settings || [...gpus].some(isFormer))
+  const isFormer = (gpu: GpuId) => !running.on(gpu) && !after.gpus.includes(gpu)
+  if (before.gpus !== after.gpus || [...gpus].some(isFormer))
     return { saw: 'gpuWork', gpus: gpuWorkOf(after), rest: 'gone' }
   const isSame =
     before.readyGpus === after.readyGpus &&
     before.gpuHealth === after.gpuHealth &&
-    whyIdle(before) === whyIdle(after)
+    before.nodes === after.nodes &&
+    before.open === after.open &&
+    (size(before.waiting) === 0) === (size(after.waiting) === 0)
   if (!isSame) for (const gpu of running.idleGpus()) gpus.add(gpu)
   return { saw: 'gpuWork', gpus: workOf(after, [...gpus], changed), rest: 'same' }
 }
@@ -63,14 +65,9 @@ function presentOf(
   job: RunningJob | undefined,
 ): readonly GpuSpell[] {
   if (job) return spellsOf(job)
-  const work = whyIdle(state)
-  return [{ work: work === 'gap' && !isUsable(state, gpu) ? 'blocked' : work }]
-}
-
-/** Of a GPU that may be given jobs. */
-function whyIdle({ waiting, open, hasRoom, environment }: QueueState): GpuSpell['work'] {
-  if (size(waiting) === 0) return 'no_work'
-  return !open || !hasRoom || claimsAllowed(environment) === 'none' ? 'blocked' : 'gap'
+  if (size(state.waiting) === 0) return [{ work: 'no_work' }]
+  const isBlocked = !state.open || !isUsable(state, gpu) || isHeld(nodeOn(state, gpu))
+  return [{ work: isBlocked ? 'blocked' : 'gap' }]
 }
 
 function spellsOf({ claimedAt, reading, trace }: RunningJob): readonly GpuSpell[] {

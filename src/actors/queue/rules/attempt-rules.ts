@@ -11,6 +11,7 @@ import {
 import type { GenerationResult } from '../../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../../gpu/gpu-protocol.ts'
 import { size } from '../../ordered-map.ts'
+import { nodeNameOf, nodeOn, withNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { Outcome } from '../queue-ports.ts'
 import type { QueueNews } from '../queue-protocol.ts'
@@ -19,11 +20,19 @@ import { isLoading, type RunningJob } from '../running-jobs.ts'
 import { dropFromTickets, settleTickets } from './cancel-rules.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { takeBack } from './conversion-orders.ts'
-import { attemptOver, failedByEnvironment, forgetSuspect } from './environment-rules.ts'
+import { failedByEnvironment } from './environment-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
 import { forgetName } from './name-rules.ts'
 import { hasGotTo } from './proof-rules.ts'
-import { enqueue, type QueueStep, stored, withoutGpu, withRunning } from './queue-steps.ts'
+import {
+  enqueue,
+  type QueueStep,
+  stored,
+  withoutGpu,
+  withoutProbe,
+  withoutSuspect,
+  withRunning,
+} from './queue-steps.ts'
 
 type AttemptMessage = Extract<QueueNews, AttemptKey>
 
@@ -78,13 +87,12 @@ function reported(state: QueueState, job: RunningJob, reading: Reading, at: Time
   const heard = { ...job, reading }
   const step = hasGotTo(withRunning(state, heard), job, reading.stage, at)
   const hasLoaded = isLoading(job) && !isLoading(heard)
-  return hasLoaded || step[0].environment !== state.environment ? thenAssign(step, at) : step
+  return hasLoaded || step[0].nodes !== state.nodes ? thenAssign(step, at) : step
 }
 
 /** It no longer holds up others, as a load or as the probe of the environment. Its time limit ends it. */
 function loadOverdue(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
-  const environment = attemptOver(state.environment, job)
-  return assign(withRunning({ ...state, environment }, { ...job, isLoadOverdue: true }), at)
+  return assign(withRunning(withoutProbe(state, job), { ...job, isLoadOverdue: true }), at)
 }
 
 /** Also of one that was adopted: whatever should have stopped it before is repeated now. */
@@ -170,7 +178,7 @@ function generated(state: QueueState, job: RunningJob, at: Timestamp): QueueStep
         ...blames,
         ...effects,
         stored({ op: 'generated', jobId, epoch, ...trace, at }),
-        { do: 'convert', jobId, epoch, filename },
+        { do: 'convert', node: nodeNameOf(state, job.gpu), jobId, epoch, filename },
       ],
     ],
     at,
@@ -217,11 +225,15 @@ function environmentFailed(
   const stage = phase === 'converting' ? phase : (reading?.stage ?? 'loading')
   const isAlone = size(state.waiting) === 0
   const attempt = { jobId, epoch, gpu, stage, failure }
-  const verdict = failedByEnvironment(state.environment, attempt, { isAlone }, at)
+  const node = nodeOn(state, gpu)
+  const verdict = failedByEnvironment(node.environment, attempt, { isAlone }, at)
   const { environment, fate, pause } = verdict
-  const effects: QueueEffect[] = [{ do: 'checkEnvironment' }]
-  if (pause) effects.push({ do: 'expectPause', pause: pause.number, withinMs: pause.ms })
-  const noted = { ...state, environment }
+  const { name } = node
+  const effects: QueueEffect[] = [{ do: 'checkEnvironment', node: name }]
+  if (pause) {
+    effects.push({ do: 'expectPause', node: name, pause: pause.number, withinMs: pause.ms })
+  }
+  const noted = withNode(state, { ...node, environment })
   const [next, more] =
     fate === 'giveUp'
       ? finish(noted, job, { status: 'error', failure }, at)
@@ -235,7 +247,6 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
   const { jobId, owner, seq, submittedAt, epoch, shape, gpu, reading } = job
   const counts = failure !== undefined && !blamesEnvironment(failure.code)
   const attempts = counts ? job.attempts : job.attempts - 1
-  const environment = attemptOver(state.environment, job)
   const { requestedFilename: filename } = job
   const waiting = {
     jobId,
@@ -251,7 +262,7 @@ function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Fa
   const cause = failure ? { failure } : {}
   return thenAssign(
     [
-      enqueue({ ...state, environment, running: state.running.delete(jobId) }, waiting),
+      enqueue({ ...withoutProbe(state, job), running: state.running.delete(jobId) }, waiting),
       [
         stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
         { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
@@ -278,9 +289,8 @@ function succeeded(
 
 function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
   const { jobId, epoch, attempts: attempt, gpu } = job
-  const environment = forgetSuspect(attemptOver(state.environment, job), jobId)
   const over = forgetName(
-    { ...state, environment, running: state.running.delete(jobId) },
+    { ...withoutSuspect(withoutProbe(state, job), jobId), running: state.running.delete(jobId) },
     { filename: job.requestedFilename, jobId },
   )
   const [answered, answers] =

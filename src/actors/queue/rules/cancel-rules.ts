@@ -3,12 +3,20 @@ import { type Caused, causeOf, covers, type Scope } from '../../../domain/client
 import type { JobId, Timestamp } from '../../../domain/job.ts'
 import { answer } from '../../actor.ts'
 import { values } from '../../ordered-map.ts'
+import { nodeNameOf } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueCommand } from '../queue-protocol.ts'
 import { type CancelTicket, type QueueState, waitingJob } from '../queue-state.ts'
-import { forgetSuspect } from './environment-rules.ts'
 import { forgetName } from './name-rules.ts'
-import { dequeue, type QueueStep, stored, without, withoutKey, withRunning } from './queue-steps.ts'
+import {
+  dequeue,
+  type QueueStep,
+  stored,
+  without,
+  withoutKey,
+  withoutSuspect,
+  withRunning,
+} from './queue-steps.ts'
 
 /** Bounds the time that other messages and commits wait for a command that cancels thousands. */
 export const maxCancelsPerCommit = 100
@@ -107,10 +115,10 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Cau
   if (!job) return [state, []]
   const { epoch } = job
   return [
-    forgetName(
-      dequeue({ ...state, environment: forgetSuspect(state.environment, jobId) }, jobId, job.seq),
-      { filename: job.filename, jobId },
-    ),
+    forgetName(dequeue(withoutSuspect(state, jobId), jobId, job.seq), {
+      filename: job.filename,
+      jobId,
+    }),
     [
       stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
       { do: 'discardWork', jobId },
@@ -128,7 +136,7 @@ function cancelRunning(state: QueueState, jobId: JobId, at: Timestamp, cause: Ca
   const stop: QueueEffect =
     job.phase === 'generating'
       ? { do: 'stopGeneration', jobId, epoch, gpu, reason: 'canceled' }
-      : { do: 'abortConversion', jobId, epoch, filename }
+      : { do: 'abortConversion', node: nodeNameOf(state, gpu), jobId, epoch, filename }
   return [
     withRunning(state, { ...job, cancelRequested }),
     [

@@ -2,60 +2,51 @@
 import { defaultFilename } from '../../../domain/filename.ts'
 import type { AttemptKey, GpuId, Timestamp } from '../../../domain/job.ts'
 import { size, values } from '../../ordered-map.ts'
-import { claimsAllowed, probeRank } from '../environment-state.ts'
+import { probeRank } from '../environment-state.ts'
+import { isHeld, nodeNameOf, nodeOn, withEnvironmentOn, withNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import { isUsable, type QueueState, type WaitingJob } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { startProbe } from './environment-rules.ts'
+import { fastest, loadsByNode, type Offer, Offers } from './offers.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
-/**
- * How many generations may wait for their conversion before no more are begun. As a rule one takes
- * minutes and the other seconds; where it is not so, disks would fill with what nobody can have yet.
- */
-const maxUnconverted = ({ gpus }: QueueState['settings']): number => Math.max(64, 4 * gpus.length)
-
-/**
- * Gives waiting jobs, oldest first, to free GPUs, as long as another may load its model now, and what
- * is made is also converted.
- */
+/** Gives waiting jobs, oldest first, to free GPUs, within the limits of their nodes. */
 export function assign(state: QueueState, at: Timestamp): QueueStep {
-  let [now, effects] = giveTemplateTurn(state)
-  if (!mayClaim(now)) return [now, effects]
-  const free = new Offers(now)
-  while (mayClaim(now)) {
-    const match = nextMatch(now, free)
+  let [now, effects] = giveTemplateTurns(state)
+  if (!now.open || size(now.waiting) === 0) return [now, effects]
+  const offers = new Offers(now)
+  while (size(now.waiting) > 0) {
+    const match = nextMatch(now, offers)
     if (!match) break
     const [next, more] = claim(now, match.job, match.gpu, at)
-    free.take(match.gpu)
+    offers.take(match.gpu, next)
     now = next
     effects = [...effects, ...more]
   }
   return [now, effects]
 }
 
-const mayClaim = (state: QueueState): boolean =>
-  state.open &&
-  state.hasRoom &&
-  size(state.waiting) > 0 &&
-  loading(state) < state.settings.maxConcurrentLoads &&
-  state.running.converting < maxUnconverted(state.settings)
-
 /** Before any job: the jobs that wait for it meanwhile start warm, as soon as they would have loaded. */
-function giveTemplateTurn(state: QueueState): QueueStep {
-  const { templateLoad, loadSeconds, open, settings } = state
-  if (!templateLoad || templateLoad.hasBegun) return [state, []]
-  if (!open || loading(state) >= settings.maxConcurrentLoads) return [state, []]
-  const { build } = templateLoad
-  const known = loadSeconds.size > 0
-  const withinMs = patienceMs(known ? Math.max(...loadSeconds.values()) : unknownLoadSeconds)
-  return [
-    { ...state, templateLoad: { build, hasBegun: true } },
-    [
-      { do: 'giveTemplateTurn', build },
-      { do: 'expectTemplate', build, withinMs },
-    ],
-  ]
+function giveTemplateTurns(state: QueueState): QueueStep {
+  if (!state.open) return [state, []]
+  let now = state
+  const effects: QueueEffect[] = []
+  for (const node of state.nodes.values()) {
+    const { name, templateLoad, maxConcurrentLoads } = node
+    if (!templateLoad || templateLoad.hasBegun) continue
+    if ((loadsByNode(now).get(name) ?? 0) >= maxConcurrentLoads) continue
+    const { build } = templateLoad
+    const usual = node.gpus.map((gpu) => state.loadSeconds.get(gpu) ?? 0)
+    const longest = Math.max(0, ...usual)
+    const withinMs = patienceMs(longest > 0 ? longest : unknownLoadSeconds)
+    now = withNode(now, { ...node, templateLoad: { build, hasBegun: true } })
+    effects.push(
+      { do: 'giveTemplateTurn', node: name, build },
+      { do: 'expectTemplate', node: name, build, withinMs },
+    )
+  }
+  return [now, effects]
 }
 
 export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueStep => {
@@ -67,60 +58,28 @@ export const thenAssign = ([state, effects]: QueueStep, at: Timestamp): QueueSte
  * The oldest waiting job for which a GPU is free. A job that failed on a GPU waits for another one,
  * if there is another that may be given jobs at all; meanwhile those behind it may go first.
  */
-function nextMatch(state: QueueState, free: Offers): Match | undefined {
-  const allowed = claimsAllowed(state.environment)
-  if (allowed === 'none' || free.isEmpty) return undefined
-  if (allowed === 'one') return probeOn(state, free)
+function nextMatch(state: QueueState, offers: Offers): Match | undefined {
+  if (offers.ofAny.length === 0) return probeOn(state, offers.ofProbes)
   for (const job of values(state.waiting)) {
     const { failedOn } = job
     const gpu =
-      free.fastest(failedOn) ??
+      fastest(offers.ofAny, failedOn) ??
       (failedOn === undefined || isOtherUsable(state, failedOn) ? undefined : failedOn)
     if (gpu !== undefined) return { job, gpu }
   }
-  return undefined
-}
-
-const isOtherUsable = (state: QueueState, failedOn: GpuId): boolean =>
-  state.settings.gpus.some((gpu) => gpu !== failedOn && isUsable(state, gpu))
-
-/** The free GPUs that may be given a job, during one run of claims. */
-class Offers {
-  #offers: readonly Readonly<{ gpu: GpuId; seconds: number }>[]
-
-  constructor(state: QueueState) {
-    const { running, secondsPerJob } = state
-    const average = averageOf(secondsPerJob)
-    const offers = []
-    for (const gpu of running.idleGpus()) {
-      if (isUsable(state, gpu)) offers.push({ gpu, seconds: secondsPerJob.get(gpu) ?? average })
-    }
-    this.#offers = offers
-  }
-
-  get isEmpty(): boolean {
-    return this.#offers.length === 0
-  }
-
-  /** The one that will finish first by its own history; the lowest number breaks ties. */
-  fastest(except?: GpuId): GpuId | undefined {
-    let best: Readonly<{ gpu: GpuId; seconds: number }> | undefined
-    for (const offer of this.#offers) {
-      if (offer.gpu !== except && (!best || offer.seconds < best.seconds)) best = offer
-    }
-    return best?.gpu
-  }
-
-  take(taken: GpuId): void {
-    this.#offers = this.#offers.filter(({ gpu }) => gpu !== taken)
-  }
+  return probeOn(state, offers.ofProbes)
 }
 
 type Match = Readonly<{ job: WaitingJob; gpu: GpuId }>
 
-/** On another GPU than that of the last failure, if one is free. */
-function probeOn(state: QueueState, free: Offers): Match | undefined {
-  const { environment } = state
+const isOtherUsable = (state: QueueState, failedOn: GpuId): boolean =>
+  state.gpus.some((gpu) => gpu !== failedOn && isUsable(state, gpu) && !isHeld(nodeOn(state, gpu)))
+
+/** One job at a time proves a node again, on another GPU than that of the last failure, if one is free. */
+function probeOn(state: QueueState, offers: readonly Offer[]): Match | undefined {
+  const [first] = offers
+  if (!first) return undefined
+  const { name, environment } = nodeOn(state, first.gpu)
   const { breaker } = environment
   let best: Readonly<{ job: WaitingJob; rank: number }> | undefined
   for (const job of values(state.waiting)) {
@@ -128,8 +87,9 @@ function probeOn(state: QueueState, free: Offers): Match | undefined {
     if (!best || rank < best.rank) best = { job, rank }
     if (rank === 0) break
   }
+  const here = offers.filter(({ gpu }) => nodeNameOf(state, gpu) === name)
   const lastFailed = breaker.phase === 'closed' ? undefined : breaker.last.gpu
-  const gpu = free.fastest(lastFailed) ?? free.fastest()
+  const gpu = fastest(here, lastFailed) ?? fastest(here)
   return best && gpu !== undefined ? { job: best.job, gpu } : undefined
 }
 
@@ -154,9 +114,9 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
     cancelRequested: false,
   }
   const attempt = { jobId, epoch }
-  const environment = startProbe(state.environment, attempt)
+  const probing = withEnvironmentOn(state, gpu, (environment) => startProbe(environment, attempt))
   return [
-    withRunning(dequeue({ ...state, environment }, jobId, seq), running),
+    withRunning(dequeue(probing, jobId, seq), running),
     [
       stored({ op: 'claim', jobId, epoch, attempt: attempts, gpu, filename, at }),
       { do: 'startGeneration', jobId, epoch, gpu },
@@ -164,12 +124,6 @@ function claim(state: QueueState, job: WaitingJob, gpu: GpuId, at: Timestamp): Q
       { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },
     ],
   ]
-}
-
-function loading({ running, givenUpGpus, templateLoad }: QueueState): number {
-  let loads = templateLoad?.hasBegun ? 1 : 0
-  for (const gpu of running.loads()) if (!givenUpGpus.has(gpu)) loads += 1
-  return loads
 }
 
 /** How many times its usual length a load may take before it no longer holds up others. */
@@ -196,8 +150,3 @@ export function expectLoad(
 /** How long a load may hold up others that usually takes so long. */
 const patienceMs = (usualSeconds: number): number =>
   Math.round(Math.min(maxLoadMs, Math.max(minLoadMs, usualLoads * usualSeconds * 1000)))
-
-const averageOf = (seconds: ReadonlyMap<GpuId, number>): number =>
-  seconds.size === 0
-    ? 0
-    : [...seconds.values()].reduce((sum, value) => sum + value, 0) / seconds.size

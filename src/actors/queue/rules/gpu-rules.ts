@@ -222,7 +222,7 @@ function withHealth(
 }
 
 const isKnown = (state: QueueState, gpu: GpuId): boolean =>
-  state.settings.gpus.includes(gpu) || state.running.on(gpu) !== undefined
+  state.gpus.includes(gpu) || state.running.on(gpu) !== undefined
 
 const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect =>
   answer(

@@ -1,6 +1,7 @@
 /** What follows when an attempt gets further than those that the environment has failed. */
 import type { Stage, Timestamp } from '../../../domain/job.ts'
 import type { Breaker } from '../environment-state.ts'
+import { nodeOn, withEnvironmentOn } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueState } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
@@ -15,10 +16,9 @@ export function hasGotTo(
   stage: Stage | 'end',
   at: Timestamp,
 ): QueueStep {
-  const { breaker } = state.environment
-  const environment = gotTo(state.environment, job, stage)
-  if (environment === state.environment) return [state, []]
-  let now: QueueState = { ...state, environment }
+  const { breaker } = nodeOn(state, job.gpu).environment
+  let now = withEnvironmentOn(state, job.gpu, (environment) => gotTo(environment, job, stage))
+  if (now === state) return [state, []]
   const effects: QueueEffect[] = []
   for (const culprit of culpritsOf(breaker, job)) {
     const [next, more] = blameGpu(now, culprit, at)

@@ -1,10 +1,12 @@
 /** Small changes of the queue's state that several rules make. */
 import type { GpuId, JobId } from '../../../domain/job.ts'
 import { remove, set } from '../../ordered-map.ts'
+import { withEnvironmentOn, withNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueOperation } from '../queue-ports.ts'
 import type { QueueState, WaitingJob } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
+import { attemptOver, forgetSuspect } from './environment-rules.ts'
 
 export type QueueStep = readonly [QueueState, readonly QueueEffect[]]
 
@@ -26,6 +28,20 @@ export const withRunning = (state: QueueState, job: RunningJob): QueueState => (
   ...state,
   running: state.running.set(job),
 })
+
+/** The attempt is no longer the one that proves the environment. */
+export const withoutProbe = (state: QueueState, job: RunningJob): QueueState =>
+  withEnvironmentOn(state, job.gpu, (environment) => attemptOver(environment, job))
+
+/** On every node that suspects it. */
+export function withoutSuspect(state: QueueState, jobId: JobId): QueueState {
+  let next = state
+  for (const node of state.nodes.values()) {
+    const environment = forgetSuspect(node.environment, jobId)
+    if (environment !== node.environment) next = withNode(next, { ...node, environment })
+  }
+  return next
+}
 
 export const withoutGpu = (state: QueueState, gpu: GpuId): QueueState => ({
   ...state,

@@ -1,16 +1,14 @@
-import type { Check } from '../../../domain/check.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import { answer } from '../../actor.ts'
-import { type Environment, holdBy } from '../environment-state.ts'
+import { holdBy } from '../environment-state.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { CloseMode, QueueCommand, QueueNews } from '../queue-protocol.ts'
 import type { QueueState } from '../queue-state.ts'
 import { onAttempt } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel, continueCancel } from './cancel-rules.ts'
-import { assign } from './claim-rules.ts'
 import { resumeConversions } from './conversion-orders.ts'
-import { endPause, seeChecks } from './environment-rules.ts'
 import { disown, drainOrResume, loseGpu, resumeCare, startProbe, welcomeGpu } from './gpu-rules.ts'
+import { goOn, see, seeRoom } from './place-rules.ts'
 import type { QueueStep } from './queue-steps.ts'
 import { tellRepeated } from './repeat-rules.ts'
 import { admit, notPrepared, prepare } from './submit-rules.ts'
@@ -34,26 +32,21 @@ export function transition(
   return [closed, [...effects, answer(closing.replyTo, 'closed')]]
 }
 
-function checked(state: QueueState, checks: readonly Check[], at: Timestamp): QueueStep {
-  const { environment, pause } = seeChecks(state.environment, checks, at)
-  const [next, effects] = withEnvironment(state, environment, at)
-  if (!pause) return [next, effects]
-  return [next, [...effects, { do: 'expectPause', pause: pause.number, withinMs: pause.ms }]]
-}
-
-function withEnvironment(state: QueueState, environment: Environment, at: Timestamp): QueueStep {
-  return environment === state.environment ? [state, []] : assign({ ...state, environment }, at)
-}
-
-/** Once when claims stop, and once when they go on. */
+/** Once when claims stop on a node, and once when they go on. */
 function withHoldLogged(
   before: QueueState,
   after: QueueState,
   effects: readonly QueueEffect[],
 ): readonly QueueEffect[] {
-  const wasHeld = holdBy(before.environment) !== undefined
-  const hold = holdBy(after.environment)
-  return wasHeld === (hold !== undefined) ? effects : [...effects, { do: 'logHold', hold }]
+  if (before.nodes === after.nodes) return effects
+  const holds = [...after.nodes.values()].flatMap(({ name, environment }): QueueEffect[] => {
+    const was = before.nodes.get(name)?.environment
+    if (was === environment) return []
+    const hold = holdBy(environment)
+    const wasHeld = was !== undefined && holdBy(was) !== undefined
+    return wasHeld === (hold !== undefined) ? [] : [{ do: 'logHold', node: name, hold }]
+  })
+  return [...effects, ...holds]
 }
 
 function decide(
@@ -83,22 +76,22 @@ function decide(
     case 'probeDue':
       return startProbe(state, message, at)
     case 'roomChecked':
-      return assign({ ...state, hasRoom: message.hasRoom, shortage: message.shortage }, at)
+      return seeRoom(state, message, at)
     case 'environmentChecked':
-      return checked(state, message.checks, at)
+      return see(state, message, at)
     case 'pauseEnded':
-      return withEnvironment(state, endPause(state.environment, message.pause), at)
+      return goOn(state, message, at)
     case 'gpuReady':
       return welcomeGpu(state, message, at)
     case 'gpuGone':
       return loseGpu(state, message, at)
     case 'templateWaits':
-      return askTemplateTurn(state, message.build, at)
+      return askTemplateTurn(state, message, at)
     case 'templateSettled':
     case 'templateOverdue':
-      return endTemplateTurn(state, message.build, at)
+      return endTemplateTurn(state, message, at)
     case 'conversionReady':
-      return resumeConversions(state)
+      return resumeConversions(state, message.node ?? state.settings.node)
     case 'caretakerReady':
       return resumeCare(state)
     case 'preparationFailed':

@@ -5,6 +5,7 @@ import { type Job, shapeOf, type Timestamp } from '../../../domain/job.ts'
 import { answer, answerFailed } from '../../actor.ts'
 import { size } from '../../ordered-map.ts'
 import { howToMakeRoom } from '../environment-state.ts'
+import { fullNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueCommand, QueueNews, Submission } from '../queue-protocol.ts'
 import type { QueueState, WaitingJob } from '../queue-state.ts'
@@ -113,13 +114,14 @@ export const notPrepared = (
 ]
 
 function refuseSubmit(state: QueueState, client: Client, at: Timestamp): RefusalError | undefined {
-  const { open, hasRoom, shortage, waiting, running, settings } = state
+  const { open, waiting, running, settings } = state
   if (!open)
     return new RefusalError('shutting_down', 'The service is stopping and takes no new jobs.')
-  if (!hasRoom) {
+  const full = fullNode(state)
+  if (full) {
     return new RefusalError(
       'disk_full',
-      `No job can be taken for now. ${howToMakeRoom(shortage)} Or try again later.`,
+      `No job can be taken for now. ${howToMakeRoom(full.shortage)} Or try again later.`,
     )
   }
   if (size(waiting) < settings.maxQueue) return refuseQuota(state, client, at)

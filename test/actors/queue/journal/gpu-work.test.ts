@@ -15,6 +15,7 @@ import {
   midnight,
   queueSettings,
 } from '../../../support/jobs.ts'
+import { withHome } from '../../../support/nodes.ts'
 
 const aQueue = (jobs: Readonly<{ waiting?: Job[]; running?: Job[] }>, ...news: QueueNews[]) =>
   news.reduce<QueueState>(
@@ -49,7 +50,7 @@ describe('a GPU without a generation', () => {
     ['its actor is down', aQueue({ waiting })],
     [
       'there is no room',
-      { ...aQueue({ waiting }), readyGpus: new Map([[gpu0, 'x']]), hasRoom: false },
+      withHome({ ...aQueue({ waiting }), readyGpus: new Map([[gpu0, 'x']]) }, { hasRoom: false }),
     ],
     [
       'the service stops',

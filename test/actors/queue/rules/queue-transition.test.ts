@@ -29,6 +29,7 @@ import {
   type Reading,
   shapeOf,
 } from '../../../../src/domain/job.ts'
+import { soleNode } from '../../../../src/domain/node.ts'
 import {
   aFailure,
   anybody,
@@ -400,7 +401,7 @@ describe('the loading of models', () => {
     const queue = aQueue({ maxConcurrentLoads: 1 })
     queue.gpusAreReady(gpu0, gpu1)
     queue.submits(1, 2)
-    const turn = { do: 'giveTemplateTurn', build: 3 } as const
+    const turn = { do: 'giveTemplateTurn', node: soleNode, build: 3 } as const
     expect(queue.tell({ type: 'templateWaits', build: 3 })).toEqual([])
     const begun = queue.reports(1, { stage: 'encoding' })
     expect(begun).toContainEqual(turn)
@@ -417,6 +418,7 @@ describe('the loading of models', () => {
     queue.tell({ type: 'speedsLearned', secondsPerJob: new Map(), loadSeconds })
     expect(queue.tell({ type: 'templateWaits', build: 1 })).toContainEqual({
       do: 'expectTemplate',
+      node: soleNode,
       build: 1,
       withinMs: 320_000,
     })
@@ -610,7 +612,7 @@ describe('a generation that has completed', () => {
     const effects = queue.generationEnds(1, completed)
     expect(effects.slice(0, 2)).toEqual([
       { do: 'store', operation: { op: 'generated', ...job, at: midnight + 500_000 } },
-      { do: 'convert', ...job, filename: 'fox.mp4' },
+      { do: 'convert', node: soleNode, ...job, filename: 'fox.mp4' },
     ])
     expect(claimsIn(effects)).toEqual([[2, gpu0]])
     expect(queue.running(1)).toMatchObject({
@@ -788,8 +790,8 @@ describe('a job whose attempt the environment has failed', () => {
     expect(outcomesIn(effects)).toEqual([])
     expect(claimsIn(effects)).toEqual([])
     expect(queue.waiting()).toEqual([1, 2])
-    expect(effects).toContainEqual({ do: 'checkEnvironment' })
-    expect(effects).toContainEqual({ do: 'expectPause', pause: 1, withinMs: 1_000 })
+    expect(effects).toContainEqual({ do: 'checkEnvironment', node: soleNode })
+    expect(effects).toContainEqual({ do: 'expectPause', node: soleNode, pause: 1, withinMs: 1_000 })
     expect(claimsIn(queue.tell({ type: 'pauseEnded', pause: 1 }))).toEqual([[1, gpu0]])
     expect(queue.running(1)).toMatchObject({ epoch: 2, attempts: 1 })
   })
@@ -826,7 +828,7 @@ describe('a job whose attempt the environment has failed', () => {
       [1, gpu0],
       [2, gpu1],
     ])
-    expect(found).toContainEqual({ do: 'logHold', hold: undefined })
+    expect(found).toContainEqual({ do: 'logHold', node: soleNode, hold: undefined })
   })
 
   it('is shown to watchers as a change, as is the end of its wait', () => {
@@ -1226,6 +1228,7 @@ describe('canceling', () => {
     queue.generationEnds(1, completed)
     expect(queue.cancels(1)).toContainEqual({
       do: 'abortConversion',
+      node: soleNode,
       jobId: jobId(1),
       epoch: 1,
       filename: expect.any(String),
@@ -1274,7 +1277,7 @@ describe('canceling', () => {
     queue.cancels(1)
     const attempt = { jobId: jobId(1), epoch: 1 }
     expect(queue.converts(1)).toEqual([
-      { do: 'abortConversion', ...attempt, filename: expect.any(String) },
+      { do: 'abortConversion', node: soleNode, ...attempt, filename: expect.any(String) },
     ])
     const effects = queue.tell({ type: 'conversionAborted', ...attempt })
     expect(outcomesIn(effects)).toEqual([{ status: 'canceled' }])
@@ -1501,7 +1504,7 @@ describe('a queue taken up from the store', () => {
   it('asks the converter again for what it should convert', () => {
     const queue = aQueue({}, stored)
     expect(queue.tell({ type: 'conversionReady' })).toEqual([
-      { do: 'convert', jobId: jobId(3), epoch: 1, filename: 'a.mp4' },
+      { do: 'convert', node: soleNode, jobId: jobId(3), epoch: 1, filename: 'a.mp4' },
     ])
   })
 
@@ -1509,7 +1512,7 @@ describe('a queue taken up from the store', () => {
     const canceled = aRunningJob(3, { phase: 'converting', cancelRequested: true })
     const queue = aQueue({}, { running: [canceled] })
     expect(queue.tell({ type: 'conversionReady' })).toEqual([
-      { do: 'abortConversion', jobId: jobId(3), epoch: 1, filename: 'video-3.mp4' },
+      { do: 'abortConversion', node: soleNode, jobId: jobId(3), epoch: 1, filename: 'video-3.mp4' },
     ])
   })
 

@@ -1,5 +1,6 @@
 /** Connections of a node to the database of the cluster: one for beats, one for mail, and one that listens. */
-import type { Client, Pool, QueryResultRow } from 'pg'
+import { Socket } from 'node:net'
+import type { Pool, QueryResultRow } from 'pg'
 import type { Look } from './watch.ts'
 
 /** The values of a row arrive as `pg` reads them: a bigint is a string. */
@@ -10,12 +11,18 @@ export type Connection = {
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Answer<Row>>
 }
 
+export type ListeningConnection = Readonly<{
+  ended: Promise<void>
+  /** Also ends one whose network is silent. */
+  end(): void
+}>
+
 export type ClusterDatabase = {
   /** Mail must not keep beats waiting. */
   readonly beats: Connection
   readonly mail: Connection
-  /** A connection of its own, which the caller ends; pg gives no time limit to ends. */
-  openListener(): Promise<Client>
+  /** Opens a connection that listens to this channel. */
+  openListener(channel: string, heard: (payload: string) => void): Promise<ListeningConnection>
   close(): Promise<void>
 }
 
@@ -53,16 +60,21 @@ export async function openClusterDatabase({
   return {
     beats: connection(),
     mail: connection(),
-    async openListener() {
-      const client = new pg.Client(settings)
+    async openListener(channel, heard) {
+      const socket = new Socket()
+      const client = new pg.Client({ ...settings, stream: () => socket })
+      const ended = new Promise<void>((resolve) => client.on('end', () => resolve()))
       client.on('error', () => {}) // `end` follows.
+      client.on('notification', ({ payload }) => heard(payload ?? ''))
+      const end = () => void socket.destroy()
       try {
         await client.connect()
+        await client.query(`listen ${channel}`)
+        return { ended, end }
       } catch (error) {
-        void client.end().catch(() => {})
+        end()
         throw error
       }
-      return client
     },
     async close() {
       await Promise.all(pools.map((pool) => pool.end()))

@@ -1,7 +1,8 @@
-/** The leader's watch over all nodes. */
+/** The leader's watch over all nodes. It also deletes the mail that those have left behind which are gone. */
 import { messageOf } from '../domain/errors.ts'
 import type { Logger } from '../domain/log.ts'
 import type { Connection } from './database.ts'
+import { deleteUnreadable } from './inbox.ts'
 import {
   type ClusterNode,
   forgetSights,
@@ -61,6 +62,7 @@ export function watchMembers({
       for (const suspect of step.suspects) {
         if (await isMarkedLost(suspect)) take(markLost(members, suspect))
       }
+      if (events.some(({ type }) => type !== 'changed')) await deleteUnreadable(connection)
     } catch (error) {
       members = forgetSights(members)
       log.debug({ error: messageOf(error) }, 'the nodes of the cluster could not be read')

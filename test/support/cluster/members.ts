@@ -16,9 +16,15 @@ export const aDescription: NodeDescription = {
   maxLoads: 1,
 }
 
-export type Times = Readonly<{ lostMs: number; beatMs: number }>
+/** `limitMs`: short where the network falls silent, since each statement waits for it. */
+export type MemberOptions = Readonly<{
+  home?: string
+  lostMs?: number
+  beatMs?: number
+  limitMs?: number | undefined
+}>
 
-export async function aClusterDatabase(url: string, limitMs = 400): Promise<ClusterDatabase> {
+export async function aClusterDatabase(url: string, limitMs = 1_400): Promise<ClusterDatabase> {
   const database = await openClusterDatabase({ url, limitMs })
   // Ends of connections through a silent network take their time.
   onTestFinished(() => void database.close())
@@ -28,10 +34,10 @@ export async function aClusterDatabase(url: string, limitMs = 400): Promise<Clus
 export async function aMember(
   url: string,
   name: string,
-  { home = name, lostMs = 600, beatMs = 50 }: Partial<Times> & { home?: string } = {},
+  { home = name, lostMs = 600, beatMs = 50, limitMs }: MemberOptions = {},
 ) {
   const events: string[] = []
-  const database = await aClusterDatabase(url)
+  const database = await aClusterDatabase(url, limitMs)
   const connection = database.beats
   const membership: Membership = await joinCluster({
     connection,

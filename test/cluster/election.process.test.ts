@@ -1,11 +1,17 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { postgresMissing } from '../../bench/postgres.ts'
 import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
 import { type ElectionObserver, startElection } from '../../src/cluster/election.ts'
-import { anElectionNode, theLeaderOf } from '../support/cluster/election-node.ts'
+import { anElectionNode, type ElectionNode, theLeaderOf } from '../support/cluster/election-node.ts'
 import { usePostgres } from '../support/cluster/postgres.ts'
 import { aSilentProxy } from '../support/cluster/silent-proxy.ts'
+import { aSteppedClock } from '../support/stepped-clock.ts'
+
+const hour = 60 * 60 * 1000
 
 const missing = postgresMissing()
 
@@ -73,6 +79,23 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
     expect((await other.happens('leads')).term).toBe(2)
   })
 
+  it('is decided by no clock, and nodes whose clocks are hours apart agree on the time', async () => {
+    const { url } = await postgres.aDatabase()
+    const [ahead, behind] = [hour, -hour].map((ms, index) => {
+      const directory = mkdtempSync(join(tmpdir(), 'wan-clock-'))
+      onTestFinished(() => rmSync(directory, { recursive: true }))
+      return anElectionNode(url, `node-${index}`, { env: aSteppedClock(directory, ms).env })
+    }) as [ElectionNode, ElectionNode]
+    const leader = await theLeaderOf([ahead, behind])
+    for (const node of [ahead, behind]) node.order('time')
+    const [one, other] = await Promise.all([ahead.happens('time'), behind.happens('time')])
+    expect(Math.abs(Number(one.wallMs) - Number(other.wallMs))).toBeGreaterThan(1.9 * hour)
+    expect(Math.abs(Number(one.databaseMs) - Number(other.databaseMs))).toBeLessThan(2_000)
+    leader.child.kill('SIGKILL')
+    const next = leader === ahead ? behind : ahead
+    expect((await next.happens('leads')).term).toBeGreaterThan(1)
+  })
+
   it('needs no waiting after a leader that resigned', async () => {
     const { url } = await postgres.aDatabase()
     const first = anElectionNode(url, 'a', { lostMs: 60_000 })
@@ -128,7 +151,7 @@ async function aNode(url: string, name: string, times: { lostMs: number; beatMs:
     deposed: (why) => events.push(`deposed: ${why}`),
   }
   const quiet = () => {}
-  const database = await openClusterDatabase({ url, limitMs: 400 })
+  const database = await openClusterDatabase({ url, limitMs: 800 })
   const election = startElection({
     connection: database.beats,
     me: { name, home: name },

@@ -6,17 +6,26 @@ import { createInterface } from 'node:readline'
 import { onTestFinished, vi } from 'vitest'
 
 export type ElectionEvent = Readonly<{
-  event: 'leads' | 'follows' | 'deposed' | 'committed' | 'fenced'
+  event: 'leads' | 'follows' | 'deposed' | 'committed' | 'fenced' | 'time'
   term: number
+  databaseMs?: number
+  wallMs?: number
   node?: string
   why?: string
 }>
 
 const program = join(import.meta.dirname, 'election-process.ts')
 
-export function anElectionNode(url: string, name: string, { home = name, lostMs = 1_200 } = {}) {
+type NodeOptions = Readonly<{ home?: string; lostMs?: number; env?: NodeJS.ProcessEnv }>
+
+export function anElectionNode(
+  url: string,
+  name: string,
+  { home = name, lostMs = 1_200, env = {} }: NodeOptions = {},
+) {
   const child = spawn(process.execPath, [program, url, name, home, String(lostMs)], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
   })
   const events: ElectionEvent[] = []
   createInterface({ input: child.stdout }).on('line', (line) => events.push(JSON.parse(line)))
@@ -30,7 +39,7 @@ export function anElectionNode(url: string, name: string, { home = name, lostMs 
     events,
     child,
     exited,
-    order: (line: 'commit' | 'resign') => void child.stdin.write(`${line}\n`),
+    order: (line: 'commit' | 'resign' | 'time') => void child.stdin.write(`${line}\n`),
     /** The event of this kind, once it has happened. */
     happens: (event: ElectionEvent['event'], after = 0) =>
       vi.waitFor(

@@ -1,6 +1,7 @@
 /**
  * A process that takes part in an election: `node election-process.ts URL NAME HOME`. It reports what happens as
- * lines of JSON, and commits under its fence when it reads "commit" from its standard input.
+ * lines of JSON. It commits under its fence when it reads "commit" from its standard input, and says what time it is
+ * when it reads "time".
  */
 import { createInterface } from 'node:readline'
 import { Client } from 'pg'
@@ -14,10 +15,11 @@ const say = (fields: object) => process.stdout.write(`${JSON.stringify(fields)}\
 let term = 0
 
 const database = await openClusterDatabase({ url })
+const clock = await readDatabaseClock(database.beats)
 const election = startElection({
   connection: database.beats,
   me: { name, home },
-  clock: await readDatabaseClock(database.beats),
+  clock,
   log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   lostMs: Number(lostMs),
   beatMs: Number(lostMs) / 6,
@@ -36,6 +38,7 @@ const election = startElection({
 
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'commit') await commit()
+  if (line === 'time') say({ event: 'time', databaseMs: clock.now(), wallMs: Date.now() })
   if (line === 'resign') {
     await election.resign()
     process.exit(0)

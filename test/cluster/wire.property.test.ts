@@ -185,7 +185,7 @@ const news: fc.Arbitrary<NewsOfNodes> = fc.oneof(
     { type: of('gpuReady'), gpu, incarnation: text, holding: fc.record(attempt) },
     { requiredKeys: ['type', 'gpu', 'incarnation'] },
   ),
-  fc.record({ type: of('generationReported'), reading, ...attempt }),
+  fc.record({ type: of('generationReported'), gpu, reading, ...attempt }),
   fc.record({
     type: of('generationEnded'),
     result: fc.oneof(

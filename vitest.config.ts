@@ -29,7 +29,7 @@ export default defineConfig({
         test: {
           name: 'process',
           include: [process, chaos],
-          globalSetup: 'bench/built.ts',
+          globalSetup: ['bench/built.ts', 'test/support/store/shared-postgres.ts'],
         },
       },
     ],

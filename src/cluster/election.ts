@@ -145,7 +145,7 @@ export function startElection({
   /** Of all nodes that claim, one succeeds. The next look finds a claim whose answer was lost. */
   async function claim(row: LeaderRow): Promise<News | undefined> {
     const { rows } = await query<{ term: string }>(
-      `update leader set term = term + 1, node = $1, home = $2, beat = 0
+      `update leader set term = term + 1, node = $1, home = $2, beat = 0, written = 0
        where term = $3 and beat = $4 returning term`,
       [me.name, me.home, row.term, row.beat],
     )

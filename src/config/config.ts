@@ -81,6 +81,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       previewsDir: join(dataDir, 'previews'),
       stateDb,
     },
+    databaseUrl: env.DATABASE_URL,
     linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),

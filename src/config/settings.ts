@@ -12,6 +12,7 @@ import {
   onOrOff,
   origins,
   path,
+  postgresUrl,
   url,
   wholeNumber,
 } from './values.ts'
@@ -70,6 +71,11 @@ export const Env = v.object({
   RESULTS_DIR: setting(v.optional(path), 'finished videos', '`results/` in `DATA_DIR`'),
   LOGS_DIR: setting(v.optional(path), 'a log for each job', '`logs/` in `DATA_DIR`'),
   STATE_DB: setting(v.optional(path), 'the database; on a local disk', '`state.db` in `DATA_DIR`'),
+  DATABASE_URL: setting(
+    v.optional(postgresUrl),
+    'a PostgreSQL database (15 or newer) in place of `STATE_DB`, `postgres://user:password@host/name`: [PostgreSQL](postgres.md)',
+    'SQLite',
+  ),
   GPU_IDS: setting(
     v.optional(commaSeparated),
     'numbers or UUIDs, `0,1`; else `NVIDIA_VISIBLE_DEVICES`, else what `nvidia-smi -L` lists',

@@ -48,6 +48,15 @@ export const url = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 )
 
+export const postgresUrl = v.pipe(
+  v.string(),
+  // The value is not repeated: it may have a password in it.
+  v.check((text) => {
+    const { protocol, pathname } = URL.parse(text) ?? {}
+    return /^postgres(?:ql)?:$/.test(protocol ?? '') && /^\/./.test(pathname ?? '')
+  }, 'must be a URL with the name of a database, like postgres://user:password@host/wan'),
+)
+
 export const addresses = v.pipe(
   commaSeparated,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {

@@ -113,7 +113,7 @@ export function startActors(options: ActorsOptions) {
   const system = startActorSystem()
   const workFiles = createWorkFiles(data)
   const deliveryClock = startDeliveryClock(storage.deliveryClock)
-  const archiveWork = createArchiveWork({ store: stores.jobs, videoFiles, jobFiles: workFiles })
+  const archiveWork = createArchiveWork({ store: stores.archive, videoFiles, jobFiles: workFiles })
 
   const children = [
     child(
@@ -122,7 +122,7 @@ export function startActors(options: ActorsOptions) {
       () =>
         queueBehaviour({
           settings: queueSettings(options),
-          store: stores.jobs,
+          store: stores.queue,
           results: videoFiles,
           workFiles,
           installation,
@@ -143,7 +143,7 @@ export function startActors(options: ActorsOptions) {
       system,
       archive,
       () =>
-        archiveBehaviour({ store: stores.jobs, work: archiveWork, queue, events, observe, log }),
+        archiveBehaviour({ store: stores.archive, work: archiveWork, queue, events, observe, log }),
       { significant: true },
     ),
     child(system, eta, () => {
@@ -156,7 +156,7 @@ export function startActors(options: ActorsOptions) {
       const links = createFileLinks(options.links)
       return webhookBehaviour({
         store: stores.webhooks,
-        jobs: stores.jobs,
+        jobs: stores.archive,
         sender: createWebhookSender({
           guard: options.guard,
           userAgent: `wan-supervisor/${version}`,
@@ -182,7 +182,10 @@ export function startActors(options: ActorsOptions) {
       const { archiveDir, minFreeBytes, retention: limits } = config
       const { backups, reserve, known, hold } = storage
       return janitorBehaviour({
-        housekeeping: createHousekeeping({ data, backups, reserve, archiveDir, known }),
+        housekeeping: createHousekeeping({
+          ...{ data, reserve, archiveDir, known },
+          ...(backups && { backups }),
+        }),
         retention: stores.retention,
         queue,
         archive,

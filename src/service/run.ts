@@ -17,8 +17,9 @@ export async function runService(): Promise<void> {
 
 async function run(): Promise<void> {
   const config = readConfig(process.env)
-  // Generations and tools inherit the environment and must not see the tokens.
+  // Generations and tools inherit the environment and must not see tokens and passwords.
   delete process.env.API_TOKENS
+  delete process.env.DATABASE_URL
   const log = await createStdoutLog(config.logLevel)
   const service = createService(config, {
     log,

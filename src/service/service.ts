@@ -166,8 +166,8 @@ async function startService(
       checks: () => [...checks.standing(), ...clock.standing()],
       history: storage.stores.history,
       async scrape() {
-        const { stateDb } = data
-        const sources = { ...actors, stateDb, measured, checks: checks.standing }
+        const { bytes: databaseBytes } = storage.database
+        const sources = { ...actors, databaseBytes, measured, checks: checks.standing }
         return metrics.expose(await readFigures(sources))
       },
     },

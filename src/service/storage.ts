@@ -1,13 +1,11 @@
 /** Everything on disk: the data directory, its lock, the database, and the end of the previous run. */
-import { realpathSync } from 'node:fs'
 import { type KnownClient, whyWithheld } from '../actors/webhook/registrant-rules.ts'
 import type { WebhookStore } from '../actors/webhook/webhook-ports.ts'
 import type { Config } from '../config/config.ts'
 import { type AttemptKey, isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createDirectories, removeUploads } from '../infra/disk/data-directory.ts'
-import { watchFiles } from '../infra/disk/file-watch.ts'
-import { lockDatabase, lockDirectory } from '../infra/disk/lock.ts'
+import { lockDirectory } from '../infra/disk/lock.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
 import { endFormerLife } from '../infra/generation/former-life.ts'
 import type { Gpu } from '../infra/machine/gpus.ts'
@@ -16,11 +14,11 @@ import { removeUnfinished } from '../infra/media/video-tools.ts'
 import { resumeClock } from '../infra/store/clock-store.ts'
 import { createHistoryStore } from '../infra/store/history-store.ts'
 import { createRetentionStore } from '../infra/store/retention-store.ts'
-import { startDatabase } from '../infra/store/sqlite/thread/start-database.ts'
 import { withReserve } from '../infra/store/sqlite/with-reserve.ts'
 import { createWebhookStore } from '../infra/store/webhook-store.ts'
-import { createBackups } from '../infra/upkeep/backups.ts'
-import { hasFilesOfJobs } from '../infra/upkeep/earlier-jobs.ts'
+import { openOnPostgres } from './database/postgres.ts'
+import type { DatabaseOptions } from './database/service-database.ts'
+import { openSqlite } from './database/sqlite.ts'
 
 export type StorageOptions = Readonly<{
   gpus: readonly Gpu[]
@@ -43,30 +41,20 @@ export async function openStorage(
   { gpus, log, onLost }: StorageOptions,
   resources: AsyncDisposableStack,
 ) {
-  const { data, wan, archiveDir, backupsDir } = config
-  const { stateDb } = data
+  const { data, archiveDir, databaseUrl } = config
   const lock = resources.adopt(lockDirectory(config.dataDir), ({ release }) => release())
   createDirectories(data)
   const reserve = createReserve(config.reserve)
-  const ownLock = resources.adopt(lockDatabase(stateDb, reserve.release), ({ release }) =>
-    release(),
-  )
-  const settings = {
-    path: stateDb,
-    mustHaveJobs: await hasFilesOfJobs(data, backupsDir),
-    reserve: config.reserve,
-    backupsDir,
-    task: wan.task,
+  const options: DatabaseOptions = {
+    ...{ config, reserve, log, onLost },
     gpuModels: new Map(gpus.map(({ id, name }) => [id, name])),
+    lockPath: lock.path,
   }
   const database = resources.adopt(
-    await startDatabase(settings, ({ message }) => onLost(message)),
-    (started) => started.close(),
+    await (databaseUrl === undefined ? openSqlite(options) : openOnPostgres(databaseUrl, options)),
+    (opened) => opened.close(),
   )
-  const file = realpathSync(stateDb)
-  const watched = [lock.path, ownLock.path, stateDb, `${file}-wal`, `${file}-shm`]
-  resources.use(watchFiles(watched, onLost))
-  const { db, jobs, eta } = database
+  const { db, jobs, eta, backups } = database
   const { hold, setByMs } = await withReserve(reserve, () => resumeClock(db))
   if (setByMs !== 0) {
     const setBySeconds = Math.round(setByMs / 1000)
@@ -74,14 +62,14 @@ export async function openStorage(
   }
   const webhooks = createWebhookStore(db)
   await withReserve(reserve, () => checkRegistrants(webhooks, config.clients, log))
-  const { jobs: running } = await jobs.list(everyRunning, 'everything')
+  const { jobs: running } = await jobs.archive.list(everyRunning, 'everything')
   await removeUnfinished(data.resultsDir)
   await removeUploads(data)
   await forgetPreviews(data)
   await endFormerLife(data, {
     running: running.map(keyOf),
     converting: running.filter(isConverting).map(keyOf),
-    fateOf: async (jobId) => fateOf(await jobs.find(jobId, 'everything')),
+    fateOf: async (jobId) => fateOf(await jobs.archive.find(jobId, 'everything')),
     archiveDir,
     log,
   })
@@ -90,18 +78,19 @@ export async function openStorage(
     database,
     reserve,
     hold,
-    backups: createBackups(backupsDir, database),
+    ...(backups && { backups }),
     running,
     deliveryClock: await webhooks.readClock(),
     stores: {
-      jobs,
+      queue: jobs.queue,
+      archive: jobs.archive,
       eta,
       history: createHistoryStore(db),
       retention: createRetentionStore(db),
       webhooks,
     },
     known: async (jobIds: readonly JobId[]) =>
-      new Set((await jobs.findMany(jobIds, 'everything')).map(({ id }) => id)),
+      new Set((await jobs.archive.findMany(jobIds, 'everything')).map(({ id }) => id)),
   }
 }
 

@@ -6,13 +6,15 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { canSlowFsync, slowFsync } from '../../bench/slow-fsync.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
 import { aDatabaseLockHolder } from '../support/store/database-lock-holder.ts'
+import { isOnPostgres } from '../support/store/shared-postgres.ts'
 
 const lost = 'the database is no longer that of this service'
 
 // Several services each, and a check that is made every 30 seconds.
 vi.setConfig({ testTimeout: 120_000 })
 
-describe('two services', () => {
+// These are tests of the file of SQLite.
+describe.skipIf(isOnPostgres)('two services', () => {
   it('with one STATE_DB, even through a symbolic link: the second one does not start', async () => {
     const first = await startService()
     const stateDb = join(first.dataDir, 'state.db')
@@ -45,7 +47,7 @@ describe('two services', () => {
   })
 })
 
-describe('a service', () => {
+describe.skipIf(isOnPostgres)('a service', () => {
   it.each<[what: string, change: (dataDir: string) => void, why: string]>([
     [
       'whose lock was removed',

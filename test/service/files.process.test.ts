@@ -19,6 +19,7 @@ import { jobId } from '../support/jobs.ts'
 import { aFileOf } from '../support/mp4.ts'
 import { pastName, writePastVideos } from '../support/past-videos.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import { isOnPostgres } from '../support/store/shared-postgres.ts'
 
 const env = { GPU_IDS: '0' }
 const deleted = { method: 'DELETE' }
@@ -171,7 +172,7 @@ describe('something else in the place of a video', () => {
   })
 })
 
-describe('a restored backup', () => {
+describe.skipIf(isOnPostgres)('a restored backup', () => {
   const tokens = { ada: `ada-${crypto.randomUUID()}`, bob: `bob-${crypto.randomUUID()}` }
   const API_TOKENS = `ada:${tokens.ada},bob:${tokens.bob}`
 

@@ -13,6 +13,7 @@ import {
   startService,
 } from '../support/service.ts'
 import { isAlive } from '../support/shim-attempt.ts'
+import { isOnPostgres } from '../support/store/shared-postgres.ts'
 
 describe('a service that is stopped and started again', () => {
   it('keeps the order of its queue, its finished files and its numbers', async () => {
@@ -273,7 +274,7 @@ it('finds its GPUs with nvidia-smi when nobody names them', async () => {
   ])
 })
 
-it('writes only into its data directories', async () => {
+it.skipIf(isOnPostgres)('writes only into its data directories', async () => {
   const dataDir = aDataDirectory()
   const elsewhere = {
     RESULTS_DIR: join(dataDir, 'r'),

@@ -10,6 +10,7 @@ import { compiled, main } from '../../bench/built.ts'
 import { root } from '../../src/config/root.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
+import { databaseOf } from './store/shared-postgres.ts'
 
 export type LogLine = Readonly<{ msg: string; time: number } & Record<string, unknown>>
 
@@ -85,7 +86,7 @@ export async function startService({
   const [program = '', ...args] = maxFiles === undefined ? command : limited
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: serviceEnvironment(dataDir, env),
+    env: serviceEnvironment(dataDir, { ...(await databaseOf(dataDir)), ...env }),
   })
   const lines: LogLine[] = []
   let stderr = ''

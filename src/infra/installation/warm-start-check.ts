@@ -91,7 +91,7 @@ async function checkForks(
   if (simulated) return finding('probe', 'skipped', 'the simulator does without')
   const gpu = await idleGpu(config, service)
   if (typeof gpu === 'string') return notRun(gpu)
-  const { API_TOKENS: _, WAN_TOKEN: __, ...rest } = env
+  const { API_TOKENS: _, WAN_TOKEN: __, DATABASE_URL: ___, ...rest } = env
   const script = join(import.meta.dirname, 'fork_probe.py')
   try {
     const said = await runTool([config.wan.python, script, dirname(launcherPath)], {

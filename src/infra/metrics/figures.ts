@@ -1,5 +1,4 @@
 /** What is read when somebody looks: asked of those who own it, and of each only for so long. */
-import { stat } from 'node:fs/promises'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { GpuUse, QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView, SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
@@ -23,7 +22,7 @@ export type FigureSources = Readonly<{
   queue: ActorRef<QueueMessage>
   supervisor: ActorRef<SupervisorMessage>
   webhooks: ActorRef<WebhookMessage>
-  stateDb: string
+  databaseBytes(): Promise<number>
   measured(): Figures['readings']
   checks(): Figures['checks']
 }>
@@ -35,31 +34,26 @@ export async function readFigures({
   queue,
   supervisor,
   webhooks,
-  stateDb,
+  databaseBytes,
   measured,
   checks,
 }: FigureSources): Promise<Figures> {
-  const [queueNow, gpus, children, outbox, databaseBytes] = await Promise.all([
+  const [queueNow, gpus, children, outbox, bytes] = await Promise.all([
     ask(queue, { type: 'describeQueue' }, patienceMs).catch(absent),
     ask(queue, { type: 'describeGpus' }, patienceMs).catch(absent),
     ask(supervisor, { type: 'whichChildren' }, patienceMs).catch(absent),
     ask(webhooks, { type: 'describeOutbox' }, patienceMs).catch(absent),
-    sizeOf(stateDb).catch(absent),
+    databaseBytes().catch(absent),
   ])
   return {
     ...(queueNow && { queue: queueNow }),
     ...(gpus && { gpus }),
     ...(children && { children }),
     ...(outbox && { outbox }),
-    ...(databaseBytes !== undefined && { databaseBytes }),
+    ...(bytes !== undefined && { databaseBytes: bytes }),
     readings: measured(),
     checks: checks(),
   }
 }
 
 const absent = (): undefined => undefined
-
-async function sizeOf(stateDb: string): Promise<number> {
-  const files = [stat(stateDb), stat(`${stateDb}-wal`).catch(() => ({ size: 0 }))]
-  return (await Promise.all(files)).reduce((sum, { size }) => sum + size, 0)
-}

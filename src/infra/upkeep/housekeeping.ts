@@ -11,7 +11,8 @@ import type { Backups } from './backups.ts'
 
 export type HousekeepingOptions = Readonly<{
   data: DataDirectory
-  backups: Backups
+  /** Absent: the database is not ours to back up. */
+  backups?: Backups | undefined
   reserve: Reserve
   archiveDir: string
   /** Which of these jobs there are. */
@@ -41,7 +42,7 @@ export function createHousekeeping({
           return { place, path, ...(await freeSpace(path)) }
         }),
       ),
-    backUp: (day, mayPrune) => backups.daily(day, mayPrune),
+    backUp: async (day, mayPrune) => backups?.daily(day, mayPrune),
     restoreReserve: () => reserve.restore(),
     async removeLeftOvers(before) {
       for (const name of await namesIn(archiveDir)) {

@@ -14,7 +14,7 @@ import * as rememberTheClock from './013-remember-the-clock.ts'
 import * as addNegativePrompt from './014-add-negative-prompt.ts'
 import * as rememberStarts from './015-remember-starts.ts'
 import * as indexColdRuns from './016-index-cold-runs.ts'
-import * as createLeader from './017-create-leader.ts'
+import * as formCluster from './017-form-cluster.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -34,5 +34,5 @@ export const migrations = {
   '014-add-negative-prompt': addNegativePrompt,
   '015-remember-starts': rememberStarts,
   '016-index-cold-runs': indexColdRuns,
-  '017-create-leader': createLeader,
+  '017-form-cluster': formCluster,
 }

@@ -9,6 +9,7 @@ import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import { UnusableDatabaseError } from '../unusable-database.ts'
 import type { Fence } from './fence.ts'
+import { withPatientReads } from './patient-reads.ts'
 import { createPool, describeUrl } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
 import { createPostgresJobStore } from './postgres-job-store.ts'
@@ -51,7 +52,7 @@ export async function openPostgres({ url, task, gpuModels }: PostgresSettings, f
     return {
       db,
       /** Each actor that changes jobs has a store of its own. */
-      jobs: { queue: storeOf(), archive: storeOf() },
+      jobs: { queue: withPatientReads(storeOf()), archive: storeOf() },
       eta: createEtaStore(db, { task }),
       check: () => check(db, url),
       async bytes(): Promise<number> {

@@ -1,0 +1,115 @@
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
+import type { Fence } from '../../../../src/infra/store/postgres/fence.ts'
+import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
+import { openPostgres } from '../../../../src/infra/store/postgres/open-postgres.ts'
+import { jobId } from '../../../support/jobs.ts'
+import { aBreakingProxy, type Break } from '../../../support/store/breaking-proxy.ts'
+import { missing, takeTerm, usePostgresServer } from '../../../support/store/postgres-stores.ts'
+import { numbersOf, submit } from '../../../support/store-suites/operations.ts'
+
+describe.skipIf(missing)('PostgreSQL', () => {
+  const server = usePostgresServer()
+
+  async function aDatabase() {
+    const direct = await server().createDatabase()
+    await migratePostgres(direct)
+    const proxy = await aBreakingProxy(direct)
+    const over: Error[] = []
+    const fence: Fence = {
+      term: await takeTerm(direct),
+      onOver: (error) => void over.push(error),
+    }
+    const settings = { url: proxy.url, task: 'ti2v-5B', gpuModels: new Map() }
+    const database = await openPostgres(settings, fence)
+    onTestFinished(() => database.close())
+    return { direct, proxy, over, ...database, ...database.jobs }
+  }
+
+  const everything = { order: 'asc', limit: 100 } as const
+  const stored = async ({ archive }: Awaited<ReturnType<typeof aDatabase>>) =>
+    numbersOf((await archive.list(everything, 'everything')).jobs)
+
+  describe.each<Break>(['before the commit', 'after the commit'])(
+    'a network that breaks %s',
+    (when) => {
+      it('and works again at once leads to one record, and to the news that it is there', async () => {
+        const database = await aDatabase()
+        database.proxy.breakNext(when)
+        expect(await database.queue.commit([submit(1)])).toEqual({ how: 'committed' })
+        expect(await stored(database)).toEqual([1])
+        expect(await database.queue.commit([submit(2)])).toEqual({ how: 'committed' })
+        expect(await stored(database)).toEqual([1, 2])
+      })
+    },
+  )
+
+  it('that does not answer refuses a change, and says that nothing of it is stored', async () => {
+    const database = await aDatabase()
+    database.proxy.goDown()
+    const result = await database.queue.commit([submit(1)])
+    expect(result).toMatchObject({ how: 'unreachable', error: { mayBeStored: false } })
+    database.proxy.goUp()
+    expect(await database.queue.commit([submit(1)])).toEqual({ how: 'committed' })
+  })
+
+  it('that stays away after a commit makes the next change find the earlier one, and the next load forget that', async () => {
+    const database = await aDatabase()
+    const { queue, archive, proxy } = database
+    proxy.breakNext('after the commit', 'stays down')
+    const lost = await queue.commit([submit(1)])
+    expect(lost).toMatchObject({ how: 'unreachable', error: { mayBeStored: true } })
+    proxy.goUp()
+    // The archive has made no change that could surprise it.
+    const pin = { op: 'pin', jobId: jobId(1), pinned: true, at: 1 } as const
+    expect(await archive.commit([pin])).toEqual({ how: 'committed' })
+    expect(await queue.commit([submit(2)])).toMatchObject({ how: 'stale' })
+    expect(await stored(database)).toEqual([1])
+    expect((await queue.load(0)).waiting).toHaveLength(1)
+    expect(await queue.commit([submit(2)])).toEqual({ how: 'committed' })
+  })
+
+  it('that stays away before a commit arrived lets the next change go on', async () => {
+    const { queue, proxy } = await aDatabase()
+    proxy.breakNext('before the commit', 'stays down')
+    const lost = await queue.commit([submit(1)])
+    expect(lost).toMatchObject({ how: 'unreachable', error: { mayBeStored: true } })
+    proxy.goUp()
+    expect(await queue.commit([submit(1)])).toEqual({ how: 'committed' })
+  })
+
+  it('that does not answer makes a load wait, and other reads fail', async () => {
+    const { queue, archive, proxy } = await aDatabase()
+    proxy.goDown()
+    const loaded = queue.load(0)
+    await expect(archive.find(jobId(1), 'everything')).rejects.toThrow(DatabaseUnreachableError)
+    proxy.goUp()
+    expect((await loaded).waiting).toEqual([])
+  })
+
+  it('takes no change of a leader whose term is over', async () => {
+    const database = await aDatabase()
+    const { queue, db, over } = database
+    await takeTerm(database.direct)
+    await expect(queue.commit([submit(1)])).rejects.toThrow('Another node leads')
+    const alone = db.updateTable('delivery_clock').set({ steady: 1 }).execute()
+    await expect(alone).rejects.toThrow('Another node leads')
+    expect(over).toHaveLength(2)
+    expect(await stored(database)).toEqual([])
+  })
+
+  it('shows a text with U+0000 with U+FFFD in its place', async () => {
+    const { queue } = await aDatabase()
+    await queue.commit([submit(1, { prompt: 'a\0fox' })])
+    const job = await queue.find(jobId(1), 'everything')
+    expect(job?.request.prompt).toBe('a\uFFFDfox')
+  })
+
+  it('is told apart from an unusable one by what it says', async () => {
+    const url = new URL(await server().createDatabase())
+    url.pathname = '/nowhere'
+    await expect(migratePostgres(url.href)).rejects.toThrow('database "nowhere" does not exist')
+    url.password = 'wrong'
+    await expect(migratePostgres(url.href)).rejects.toThrow('password authentication failed')
+  })
+})

@@ -1,0 +1,152 @@
+import { once } from 'node:events'
+import { describe, expect, it, vi } from 'vitest'
+import type { JobJson } from '../../src/http/views/job-view.ts'
+import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import { aBreakingProxy } from '../support/store/breaking-proxy.ts'
+import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
+
+// Some of them wait until an outage or a dead leader is noticed.
+vi.setConfig({ testTimeout: 120_000 })
+
+describe.skipIf(missing)('a service on PostgreSQL', () => {
+  const server = usePostgresServer({ isDurable: true })
+  const aDatabase = async () => ({ DATABASE_URL: await server().createDatabase() })
+
+  const isGenerating = ({ stage }: JobJson) => stage !== null && stage !== 'converting'
+
+  const check = async (service: Service) => {
+    const { checks } = await service.json<{
+      checks: { name: string; ok: boolean; detail: string }[]
+    }>('/ready')
+    return checks.find(({ name }) => name === 'database')
+  }
+
+  it('makes videos, keeps everything over a kill, and writes no database of its own', async () => {
+    const env = { ...(await aDatabase()), SIM_SPEED: '30', GPU_IDS: '0' }
+    const first = await startService({ env })
+    const done = await first.submit({ prompt: 'done' })
+    await first.until(done)
+    const running = await first.submit({ prompt: 'running', steps: 50 })
+    const waiting = await first.submit({ prompt: 'waiting', steps: 50 })
+    await first.until(running, isGenerating)
+    await first.stop('SIGKILL')
+
+    const second = await startService({ dataDir: first.dataDir, env })
+    expect(await second.status(done)).toMatchObject({ status: 'success' })
+    for (const id of [running, waiting]) {
+      expect(await second.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    }
+    expect(second.journal().filter(({ event }) => event === 'start')).toHaveLength(3)
+    expect(await check(second)).toMatchObject({
+      ok: true,
+      detail: `PostgreSQL at 127.0.0.1:${server().port}, database ${new URL(env.DATABASE_URL).pathname.slice(1)}`,
+    })
+    expect(second.allLogs()).not.toContain(server().password)
+  })
+
+  it('that loses its server refuses changes with a reason, and records afterwards what was generated meanwhile', async () => {
+    const { DATABASE_URL } = await aDatabase()
+    const proxy = await aBreakingProxy(DATABASE_URL)
+    const service = await startService({ env: { DATABASE_URL: proxy.url, SIM_SPEED: '30' } })
+    const running = await service.submit({ prompt: 'running', steps: 20 })
+    await service.until(running, isGenerating)
+
+    proxy.goDown()
+    const refused = await service.post({ ...quick, prompt: 'too early' })
+    expect(refused.status).toBe(503)
+    expect(refused.headers.get('Retry-After')).not.toBeNull()
+    expect(await refused.json()).toMatchObject({ code: 'database_unreachable' })
+    const unknown = await service.request('/status/00000000-0000-4000-8000-000000000000')
+    expect([unknown.status, await unknown.json()]).toMatchObject([
+      503,
+      { code: 'database_unreachable' },
+    ])
+    const hasEnded = () => service.journal().some(({ event }) => event === 'end')
+    await vi.waitUntil(hasEnded, { timeout: 30_000 })
+
+    proxy.goUp()
+    expect(await service.until(running)).toMatchObject({ status: 'success', attempt: 1 })
+    const { jobs } = await service.json<{ jobs: { prompt: string }[] }>('/jobs')
+    expect(jobs.map(({ prompt }) => prompt)).toEqual(['running'])
+    await service.until(await service.submit({ prompt: 'afterwards' }))
+  })
+
+  it('goes on after a crash of its server, with every job it has confirmed', async () => {
+    const service = await startService({ env: { ...(await aDatabase()), SIM_SPEED: '300' } })
+    const ids: string[] = []
+    for (let n = 0; n < 12; n++) {
+      ids.push(await service.submit({ prompt: `job ${n}`, steps: 10 }))
+      if (n % 5 === 2) {
+        await server().stop('SIGKILL')
+        await server().startAgain()
+      }
+    }
+    for (const id of ids) expect(await service.until(id)).toMatchObject({ status: 'success' })
+    expect(service.journal().filter(({ event }) => event === 'start')).toHaveLength(12)
+  })
+
+  it('waits at its start for a server that does not answer yet', async () => {
+    const { DATABASE_URL } = await aDatabase()
+    const proxy = await aBreakingProxy(DATABASE_URL)
+    proxy.goDown()
+    const starting = startService({ env: { DATABASE_URL: proxy.url } })
+    setTimeout(proxy.goUp, 1_500)
+    const service = await starting
+    expect(
+      service.lines().filter(({ msg }) => msg.startsWith('waiting for PostgreSQL')),
+    ).toHaveLength(1)
+  })
+
+  it('does not start beside another one, and says where that is', async () => {
+    const env = await aDatabase()
+    await startService({ env })
+    await expect(startService({ env })).rejects.toThrow(
+      /Another wan-supervisor, on .+, uses PostgreSQL/,
+    )
+  })
+
+  it('takes the place of one of another machine that has stopped, and waits for one that has died', async () => {
+    const env = await aDatabase()
+    const first = await startService({ env })
+    await first.stop()
+    const second = await startService({ env })
+    await second.stop('SIGKILL')
+    await startService({ env })
+  })
+
+  it('ends when another one leads, and its generations go on', async () => {
+    const env = { ...(await aDatabase()), SIM_SPEED: '30' }
+    const service = await startService({ env })
+    const id = await service.submit({ prompt: 'goes on', steps: 50 })
+    await service.until(id, isGenerating)
+    const ended = once(service.child, 'exit')
+    await takeTerm(env.DATABASE_URL)
+    expect((await ended)[0]).toBe(1)
+    expect(service.log('the database is no longer that of this service')).toHaveLength(1)
+    const next = await startService({ dataDir: service.dataDir, env })
+    expect(await next.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+  })
+
+  it.each<[what: string, change: (url: URL) => void, why: RegExp]>([
+    ['a wrong password', (url) => (url.password = 'no'), /password authentication failed/],
+    [
+      'a database that is not there',
+      (url) => (url.pathname = '/no'),
+      /database "no" does not exist/,
+    ],
+  ])('does not start with %s', async (_, change, why) => {
+    const { DATABASE_URL } = await aDatabase()
+    const url = new URL(DATABASE_URL)
+    change(url)
+    await expect(startService({ env: { DATABASE_URL: url.href } })).rejects.toThrow(why)
+  })
+
+  it('does not start with an empty database where there are files of earlier jobs', async () => {
+    const dataDir = aDataDirectory()
+    const before = await startService({ dataDir, env: { DATABASE_URL: '' } })
+    await before.until(await before.submit({ prompt: 'earlier' }))
+    await before.stop()
+    const starting = startService({ dataDir, env: await aDatabase() })
+    await expect(starting).rejects.toThrow(/is empty, but .* earlier jobs .*wanctl migrate --to/)
+  })
+})

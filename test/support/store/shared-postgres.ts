@@ -1,0 +1,38 @@
+/** `STORE=postgres`: one server for the tests of the service, which then use it in place of SQLite. */
+import { createHash } from 'node:crypto'
+import { Client } from 'pg'
+import { startPostgresServer } from '../../../bench/postgres.ts'
+
+const variable = 'TEST_POSTGRES_URL'
+
+/** For tests of the file of SQLite, which are left out then. */
+export const isOnPostgres = process.env.STORE === 'postgres'
+
+/** Vitest calls this once before the tests that start processes, and the result after them. */
+export default async function setUp(): Promise<(() => Promise<void>) | undefined> {
+  if (process.env.STORE !== 'postgres') return undefined
+  const server = await startPostgresServer({ isDurable: false })
+  process.env[variable] = server.url('postgres')
+  return () => server[Symbol.asyncDispose]()
+}
+
+/** The database of a data directory, created with its first service. Nothing with SQLite. */
+export async function databaseOf(dataDir: string): Promise<{ DATABASE_URL?: string }> {
+  const server = process.env[variable]
+  if (server === undefined) return {}
+  const name = `wan_${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`
+  const client = new Client(server)
+  await client.connect()
+  try {
+    await client.query(`create database ${name}`).catch((error: { code?: string }) => {
+      if (error.code !== alreadyThere) throw error
+    })
+  } finally {
+    await client.end()
+  }
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  return { DATABASE_URL: url.href }
+}
+
+const alreadyThere = '42P04'

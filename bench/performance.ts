@@ -10,6 +10,7 @@ import { idleShare } from './performance/idle-share.ts'
 import { machine } from './performance/machine.ts'
 import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
+import { postgres } from './performance/postgres.ts'
 import { queue } from './performance/queue.ts'
 import { readings } from './performance/readings.ts'
 import { rest } from './performance/rest.ts'
@@ -50,6 +51,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   queue,
   polls,
   submits,
+  postgres,
   pieces: (say) => measurePieces(say, Number(values.pairs)),
   scale,
   readings,

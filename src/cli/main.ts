@@ -161,6 +161,15 @@ function createProgram(): Command {
     .addArgument(new Argument('<task>', 'its name'))
     .action((name, _, self) => reload(name, self.optsWithGlobals()))
 
+  command('migrate', 'move the records of a stopped service from SQLite to PostgreSQL', [
+    'DATA_DIR=/srv/wan DATABASE_URL=postgres://wan:secret@db.lan/wan wanctl migrate',
+    'wanctl migrate --to postgres://wan@db.lan/wan     # the password is in ~/.pgpass',
+  ])
+    .addOption(new Option('--to <url>', 'the PostgreSQL database').env('DATABASE_URL'))
+    .action(async (_, self) =>
+      (await import('./commands/migrate.ts')).migrate(self.optsWithGlobals()),
+    )
+
   command('doctor', 'look whether this machine has what the service needs', [
     'wanctl doctor',
     'WAN_PYTHON=/opt/venv/bin/python3 wanctl doctor --json',

@@ -17,12 +17,13 @@ import {
   serviceEnvironment,
   startService,
 } from '../support/service.ts'
+import { isOnPostgres } from '../support/store/shared-postgres.ts'
 
 const shortage = 'a disk is short of room; no job is taken or begun until there is more'
 const conversionWaits = 'the environment fails a conversion; it is tried again until it succeeds'
 const roomAgain = 'there is room on every disk again'
 
-describe.runIf(canMount)('on a full disk, a service', () => {
+describe.runIf(canMount && !isOnPostgres)('on a full disk, a service', () => {
   it('takes no job, loses none, and goes on by itself when there is room', async () => {
     const disk = aSmallDisk()
     const { service, journal } = await aServiceOn(disk.path)
@@ -146,7 +147,7 @@ describe.runIf(canMount)('on a full disk, a service', () => {
   })
 })
 
-describe.runIf(canMount)('with less room than MIN_FREE_DISK_MB, a service', () => {
+describe.runIf(canMount && !isOnPostgres)('with less room than MIN_FREE_DISK_MB, a service', () => {
   it('takes no job and begins none, says so once, and says when there is room again', async () => {
     const disk = aSmallDisk()
     const { service, journal } = await aServiceOn(disk.path, { MIN_FREE_DISK_MB: '10' })
@@ -169,95 +170,98 @@ describe.runIf(canMount)('with less room than MIN_FREE_DISK_MB, a service', () =
 })
 
 // Without MIN_FREE_DISK_MB, so that jobs run into it.
-describe.runIf(canMount)('when only one of its directories is full, a service', () => {
-  it('converts videos that find no room as soon as there is some, and leaves no half of one', async () => {
-    const disk = aSmallDisk()
-    const env = { RESULTS_DIR: join(disk.path, 'results'), MIN_FREE_DISK_MB: '0' }
-    const { service, journal } = await aServiceOn(aDataDirectory(), env)
-    const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
-    await service.until(id, ({ stage }) => stage === 'denoising')
-    disk.fill()
-    await expect.poll(() => service.log(conversionWaits), { timeout: 20_000 }).toHaveLength(1)
-    expect(await service.status(id)).toMatchObject({ status: 'running', stage: 'converting' })
-    disk.makeRoom()
-    const job = await service.until(id)
-    await expectWhole(service, job)
-    expect(job.attempt).toBe(1)
-    expect(journal().map(({ event }) => event)).toEqual(['start', 'end'])
-    expect(readdirSync(join(disk.path, 'results'))).toEqual([job.filename])
-  })
-
-  it('finishes jobs that find no room for their log', async () => {
-    const disk = aSmallDisk()
-    const env = { LOGS_DIR: join(disk.path, 'logs'), MIN_FREE_DISK_MB: '0' }
-    const { service } = await aServiceOn(aDataDirectory(), env)
-    const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
-    await service.until(id, ({ stage }) => stage === 'denoising')
-    disk.fill()
-    await expectWhole(service, await service.until(id))
-    expect((await service.request(`/jobs/${id}/log`)).status).toBeOneOf([200, 404])
-  })
-
-  it.each(['before it begins', 'while it runs'])(
-    'has a job wait whose work files find no room %s',
-    async (when) => {
+describe.runIf(canMount && !isOnPostgres)(
+  'when only one of its directories is full, a service',
+  () => {
+    it('converts videos that find no room as soon as there is some, and leaves no half of one', async () => {
       const disk = aSmallDisk()
-      const { service } = await aServiceWithWorkOn(disk.path)
-      if (when === 'before it begins') await drain(service)
+      const env = { RESULTS_DIR: join(disk.path, 'results'), MIN_FREE_DISK_MB: '0' }
+      const { service, journal } = await aServiceOn(aDataDirectory(), env)
       const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
-      if (when === 'while it runs') {
-        await service.until(id, ({ stage }) => stage === 'denoising')
-      }
+      await service.until(id, ({ stage }) => stage === 'denoising')
       disk.fill()
-      if (when === 'before it begins') await resume(service)
-      await expectToWait(service, id)
+      await expect.poll(() => service.log(conversionWaits), { timeout: 20_000 }).toHaveLength(1)
+      expect(await service.status(id)).toMatchObject({ status: 'running', stage: 'converting' })
       disk.makeRoom()
       const job = await service.until(id)
       await expectWhole(service, job)
       expect(job.attempt).toBe(1)
-    },
-  )
-
-  // Two directories, the order, the shim's output, its claim, its socket, the generation's output.
-  it.each([0, 1, 2, 3, 4, 5, 6, 7])(
-    'has a job wait when there can be only %i more files',
-    async (leaving) => {
-      const disk = aSmallDisk({ files: 100 })
-      const { service } = await aServiceWithWorkOn(disk.path)
-      await drain(service)
-      const id = await service.submit({ prompt: 'a fox' })
-      disk.fillWithFiles({ leaving })
-      await resume(service)
-      await expectToWait(service, id)
-      disk.makeRoom()
-      const job = await service.until(id)
-      await expectWhole(service, job)
-      expect(job.attempt).toBe(1)
-    },
-  )
-
-  it('writes down how jobs end into the room kept back for that, and keeps it back anew', async () => {
-    const disk = aSmallDisk()
-    const stateDb = join(disk.path, 'state.db')
-    const { service } = await aServiceOn(aDataDirectory(), {
-      STATE_DB: stateDb,
-      MIN_FREE_DISK_MB: '0',
+      expect(journal().map(({ event }) => event)).toEqual(['start', 'end'])
+      expect(readdirSync(join(disk.path, 'results'))).toEqual([job.filename])
     })
-    const hasReserve = () => existsSync(join(disk.path, 'reserve'))
-    const busy = await service.submit({ prompt: 'busy [sim:step=0.4]' })
-    await service.until(busy, ({ stage }) => stage === 'denoising')
-    disk.fill()
-    expect((await service.post({ ...quick, prompt: 'refused' })).status).toBe(507)
-    expect(hasReserve()).toBe(true)
 
-    await expectWhole(service, await service.until(busy))
-    expect(hasReserve()).toBe(false)
-    disk.makeRoom()
-    await expect.poll(hasReserve, { timeout: 15_000 }).toBe(true)
-    const post = async () => (await service.post({ ...quick, prompt: 'a fox' })).status
-    await expect.poll(post, { timeout: 15_000 }).toBe(202)
-  })
-})
+    it('finishes jobs that find no room for their log', async () => {
+      const disk = aSmallDisk()
+      const env = { LOGS_DIR: join(disk.path, 'logs'), MIN_FREE_DISK_MB: '0' }
+      const { service } = await aServiceOn(aDataDirectory(), env)
+      const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
+      await service.until(id, ({ stage }) => stage === 'denoising')
+      disk.fill()
+      await expectWhole(service, await service.until(id))
+      expect((await service.request(`/jobs/${id}/log`)).status).toBeOneOf([200, 404])
+    })
+
+    it.each(['before it begins', 'while it runs'])(
+      'has a job wait whose work files find no room %s',
+      async (when) => {
+        const disk = aSmallDisk()
+        const { service } = await aServiceWithWorkOn(disk.path)
+        if (when === 'before it begins') await drain(service)
+        const id = await service.submit({ prompt: 'a fox [sim:step=0.5]' })
+        if (when === 'while it runs') {
+          await service.until(id, ({ stage }) => stage === 'denoising')
+        }
+        disk.fill()
+        if (when === 'before it begins') await resume(service)
+        await expectToWait(service, id)
+        disk.makeRoom()
+        const job = await service.until(id)
+        await expectWhole(service, job)
+        expect(job.attempt).toBe(1)
+      },
+    )
+
+    // Two directories, the order, the shim's output, its claim, its socket, the generation's output.
+    it.each([0, 1, 2, 3, 4, 5, 6, 7])(
+      'has a job wait when there can be only %i more files',
+      async (leaving) => {
+        const disk = aSmallDisk({ files: 100 })
+        const { service } = await aServiceWithWorkOn(disk.path)
+        await drain(service)
+        const id = await service.submit({ prompt: 'a fox' })
+        disk.fillWithFiles({ leaving })
+        await resume(service)
+        await expectToWait(service, id)
+        disk.makeRoom()
+        const job = await service.until(id)
+        await expectWhole(service, job)
+        expect(job.attempt).toBe(1)
+      },
+    )
+
+    it('writes down how jobs end into the room kept back for that, and keeps it back anew', async () => {
+      const disk = aSmallDisk()
+      const stateDb = join(disk.path, 'state.db')
+      const { service } = await aServiceOn(aDataDirectory(), {
+        STATE_DB: stateDb,
+        MIN_FREE_DISK_MB: '0',
+      })
+      const hasReserve = () => existsSync(join(disk.path, 'reserve'))
+      const busy = await service.submit({ prompt: 'busy [sim:step=0.4]' })
+      await service.until(busy, ({ stage }) => stage === 'denoising')
+      disk.fill()
+      expect((await service.post({ ...quick, prompt: 'refused' })).status).toBe(507)
+      expect(hasReserve()).toBe(true)
+
+      await expectWhole(service, await service.until(busy))
+      expect(hasReserve()).toBe(false)
+      disk.makeRoom()
+      await expect.poll(hasReserve, { timeout: 15_000 }).toBe(true)
+      const post = async () => (await service.post({ ...quick, prompt: 'a fox' })).status
+      await expect.poll(post, { timeout: 15_000 }).toBe(202)
+    })
+  },
+)
 
 it.skipIf(canMount)('is not tested: a small disk can only be mounted by root', () => {})
 

@@ -9,6 +9,7 @@ import type { JobJson } from '../../src/http/views/job-view.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import { aProcessGroup, canLimitProcesses, canSetLimits, setLimit } from '../support/limits.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import { isOnPostgres } from '../support/store/shared-postgres.ts'
 
 const held = 'no job is claimed: the environment fails'
 const wellAgain = 'jobs are claimed again: the environment works'
@@ -116,7 +117,7 @@ describe.runIf(canSetLimits)('when its fork server has no descriptors left, a se
   })
 })
 
-describe.runIf(canSetLimits)(
+describe.runIf(!isOnPostgres && canSetLimits)(
   'when the database cannot be written for a reason that SQLite does not know',
   () => {
     it('answers 507, lives on, and takes jobs as soon as it can write', async () => {

@@ -3,6 +3,26 @@ import { CompiledQuery, type Insertable, type Kysely } from 'kysely'
 /** SQL text by table and columns: building the text takes longer than inserting the row. */
 const texts = new Map<string, string>()
 
+/**
+ * Inserts rows of the same columns with one statement, into PostgreSQL: a statement for each row is a round
+ * trip each.
+ */
+export async function insertRows<Database, Table extends keyof Database & string>(
+  db: Kysely<Database>,
+  table: Table,
+  rows: readonly Insertable<Database[Table]>[],
+): Promise<void> {
+  const [first] = rows
+  if (!first) return
+  const columns = Object.keys(first)
+  let parameters = 0
+  const tuples = rows.map(() => `(${columns.map(() => `$${++parameters}`).join(', ')})`)
+  const names = columns.map((name) => `"${name}"`).join(', ')
+  const text = `insert into "${table}" (${names}) values ${tuples.join(', ')}`
+  const values = rows.flatMap((row) => Object.values(row))
+  await db.executeQuery(CompiledQuery.raw(text, values))
+}
+
 /** Inserts a row of a kind that is written for each job, attempt, or estimate. */
 export async function insertRow<Database, Table extends keyof Database & string>(
   db: Kysely<Database>,

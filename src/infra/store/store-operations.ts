@@ -3,8 +3,9 @@ import type { Kysely, Updateable } from 'kysely'
 import type { ArchiveOperation } from '../../actors/archive/archive-ports.ts'
 import type { JobOperation, QueueOperation } from '../../actors/queue/queue-ports.ts'
 import type { GpuId, JobStatus, Trace } from '../../domain/job.ts'
-import { insertRow } from '../fast/insert.ts'
+import { insertRow, insertRows } from '../fast/insert.ts'
 import { applyToArchive } from './archive-operations.ts'
+import { isPostgres } from './dialect.ts'
 import { writeDeliveries } from './job-end-deliveries.ts'
 import { toRow } from './job-rows.ts'
 import type { Database } from './schema.ts'
@@ -31,8 +32,56 @@ export async function applyAll(
   context: AttemptContext,
 ): Promise<void> {
   await forgetSubmissions(trx, operations)
-  for (const operation of operations) await apply(trx, operation, context)
+  for (const run of runsOf(trx, operations)) {
+    if (run.submits.length > 0) await applySubmits(trx, run)
+    else for (const operation of run.others) await apply(trx, operation, context)
+  }
 }
+
+type Submit = Extract<QueueOperation, { op: 'submit' }>
+type Remember = Extract<QueueOperation, { op: 'remember' }>
+
+/** Operations that follow each other: submits with what is remembered of them, or others. */
+type Run = Readonly<{ submits: Submit[]; remembered: Remember[]; others: StoreOperation[] }>
+
+/** Most jobs of one statement: PostgreSQL takes 65,535 parameters. */
+const maxSubmitsAtOnce = 1_000
+
+function runsOf(trx: Kysely<Database>, operations: readonly StoreOperation[]): readonly Run[] {
+  if (!isPostgres(trx)) return [{ submits: [], remembered: [], others: [...operations] }]
+  const runs: Run[] = []
+  for (const operation of operations) {
+    const last = runs.at(-1)
+    const submitting = last && last.submits.length > 0 ? last : undefined
+    if (operation.op === 'submit') {
+      const isOpen = submitting && submitting.submits.length < maxSubmitsAtOnce
+      if (isOpen) submitting.submits.push(operation)
+      else runs.push({ submits: [operation], remembered: [], others: [] })
+    } else if (operation.op === 'remember' && submitting) {
+      submitting.remembered.push(operation)
+    } else if (last && !submitting) {
+      last.others.push(operation)
+    } else {
+      runs.push({ submits: [], remembered: [], others: [operation] })
+    }
+  }
+  return runs
+}
+
+async function applySubmits(trx: Kysely<Database>, { submits, remembered }: Run): Promise<void> {
+  await insertRows(trx, 'job', submits.map(toRow))
+  const webhooks = submits.flatMap(({ webhook }) => (webhook ? [webhookRow(webhook)] : []))
+  await insertRows(trx, 'webhook', webhooks)
+  await insertRows(trx, 'submission', remembered.map(submissionRow))
+}
+
+const submissionRow = ({ jobId, at, identity: { caller, key, fingerprint } }: Remember) => ({
+  job_id: jobId,
+  caller,
+  key: key ?? null,
+  fingerprint,
+  at,
+})
 
 async function apply(
   trx: Kysely<Database>,
@@ -120,12 +169,9 @@ async function applyToJob(
         await trx.insertInto('webhook').values(webhookRow(operation.webhook)).execute()
       }
       break
-    case 'remember': {
-      const { caller, key, fingerprint } = operation.identity
-      const row = { job_id: jobId, caller, key: key ?? null, fingerprint, at }
-      await insertRow(trx, 'submission', row)
+    case 'remember':
+      await insertRow(trx, 'submission', submissionRow(operation))
       break
-    }
     case 'claim': {
       const { epoch, attempt, gpu, filename } = operation
       const claimed = {

@@ -8,9 +8,10 @@ export const beginText = 'begin immediate'
 export function transact<Result>(
   db: Kysely<Database>,
   work: (connection: Kysely<Database>) => Promise<Result>,
+  begin = beginText,
 ): Promise<Result> {
   return db.connection().execute(async (connection) => {
-    await sql.raw(beginText).execute(connection)
+    await sql.raw(begin).execute(connection)
     try {
       const result = await work(connection)
       await sql`commit`.execute(connection)

@@ -4,6 +4,8 @@
  * any more, and two transactions of the same service take turns as they do in SQLite.
  */
 
+import { beginText } from '../transact.ts'
+
 /** Another node leads. Nothing of the transaction is stored. */
 export class TermOverError extends Error {
   override readonly name = 'TermOverError'
@@ -19,13 +21,31 @@ export type Fence = {
 /** A leader that froze inside a transaction holds up the next one no longer than this. */
 const maxIdleInTransactionMs = 3_000
 
+/** Begins a transaction that writes its number into the row of the leader. Needs a term. */
+export const numberedBegin = (number: number): string => `${beginText} ${number}`
+
+/** Whether a text begins a transaction, and the number that it is to write. */
+export function parseBegin(text: string): Readonly<{ number?: number }> | undefined {
+  if (!text.startsWith(beginText)) return undefined
+  const number = text.slice(beginText.length)
+  return number === '' ? {} : { number: Number(number) }
+}
+
 /** In one round trip. `durably`: the server would confirm before it has written. */
-export function beginOf({ term }: Pick<Fence, 'term'>, durably: boolean): string {
+export function beginOf(
+  { term }: Pick<Fence, 'term'>,
+  { number, durably }: Readonly<{ number?: number | undefined; durably: boolean }>,
+): string {
   const statements = [
     'begin',
     `set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`,
     ...(durably ? ['set local synchronous_commit = on'] : []),
-    ...(term === undefined ? [] : [`select 1 from leader where term = ${term} for update`]),
+    ...(term === undefined ? [] : [lockOf(term, number)]),
   ]
   return statements.join('; ')
 }
+
+const lockOf = (term: number, number: number | undefined): string =>
+  number === undefined
+    ? `select 1 from leader where term = ${term} for update`
+    : `update leader set written = ${number} where term = ${term}`

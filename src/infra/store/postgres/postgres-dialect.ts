@@ -12,7 +12,7 @@ import {
 import type { QueryResult as PgResult, Pool, PoolClient } from 'pg'
 import { DatabaseUnreachableError } from '../../../domain/errors.ts'
 import { beginText } from '../transact.ts'
-import { beginOf, type Fence, TermOverError } from './fence.ts'
+import { beginOf, type Fence, parseBegin, TermOverError } from './fence.ts'
 import { toStoreError } from './postgres-errors.ts'
 
 export type PostgresDialectOptions = Readonly<{
@@ -82,7 +82,8 @@ class FencedConnection implements DatabaseConnection {
   }
 
   async #run(text: string, parameters: readonly unknown[]): Promise<PgResult> {
-    if (text === beginText) return this.#begin()
+    const begin = parseBegin(text)
+    if (begin) return this.#begin(begin.number)
     const isEnd = ends.test(text)
     if (isEnd) this.#isInTransaction = false
     if (isEnd || this.#isInTransaction || reads.test(text)) return this.#send(text, parameters)
@@ -103,10 +104,10 @@ class FencedConnection implements DatabaseConnection {
     }
   }
 
-  async #begin(): Promise<PgResult> {
-    const { fence, confirmsEarly } = this.#options
+  async #begin(number?: number): Promise<PgResult> {
+    const { fence, confirmsEarly: durably } = this.#options
     const { term } = fence
-    const results = [await this.#send(beginOf({ term }, confirmsEarly))].flat()
+    const results = [await this.#send(beginOf({ term }, { number, durably }))].flat()
     const last = results.at(-1) as PgResult
     if (term === undefined || last.rowCount === 1) {
       this.#isInTransaction = true
@@ -133,5 +134,5 @@ class FencedConnection implements DatabaseConnection {
 }
 
 /** PostgreSQL stores no U+0000 in a text. U+FFFD stands for a character that cannot be shown. */
-const storable = (value: unknown): unknown =>
+export const storable = (value: unknown): unknown =>
   typeof value === 'string' && value.includes('\0') ? value.replaceAll('\0', '\uFFFD') : value

@@ -9,6 +9,7 @@ import pLimit from 'p-limit'
 import { DatabaseUnreachableError } from '../../../domain/errors.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
+import { numberedBegin } from './fence.ts'
 
 /** Time that a change waits for a server that restarts. Shorter than the patience of a request, 5 s. */
 const maxPatienceMs = 3_000
@@ -94,11 +95,14 @@ export function createWriter(db: Kysely<Database>) {
     const number = ++last
     let isComplete = false
     try {
-      await transact(db, async (connection) => {
-        await connection.updateTable('leader').set({ written: number }).execute()
-        await work(connection)
-        isComplete = true
-      })
+      await transact(
+        db,
+        async (connection) => {
+          await work(connection)
+          isComplete = true
+        },
+        numberedBegin(number),
+      )
     } catch (error) {
       if (isComplete && error instanceof DatabaseUnreachableError) doubt = { number, tell }
       throw error

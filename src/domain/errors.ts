@@ -118,7 +118,7 @@ export const unreachableRefusal = (error: DatabaseUnreachableError): RefusalErro
   new RefusalError(
     'database_unreachable',
     error.mayBeStored
-      ? `${error.message}. Nobody knows whether the request was stored. Look for its job, or send it again with the same Idempotency-Key.`
+      ? `${error.message}. It is unknown whether the request was stored. Look for its job, or send the request again with the same Idempotency-Key.`
       : `${error.message}. Nothing was changed. Try again in a moment.`,
   )
 

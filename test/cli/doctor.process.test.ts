@@ -209,6 +209,18 @@ describe('wanctl doctor', () => {
     expect(await port()).toMatchObject({ verdict: 'ok' })
   })
 
+  it('names the PostgreSQL server that does not respond, without its password', async () => {
+    env.DATABASE_URL = 'postgres://wan:secret@127.0.0.1:9/jobs'
+    const { stdout, code } = await wanctl(['doctor', '--json'], { env })
+    expect(code).toBe(1)
+    expect((JSON.parse(stdout) as Report).checks).toContainEqual({
+      name: 'database',
+      verdict: 'fault',
+      detail: expect.stringMatching(/^PostgreSQL at 127\.0\.0\.1:9, database jobs: .*ECONNREFUSED/),
+    })
+    expect(stdout).not.toContain('secret')
+  })
+
   it('asks the simulator for nothing that it does without', async () => {
     env.WAN_DIR = join(root, 'sim')
     rmSync(at('python'), { recursive: true })

@@ -82,6 +82,7 @@ describe('the configuration', () => {
       RESULTS_DIR: '/srv/results',
       LOGS_DIR: 'my logs',
       STATE_DB: '/srv/state.sqlite',
+      DATABASE_URL: 'postgres://wan:secret@db.lan/wan',
       GPU_IDS: '1, GPU-8932f937',
       NVIDIA_VISIBLE_DEVICES: 'all',
       WAN_DIR: 'Wan2.2',
@@ -138,6 +139,7 @@ describe('the configuration', () => {
         logsDir: resolve('my logs'),
         stateDb: '/srv/state.sqlite',
       },
+      databaseUrl: 'postgres://wan:secret@db.lan/wan',
       linkKey: '/srv/wan/link.key',
       archiveDir: '/srv/wan/archive',
       backupsDir: '/srv/wan/backups',
@@ -237,6 +239,7 @@ const everyFault = {
   HEARTBEAT_S: '0',
   SYNC_WAIT_S: '0',
   MIN_FREE_DISK_MB: '-1',
+  DATABASE_URL: 'mysql://wan:secret@db.lan/wan',
   DEFAULT_JOB_S: ' 540',
   FAULT_INJECTION: 'true',
   WAN_LAUNCHER: 'yes',
@@ -258,6 +261,7 @@ describe('an environment that is not usable', () => {
         TRUST_PROXY must be a whole number
         CORS_ORIGINS must be * or origins like https://app.example.org, with nothing behind the host
         FILE_URL_TTL_S must be a whole number
+        DATABASE_URL must be a URL with the name of a database, like postgres://user:password@host/wan
         WAN_TASK must be one of ti2v-5B, t2v-A14B, i2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
         WAN_LAUNCHER must be 0 or 1

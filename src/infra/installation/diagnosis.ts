@@ -7,10 +7,13 @@ import * as v from 'valibot'
 import { bytesPerLoad, type Config, memoryBytes, readConfig } from '../../config/config.ts'
 import type { Check } from '../../domain/check.ts'
 import { minFreeFiles, shortageOf } from '../../domain/disk.ts'
+import { messageOf } from '../../domain/errors.ts'
 import { freeSpace } from '../disk/free-space.ts'
 import { detectGpus } from '../machine/gpus.ts'
 import { readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
+import { inspectServer } from '../store/postgres/inspect-server.ts'
+import { describeUrl } from '../store/postgres/pool.ts'
 import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
 import { isOurs } from './own-service.ts'
@@ -28,6 +31,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
     finding('settings', 'ok', 'can be read'),
     ...(simulated ? ['gpu', 'driver', 'packages'].map(notForSimulator) : checkReality(config)),
     ...Object.values(looks).map((look) => look().then(findingOf)),
+    ...(config.databaseUrl === undefined ? [] : [checkPostgres(config.databaseUrl)]),
     checkDisks(config),
     checkMemory(config, simulated),
     checkPort(config),
@@ -59,6 +63,15 @@ async function checkGpus(config: Config): Promise<Finding> {
     return finding('gpu', 'ok', names.join(', '))
   } catch (error) {
     return finding('gpu', 'fault', (error as Error).message)
+  }
+}
+
+async function checkPostgres(url: string): Promise<Finding> {
+  try {
+    const { version } = await inspectServer(url)
+    return finding('database', 'ok', `${describeUrl(url)}, version ${version}`)
+  } catch (error) {
+    return finding('database', 'fault', `${describeUrl(url)}: ${messageOf(error)}`)
   }
 }
 

@@ -1,4 +1,4 @@
-/** The database as the service needs it, whichever it is. */
+/** What the service needs of a database. */
 import type { Kysely } from 'kysely'
 import type { AttemptHistory, EstimateLog } from '../../actors/eta/eta-ports.ts'
 import type { Config } from '../../config/config.ts'
@@ -17,7 +17,7 @@ export type ServiceDatabase = Readonly<{
   eta: AttemptHistory & EstimateLog
   /** Whether what is written now is stored. */
   check(): Promise<Check>
-  /** What it takes of a disk. */
+  /** Size on its disk. */
   bytes(): Promise<number>
   /** Absent: whoever runs the server backs it up. */
   backups?: Backups
@@ -31,6 +31,6 @@ export type DatabaseOptions = Readonly<{
   /** Path of the lock of the data directory. */
   lockPath: string
   log: Logger
-  /** The database, or a lock, belongs to this service no longer, or nothing can be written any more. */
+  /** Called when the database or a lock belongs to another service, or nothing can be written any more. */
   onLost(why: string): void
 }>

@@ -1,4 +1,4 @@
-/** Moves what a SQLite database holds into an empty PostgreSQL database, and checks it there. */
+/** Moves all rows of a SQLite database into an empty PostgreSQL database, and compares them there. */
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import SQLite from 'better-sqlite3'
@@ -115,7 +115,7 @@ async function copy(
   total: number,
   onProgress: MoveOptions['onProgress'],
 ): Promise<void> {
-  // What a migration, or a service that had no jobs yet, has put there.
+  // Rows of a migration, or of a service that had no jobs yet.
   await target.deleteFrom(table).execute()
   let done = 0
   for (const rows of pagesOf(source, table)) {

@@ -7,8 +7,8 @@ import { createJobCache } from '../../fast/job-cache.ts'
 import { createEtaStore } from '../eta-store.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
-import { UnusableDatabaseError } from '../unusable-database.ts'
 import type { Fence } from './fence.ts'
+import { inspectServer } from './inspect-server.ts'
 import { withPatientReads } from './patient-reads.ts'
 import { createPool, describeUrl } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
@@ -20,9 +20,6 @@ const maxConnections = 4
 
 /** Longer than any query of a healthy server takes, and shorter than people wait. */
 const maxQueryMs = 5_000
-
-/** Earlier ones lack what the service relies on, or are no longer maintained. */
-const minVersion = 150_000
 
 export type PostgresSettings = Readonly<{
   url: string
@@ -36,7 +33,7 @@ export type PostgresDatabase = Awaited<ReturnType<typeof openPostgres>>
 export async function openPostgres({ url, task, gpuModels }: PostgresSettings, fence: Fence) {
   const pool = await createPool(url, { max: maxConnections, maxQueryMs })
   try {
-    const { confirmsEarly } = await inspect(url)
+    const { confirmsEarly } = await inspectServer(url)
     const db = new Kysely<Database>({
       dialect: createPostgresDialect(pool, { fence, confirmsEarly }),
       plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
@@ -66,34 +63,6 @@ export async function openPostgres({ url, task, gpuModels }: PostgresSettings, f
   } catch (error) {
     await pool.end()
     throw error
-  }
-}
-
-/** What the server is, and how it confirms. */
-async function inspect(url: string): Promise<{ confirmsEarly: boolean }> {
-  const pool = await createPool(url, { max: 1, maxQueryMs })
-  try {
-    const { rows } = await pool.query<{ version: number; confirms: string; encoding: string }>(`
-      select current_setting('server_version_num')::int as version,
-        current_setting('synchronous_commit') as confirms,
-        current_setting('server_encoding') as encoding
-    `)
-    const [server] = rows
-    if (!server || server.version < minVersion) {
-      throw new UnusableDatabaseError(
-        `${describeUrl(url)} is version ${Math.floor((server?.version ?? 0) / 10_000)}. ` +
-          `Use PostgreSQL ${minVersion / 10_000} or newer.`,
-      )
-    }
-    if (server.encoding !== 'UTF8') {
-      throw new UnusableDatabaseError(
-        `${describeUrl(url)} has the encoding ${server.encoding}, in which not every prompt can be ` +
-          "stored. Create it anew: create database … encoding 'UTF8' template template0",
-      )
-    }
-    return { confirmsEarly: server.confirms === 'off' }
-  } finally {
-    await pool.end()
   }
 }
 

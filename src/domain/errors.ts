@@ -23,6 +23,8 @@ export type RefusalCode =
   | 'range_not_satisfiable'
   | 'precondition_failed'
   | 'gpu_not_found'
+  | 'node_not_found'
+  | 'node_present'
   | 'task_not_found'
   | 'warm_start_off'
   | 'filename_taken'

@@ -15,6 +15,7 @@ const retryable: Record<FailureCode, boolean> = {
   gpu_error: true,
   killed: true,
   lost: true,
+  node_lost: true,
   unkillable: false,
   timeout: false,
   no_output: false,
@@ -41,6 +42,10 @@ const environmentFaults: readonly FailureCode[] = [
 ]
 
 export const blamesEnvironment = (code: FailureCode): boolean => environmentFaults.includes(code)
+
+/** Whether it is one of MAX_ATTEMPTS. A machine that is lost says nothing about the job either. */
+export const costsAttempt = (code: FailureCode): boolean =>
+  !blamesEnvironment(code) && code !== 'node_lost'
 
 export const isRetryable = (code: FailureCode): boolean => retryable[code]
 

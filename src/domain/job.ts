@@ -142,6 +142,7 @@ export const failureCodes = [
   'gpu_error',
   'killed',
   'lost',
+  'node_lost',
   'unkillable',
   'timeout',
   'no_output',

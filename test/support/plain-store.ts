@@ -4,10 +4,11 @@ import type {
   Earlier,
   Identity,
   JobOperation,
+  LostAttempt,
   QueueOperation,
   StoredQueue,
 } from '../../src/actors/queue/queue-ports.ts'
-import { blamesEnvironment } from '../../src/domain/failures.ts'
+import { costsAttempt } from '../../src/domain/failures.ts'
 import type {
   Epoch,
   GpuHealth,
@@ -33,6 +34,8 @@ export type StoredJob = Readonly<{
   /** How many attempts have been given back as failed, by themselves and not by the environment. */
   failures: number
   attempt?: StoredAttempt
+  /** Attempts that failed as `node_lost`. */
+  lost: readonly LostAttempt[]
 }>
 
 type StoredAttempt = Readonly<{
@@ -66,6 +69,9 @@ export function createPlainStore() {
         waiting: having('queued').toSorted(bySeq).map(toJob),
         running: having('running').toSorted(bySeq).map(toJob),
         gpus: new Map(gpus),
+        lost: all().flatMap(({ status, lost }) =>
+          status === 'queued' || status === 'running' ? lost : [],
+        ),
         submissions: [],
       }
     },
@@ -91,6 +97,7 @@ export function createPlainStore() {
           attempts: 0,
           cancelRequested: false,
           failures: 0,
+          lost: [],
         })
         return
       }
@@ -125,6 +132,21 @@ export function createPlainStore() {
       const attempt = { gpu, filename, phase: 'generating', claimedAt: at } as const
       return { status: 'running', epoch, attempts: operation.attempt, attempt }
     }
+    if (operation.op === 'reclaim') {
+      const { epoch, gpu, filename, claimedAt, startedAt } = operation
+      assert.equal(job.status, 'queued', 'only what waits can be taken back')
+      const others = having('running').filter(({ attempt }) => attempt?.phase === 'generating')
+      assert(!others.some(({ attempt }) => attempt?.gpu === gpu), `GPU ${gpu} has a job already`)
+      const lost = job.lost.find((one) => one.epoch === epoch && one.gpu === gpu)
+      assert(lost, 'only what was lost there can be taken back')
+      assert.deepEqual([lost.claimedAt, lost.startedAt], [claimedAt, startedAt])
+      const times = { claimedAt, ...(startedAt !== undefined && { startedAt }) }
+      return {
+        ...{ status: 'running', attempts: operation.attempt },
+        attempt: { gpu, filename, phase: 'generating', ...times },
+        lost: job.lost.filter((one) => one !== lost),
+      }
+    }
     if (operation.op === 'finish') return { status: operation.outcome.status }
 
     const { attempt } = job
@@ -139,10 +161,17 @@ export function createPlainStore() {
         return { cancelRequested: true }
       case 'release': {
         const { attempts, failure } = operation
+        const { gpu, claimedAt, startedAt, generatedAt } = attempt
+        const lost: LostAttempt = {
+          ...{ jobId: job.jobId, epoch: job.epoch, gpu, claimedAt },
+          ...(startedAt !== undefined && { startedAt }),
+          ...(generatedAt !== undefined && { generatedAt }),
+        }
         return {
+          ...(failure?.code === 'node_lost' && { lost: [...job.lost, lost] }),
           status: 'queued',
           attempts,
-          failures: job.failures + (failure && !blamesEnvironment(failure.code) ? 1 : 0),
+          failures: job.failures + (failure && costsAttempt(failure.code) ? 1 : 0),
         }
       }
     }

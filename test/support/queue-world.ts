@@ -8,7 +8,7 @@ import type { GenerationResult, StopReason } from '../../src/actors/gpu/gpu-port
 import { get, size, values } from '../../src/actors/ordered-map.ts'
 import { claimsAllowed } from '../../src/actors/queue/environment-state.ts'
 import { gpuWorkOf, gpuWorkSince } from '../../src/actors/queue/journal/gpu-work.ts'
-import { nodeNamed, nodeOn } from '../../src/actors/queue/nodes.ts'
+import { nodeOn } from '../../src/actors/queue/nodes.ts'
 import type { QueueEffect } from '../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import type {
@@ -33,6 +33,7 @@ import {
   stages,
 } from '../../src/domain/job.ts'
 import { aFailure, anybody, aRequest, aVideo, gpu0, gpu1, gpu2, jobId, midnight } from './jobs.ts'
+import { homeOf } from './nodes.ts'
 import { createPlainStore, type StoredJob } from './plain-store.ts'
 
 /** The rules under test, or what a test makes of them. */
@@ -463,7 +464,7 @@ export function createWorld(first: QueueSettings, { transition, restoreQueue }: 
       attempt?.phase === 'generating' ? [attempt.gpu] : [],
     )
     const free = settings.gpus.filter((gpu) => state.readyGpus.has(gpu) && !busy.includes(gpu))
-    const { templateLoad, environment } = nodeNamed(state)
+    const { templateLoad, environment } = homeOf(state)
     const loads = silent.length + (templateLoad?.hasBegun ? 1 : 0)
     const maySomethingLoad = state.open && loads < settings.maxConcurrentLoads
     const waits = templateLoad?.hasBegun === false

@@ -47,15 +47,17 @@ export const newNode = ({
 export const nodeNameOf = ({ nodeOf, settings }: Fleet, gpu: GpuId): NodeName =>
   nodeOf.get(gpu) ?? settings.node
 
-/** The node with this name, or the first one. */
-export function nodeNamed({ nodes, settings }: Fleet, name = settings.node): QueueNode {
-  const node = nodes.get(name)
-  if (!node) throw new Error(`the queue knows no node ${name}`)
+/** The node that news is of. Undefined for one that has not joined, or was removed. */
+export const nodeNamed = (
+  { nodes, settings }: Fleet,
+  name = settings.node,
+): QueueNode | undefined => nodes.get(name)
+
+export function nodeOn(fleet: Fleet, gpu: GpuId): QueueNode {
+  const node = fleet.nodes.get(nodeNameOf(fleet, gpu))
+  if (!node) throw new Error(`the queue knows no node of GPU ${gpu}`)
   return node
 }
-
-export const nodeOn = (fleet: Fleet, gpu: GpuId): QueueNode =>
-  nodeNamed(fleet, nodeNameOf(fleet, gpu))
 
 export const withNode = <State extends Fleet>(state: State, node: QueueNode): State =>
   state.nodes.get(node.name) === node

@@ -189,6 +189,9 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'order':
         order(effect, self)
         break
+      case 'askGpu':
+        tellGpu(effect.gpu, { type: 'announce' })
+        break
       case 'stopGeneration': {
         const { do: _, gpu, ...attempt } = effect
         // Not running: then its next incarnation is told when it announces itself.

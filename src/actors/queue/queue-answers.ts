@@ -1,9 +1,17 @@
 /** Views of the committed state: the queue as a whole, and a single job. */
 import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
-import { fullNode, holdOf, nodeNameOf } from './nodes.ts'
-import type { JobView, QueueSummary } from './queue-protocol.ts'
-import { gpuUse, isUsable, positionOf, type QueueSnapshot, type QueueState } from './queue-state.ts'
+import { holdOfPlace } from './environment-state.ts'
+import { fullNode, holdOf, nodeNameOf, type QueueNode } from './nodes.ts'
+import type { JobView, NodeUse, QueueSummary } from './queue-protocol.ts'
+import {
+  gpuUse,
+  healthOf,
+  isUsable,
+  positionOf,
+  type QueueSnapshot,
+  type QueueState,
+} from './queue-state.ts'
 
 export function summaryOf(state: QueueState): QueueSummary {
   const [oldest] = values(state.waiting)
@@ -18,6 +26,14 @@ export function summaryOf(state: QueueState): QueueSummary {
     usableGpus: state.gpus.filter((gpu) => isUsable(state, gpu)),
     slowLoads: state.gpus.filter((gpu) => gpuUse(state, gpu).loadsUnusuallyLong),
   }
+}
+
+export function nodeUse(state: QueueState, node: QueueNode): NodeUse {
+  const { name, presence, gpus, maxConcurrentLoads, hasRoom } = node
+  const drained = gpus.length > 0 && gpus.every((gpu) => healthOf(state, gpu).drained)
+  const hold = holdOfPlace(node)
+  const known = { name, presence, gpus, maxConcurrentLoads, drained, hasRoom }
+  return { ...known, ...(hold && { hold }) }
 }
 
 /** A job's record together with what only the queue knows of it. */

@@ -1,6 +1,7 @@
 import type { Scope } from '../../domain/client.ts'
 import type { DatabaseUnreachableError } from '../../domain/errors.ts'
 import type {
+  AttemptKey,
   Epoch,
   Failure,
   GenerationStartKind,
@@ -41,6 +42,11 @@ export type JobOperation = Readonly<
     | { op: 'began'; epoch: Epoch; command?: readonly string[]; start?: GenerationStartKind }
     | { op: 'generated'; epoch: Epoch; trace?: Trace }
     | { op: 'release'; epoch: Epoch; attempts: number; failure?: Failure; trace?: Trace }
+    /** Back from its place in the queue to the attempt that was released, which has gone on. */
+    | ({ op: 'reclaim'; attempt: number; filename: string } & Omit<
+        LostAttempt,
+        'jobId' | 'generatedAt'
+      >)
     | { op: 'requestCancel'; epoch: Epoch }
     | { op: 'finish'; epoch: Epoch; outcome: Outcome; trace?: Trace }
   )
@@ -106,6 +112,8 @@ export type StoredQueue = Readonly<{
   waiting: readonly StoredWaiting[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
+  /** Attempts of open jobs that failed as `node_lost`. */
+  lost: readonly LostAttempt[]
   /** Oldest first. */
   submissions: readonly PastSubmission[]
 }>
@@ -116,6 +124,15 @@ export type StoredWaiting = Readonly<
     request: Shape & Pick<VideoRequest, 'filename'>
   }
 >
+
+/** `generatedAt`: its generation had ended, and its video was being made. */
+export type LostAttempt = AttemptKey &
+  Readonly<{
+    gpu: GpuId
+    claimedAt: Timestamp
+    startedAt?: Timestamp
+    generatedAt?: Timestamp
+  }>
 
 /** `by`: the owner, or the address of who has no name. */
 export type PastSubmission = Readonly<{ by: string; at: Timestamp }>

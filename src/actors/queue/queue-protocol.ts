@@ -43,6 +43,10 @@ export type QueueCommand = Readonly<
   | ({ type: 'drainGpu' | 'resumeGpu'; gpu: GpuId } & Caused & Asks<GpuUse | RefusalError>)
   /** Before an operator restarts a GPU's actor: its job is not to be adopted but given back, or failed. */
   | ({ type: 'disown'; gpu: GpuId; fate: 'giveBack' | 'fail' } & Asks<GpuUse | RefusalError>)
+  /** All GPUs of a node. */
+  | ({ type: 'drainNode' | 'resumeNode'; node: NodeName } & Caused & Asks<NodeUse | RefusalError>)
+  /** The operator's word that the machine is off. Refused while its node is there. */
+  | ({ type: 'removeNode'; node: NodeName } & Asks<'removed' | RefusalError>)
   /** Takes nothing new and claims nothing more; answered when what `mode` wants to wait for is over. */
   | ({ type: 'close'; mode: CloseMode } & Asks<'closed'>)
 >
@@ -53,6 +57,12 @@ export type QueueNews = Readonly<
   | { type: 'gpuReady'; gpu: GpuId; incarnation: string; holding?: AttemptKey }
   /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
   | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
+  /** A node is there: new, back again, or with other GPUs. Told again, it changes nothing. */
+  | { type: 'nodeJoined'; node: NodeName; gpus: readonly GpuId[]; maxConcurrentLoads: number }
+  /** It was stopped, and its generations go on. */
+  | { type: 'nodeLeft'; node: NodeName; gpus: readonly GpuId[] }
+  /** Nothing is heard of it: its machine, or the way to it, is down. */
+  | { type: 'nodeLost'; node: NodeName; gpus: readonly GpuId[] }
   | ({ type: 'runDeclined' } & AttemptKey)
   /** `gpu`: the one that the generation is on. If the queue does not know the attempt, it is stopped there. */
   | ({ type: 'generationStarted'; gpu: GpuId } & GenerationStart & AttemptKey)
@@ -110,6 +120,7 @@ type OfNode = Readonly<{ node?: NodeName }>
 /** Questions: answered from the committed state, which they never change. */
 export type QueueQuestion = Readonly<
   | ({ type: 'describeGpus' } & Asks<readonly GpuUse[]>)
+  | ({ type: 'describeNodes' } & Asks<readonly NodeUse[]>)
   | ({ type: 'describeQueue' } & Asks<QueueSummary>)
   /** A new incarnation of an actor that keeps a snapshot of the queue; it is sent `queueChanged`. */
   | { type: 'etaReady' }
@@ -187,6 +198,19 @@ export type GpuUse = Readonly<{
   reading?: Reading
   /** Its load takes so much longer than usual that it no longer holds up others. */
   loadsUnusuallyLong: boolean
+}>
+
+/** What the queue knows of a node. */
+export type NodeUse = Readonly<{
+  name: NodeName
+  presence: 'present' | 'left' | 'lost'
+  gpus: readonly GpuId[]
+  maxConcurrentLoads: number
+  /** All of its GPUs are. */
+  drained: boolean
+  hasRoom: boolean
+  /** Why no job is claimed there. */
+  hold?: Hold
 }>
 
 /** `detach`: generations go on in their shims. `drain`: they are waited for. `kill`: they are stopped. */

@@ -2,6 +2,7 @@
 import { nameKey } from '../../domain/filename.ts'
 import { type Job, shapeOf } from '../../domain/job.ts'
 import { fromSorted } from '../ordered-map.ts'
+import { lostAttempts } from './lost-attempts.ts'
 import { newNode } from './nodes.ts'
 import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
 import { noneRecent, type QueueSettings, type QueueState, type WaitingJob } from './queue-state.ts'
@@ -24,6 +25,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     nodes: new Map([[settings.node, newNode({ name: settings.node, ...settings })]]),
     nodeOf: new Map(settings.gpus.map((gpu) => [gpu, settings.node])),
     gpus: settings.gpus,
+    lost: lostAttempts(stored.lost),
     nextSeq: stored.nextSeq,
     nextTicket: 1,
     waiting: fromSorted(stored.waiting.map((job) => [job.seq, toWaiting(job)] as const)),

@@ -4,6 +4,7 @@ import type { Epoch, GpuHealth, GpuId, JobId, Shape, Timestamp } from '../../dom
 import type { NodeName } from '../../domain/node.ts'
 import type { ActorRef } from '../actor.ts'
 import { get, type OrderedMap, rank } from '../ordered-map.ts'
+import type { LostAttempts } from './lost-attempts.ts'
 import { nodeNameOf, type QueueNode } from './nodes.ts'
 import type { Earlier, PastSubmission } from './queue-ports.ts'
 import type { CancelAnswer, CloseMode, GpuUse, SubmitAnswer } from './queue-protocol.ts'
@@ -18,6 +19,8 @@ export type QueueState = Readonly<{
   nodes: ReadonlyMap<NodeName, QueueNode>
   /** Of each GPU that a node has, or has had while its generation goes on. */
   nodeOf: ReadonlyMap<GpuId, NodeName>
+  /** Attempts that nobody can say anything of, until their nodes return or are removed. */
+  lost: LostAttempts
   /** GPUs that get jobs: those of all nodes that are not lost, in ascending order. */
   gpus: readonly GpuId[]
   nextSeq: number

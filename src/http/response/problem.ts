@@ -27,6 +27,8 @@ export const problems = {
   range_not_satisfiable: { status: 416, title: 'The file has no such range' },
   precondition_failed: { status: 412, title: 'The file is another one' },
   gpu_not_found: { status: 404, title: 'There is no such GPU' },
+  node_not_found: { status: 404, title: 'There is no such node' },
+  node_present: { status: 409, title: 'The node is running' },
   task_not_found: { status: 404, title: 'There is no such task' },
   warm_start_off: { status: 409, title: 'Warm starts are off' },
   filename_taken: { status: 409, title: 'The file name is taken' },

@@ -1,6 +1,6 @@
 import type { Kysely, NotNull } from 'kysely'
 import type { ArchiveStore } from '../../actors/archive/archive-ports.ts'
-import type { QueueStore, StoredWaiting } from '../../actors/queue/queue-ports.ts'
+import type { LostAttempt, QueueStore, StoredWaiting } from '../../actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../domain/client.ts'
 import type { GpuHealth } from '../../domain/job.ts'
 import type { JobCache } from '../fast/job-cache.ts'
@@ -27,10 +27,11 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
 
   return {
     async load(submittedSince) {
-      const [waiting, running, gpus, submitted, last] = await Promise.all([
+      const [waiting, running, gpus, lost, submitted, last] = await Promise.all([
         loadWaiting(db),
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
+        loadLost(db),
         db
           .selectFrom('submission')
           .innerJoin('job', 'job.id', 'submission.job_id')
@@ -51,6 +52,7 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
         waiting,
         running: running.map(toJob),
         gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
+        lost,
         submissions: submitted,
       }
     },
@@ -188,4 +190,25 @@ async function loadWaiting(db: Kysely<Database>): Promise<StoredWaiting[]> {
     }
     if (rows.length < waitingAtOnce) return waiting
   }
+}
+
+/** By the text of the failure: jobs that wait are many, and few of them have had an attempt. */
+async function loadLost(db: Kysely<Database>): Promise<LostAttempt[]> {
+  const rows = await db
+    .selectFrom('attempt')
+    .innerJoin('job', 'job.id', 'attempt.job_id')
+    .select(['job_id', 'attempt.epoch', 'attempt.gpu'])
+    .select(['attempt.claimed_at', 'attempt.started_at', 'attempt.generated_at'])
+    .where('job.status', 'in', ['queued', 'running'])
+    .where('job.epoch', '>', 0)
+    .where('outcome', '=', 'error')
+    .where('attempt.failure', 'like', '{"code":"node_lost"%')
+    .orderBy('job.seq')
+    .orderBy('attempt.epoch')
+    .execute()
+  return rows.map(({ job_id: jobId, epoch, gpu, claimed_at: claimedAt, ...row }) => ({
+    ...{ jobId, epoch, gpu, claimedAt },
+    ...(row.started_at !== null && { startedAt: row.started_at }),
+    ...(row.generated_at !== null && { generatedAt: row.generated_at }),
+  }))
 }

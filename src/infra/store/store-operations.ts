@@ -228,6 +228,19 @@ async function applyToJob(
       await attemptRow(epoch, { outcome, failure, ended_at: at, ...traceColumn(operation) })
       break
     }
+    case 'reclaim': {
+      const { epoch, attempt, gpu, filename, claimedAt, startedAt = null } = operation
+      const claimed = { gpu, filename, claimed_at: claimedAt, started_at: startedAt }
+      const running = { status: 'running', phase: 'generating', attempts: attempt } as const
+      await jobRow(epoch, { ...running, ...claimed }, ['queued'])
+      await trx
+        .updateTable('attempt')
+        .set({ outcome: null, failure: null, ended_at: null, trace: null })
+        .where('job_id', '=', jobId)
+        .where('epoch', '=', epoch)
+        .execute()
+      break
+    }
     case 'requestCancel':
       await jobRow(operation.epoch, { cancel_requested_at: at })
       break

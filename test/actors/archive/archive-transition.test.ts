@@ -327,7 +327,14 @@ const workIn = (effects: readonly ArchiveEffect[]): number[] | undefined =>
 
 /** The archive's rules with the state kept; each word answers with the effects. */
 function anArchive({ isNew = false } = {}) {
-  const stored = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
+  const stored = {
+    nextSeq: 1,
+    waiting: [],
+    running: [],
+    gpus: new Map(),
+    lost: [],
+    submissions: [],
+  }
   const queue = restoreQueue(queueSettings, stored)
   let state = isNew ? newArchive : { ...newArchive, queue, isRecovered: true }
   const tell = (mail: ArchiveMail): readonly ArchiveEffect[] => {

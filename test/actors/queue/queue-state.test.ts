@@ -3,7 +3,14 @@ import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { queueSettings } from '../../support/jobs.ts'
 
 it('the state of the queue holds only the settings of the queue, and no token', () => {
-  const stored = { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [] }
+  const stored = {
+    nextSeq: 1,
+    waiting: [],
+    running: [],
+    gpus: new Map(),
+    lost: [],
+    submissions: [],
+  }
   const config = { ...queueSettings, clients: [{ name: 'ada', tokenDigest: Buffer.from('x') }] }
   expect(restoreQueue(config, stored).settings).toEqual(queueSettings)
 })

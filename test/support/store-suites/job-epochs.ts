@@ -1,6 +1,6 @@
 /** Contract of a store of jobs: stale and contradictory operations. */
 import { describe, expect, it } from 'vitest'
-import { gpu1, jobId } from '../jobs.ts'
+import { gpu0, gpu1, jobId } from '../jobs.ts'
 import {
   began,
   canceled,
@@ -9,7 +9,10 @@ import {
   finish,
   forgetVideo,
   generated,
+  loseNode,
   made,
+  minute,
+  reclaim,
   release,
   requestCancel,
   submit,
@@ -31,6 +34,8 @@ export function describeEpochs(stores: StoresOfTest): void {
       ['a start', began(1, 1), [claim(1), release(1), claim(1, 2)]],
       ['an end of the generation', generated(1, 1), [claim(1), release(1), claim(1, 2)]],
       ['a release', release(1, 1), [claim(1), release(1), claim(1, 2)]],
+      ['a return', reclaim(1, 1), [claim(1), loseNode(1), claim(1, 2)]],
+      ['a return of what runs', reclaim(1, 1), [claim(1)]],
       ['a wish to cancel', requestCancel(1, 1), [claim(1), release(1), claim(1, 2)]],
       ['an end', finish(1, success, 1), [claim(1), release(1), claim(1, 2)]],
       ['an end after the end', finish(1, success), [claim(1), finish(1, canceled)]],
@@ -57,6 +62,32 @@ export function describeEpochs(stores: StoresOfTest): void {
     it('is named with its job and epoch', async () => {
       await commit(stores, [submit(1)])
       await expectStale(stores, [began(1, 7)], `began of ${jobId(1)} at epoch 7`)
+    })
+  })
+
+  describe('an attempt on a node that was lost', () => {
+    it('is known to a starting queue until its job ends, however often that was claimed since', async () => {
+      await commit(stores, [
+        ...[submit(1), claim(1), began(1), loseNode(1), claim(1, 2, { gpu: gpu1 })],
+        ...[submit(2), claim(2), generated(2), loseNode(2), submit(3), claim(3), release(3)],
+        ...[submit(4), claim(4), loseNode(4), finish(4, canceled)],
+      ])
+      const claimed = { gpu: gpu0, epoch: 1, claimedAt: minute(1) }
+      expect((await stores.jobs.load(0)).lost).toEqual([
+        { jobId: jobId(1), ...claimed, startedAt: minute(2) },
+        { jobId: jobId(2), ...claimed, generatedAt: minute(3) },
+      ])
+    })
+
+    it('goes on as if it had never been released when it is taken back', async () => {
+      await commit(stores, [submit(1), claim(1), began(1)])
+      const was = [await stores.jobs.load(0), await stores.jobs.attempts(jobId(1))]
+      await commit(stores, [loseNode(1)])
+      expect(await stores.jobs.attempts(jobId(1))).toMatchObject([{ outcome: 'error' }])
+      await commit(stores, [reclaim(1)])
+      expect([await stores.jobs.load(0), await stores.jobs.attempts(jobId(1))]).toEqual(was)
+      await commit(stores, [generated(1), finish(1, success)])
+      expect(await stores.jobs.attempts(jobId(1))).toMatchObject([{ outcome: 'success' }])
     })
   })
 

@@ -60,6 +60,29 @@ export const requestCancel = (n: number, epoch = 1): StoreOperation => ({
   at: minute(3),
 })
 
+/** On GPU 0, claimed and begun as above. */
+export const reclaim = (n: number, epoch = 1): StoreOperation => ({
+  op: 'reclaim',
+  jobId: jobId(n),
+  epoch,
+  attempt: epoch,
+  gpu: gpu0,
+  filename: `video-${n}.mp4`,
+  claimedAt: minute(1),
+  startedAt: minute(2),
+  at: minute(6),
+})
+
+/** Its node was lost. */
+export const loseNode = (n: number, epoch = 1): StoreOperation => ({
+  op: 'release',
+  jobId: jobId(n),
+  epoch,
+  attempts: epoch - 1,
+  failure: aFailure('node_lost'),
+  at: minute(5),
+})
+
 export const release = (n: number, epoch = 1, failed = true): StoreOperation => ({
   op: 'release',
   jobId: jobId(n),

@@ -87,6 +87,7 @@ export const messagesOf = ({ inFlight, turns }: Open): (QueueCommand | QueueNews
 
 const questions: Record<QueueQuestion['type'], true> = {
   describeGpus: true,
+  describeNodes: true,
   describeQueue: true,
   etaReady: true,
   archiveReady: true,
@@ -101,6 +102,9 @@ const commands: Record<QueueCommand['type'], true> = {
   drainGpu: true,
   resumeGpu: true,
   disown: true,
+  drainNode: true,
+  resumeNode: true,
+  removeNode: true,
   close: true,
 }
 export const isCommand = (message: QueueCommand | QueueNews): message is QueueCommand =>

@@ -11,7 +11,7 @@
 import type { GpuId, Timestamp } from '../../../domain/job.ts'
 import { answer, answerFailed } from '../../actor.ts'
 import { append, toArray, toList } from '../../linked-list.ts'
-import { summaryOf } from '../queue-answers.ts'
+import { nodeUse, summaryOf } from '../queue-answers.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { CommitResult, QueueOperation, StoredQueue } from '../queue-ports.ts'
 import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from '../queue-protocol.ts'
@@ -101,7 +101,12 @@ export function createJournal({ settings, gpus }: JournalOptions) {
       case 'describeGpus':
         return answer(
           question.replyTo,
-          gpus.map((gpu) => gpuUse(committed, gpu)),
+          [...new Set([...committed.nodeOf.keys(), ...gpus])].map((gpu) => gpuUse(committed, gpu)),
+        )
+      case 'describeNodes':
+        return answer(
+          question.replyTo,
+          [...committed.nodes.values()].map((node) => nodeUse(committed, node)),
         )
       case 'describeQueue':
         return answer(question.replyTo, summaryOf(committed))

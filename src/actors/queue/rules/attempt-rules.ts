@@ -1,13 +1,7 @@
 /** What becomes of a job when its attempt is heard of. */
 import { blamesEnvironment, isRetryable } from '../../../domain/failures.ts'
 import type { AttemptKey } from '../../../domain/job.ts'
-import {
-  type Failure,
-  type Reading,
-  stages,
-  type Timestamp,
-  type Trace,
-} from '../../../domain/job.ts'
+import { type Failure, type Reading, stages, type Timestamp } from '../../../domain/job.ts'
 import type { GenerationResult } from '../../gpu/gpu-ports.ts'
 import type { GenerationStart } from '../../gpu/gpu-protocol.ts'
 import { size } from '../../ordered-map.ts'
@@ -17,22 +11,13 @@ import type { Outcome } from '../queue-ports.ts'
 import type { QueueNews } from '../queue-protocol.ts'
 import { type QueueState, waitingJob } from '../queue-state.ts'
 import { isLoading, type RunningJob } from '../running-jobs.ts'
-import { dropFromTickets, settleTickets } from './cancel-rules.ts'
+import { finish, release, traceOf } from './attempt-ends.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { takeBack } from './conversion-orders.ts'
 import { failedByEnvironment } from './environment-rules.ts'
 import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
-import { forgetName } from './name-rules.ts'
 import { hasGotTo } from './proof-rules.ts'
-import {
-  enqueue,
-  type QueueStep,
-  stored,
-  withoutGpu,
-  withoutProbe,
-  withoutSuspect,
-  withRunning,
-} from './queue-steps.ts'
+import { type QueueStep, stored, withoutGpu, withoutProbe, withRunning } from './queue-steps.ts'
 
 type AttemptMessage = Extract<QueueNews, AttemptKey>
 
@@ -241,37 +226,6 @@ function environmentFailed(
   return [next, [...effects, ...more]]
 }
 
-/** Back to its old place in the queue. Only what failed by itself counts as an attempt. */
-function release(state: QueueState, job: RunningJob, at: Timestamp, failure?: Failure): QueueStep {
-  if (job.cancelRequested) return finish(state, job, { status: 'canceled' }, at)
-  const { jobId, owner, seq, submittedAt, epoch, shape, gpu, reading } = job
-  const counts = failure !== undefined && !blamesEnvironment(failure.code)
-  const attempts = counts ? job.attempts : job.attempts - 1
-  const { requestedFilename: filename } = job
-  const waiting = {
-    jobId,
-    owner,
-    seq,
-    submittedAt,
-    epoch,
-    attempts,
-    shape,
-    ...(filename && { filename }),
-    ...(counts && { failedOn: gpu }),
-  }
-  const cause = failure ? { failure } : {}
-  return thenAssign(
-    [
-      enqueue({ ...withoutProbe(state, job), running: state.running.delete(jobId) }, waiting),
-      [
-        stored({ op: 'release', jobId, epoch, attempts, ...cause, ...traceOf(reading), at }),
-        { do: 'logStatus', jobId, status: 'queued', epoch, attempt: job.attempts, gpu, ...cause },
-      ],
-    ],
-    at,
-  )
-}
-
 function succeeded(
   state: QueueState,
   job: RunningJob,
@@ -285,35 +239,6 @@ function succeeded(
   const times = { claimedAt, generatedAt, endedAt: at, ...began }
   const attempt = { jobId, epoch, attempts, gpu, shape, ...times, ...(start && { start }) }
   return [next, [...blames, ...effects, { do: 'tellEta', attempt }]]
-}
-
-function finish(state: QueueState, job: RunningJob, outcome: Outcome, at: Timestamp): QueueStep {
-  const { jobId, epoch, attempts: attempt, gpu } = job
-  const over = forgetName(
-    { ...withoutSuspect(withoutProbe(state, job), jobId), running: state.running.delete(jobId) },
-    { filename: job.requestedFilename, jobId },
-  )
-  const [answered, answers] =
-    outcome.status === 'canceled' ? settleTickets(over, jobId) : dropFromTickets(over, jobId)
-  const cause = outcome.status === 'error' ? { failure: outcome.failure } : {}
-  return thenAssign(
-    [
-      answered,
-      [
-        stored({ op: 'finish', jobId, epoch, outcome, ...traceOf(job.reading), at }),
-        { do: 'discardWork', jobId },
-        ...answers,
-        { do: 'logStatus', jobId, status: outcome.status, epoch, attempt, gpu, ...cause },
-      ],
-    ],
-    at,
-  )
-}
-
-/** What is kept of a reading when its generation is over. */
-function traceOf(reading: RunningJob['reading']): { trace?: Trace } {
-  const { stage: _, step: __, totalSteps: ___, steppedAt: ____, ...trace } = reading ?? {}
-  return Object.keys(trace).length > 0 ? { trace } : {}
 }
 
 /** Readings only go forward within an attempt, whatever order they come in. */

@@ -17,6 +17,7 @@ import {
   withoutSuspect,
   withRunning,
 } from './queue-steps.ts'
+import { outcomeOfCancel, withoutLost } from './unaccounted.ts'
 
 /** Bounds the time that other messages and commits wait for a command that cancels thousands. */
 export const maxCancelsPerCommit = 100
@@ -54,7 +55,8 @@ function cancelGroup(
     job !== undefined && covers(scope, job)
   const queued = group.filter((id) => isOneOf(waitingJob(state, id)))
   const running = group.filter((id) => isOneOf(state.running.get(id)))
-  const known = new Set([...queued, ...running])
+  const canceled = queued.filter((id) => outcomeOfCancel(state, id).status === 'canceled')
+  const known = new Set([...canceled, ...running])
 
   let now = state
   const effects: QueueEffect[] = []
@@ -72,7 +74,7 @@ function cancelGroup(
     ...ticket,
     next: ticket.next + group.length,
     waitingFor: new Set([...ticket.waitingFor, ...running]),
-    canceled: [...ticket.canceled, ...queued],
+    canceled: [...ticket.canceled, ...canceled],
     rest: [...ticket.rest, ...group.filter((id) => !known.has(id))],
   }
   if (isSettled(done)) {
@@ -114,15 +116,16 @@ function cancelQueued(state: QueueState, jobId: JobId, at: Timestamp, cause: Cau
   const job = waitingJob(state, jobId)
   if (!job) return [state, []]
   const { epoch } = job
+  const outcome = outcomeOfCancel(state, jobId)
   return [
-    forgetName(dequeue(withoutSuspect(state, jobId), jobId, job.seq), {
+    forgetName(dequeue(withoutLost(withoutSuspect(state, jobId), jobId), jobId, job.seq), {
       filename: job.filename,
       jobId,
     }),
     [
-      stored({ op: 'finish', jobId, epoch, outcome: { status: 'canceled' }, at }),
+      stored({ op: 'finish', jobId, epoch, outcome, at }),
       { do: 'discardWork', jobId },
-      { do: 'logStatus', jobId, status: 'canceled', epoch, ...cause },
+      { do: 'logStatus', jobId, status: outcome.status, epoch, ...cause },
     ],
   ]
 }

@@ -13,11 +13,14 @@ import type {
 } from '../../../domain/job.ts'
 import { hourMs } from '../../../domain/time.ts'
 import { type ActorRef, answer } from '../../actor.ts'
+import { accountFor } from '../lost-attempts.ts'
+import { nodeOn } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
 import { gpuUse, healthOf, type QueueState } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
+import { reclaim } from './lost-node-rules.ts'
 import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
 
 export function welcomeGpu(
@@ -25,12 +28,30 @@ export function welcomeGpu(
   { gpu, incarnation, holding }: Extract<QueueNews, { type: 'gpuReady' }>,
   at: Timestamp,
 ): QueueStep {
-  if (state.readyGpus.get(gpu) === incarnation) return [state, []]
+  // It is asked again when its node returns.
+  if (nodeOn(state, gpu).presence === 'lost') return [state, []]
+  const lost = accountFor(state.lost, gpu, holding)
+  const known = lost === state.lost ? state : { ...state, lost }
+  if (state.readyGpus.get(gpu) === incarnation) return [known, []]
+  return welcome(known, { gpu, incarnation, ...(holding && { holding }) }, at)
+}
+
+function welcome(
+  state: QueueState,
+  { gpu, incarnation, holding }: Omit<Extract<QueueNews, { type: 'gpuReady' }>, 'type'>,
+  at: Timestamp,
+): QueueStep {
   const own = state.running.on(gpu)
   const isOwn = own && holding?.jobId === own.jobId && holding.epoch === own.epoch
-  // It works on what it should not: it is ready only when it has announced itself anew without it.
   if (holding && !isOwn) {
-    return [state, [{ do: 'stopGeneration', ...holding, gpu, reason: 'orphaned' }]]
+    const reclaimed = own ? undefined : reclaim(state, gpu, holding, at)
+    // It works on what it should not: it is ready only when it has announced itself anew without it.
+    if (!reclaimed) {
+      return [state, [{ do: 'stopGeneration', ...holding, gpu, reason: 'orphaned' }]]
+    }
+    const [back, effects] = reclaimed
+    const [next, more] = welcome(back, { gpu, incarnation, holding }, at)
+    return [next, [...effects, ...more]]
   }
   const ready = {
     ...state,
@@ -74,6 +95,8 @@ const expectCare = (job: RunningJob | undefined, withinMs: number): QueueEffect[
 export function takeCare(state: QueueState, job: RunningJob): QueueStep {
   const { jobId, epoch, gpu } = job
   if (state.readyGpus.has(gpu) || job.isInCare) return [state, []]
+  // There is nobody to watch it. It is adopted when its node returns.
+  if (nodeOn(state, gpu).presence !== 'present') return [state, []]
   return [
     withRunning(state, { ...adoptedBy(state, job), isInCare: true }),
     [{ do: 'careFor', jobId, epoch, gpu }],
@@ -209,7 +232,7 @@ function thenExpectProbe(
   return [{ ...state, expectedProbes }, [...effects, { do: 'expectProbe', gpu, since, withinMs }]]
 }
 
-function withHealth(
+export function withHealth(
   state: QueueState,
   gpu: GpuId,
   health: GpuHealth,
@@ -222,7 +245,7 @@ function withHealth(
 }
 
 const isKnown = (state: QueueState, gpu: GpuId): boolean =>
-  state.gpus.includes(gpu) || state.running.on(gpu) !== undefined
+  state.nodeOf.has(gpu) || state.running.on(gpu) !== undefined
 
 const unknownGpu = (gpu: GpuId, to: ActorRef<GpuUse | RefusalError>): QueueEffect =>
   answer(

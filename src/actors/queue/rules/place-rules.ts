@@ -9,11 +9,14 @@ import type { QueueStep } from './queue-steps.ts'
 
 type News<Type> = Extract<QueueNews, { type: Type }>
 
-export const seeRoom = (
+export function seeRoom(
   state: QueueState,
   { node: name, hasRoom, shortage }: News<'roomChecked'>,
   at: Timestamp,
-): QueueStep => assign(withNode(state, { ...nodeNamed(state, name), hasRoom, shortage }), at)
+): QueueStep {
+  const node = nodeNamed(state, name)
+  return node ? assign(withNode(state, { ...node, hasRoom, shortage }), at) : [state, []]
+}
 
 export function see(
   state: QueueState,
@@ -21,6 +24,7 @@ export function see(
   at: Timestamp,
 ): QueueStep {
   const node = nodeNamed(state, name)
+  if (!node) return [state, []]
   const { environment, pause } = seeChecks(node.environment, checks, at)
   const [next, effects] = withEnvironment(state, { ...node, environment }, at)
   if (!pause) return [next, effects]
@@ -35,6 +39,7 @@ export function goOn(
   at: Timestamp,
 ): QueueStep {
   const node = nodeNamed(state, name)
+  if (!node) return [state, []]
   return withEnvironment(state, { ...node, environment: endPause(node.environment, pause) }, at)
 }
 

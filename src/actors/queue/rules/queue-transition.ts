@@ -8,6 +8,9 @@ import { onAttempt } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel, continueCancel } from './cancel-rules.ts'
 import { resumeConversions } from './conversion-orders.ts'
 import { disown, drainOrResume, loseGpu, resumeCare, startProbe, welcomeGpu } from './gpu-rules.ts'
+import { loseNode } from './lost-node-rules.ts'
+import { drainOrResumeNode, removeNode } from './node-commands.ts'
+import { joinNode, leaveNode } from './node-rules.ts'
 import { goOn, see, seeRoom } from './place-rules.ts'
 import type { QueueStep } from './queue-steps.ts'
 import { tellRepeated } from './repeat-rules.ts'
@@ -66,6 +69,17 @@ function decide(
       return continueCancel(state, message.ticket, at)
     case 'cancelOverdue':
       return answerOverdueTicket(state, message.ticket)
+    case 'drainNode':
+    case 'resumeNode':
+      return drainOrResumeNode(state, message, at)
+    case 'removeNode':
+      return removeNode(state, message, at)
+    case 'nodeJoined':
+      return joinNode(state, message, at)
+    case 'nodeLeft':
+      return leaveNode(state, message)
+    case 'nodeLost':
+      return loseNode(state, message, at)
     case 'close':
       return close(state, message)
     case 'drainGpu':

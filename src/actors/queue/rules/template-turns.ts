@@ -14,6 +14,7 @@ export function askTemplateTurn(
   at: Timestamp,
 ): QueueStep {
   const node = nodeNamed(state, name)
+  if (!node) return [state, []]
   const { templateLoad } = node
   // The turn may have been lost on the way to an actor that has crashed.
   if (templateLoad?.build === build && templateLoad.hasBegun)
@@ -27,7 +28,7 @@ export function endTemplateTurn(
   at: Timestamp,
 ): QueueStep {
   const node = nodeNamed(state, name)
-  return node.templateLoad?.build === build
+  return node?.templateLoad?.build === build
     ? assign(withNode(state, { ...node, templateLoad: undefined }), at)
     : [state, []]
 }

@@ -21,7 +21,7 @@ const aQueue = (jobs: Readonly<{ waiting?: Job[]; running?: Job[] }>, ...news: Q
   news.reduce<QueueState>(
     (state, message) => transition(state, message, midnight)[0],
     restoreQueue(queueSettings, {
-      ...{ nextSeq: 10, waiting: [], running: [], gpus: new Map(), submissions: [] },
+      ...{ nextSeq: 10, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [] },
       ...jobs,
     }),
   )

@@ -237,6 +237,7 @@ const nothingStored: StoredQueue = {
   waiting: [],
   running: [],
   gpus: new Map(),
+  lost: [],
   submissions: [],
 }
 

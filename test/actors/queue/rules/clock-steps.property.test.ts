@@ -129,7 +129,7 @@ type Scene = Readonly<{
 function aQueue(gpus: ReadonlyMap<typeof gpu0, GpuHealth> = new Map()) {
   let state = restoreQueue(
     { ...queueSettings, gpus: [gpu0], jobsPerHour: 3, quarantineMs: minute },
-    { nextSeq: 1, waiting: [], running: [], gpus, submissions: [] },
+    { nextSeq: 1, waiting: [], running: [], gpus, lost: [], submissions: [] },
   )
   let at = midnight
   let steady = midnight

@@ -6,7 +6,6 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { nodeNamed } from '../../../../src/actors/queue/nodes.ts'
 import type { QueueEffect } from '../../../../src/actors/queue/queue-effects.ts'
 import type { QueueOperation } from '../../../../src/actors/queue/queue-ports.ts'
 import type { QueueNews } from '../../../../src/actors/queue/queue-protocol.ts'
@@ -20,7 +19,7 @@ import { transition } from '../../../../src/actors/queue/rules/queue-transition.
 import { RunningJobs } from '../../../../src/actors/queue/running-jobs.ts'
 import type { FailureCode } from '../../../../src/domain/job.ts'
 import { aFailure, queueSettings } from '../../../support/jobs.ts'
-import { withHome } from '../../../support/nodes.ts'
+import { homeOf, withHome } from '../../../support/nodes.ts'
 import { allGpus, createWorld, type Rules, type World } from '../../../support/queue-world.ts'
 
 const runs = Number(process.env.QUEUE_MODEL_RUNS ?? 300)
@@ -185,7 +184,7 @@ describe('the stories', () => {
     [
       'loads as many models as there are GPUs',
       broken((state, message, at) => {
-        const limit = nodeNamed(state).maxConcurrentLoads
+        const limit = homeOf(state).maxConcurrentLoads
         const boundless = withHome(state, { maxConcurrentLoads: Number.POSITIVE_INFINITY })
         const [next, effects] = transition(boundless, message, at)
         return [withHome(next, { maxConcurrentLoads: limit }), effects]

@@ -752,6 +752,7 @@ describe('a job whose attempt has failed', () => {
     'gpu_error',
     'killed',
     'lost',
+    'node_lost',
     'truncated_output',
   ]
   it.each(
@@ -1430,6 +1431,7 @@ describe('a queue taken up from the store', () => {
     waiting,
     running: [aRunningJob(1), converting],
     gpus: new Map(),
+    lost: [],
     submissions: [],
   }
 
@@ -1795,7 +1797,7 @@ type Queue = ReturnType<typeof aQueue>
 function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
   let state = restoreQueue(
     { ...queueSettings, ...settings },
-    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), submissions: [], ...stored },
+    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [], ...stored },
   )
   let now = midnight
 

@@ -1,0 +1,25 @@
+/** Jobs of which a process may be left on a node that is lost. */
+import type { JobId } from '../../../domain/job.ts'
+import { get, remove } from '../../ordered-map.ts'
+import { nodeNameOf } from '../nodes.ts'
+import type { Outcome } from '../queue-ports.ts'
+import type { QueueState } from '../queue-state.ts'
+
+/** `canceled` says that no process of the job is left, which nobody knows of a node that is lost. */
+export function outcomeOfCancel(
+  state: QueueState,
+  jobId: JobId,
+): Extract<Outcome, { status: 'canceled' | 'error' }> {
+  const [attempt] = get(state.lost, jobId) ?? []
+  if (!attempt) return { status: 'canceled' }
+  const node = nodeNameOf(state, attempt.gpu)
+  const message =
+    `The job was canceled, but the machine "${node}" on which it ran is lost: a process of it may be left there. ` +
+    'It is stopped when the machine returns.'
+  return { status: 'error', failure: { code: 'node_lost', message } }
+}
+
+export const withoutLost = (state: QueueState, jobId: JobId): QueueState => {
+  const lost = remove(state.lost, jobId)
+  return lost === state.lost ? state : { ...state, lost }
+}

@@ -2,12 +2,14 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { replaceBlock } from '../scripts/written-block.ts'
+import { election } from './performance/election.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
 import { handover } from './performance/handover.ts'
 import { hostile } from './performance/hostile.ts'
 import { idleShare } from './performance/idle-share.ts'
 import { machine } from './performance/machine.ts'
+import { mail } from './performance/mail.ts'
 import { measurePieces } from './performance/pieces.ts'
 import { polls } from './performance/polls.ts'
 import { postgres } from './performance/postgres.ts'
@@ -60,6 +62,8 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   soak: (say) =>
     soak(say, { minutes: Number(values.minutes), fsyncMs: Number(values['fsync-ms']) }),
   hostile,
+  mail,
+  election,
 }
 
 const help = `npm run bench -- [benchmark…] [options]

@@ -31,7 +31,7 @@ export type Inbox = {
 }
 
 /** Memory of one read. */
-const maxRead = 500
+const maxRead = 1_000
 
 /** Runs of other nodes whose last letter is known. One that is forgotten looks like a loss, which does no harm. */
 const maxSenders = 10_000

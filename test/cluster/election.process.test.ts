@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Client } from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { postgresMissing } from '../../bench/postgres.ts'
 import { openClusterDatabase } from '../../src/cluster/database.ts'
@@ -57,6 +58,48 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
       { term: 1 },
       { term: 2 },
     ])
+  })
+
+  it('waits for a commit of the leader that has passed its fence, and no longer than the database lets it stand still', async () => {
+    const { url, query } = await postgres.aDatabase()
+    await query('create table written (term int)')
+    const old = anElectionNode(url, 'old')
+    await old.happens('leads')
+    old.child.kill('SIGSTOP')
+    const next = await aNode(url, 'next', { lostMs: 600, beatMs: 50 })
+    const leading = () => next.events.filter((event) => event.startsWith('leads'))
+
+    const commit = await aFencedTransaction(url, 1, { idleMs: 0 })
+    const waitsForLock = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'update leader%'`
+    await expect.poll(() => query(waitsForLock)).not.toEqual([])
+    expect(leading()).toEqual([])
+    await commit.query('commit')
+    await expect.poll(leading).toHaveLength(1)
+    expect(await query('select term from written')).toEqual([{ term: 1 }])
+
+    const [{ term }] = (await query<{ term: string }>('select term from leader')) as [
+      { term: string },
+    ]
+    const frozen = await aFencedTransaction(url, Number(term), { idleMs: 300 })
+    await query(`update leader set term = term + 1`)
+    await expect(frozen.query('commit')).rejects.toThrow()
+    expect(await query('select term from written')).toEqual([{ term: 1 }])
+  })
+
+  it('keeps a leader whose commit takes longer than the time after which it counts as lost', async () => {
+    const { url, query } = await postgres.aDatabase()
+    await query('create table written (term int)')
+    const a = await aNode(url, 'a', { lostMs: 600, beatMs: 50 })
+    await expect.poll(() => a.events).toEqual(['leads in term 1'])
+    const b = await aNode(url, 'b', { lostMs: 600, beatMs: 50 })
+    const commit = await aFencedTransaction(url, 1, { idleMs: 0 })
+    const claims = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%term = term + 1%'`
+    await expect.poll(() => query(claims)).not.toEqual([])
+    expect(a.election.standing()).toMatchObject({ isCertain: false })
+    await commit.query('commit')
+    await expect.poll(() => a.election.standing()).toMatchObject({ isCertain: true })
+    await expect.poll(() => query(claims)).toEqual([])
+    expect([...a.events, ...b.events]).toEqual(['leads in term 1', 'a leads in term 1'])
   })
 
   it('gives the lead back at once to a node that finds its previous run in it', async () => {
@@ -165,4 +208,17 @@ async function aNode(url: string, name: string, times: { lostMs: number; beatMs:
     void database.close()
   })
   return { events, election }
+}
+
+/** A commit of the leader of this term, held at a breakpoint after its fence and its first change. */
+async function aFencedTransaction(url: string, term: number, { idleMs }: { idleMs: number }) {
+  const client = new Client({ connectionString: url, idle_in_transaction_session_timeout: idleMs })
+  client.on('error', () => {})
+  onTestFinished(() => void client.end().catch(() => {}))
+  await client.connect()
+  await client.query('begin')
+  const { rowCount } = await client.query('select 1 from leader where term = $1 for update', [term])
+  expect(rowCount).toBe(1)
+  await client.query('insert into written values ($1)', [term])
+  return client
 }

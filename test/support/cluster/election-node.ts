@@ -14,7 +14,7 @@ export type ElectionEvent = Readonly<{
   why?: string
 }>
 
-const program = join(import.meta.dirname, 'election-process.ts')
+const program = join(import.meta.dirname, '../../../bench/performance/election-process.ts')
 
 type NodeOptions = Readonly<{ home?: string; lostMs?: number; env?: NodeJS.ProcessEnv }>
 

@@ -5,9 +5,9 @@
  */
 import { createInterface } from 'node:readline'
 import { Client } from 'pg'
-import { openClusterDatabase } from '../../../src/cluster/database.ts'
-import { readDatabaseClock } from '../../../src/cluster/database-clock.ts'
-import { startElection } from '../../../src/cluster/election.ts'
+import { openClusterDatabase } from '../../src/cluster/database.ts'
+import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
+import { startElection } from '../../src/cluster/election.ts'
 
 const [url = '', name = '', home = '', lostMs = '3000'] = process.argv.slice(2)
 const quiet = () => {}
@@ -45,12 +45,12 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
 }
 
-/** What each commit of a leader is: the fence comes first. */
+/** As the store commits: the fence comes first. */
 async function commit(): Promise<void> {
   const client = new Client(url)
   await client.connect()
   await client.query('begin')
-  const held = await client.query('select 1 from leader where term = $1 for share', [term])
+  const held = await client.query('select 1 from leader where term = $1 for update', [term])
   if (held.rowCount === 1) await client.query('insert into written values ($1)', [term])
   await client.query(held.rowCount === 1 ? 'commit' : 'rollback')
   await client.end()

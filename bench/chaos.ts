@@ -15,6 +15,7 @@ const help = `npm run chaos -- [options]
   --seed N           who is killed when, as far as timing allows (random)
   --gpus N           simulated GPUs (2)
   --cancels SHARE    share of the jobs that somebody tries to cancel (0.05)
+  --postgres         store the jobs of every row in PostgreSQL
   --keep             keep the data directories; chaos.log in them is the log of the service
   --markdown         print the table as Markdown
 `
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
     gpus: { type: 'string', default: '2' },
     cancels: { type: 'string', default: '0.05' },
+    postgres: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -74,6 +76,7 @@ async function main(): Promise<void> {
       gpus: Number(values.gpus),
       until: Date.now() + share,
       cancels: Number(values.cancels),
+      onPostgres: values.postgres,
       keep: values.keep,
       say: (progress) => say(`${row}: ${progress}`),
     })

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs'
@@ -76,6 +77,16 @@ export async function startPostgresServer({ isDurable = true } = {}) {
       await stop('SIGINT')
       child = await start()
     },
+    /** Sends a signal to the server and to each of its connections, for instance to freeze them. */
+    signal(name: NodeJS.Signals): void {
+      for (const pid of treeOf(child.pid ?? 0)) {
+        try {
+          process.kill(pid, name)
+        } catch {
+          // A connection that has just ended.
+        }
+      }
+    },
     /** Starts it again after `stop`. */
     async startAgain(): Promise<void> {
       child = await start()
@@ -88,15 +99,18 @@ export async function startPostgresServer({ isDurable = true } = {}) {
 
   async function start(): Promise<ChildProcess> {
     const program = join(bin ?? '', 'postgres')
-    const started = spawn(program, settings, { ...asUser, cwd: directory, stdio: 'ignore' })
+    const launch = () => spawn(program, settings, { ...asUser, cwd: directory, stdio: 'ignore' })
+    let started = launch()
     for (let patience = 400; ; patience--) {
+      // The memory of a server that was killed is in use until its connections have ended.
+      if (started.exitCode !== null) started = launch()
       const client = new Client(url('postgres'))
       try {
         await client.connect()
         await client.end()
         return started
       } catch (error) {
-        if (patience === 0 || started.exitCode !== null) throw error
+        if (patience === 0) throw error
         await delay(25)
       }
     }
@@ -121,6 +135,11 @@ export async function startPostgresServer({ isDurable = true } = {}) {
 }
 
 const user = 'postgres'
+
+function treeOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return [pid, ...children.split(' ').filter(Boolean).map(Number)]
+}
 
 /** Debian keeps its programs out of the path, those of each version for themselves. */
 function postgresBin(): string | undefined {

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { dayMs } from '../../src/domain/time.ts'
+import { postgresRows } from './postgres-rows.ts'
 import { type Cast, forkServerOf, type Identity, signal, type Victim, writes } from './processes.ts'
 import {
   aMomentOfService,
@@ -109,6 +110,7 @@ export const rows = {
   },
 
   ...warmRows,
+  ...postgresRows,
 } satisfies Record<string, Stroke>
 
 /** What a row needs of its service beyond what all have. */
@@ -119,6 +121,8 @@ export function environmentOfRow(row: RowName, dataDir: string): NodeJS.ProcessE
 }
 
 const clockOf = (dataDir: string): string => join(dataDir, 'clock')
+
+export const needsPostgres = (row: RowName): boolean => row in postgresRows
 
 export type RowName = keyof typeof rows
 export const rowNames = Object.keys(rows) as RowName[]

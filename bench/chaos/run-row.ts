@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { startPostgresServer } from '../postgres.ts'
 import { type Client, createClient } from './client.ts'
 import { type Findings, judge } from './oracle.ts'
 import {
@@ -14,7 +15,7 @@ import {
 } from './processes.ts'
 import { createRandom } from './random.ts'
 import { exitOf, leftFiles, readResults, readRuns } from './results.ts'
-import { environmentOfRow, type RowName, rows } from './rows.ts'
+import { environmentOfRow, needsPostgres, type RowName, rows } from './rows.ts'
 import { keepService, maxAttempts } from './service.ts'
 import type { World } from './strokes.ts'
 import { watchGenerations } from './watch.ts'
@@ -31,6 +32,8 @@ export type RowOptions = Readonly<{
   until: number
   /** Share of the jobs that somebody tries to cancel. */
   cancels: number
+  /** Jobs are stored in PostgreSQL in every row. */
+  onPostgres: boolean
   /** Keep the data directory, for a look at what happened. */
   keep: boolean
   say(progress: string): void
@@ -67,10 +70,14 @@ export function clearAway(): void {
 
 /** Kills at random, lets everything finish, and judges. */
 export async function runRow(row: RowName, options: RowOptions): Promise<RowResult> {
-  const { gpus, seed, cancels, keep, say } = options
+  const { gpus, seed, cancels, onPostgres, keep, say } = options
   const startedAt = Date.now()
   const dataDir = mkdtempSync(join(tmpdir(), 'wan-chaos-'))
-  const service = keepService(dataDir, gpus, environmentOfRow(row, dataDir))
+  await using postgres = onPostgres || needsPostgres(row) ? await startPostgresServer() : undefined
+  const service = keepService(dataDir, gpus, {
+    ...environmentOfRow(row, dataDir),
+    ...(postgres && { DATABASE_URL: await postgres.createDatabase() }),
+  })
   const watch = watchGenerations(dataDir)
   const struck = new Set<string>()
   const excused = new Set<string>()
@@ -92,7 +99,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       repeats: row === 'clock' ? 0.3 : 0,
     })
     const random = createRandom(seed, row)
-    const world: World = { dataDir, gpus, random, service, look: watch.look, kill }
+    const world: World = { dataDir, gpus, random, service, postgres, look: watch.look, kill }
     const kills = await strike(world, () => accepted(client).length)
     const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
     say('letting everything finish')

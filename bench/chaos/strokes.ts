@@ -1,5 +1,6 @@
 /** The parts of rows: moments and victims. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { PostgresServer } from '../postgres.ts'
 import { type Cast, signal, type Victim } from './processes.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
@@ -10,6 +11,8 @@ export type World = Readonly<{
   gpus: number
   random: Random
   service: KeptService
+  /** Server of the database of the service; absent with SQLite. */
+  postgres?: PostgresServer | undefined
   look(): Cast
   /** SIGKILL, and a note of what the victim had achieved by then. */
   kill(victim: Victim): boolean

@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { columns, type Evidence, judge } from '../../bench/chaos/oracle.ts'
-import { rowNames } from '../../bench/chaos/rows.ts'
+import { needsPostgres, rowNames } from '../../bench/chaos/rows.ts'
 import { clearAway, runRow } from '../../bench/chaos/run-row.ts'
+import { postgresMissing } from '../../bench/postgres.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 
 /** The short form of `npm run chaos`; what is killed when is the same every time, timing aside. */
@@ -12,6 +13,7 @@ const options = {
   seed: 20,
   gpus: 2,
   cancels: 0.15,
+  onPostgres: false,
   keep: false,
   say: () => {},
 }
@@ -22,7 +24,7 @@ const nothing = Object.fromEntries(columns.map((column) => [column, []]))
 afterAll(clearAway)
 
 describe('a service that is killed again and again', () => {
-  it.each(rowNames)(
+  it.each(rowNames.filter((row) => !needsPostgres(row) || postgresMissing() === undefined))(
     'loses, repeats and mixes up nothing: %s',
     { timeout: 150_000 },
     async (row) => {

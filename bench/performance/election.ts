@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { defaultBeatMs, defaultLeaderLostMs } from '../../src/cluster/election.ts'
-import { clusterTables } from '../../src/cluster/tables.ts'
+import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
 import { startPostgresServer } from '../postgres.ts'
 import { quantile, type Report } from './figures.ts'
 
@@ -14,8 +14,8 @@ const names = ['a', 'b', 'c']
 
 export async function election(say: (line: string) => void): Promise<Report> {
   await using postgres = await startPostgresServer()
-  await postgres.query('postgres', clusterTables)
   const url = postgres.url('postgres')
+  await migratePostgres(url)
   const nodes = new Map<string, ChildProcess>()
   await using started = new AsyncDisposableStack()
   started.defer(() => {

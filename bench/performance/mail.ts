@@ -6,7 +6,7 @@ import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
 import { type Mail, openMail } from '../../src/cluster/mail.ts'
 import { joinCluster } from '../../src/cluster/membership.ts'
-import { clusterTables } from '../../src/cluster/tables.ts'
+import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
 import { startPostgresServer } from '../postgres.ts'
 import { ms, quantile, type Report, times } from './figures.ts'
 
@@ -16,8 +16,8 @@ const letters = 100_000
 
 export async function mail(say: (line: string) => void): Promise<Report> {
   await using postgres = await startPostgresServer()
-  await postgres.query('postgres', clusterTables)
   const url = postgres.url('postgres')
+  await migratePostgres(url)
   const floor = await bareRoundTrips(url)
   say(`bare notification and back: ${ms(quantile(floor, 0.5))}`)
   await using started = new AsyncDisposableStack()

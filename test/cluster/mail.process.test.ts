@@ -14,22 +14,20 @@ describe.skipIf(missing)(`mail on PostgreSQL${missing ? `: ${missing}` : ''}`, (
 
   it('arrives in order for each sender, at each of 20 listeners', async () => {
     const { url, query } = await postgres.aDatabase()
-    const boxes: Mailbox[] = []
-    for (let n = 0; n < 20; n++) boxes.push(await aMailbox(url, `node-${n}`))
+    const names = Array.from({ length: 20 }, (_, n) => `node-${n}`)
+    const boxes = await Promise.all(names.map((name) => aMailbox(url, name)))
     await expect.poll(() => boxes.every(({ mail }) => mail.isListening())).toBe(true)
-    for (let n = 0; n < 50; n++) {
+    for (let n = 0; n < 20; n++) {
       for (const from of boxes) {
         for (const to of boxes) from.mail.post(to.address(), `${from.name} ${n}`)
       }
-      if (n % 10 === 0) await new Promise((resolve) => setImmediate(resolve))
+      if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve))
     }
-    await expect
-      .poll(() => boxes.map(({ letters }) => letters.length))
-      .toEqual(Array(20).fill(1_000))
+    await expect.poll(() => boxes.map(({ letters }) => letters.length)).toEqual(Array(20).fill(400))
     for (const { letters, mail } of boxes) {
       for (const { name } of boxes) {
         const own = letters.filter((letter) => letter.startsWith(`${name} `))
-        expect(own).toEqual(Array.from({ length: 50 }, (_, n) => `${name} ${n}`))
+        expect(own).toEqual(Array.from({ length: 20 }, (_, n) => `${name} ${n}`))
       }
       expect(mail.counts()).toMatchObject({ repeated: 0, outdated: 0, missed: 0, dropped: 0 })
     }

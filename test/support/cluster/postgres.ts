@@ -1,29 +1,26 @@
-/** A server of PostgreSQL for the tests of a file, and a database with the tables of a cluster for each test. */
-import { afterAll, beforeAll } from 'vitest'
-import { type PostgresServer, startPostgresServer } from '../../../bench/postgres.ts'
-import { clusterTables } from '../../../src/cluster/tables.ts'
+/** A server of PostgreSQL for the tests of a file, and a database of the current schema for each test. */
+import { randomBytes } from 'node:crypto'
+import { migratePostgres } from '../../../src/infra/store/postgres/migrate-postgres.ts'
+import { usePostgresServer } from '../store/postgres-stores.ts'
 
-export function usePostgres(options: { isDurable?: boolean } = { isDurable: false }) {
-  let server: PostgresServer | undefined
-  beforeAll(async () => {
-    server = await startPostgresServer(options)
-  })
-  afterAll(async () => {
-    await server?.[Symbol.asyncDispose]()
-  })
-  const get = (): PostgresServer => {
-    if (!server) throw new Error('the server has not started')
-    return server
-  }
+/** A copy takes a fraction of the time of all migrations. */
+const template = 'migrated'
+
+export function usePostgres() {
+  const server = usePostgresServer()
+  let migrated: Promise<unknown> | undefined
   return {
-    server: get,
+    server,
     /** A database without nodes and without a leader. */
     async aDatabase() {
-      const url = await get().createDatabase()
-      const name = new URL(url).pathname.slice(1)
-      const query = <Row extends object>(text: string) => get().query<Row>(name, text)
-      await query(clusterTables)
-      return { url, query }
+      migrated ??= server()
+        .createDatabase(template)
+        .then((url) => migratePostgres(url))
+      await migrated
+      const name = `wan_${randomBytes(6).toString('hex')}`
+      await server().query('postgres', `create database "${name}" template "${template}"`)
+      const query = <Row extends object>(text: string) => server().query<Row>(name, text)
+      return { url: server().url(name), query }
     },
   }
 }

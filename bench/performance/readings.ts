@@ -12,16 +12,18 @@ import {
 import { createJournal } from '../../src/actors/queue/journal/queue-journal.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import type { GpuId, Job, JobId, Reading } from '../../src/domain/job.ts'
-import { soleNode } from '../../src/domain/node.ts'
+import { type NodeName, soleNode } from '../../src/domain/node.ts'
 import { createMetrics } from '../../src/infra/metrics/metrics.ts'
-import { ms, quantile, type Report } from './figures.ts'
+import { median, ms, quantile, type Report } from './figures.ts'
 
 const sizes = [16, 160, 1_600] as const
 const waiting = 100_000
+const gpusPerNode = 16
+const maxConcurrentLoads = 4
 /** Each GPU reads as often. */
 const everyMs = 2_000
-const warmUpRounds = 5
-const minReadings = 3_200
+const minWarmUp = 3_200
+const minReadings = 6_400
 
 type Found = Readonly<{
   gpus: number
@@ -30,34 +32,36 @@ type Found = Readonly<{
   all: readonly number[]
   /** Milliseconds of each turn of a forecast, between which others get theirs. */
   turns: readonly number[]
+  /** CPU time of all of it, by simulated time. */
+  share: number
 }>
 
 export async function readings(say: (line: string) => void): Promise<Report> {
   const found = sizes.map((gpus) => {
     const one = measure(gpus)
     say(
-      `${gpus} GPUs: ${micros(mean(one.journal))} in the journal, ${micros(mean(one.all))} in all`,
+      `${gpus} GPUs: ${micros(median(one.journal))} in the journal, ${micros(median(one.all))} in all`,
     )
     return one
   })
   return {
-    how: `${waiting.toLocaleString('en')} jobs wait, every GPU generates and reads once in ${everyMs / 1_000} s of simulated time; one thread, no database and no connections`,
+    how: `nodes of ${gpusPerNode} GPUs, ${waiting.toLocaleString('en')} jobs wait, every GPU generates and reads once in ${everyMs / 1_000} s of simulated time; one thread, no database and no connections`,
     tables: [
       {
         head: [
           'GPUs',
-          'a reading in the journal',
+          'a reading in the journal, p50',
           'p99',
-          'with estimates, events and metrics',
+          'with estimates, events and metrics, p50',
           'p99',
-          'a turn of a forecast, p99',
+          'a turn of a forecast, p50',
           'share of a core',
         ],
-        rows: found.map(({ gpus, journal, all, turns }) => [
+        rows: found.map(({ gpus, journal, all, turns, share }) => [
           gpus.toLocaleString('en'),
-          ...[mean(journal), quantile(journal, 0.99), mean(all), quantile(all, 0.99)].map(micros),
-          ms(quantile(turns, 0.99)),
-          `${((100 * (sum(all) + sum(turns)) * gpus) / (all.length * everyMs)).toFixed(1)} %`,
+          ...[journal, all].flatMap((took) => [median(took), quantile(took, 0.99)]).map(micros),
+          ms(median(turns)),
+          `${(100 * share).toFixed(1)} %`,
         ]),
       },
     ],
@@ -66,10 +70,13 @@ export async function readings(say: (line: string) => void): Promise<Report> {
 
 function measure(count: number): Found {
   const world = aWorld(count)
-  const rounds = Math.max(warmUpRounds, Math.ceil(minReadings / count))
+  const warmUpRounds = Math.ceil(minWarmUp / count)
+  const rounds = Math.ceil(minReadings / count)
   const journal: number[] = []
   const all: number[] = []
+  let before = process.cpuUsage()
   for (let round = 0; round < warmUpRounds + rounds; round++) {
+    if (round === warmUpRounds) before = process.cpuUsage()
     for (let gpu = 0; gpu < count; gpu++) {
       const took = world.read(gpu, round)
       if (round < warmUpRounds) continue
@@ -77,7 +84,9 @@ function measure(count: number): Found {
       all.push(took.all)
     }
   }
-  return { gpus: count, journal, all, turns: world.turns }
+  const { user, system } = process.cpuUsage(before)
+  const share = (user + system) / 1_000 / (rounds * everyMs)
+  return { gpus: count, journal, all, turns: world.turns, share }
 }
 
 /** The queue and those that it tells of each commit, without actors: the time is that of their rules. */
@@ -98,7 +107,10 @@ function aWorld(count: number) {
     bootedAt: begin,
   })
   let events = startLog({ keptCharacters: 2_000_000, maxWatchers: 2_000 }, 'bench')
-  const { receive, settle } = createJournal({ settings: settingsFor(gpus), gpus })
+  const { receive, settle } = createJournal({
+    settings: settingsFor(gpus.slice(0, gpusPerNode)),
+    gpus,
+  })
   let [journal] = newJournal
   tell({
     type: 'loaded',
@@ -111,6 +123,14 @@ function aWorld(count: number) {
       submissions: [],
     },
   })
+  for (let from = 0; from < count; from += gpusPerNode) {
+    tell({
+      type: 'nodeJoined',
+      node: from === 0 ? soleNode : (`node-${from}` as NodeName),
+      gpus: gpus.slice(from, from + gpusPerNode),
+      maxConcurrentLoads,
+    })
+  }
   for (const gpu of gpus) {
     tell({ type: 'gpuReady', gpu, incarnation: `gpu-${gpu}`, holding: attemptOn(gpu) })
     tell({ type: 'generationStarted', gpu, startedAt: begin, ...attemptOn(gpu) })
@@ -133,7 +153,7 @@ function aWorld(count: number) {
       if (now >= nextCheckAt) {
         nextCheckAt = now + 1_000
         toEta({ type: 'checkpointsDue' })
-        events = eventTransition(events, { type: 'progressDue' })[0]
+        toEvents({ type: 'progressDue' })
       }
       const took = { journal: handled - from, all: performance.now() - from }
       while (isForecastDue) playTurn()
@@ -163,7 +183,7 @@ function aWorld(count: number) {
       else if (effect.do === 'show') toEta({ type: 'queueChanged', queue: effect.queue })
       else if (effect.do === 'tellChanges') {
         const { changes } = effect
-        events = eventTransition(events, { type: 'jobsChanged', changes })[0]
+        toEvents({ type: 'jobsChanged', changes })
       }
     }
   }
@@ -173,6 +193,16 @@ function aWorld(count: number) {
     const [next, effects] = etaTransition(eta, message, { now, stopwatch })
     eta = next
     if (effects.some((effect) => effect.do === 'continueForecast')) isForecastDue = true
+  }
+
+  /** Every look is answered at once, and nobody watches. */
+  function toEvents(message: Parameters<typeof eventTransition>[1]): void {
+    const [next, effects] = eventTransition(events, message)
+    events = next
+    for (const effect of effects) {
+      if (effect.do === 'look')
+        toEvents({ type: 'seen', look: effect.number, sights: [], open: [] })
+    }
   }
 
   function playTurn(): void {
@@ -185,7 +215,7 @@ function aWorld(count: number) {
 
 const settingsFor = (gpus: readonly GpuId[]): QueueSettings => ({
   ...{ node: soleNode, gpus },
-  ...{ maxAttempts: 2, maxQueue: 1_000_000, maxConcurrentLoads: 8, orphanPolicy: 'adopt' },
+  ...{ maxAttempts: 2, maxQueue: 1_000_000, maxConcurrentLoads, orphanPolicy: 'adopt' },
   ...{ quarantineAfter: 3, quarantineMs: 60_000, cancelWaitMs: 1_000, jobsPerHour: 0 },
 })
 
@@ -215,9 +245,5 @@ function readingAt(round: number, now: number): Reading {
     ...{ steppedAt: now, secondsPerStep: 2, began: { denoising: now - round * everyMs } },
   }
 }
-
-const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
-
-const mean = (values: readonly number[]): number => sum(values) / values.length
 
 const micros = (milliseconds: number): string => `${(milliseconds * 1_000).toFixed(1)} µs`

@@ -57,12 +57,6 @@ export type Clock = Readonly<{
 
 /** How many waiting jobs are played forward before others get their turn. */
 const jobsPerTurn = 1_000
-/** A turn of 16,000 takes some milliseconds. */
-const maxLanesPerTurn = 16_000
-
-/** Each job is held against every GPU. */
-const jobsOfTurn = ({ gpus }: QueueSnapshot): number =>
-  Math.min(jobsPerTurn, Math.ceil(maxLanesPerTurn / Math.max(1, gpus.length)))
 
 /** A forecast takes no more than this share of the time. */
 const shareOfTime = 1 / 20
@@ -132,7 +126,7 @@ export function goOn(before: Estimator, { now, startsWarm = false, stopwatch }: 
   const from = stopwatch()
   const begun = beginForecast(learnIfDue(estimator, now), queue, now)
   if (!begun.next) return begun
-  const { forecast, isWhole } = play(begun.next.forecast, queue, jobsOfTurn(queue))
+  const { forecast, isWhole } = play(begun.next.forecast, queue, jobsPerTurn)
   const costMs = begun.next.costMs + stopwatch() - from
   if (!isWhole) return { ...begun, next: { forecast, costMs } }
   return { ...begun, forecast, next: undefined, dueAt: now + costMs / shareOfTime }

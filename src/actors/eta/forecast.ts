@@ -3,9 +3,10 @@ import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
 import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
 import { holdOf } from '../queue/nodes.ts'
-import { healthOf, type QueueSnapshot, type WaitingJob } from '../queue/queue-state.ts'
-import { type Outlook, plus, whole } from './duration.ts'
-import { type Load, onGpu, type SpeedModel } from './speed-model.ts'
+import { healthOf, type QueueSnapshot } from '../queue/queue-state.ts'
+import { Board, type Course, type CoursesOf, type Lane, type Position } from './board.ts'
+import { type Outlook, whole } from './duration.ts'
+import { onGpu, type SpeedModel } from './speed-model.ts'
 
 export type Busy = Readonly<{ gpu: GpuId; gpuLeft: Outlook; loadLeft: Outlook; isLoading: boolean }>
 
@@ -16,13 +17,6 @@ export type ForecastQueue = Pick<
 
 /** A GPU whose actor is being started again is there in a moment. */
 const startSeconds = 2
-
-type Lane = { gpu: GpuId; free: number; squares: number; doubt: number }
-
-/** What a job takes of a GPU, and after that. */
-type Course = Readonly<{ gpu: Outlook; conversion: Outlook; loadSeconds: number }>
-
-type CoursesOf = (shape: Shape, load: Load) => ReadonlyMap<GpuId, Course>
 
 /**
  * The queue played forward over the GPUs. `play` continues it by a number of jobs, and later by new
@@ -35,19 +29,10 @@ export type Forecast = Readonly<{
   /** Whether generations are forked from a template. */
   startsWarm: boolean
   coursesOf: CoursesOf
-  position: Readonly<Position>
+  position: Position
   /** Outlooks of the jobs played so far, in the order of the queue. */
   chunks: readonly Chunk[]
 }>
-
-/** State of the GPUs after the last job that was played. */
-type Position = {
-  lanes: readonly Lane[]
-  slots: readonly number[]
-  lastClaim: number
-  /** Once one has loaded the model, its files are in memory for the others. */
-  warmFrom: number
-}
 
 /** Outlooks are kept in chunks, so that one more job copies one chunk and not 100,000 outlooks. */
 type Chunk = Readonly<{ seqs: readonly number[]; outlooks: readonly (Outlook | undefined)[] }>
@@ -90,24 +75,24 @@ export function play(
 ): Readonly<{ forecast: Forecast; isWhole: boolean }> {
   const seqs: number[] = []
   const outlooks: (Outlook | undefined)[] = []
-  const board = boardOf(forecast.position)
+  const board = new Board(forecast.position)
   let isWhole = true
   for (const job of valuesFrom(waiting, lastSeq(forecast) + 1)) {
     if (seqs.length === maxJobs) {
       isWhole = false
       break
     }
-    outlooks.push(forecast.isHeld ? undefined : move(board, forecast, job))
+    outlooks.push(forecast.isHeld ? undefined : board.give(job, forecast))
     seqs.push(job.seq)
   }
   if (seqs.length === 0) return { forecast, isWhole }
   const chunks = append(forecast.chunks, { seqs, outlooks })
-  return { forecast: { ...forecast, position: board, chunks }, isWhole }
+  return { forecast: { ...forecast, position: board.position(), chunks }, isWhole }
 }
 
 /** Outlook of a job at the end of all that have been played. Undefined if it gets no GPU. */
 export const outlookOfNext = (forecast: Forecast, shape: Shape): Outlook | undefined =>
-  forecast.isHeld ? undefined : move(boardOf(forecast.position), forecast, { shape })
+  forecast.isHeld ? undefined : new Board(forecast.position).give({ shape }, forecast)
 
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 
@@ -134,52 +119,6 @@ function append(chunks: readonly Chunk[], more: Chunk): readonly Chunk[] {
   return [...chunks.slice(0, -1), merged]
 }
 
-/** A copy of a position that one call of `play` owns and changes. */
-type Board = Position & { lanes: Lane[]; slots: number[] }
-
-const boardOf = ({ lanes, slots, ...rest }: Readonly<Position>): Board => ({
-  ...rest,
-  lanes: lanes.map((lane) => ({ ...lane })),
-  slots: [...slots],
-})
-
-/** Gives the job to a GPU on the board. */
-function move(
-  board: Board,
-  { coursesOf, startsWarm }: Pick<Forecast, 'coursesOf' | 'startsWarm'>,
-  job: Pick<WaitingJob, 'shape' | 'failedOn'>,
-): Outlook | undefined {
-  const { lanes, slots } = board
-  const { shape, failedOn } = job
-  const avoided = lanes.some(({ gpu }) => gpu !== failedOn) ? failedOn : undefined
-  const slot = minOf(slots)
-  const soonest = Math.max(board.lastClaim, slots[slot] ?? 0, soonestFree(lanes, avoided))
-  const coldLoad = soonest < board.warmFrom ? 'fromDisk' : 'fromMemory'
-  const courses = coursesOf(shape, startsWarm ? 'forked' : coldLoad)
-  let best: Lane | undefined
-  for (const lane of lanes) {
-    if (lane.gpu === avoided || lane.free > soonest) continue
-    const isFaster = (a: Lane, b: Lane) => seconds(courses, a) < seconds(courses, b)
-    if (!best || isFaster(lane, best)) best = lane
-  }
-  const course = best && courses.get(best.gpu)
-  if (!best || !course) return undefined
-  best.free = soonest + course.gpu.median
-  best.squares += course.gpu.deviation ** 2
-  best.doubt += course.gpu.doubt
-  slots[slot] = soonest + course.loadSeconds
-  board.warmFrom = Math.min(board.warmFrom, soonest + course.loadSeconds)
-  board.lastClaim = soonest
-  const gpuDone = { median: best.free, deviation: Math.sqrt(best.squares), doubt: best.doubt }
-  return plus(gpuDone, course.conversion)
-}
-
-function soonestFree(lanes: readonly Lane[], avoided: GpuId | undefined): number {
-  let soonest = Number.POSITIVE_INFINITY
-  for (const { gpu, free } of lanes) if (gpu !== avoided) soonest = Math.min(soonest, free)
-  return soonest
-}
-
 /** How jobs of a kind go on each GPU. Memoised: most jobs of a queue are alike. */
 function coursesOn(gpus: readonly GpuId[], model: Pick<SpeedModel, 'plan'>): CoursesOf {
   const coursesByKind = new Map<string, ReadonlyMap<GpuId, Course>>()
@@ -197,17 +136,6 @@ function coursesOn(gpus: readonly GpuId[], model: Pick<SpeedModel, 'plan'>): Cou
     coursesByKind.set(key, courses)
     return courses
   }
-}
-
-const seconds = (courses: ReadonlyMap<GpuId, Course>, { gpu }: Lane): number =>
-  courses.get(gpu)?.gpu.median ?? 0
-
-function minOf(values: readonly number[]): number {
-  let least = 0
-  for (let index = 1; index < values.length; index++) {
-    if ((values[index] ?? 0) < (values[least] ?? 0)) least = index
-  }
-  return least
 }
 
 /** The GPUs that may be given jobs, and when. */

@@ -65,9 +65,16 @@ export async function startPostgresServer({ isDurable = true } = {}) {
     /** Its process, and each of its connections as a child of that. */
     pid: () => child.pid ?? 0,
     url,
-    /** Creates an empty database and returns its URL. */
-    async createDatabase(name = `wan_${randomBytes(6).toString('hex')}`): Promise<string> {
-      await query('postgres', `create database "${name}"`)
+    /** Creates an empty database and returns its URL. `directory`: on another disk, for its tables alone. */
+    async createDatabase({ directory }: { directory?: string } = {}): Promise<string> {
+      const name = `wan_${randomBytes(6).toString('hex')}`
+      let place = ''
+      if (directory !== undefined) {
+        if (asUser.uid !== undefined) chownSync(directory, asUser.uid, asUser.gid)
+        await query('postgres', `create tablespace ${name} location '${directory}'`)
+        place = ` tablespace ${name}`
+      }
+      await query('postgres', `create database ${name}${place}`)
       return url(name)
     },
     query,

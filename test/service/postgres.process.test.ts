@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { describe, expect, it, vi } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
+import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
 import { aBreakingProxy } from '../support/store/breaking-proxy.ts'
 import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
@@ -84,6 +85,32 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     for (const id of ids) expect(await service.until(id)).toMatchObject({ status: 'success' })
     expect(service.journal().filter(({ event }) => event === 'start')).toHaveLength(12)
   })
+
+  it.runIf(canMount)(
+    'refuses jobs while the disk of its server is full, and loses none',
+    async () => {
+      const disk = aSmallDisk({ mib: 48, files: 10_000 })
+      const DATABASE_URL = await server().createDatabase({ directory: disk.path })
+      const service = await startService({ env: { DATABASE_URL, SIM_SPEED: '30' } })
+      const running = await service.submit({ prompt: 'running', steps: 20 })
+      await service.until(running, isGenerating)
+      disk.fill()
+      // Some rows find room in pages that are there.
+      const refusals = async () => {
+        const { status } = await service.post({ ...quick, prompt: 'x'.repeat(2_000) })
+        return status
+      }
+      const statuses: number[] = []
+      while (statuses.at(-1) !== 507 && statuses.length < 500) statuses.push(await refusals())
+      expect(new Set(statuses)).toEqual(new Set([202, 507]))
+      expect((await service.request('/health')).status).toBe(200)
+      disk.makeRoom()
+      expect(await service.until(running)).toMatchObject({ status: 'success', attempt: 1 })
+      await service.submit({ prompt: 'afterwards' })
+      const { jobs } = await service.json<{ jobs: unknown[] }>('/jobs?limit=200')
+      expect(jobs).toHaveLength(statuses.length - 1 + 2)
+    },
+  )
 
   it('waits at its start for a server that does not answer yet', async () => {
     const { DATABASE_URL } = await aDatabase()

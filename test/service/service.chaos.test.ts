@@ -18,6 +18,8 @@ const options = {
   say: () => {},
 }
 const killingMs = 6_000
+/** A PostgreSQL server is started first, and the service waits for it after each kill. */
+const killingPostgresMs = 20_000
 
 const nothing = Object.fromEntries(columns.map((column) => [column, []]))
 
@@ -28,7 +30,7 @@ describe('a service that is killed again and again', () => {
     'loses, repeats and mixes up nothing: %s',
     { timeout: 150_000 },
     async (row) => {
-      const until = Date.now() + killingMs
+      const until = Date.now() + (needsPostgres(row) ? killingPostgresMs : killingMs)
       const { kills, jobs, findings } = await runRow(row, { ...options, until })
       expect(kills).toBeGreaterThan(0)
       expect(jobs).toBeGreaterThan(0)

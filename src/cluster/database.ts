@@ -7,7 +7,10 @@ import type { Look } from './watch.ts'
 export type Answer<Row> = Look & Readonly<{ rows: Row[]; count: number }>
 
 export type Connection = {
-  /** Rejects after the time limit at the latest. The statement may have been carried out all the same. */
+  /**
+   * Rejects after the time limits of a connect and of a statement at the latest. The statement may have been
+   * carried out all the same.
+   */
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Answer<Row>>
 }
 

@@ -18,7 +18,7 @@ export const findLost = (
 ): LostAttempt | undefined =>
   get(lost, jobId)?.find((one) => one.epoch === epoch && one.gpu === gpu)
 
-/** A GPU that is back says what it holds: nothing is left there of its other attempts. */
+/** A GPU that announces itself has no process of any other attempt than the one that it holds. */
 export function accountFor(lost: LostAttempts, gpu: GpuId, holding?: AttemptKey): LostAttempts {
   const isHeld = (one: LostAttempt) =>
     one.gpu !== gpu || (one.jobId === holding?.jobId && one.epoch === holding.epoch)

@@ -14,7 +14,7 @@ export type QueueNode = Readonly<{
   name: NodeName
   gpus: readonly GpuId[]
   maxConcurrentLoads: number
-  /** `left`: it was stopped, and its generations go on. `lost`: nobody knows what goes on there. */
+  /** `left`: it was stopped, and its generations continue. `lost`: it is out of reach. */
   presence: 'present' | 'left' | 'lost'
   /** On every disk that is written there; without it no job is claimed there. */
   hasRoom: boolean

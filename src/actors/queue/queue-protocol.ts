@@ -57,11 +57,11 @@ export type QueueNews = Readonly<
   | { type: 'gpuReady'; gpu: GpuId; incarnation: string; holding?: AttemptKey }
   /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
   | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
-  /** A node is there: new, back again, or with other GPUs. Told again, it changes nothing. */
+  /** A node is there: new, back again, or with other GPUs. Repeated news changes nothing. */
   | { type: 'nodeJoined'; node: NodeName; gpus: readonly GpuId[]; maxConcurrentLoads: number }
-  /** It was stopped, and its generations go on. */
+  /** The node was stopped, and its generations continue. */
   | { type: 'nodeLeft'; node: NodeName; gpus: readonly GpuId[] }
-  /** Nothing is heard of it: its machine, or the way to it, is down. */
+  /** Its beat stood still: the machine or the network is down. */
   | { type: 'nodeLost'; node: NodeName; gpus: readonly GpuId[] }
   | ({ type: 'runDeclined' } & AttemptKey)
   /** `gpu`: the one that the generation is on. If the queue does not know the attempt, it is stopped there. */
@@ -200,7 +200,7 @@ export type GpuUse = Readonly<{
   loadsUnusuallyLong: boolean
 }>
 
-/** What the queue knows of a node. */
+/** Facts about a node. */
 export type NodeUse = Readonly<{
   name: NodeName
   presence: 'present' | 'left' | 'lost'

@@ -17,9 +17,9 @@ export type QueueState = Readonly<{
   closing?: Readonly<{ mode: CloseMode; replyTo: ActorRef<'closed'> }>
   /** In the order in which they joined; the first is that of the settings. */
   nodes: ReadonlyMap<NodeName, QueueNode>
-  /** Of each GPU that a node has, or has had while its generation goes on. */
+  /** Node of each GPU, and of former GPUs whose generation continues. */
   nodeOf: ReadonlyMap<GpuId, NodeName>
-  /** Attempts that nobody can say anything of, until their nodes return or are removed. */
+  /** Attempts on lost nodes, until the nodes return or are removed. */
   lost: LostAttempts
   /** GPUs that get jobs: those of all nodes that are not lost, in ascending order. */
   gpus: readonly GpuId[]

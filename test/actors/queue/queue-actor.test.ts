@@ -12,6 +12,7 @@ import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
 import type { TemplateMessage } from '../../../src/actors/template/template-protocol.ts'
 import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
 import { DiskFullError } from '../../../src/domain/errors.ts'
+import { type NodeName, soleNode } from '../../../src/domain/node.ts'
 import type { Observation, Observe } from '../../../src/domain/observation.ts'
 import {
   aFailure,
@@ -19,6 +20,7 @@ import {
   aRequest,
   fromAnybody,
   gpu0,
+  gpu1,
   jobId,
   midnight,
   queueSettings,
@@ -48,6 +50,33 @@ describe('the actor of the queue', () => {
     expect([await conversion.next(), await conversion.next()]).toEqual([
       { type: 'convert', ...attempt, filename: 'fox.mp4', request: aRequest() },
       { type: 'abort', ...attempt, filename: 'fox.mp4' },
+    ])
+  })
+
+  it('has a generation stopped on the GPU that reports it for an ended job', async () => {
+    const { actor, gpu } = await aQueueActorWith([])
+    expect(await gpu.next()).toEqual({ type: 'announce' })
+    const attempt = { jobId: jobId(1), epoch: 1 }
+    const reading = { stage: 'denoising' } as const
+    tell(actor.ref, { type: 'generationReported', gpu: gpu0, reading, ...attempt })
+    expect(await gpu.next()).toEqual({ type: 'stopGeneration', reason: 'orphaned', ...attempt })
+  })
+
+  it('asks the GPUs of a node that returns to announce themselves, and lists all nodes and GPUs', async () => {
+    const { actor, gpu } = await aQueueActorWith([])
+    expect(await gpu.next()).toEqual({ type: 'announce' })
+    const node = 'away' as NodeName
+    tell(actor.ref, { type: 'nodeLost', node, gpus: [gpu0] })
+    const nodes = () => ask(actor.ref, { type: 'describeNodes' })
+    await expect.poll(nodes).toMatchObject([
+      { name: soleNode, presence: 'present' },
+      { name: node, presence: 'lost' },
+    ])
+    tell(actor.ref, { type: 'nodeJoined', node, gpus: [gpu0], maxConcurrentLoads: 1 })
+    expect(await gpu.next()).toEqual({ type: 'announce' })
+    expect(await ask(actor.ref, { type: 'describeGpus' })).toMatchObject([
+      { gpu: gpu0, node },
+      { gpu: gpu1, node: soleNode },
     ])
   })
 

@@ -350,7 +350,7 @@ const someMetrics = (log = quiet) =>
 /** Failures by the environment end no job. */
 const endings = failureCodes.filter((code) => !blamesEnvironment(code))
 
-/** Divides 10,000, so that each is gone as often. */
+/** A divisor of 10,000, so that each way has the same number of jobs. */
 const ways = 25
 const rounds = 10_000 / ways
 

@@ -1,4 +1,4 @@
-/** What becomes of the jobs of a node that is lost, returns, or is switched off for good. */
+/** Rules for the jobs of a node that is lost, returns, or is switched off for good. */
 import { defaultFilename } from '../../../domain/filename.ts'
 import type { AttemptKey, Failure, GpuId, Timestamp } from '../../../domain/job.ts'
 import type { NodeName } from '../../../domain/node.ts'
@@ -14,7 +14,7 @@ import { assign } from './claim-rules.ts'
 import { absent, gpusOf, withNodes } from './node-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 
-/** Nobody knows what goes on there. Its jobs run elsewhere, and no attempt is counted. */
+/** The node is out of reach. Its jobs return to the queue, and no attempt is counted. */
 export function loseNode(
   state: QueueState,
   { node, gpus }: Extract<QueueNews, { type: 'nodeLost' }>,
@@ -66,7 +66,7 @@ function eachJob(
   return [assigned, [...effects, ...claims]]
 }
 
-/** The generation goes on there, and its job still waits: it is taken back, and nothing runs twice. */
+/** The generation continues there while its job waits: the job returns to it, and nothing runs twice. */
 export function reclaim(
   state: QueueState,
   gpu: GpuId,

@@ -1,4 +1,4 @@
-/** What operators do with a whole node: take it out of service, put it back, remove it. */
+/** Commands of operators for a whole node: drain, resume, remove. */
 import { causeOf } from '../../../domain/client.ts'
 import { RefusalError } from '../../../domain/errors.ts'
 import type { Timestamp } from '../../../domain/job.ts'

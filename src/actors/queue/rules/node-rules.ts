@@ -1,4 +1,4 @@
-/** Which nodes are there, with which GPUs. */
+/** Membership: which nodes are there, with which GPUs. */
 import type { GpuId, Timestamp } from '../../../domain/job.ts'
 import type { NodeName } from '../../../domain/node.ts'
 import { newNode, type QueueNode, withNode } from '../nodes.ts'
@@ -10,7 +10,7 @@ import type { QueueStep } from './queue-steps.ts'
 
 type News<Type> = Extract<QueueNews, { type: Type }>
 
-/** It is there, for the first time, again, or with other GPUs. Told again, it changes nothing. */
+/** The node is there: new, back again, or with other GPUs. Repeated news changes nothing. */
 export function joinNode(
   state: QueueState,
   { node: name, gpus, maxConcurrentLoads }: News<'nodeJoined'>,
@@ -28,7 +28,7 @@ export function joinNode(
   return [assigned, [...askedAgain(assigned, gpus), ...effects]]
 }
 
-/** It was stopped: its generations go on, and it is expected back. */
+/** The node was stopped: its generations continue, and it is expected back. */
 export function leaveNode(state: QueueState, { node: name, gpus }: News<'nodeLeft'>): QueueStep {
   return [absent(state, name, gpus, 'left'), []]
 }
@@ -46,7 +46,7 @@ export function absent(
   return withNodes(withoutGpus(owned, gpusOf(owned, name)), node)
 }
 
-/** Also those that it had before, while their generations go on. */
+/** Includes former GPUs whose generations continue. */
 export const gpusOf = ({ nodeOf }: QueueState, name: NodeName): GpuId[] =>
   [...nodeOf].flatMap(([gpu, node]) => (node === name ? [gpu] : []))
 

@@ -3,5 +3,6 @@ import type * as product from '../../../src/infra/fast/job-cache.ts'
 
 export const createJobCache: typeof product.createJobCache = () => ({
   find: (_jobId, read) => read(),
+  clear() {},
   forget() {},
 })

@@ -23,6 +23,12 @@ export function createJobCache() {
       return job
     },
 
+    /** Any of them may have changed. */
+    clear(): void {
+      changes++
+      jobs.clear()
+    },
+
     /** They may have changed: to be told before anybody is told of the change. */
     forget(jobIds: Iterable<JobId>): void {
       changes++

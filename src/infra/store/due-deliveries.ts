@@ -31,6 +31,8 @@ export async function findDue(
       )
     order by next_at, seq limit ${maxPerLine}
   `
+  // Otherwise PostgreSQL evaluates the line of each webhook once for each of its deliveries.
+  const once = isPostgres ? sql`materialized` : sql``
   // Both read the first of each webhook by the index, and nothing else.
   const joined = isPostgres
     ? sql`cross join lateral (select due.* ${first}) as delivery`
@@ -51,7 +53,7 @@ export async function findDue(
         )
         from awaiting where awaiting.webhook_id is not null
       ),
-      party as (
+      party as ${once} (
         select
           webhook.id, url, secrets, owner, registered_by,
           coalesce(registered_by, '') as party,

@@ -10,6 +10,7 @@ import { watchFiles } from '../../infra/disk/file-watch.ts'
 import { migratePostgres } from '../../infra/store/postgres/migrate-postgres.ts'
 import { openPostgres } from '../../infra/store/postgres/open-postgres.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
+import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
 import { UnusableDatabaseError } from '../../infra/store/unusable-database.ts'
 import { hasFilesOfJobs } from '../../infra/upkeep/earlier-jobs.ts'
 import type { DatabaseOptions, ServiceDatabase } from './service-database.ts'
@@ -28,8 +29,8 @@ export async function openOnPostgres(
   { config, gpuModels, lockPath, log, onLost }: DatabaseOptions,
 ): Promise<ServiceDatabase> {
   const { data, dataDir, backupsDir, wan } = config
-  const { wasEmpty } = await whenReachable(() => migratePostgres(url), url, log)
-  if (wasEmpty && (await hasFilesOfJobs(data, backupsDir))) throw jobsElsewhere(url)
+  const { hasJobs } = await whenReachable(() => migratePostgres(url), url, log)
+  if (!hasJobs && (await hasFilesOfJobs(data, backupsDir))) throw jobsElsewhere(url)
   await using opening = new AsyncDisposableStack()
   const cluster = opening.adopt(await openClusterDatabase({ url }), (opened) => opened.close())
   const lead = opening.adopt(await takeLead(cluster, { dataDir, url, log, onLost }), (taken) =>
@@ -38,7 +39,7 @@ export async function openOnPostgres(
   )
   const fence = { term: lead.term, onOver: ({ message }: Error) => onLost(message) }
   const database = opening.adopt(
-    await openPostgres({ url, task: wan.task, gpuModels }, fence),
+    await whenReachable(() => openPostgres({ url, task: wan.task, gpuModels }, fence), url, log),
     (opened) => opened.close(),
   )
   opening.use(watchFiles([lockPath], onLost))
@@ -58,7 +59,7 @@ async function takeLead({ beats }: ClusterDatabase, { dataDir, url, log, onLost 
   const election = startElection({
     connection: beats,
     me,
-    clock: await readDatabaseClock(beats),
+    clock: await whenReachable(() => readDatabaseClock(beats), url, log),
     log,
     observer: {
       leads: elected.resolve,
@@ -68,11 +69,14 @@ async function takeLead({ beats }: ClusterDatabase, { dataDir, url, log, onLost 
       deposed: onLost,
     },
   })
-  const term = await Promise.race([elected.promise, delay(maxElectionMs)])
+  // Without a leader that was seen, there was no look that succeeded.
+  let term: number | undefined
+  do term = (await Promise.race([elected.promise, delay(maxElectionMs)])) ?? undefined
+  while (term === undefined && leader === '')
   if (term !== undefined) return { term, resign: election.resign }
   await election.resign()
   throw new UnusableDatabaseError(
-    `Another wan-supervisor, on ${leader || 'an unknown machine'}, uses ${describeUrl(url)}. ` +
+    `Another wan-supervisor, on ${leader}, uses ${describeUrl(url)}. ` +
       'Stop that one first, or give this one a database of its own.',
   )
 }
@@ -86,7 +90,8 @@ async function whenReachable<Result>(
   for (let failures = 0; ; failures++) {
     try {
       return await work()
-    } catch (error) {
+    } catch (cause) {
+      const error = toStoreError(cause)
       if (!(error instanceof DatabaseUnreachableError)) throw error
       const place = describeUrl(url)
       if (isFinal(error)) throw new UnusableDatabaseError(`${place}: ${error.message}`)
@@ -102,7 +107,7 @@ const isFinal = ({ cause }: DatabaseUnreachableError): boolean =>
 
 const jobsElsewhere = (url: string): UnusableDatabaseError =>
   new UnusableDatabaseError(
-    `${describeUrl(url)} is empty, but the work files, videos or backups of earlier jobs are in the data ` +
+    `${describeUrl(url)} has no jobs, but the work files, videos or backups of earlier jobs are in the data ` +
       'directory. Move their records into it: wanctl migrate --to. To begin anew without those jobs, ' +
       'move their files away first.',
   )

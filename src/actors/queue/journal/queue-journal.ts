@@ -18,7 +18,7 @@ import type { QueueCommand, QueueMessage, QueueNews, QueueQuestion } from '../qu
 import { restoreQueue } from '../queue-restore.ts'
 import { gpuUse, type QueueSettings, type QueueState } from '../queue-state.ts'
 import { transition } from '../rules/queue-transition.ts'
-import { undo } from '../rules/undo-rules.ts'
+import { mayBeStored, undo } from '../rules/undo-rules.ts'
 import { changesBetween } from './changes.ts'
 import { gpuWorkOf, gpuWorkSince } from './gpu-work.ts'
 import {
@@ -197,13 +197,18 @@ function block(journal: Open, error: Error): JournalStep {
 }
 
 function retry(
-  { committed, news }: Extract<Journal, { phase: 'blocked' }>,
+  { committed, news, error }: Extract<Journal, { phase: 'blocked' }>,
   at: Timestamp,
   steady: Timestamp,
 ): JournalStep {
   let journal: Open = { phase: 'open', committed }
+  // The store says whether the changes in doubt are stored, before anything rests on either.
+  const isInDoubt = mayBeStored(error)
+  if (isInDoubt) {
+    journal = { ...journal, inFlight: { state: committed, turns: [], operations: [] } }
+  }
   for (const message of toArray(news)) journal = decide(journal, message, at, steady)
-  return [journal, []]
+  return [journal, isInDoubt ? [{ do: 'commit', operations: [] }] : []]
 }
 
 /** Memory and disk disagree: loads the store again, as a new incarnation would. */

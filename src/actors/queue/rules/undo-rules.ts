@@ -14,9 +14,16 @@ import { notTaken } from './submit-rules.ts'
 
 /** Refuses the sender and removes all traces of the command. */
 export function undo(state: QueueState, command: QueueCommand, error: Error): QueueStep {
-  if (command.type === 'admit') return notTaken(state, command, refusalOf(command, error))
+  if (command.type === 'admit') {
+    const [next, effects] = notTaken(state, command, refusalOf(command, error))
+    // The job may be stored, and then it needs its image. A start removes work files of unknown jobs.
+    return [next, mayBeStored(error) ? effects.filter((one) => one.do !== 'discardWork') : effects]
+  }
   return [state, [refusalOf(command, error)]]
 }
+
+export const mayBeStored = (error: Error): boolean =>
+  error instanceof DatabaseUnreachableError && error.mayBeStored
 
 function refusalOf(command: QueueCommand, error: Error): AnswerEffect {
   if (command.type === 'submit' || command.type === 'admit') {

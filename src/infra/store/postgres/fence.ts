@@ -31,19 +31,22 @@ export function parseBegin(text: string): Readonly<{ number?: number }> | undefi
   return number === '' ? {} : { number: Number(number) }
 }
 
-/** In one round trip. `durably`: the server would confirm before it has written. */
-export function beginOf(
-  { term }: Pick<Fence, 'term'>,
-  { number, durably }: Readonly<{ number?: number | undefined; durably: boolean }>,
-): string {
-  const statements = [
+/**
+ * In one round trip. Where the server confirms commits before they are on disk, this transaction asks for more.
+ * `number`: to be written into the row of the leader.
+ */
+export function beginOf({ term }: Pick<Fence, 'term'>, number?: number): string {
+  if (term === undefined) return 'begin'
+  return [
     'begin',
     `set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`,
-    ...(durably ? ['set local synchronous_commit = on'] : []),
-    ...(term === undefined ? [] : [lockOf(term, number)]),
-  ]
-  return statements.join('; ')
+    durably,
+    lockOf(term, number),
+  ].join('; ')
 }
+
+const durably = `select set_config('synchronous_commit', 'on', true)
+  where current_setting('synchronous_commit') = 'off'`
 
 const lockOf = (term: number, number: number | undefined): string =>
   number === undefined

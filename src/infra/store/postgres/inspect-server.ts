@@ -10,8 +10,6 @@ const maxQueryMs = 5_000
 
 export type Server = Readonly<{
   version: string
-  /** It confirms commits before they are on disk, unless a transaction asks for more. */
-  confirmsEarly: boolean
 }>
 
 /** Rejects with `UnusableDatabaseError`, or with `DatabaseUnreachableError`. */
@@ -26,7 +24,6 @@ export async function inspectServer(url: string): Promise<Server> {
     }>(`
       select current_setting('server_version_num')::int as number,
         current_setting('server_version') as version,
-        current_setting('synchronous_commit') as confirms,
         current_setting('server_encoding') as encoding
     `)
     const [server] = rows
@@ -42,7 +39,7 @@ export async function inspectServer(url: string): Promise<Server> {
           "stored. Create it anew: create database … encoding 'UTF8' template template0",
       )
     }
-    return { version: server.version, confirmsEarly: server.confirms === 'off' }
+    return { version: server.version }
   } catch (error) {
     throw toStoreError(error)
   } finally {

@@ -13,13 +13,13 @@ const migrationLock = 7_283_641
 
 /**
  * Brings the schema of a PostgreSQL database up to what this code needs, all or nothing. Nodes that start
- * together take turns. Resolves with whether the database was empty.
+ * together take turns. Resolves with whether there are records of jobs.
  */
-export async function migratePostgres(url: string): Promise<{ wasEmpty: boolean }> {
+export async function migratePostgres(url: string): Promise<{ hasJobs: boolean }> {
   // Without a time limit: an index over many jobs takes a while.
   const pool = await createPool(url, { max: 1 })
   const fence = { term: undefined, onOver() {} }
-  const dialect = createPostgresDialect(pool, { fence, confirmsEarly: false })
+  const dialect = createPostgresDialect(pool, { fence })
   const db = new Kysely<Database>({ dialect }).withPlugin(wideColumns)
   try {
     return await transact(db, async (connection) => {
@@ -39,7 +39,8 @@ export async function migratePostgres(url: string): Promise<{ wasEmpty: boolean 
       })
       const { error } = await migrator.migrateToLatest()
       if (error) throw error
-      return { wasEmpty: present.length === 0 }
+      const first = await connection.selectFrom('job').select('seq').limit(1).executeTakeFirst()
+      return { hasJobs: first !== undefined }
     })
   } finally {
     await db.destroy()

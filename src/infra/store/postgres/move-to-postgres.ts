@@ -42,8 +42,8 @@ export type MoveOptions = Readonly<{
 /** Less than PostgreSQL takes parameters in one statement, 65,535, with all columns of a job. */
 const rowsAtOnce = 500
 
-/** Longer than a service takes to beat. */
-const beatWaitMs = 1_500
+/** After so long without a beat other services take the place of a leader. */
+const beatWaitMs = 3_500
 
 /**
  * All or nothing. Rejects with `UnusableDatabaseError` where a service uses the target, or where it has jobs
@@ -54,7 +54,7 @@ export async function moveToPostgres({ stateDb, url, onProgress }: MoveOptions):
   const pool = await createPool(url, { max: 1 })
   const fence = { term: undefined, onOver() {} }
   const db = new Kysely<Database>({
-    dialect: createPostgresDialect(pool, { fence, confirmsEarly: false }),
+    dialect: createPostgresDialect(pool, { fence }),
   })
   try {
     await refuseWhileInUse(db, url)
@@ -63,7 +63,11 @@ export async function moveToPostgres({ stateDb, url, onProgress }: MoveOptions):
       tables.map((table) => [table, wanted.get(table)?.rows ?? 0]),
     ) as Record<TableName, number>
     const outcome = await transact(db, async (target) => {
-      await sql`lock table job in exclusive mode`.execute(target)
+      // No service takes the lead until the end of this, and none that has led commits any more.
+      await target
+        .updateTable('leader')
+        .set(({ eb }) => ({ term: eb('term', '+', 1), node: '', home: '' }))
+        .execute()
       if (await isMoved(target, wanted)) return 'was there already'
       await refuseOthersJobs(target, url)
       for (const table of tables) await copy(source, target, table, rows[table], onProgress)

@@ -9,17 +9,17 @@ import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import type { Fence } from './fence.ts'
 import { inspectServer } from './inspect-server.ts'
-import { withPatientReads } from './patient-reads.ts'
-import { createPool, describeUrl } from './pool.ts'
+import { forArchive, forQueue } from './patient-reads.ts'
+import { createPool, describeUrl, type PoolOptions } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
 import { createPostgresJobStore } from './postgres-job-store.ts'
 import { createWriter } from './writer.ts'
 
-/** One changes the database, and the others read meanwhile. */
-const maxConnections = 4
+/** Reads, and changes that are not commits of jobs. */
+const others = { max: 3, maxQueryMs: 10_000 }
 
-/** Longer than any query of a healthy server takes, and shorter than people wait. */
-const maxQueryMs = 5_000
+/** Commits of jobs wait for no other query. The limit is below the patience of a change, 3 s. */
+const commits = { max: 1, maxQueryMs: 2_500 }
 
 export type PostgresSettings = Readonly<{
   url: string
@@ -31,38 +31,36 @@ export type PostgresDatabase = Awaited<ReturnType<typeof openPostgres>>
 
 /** Opens a migrated database. Rejects with `UnusableDatabaseError`, or with `DatabaseUnreachableError`. */
 export async function openPostgres({ url, task, gpuModels }: PostgresSettings, fence: Fence) {
-  const pool = await createPool(url, { max: maxConnections, maxQueryMs })
-  try {
-    const { confirmsEarly } = await inspectServer(url)
-    const db = new Kysely<Database>({
-      dialect: createPostgresDialect(pool, { fence, confirmsEarly }),
-      plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
+  await inspectServer(url)
+  await using opening = new AsyncDisposableStack()
+  const connect = async (options: PoolOptions) => {
+    const dialect = createPostgresDialect(await createPool(url, options), { fence })
+    const plugins = [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })]
+    return opening.adopt(new Kysely<Database>({ dialect, plugins }), (db) => db.destroy())
+  }
+  const db = await connect(others)
+  const writer = createWriter(await connect(commits))
+  const cache = createJobCache()
+  const storeOf = () =>
+    createPostgresJobStore(db, {
+      line: writer.openLine(),
+      context: { task, gpuModels },
+      cache,
     })
-    const writer = createWriter(db)
-    const cache = createJobCache()
-    const storeOf = () =>
-      createPostgresJobStore(db, {
-        line: writer.openLine(),
-        context: { task, gpuModels },
-        cache,
-      })
-    return {
-      db,
-      /** Each actor that changes jobs has a store of its own. */
-      jobs: { queue: withPatientReads(storeOf()), archive: storeOf() },
-      eta: createEtaStore(db, { task }),
-      check: () => check(db, url),
-      async bytes(): Promise<number> {
-        const { rows } = await sql<{ bytes: number }>`
+  const opened = opening.move()
+  return {
+    db,
+    /** Each actor that changes jobs has a store of its own. */
+    jobs: { queue: forQueue(storeOf()), archive: forArchive(storeOf()) },
+    eta: createEtaStore(db, { task }),
+    check: () => check(db, url),
+    async bytes(): Promise<number> {
+      const { rows } = await sql<{ bytes: number }>`
           select pg_database_size(current_database()) as bytes
         `.execute(db)
-        return rows[0]?.bytes ?? 0
-      },
-      close: () => db.destroy(),
-    }
-  } catch (error) {
-    await pool.end()
-    throw error
+      return rows[0]?.bytes ?? 0
+    },
+    close: () => opened.disposeAsync(),
   }
 }
 

@@ -5,13 +5,18 @@ import type { JobStore } from '../job-store.ts'
 const retryMs = 500
 
 /**
- * The store of the queue. Reads that the queue cannot do without wait for a server that does not answer:
- * their failure would end the queue, and a new one would need the same reads.
+ * Reads that an actor cannot do without wait for a server that does not respond: their failure would end
+ * the actor, and its next incarnation would need the same reads.
  */
-export const withPatientReads = (store: JobStore): JobStore => ({
+export const forQueue = (store: JobStore): JobStore => ({
   ...store,
   load: (submittedSince) => untilReachable(() => store.load(submittedSince)),
   find: (jobId, scope) => untilReachable(() => store.find(jobId, scope)),
+})
+
+export const forArchive = (store: JobStore): JobStore => ({
+  ...store,
+  announcedRemovals: () => untilReachable(store.announcedRemovals),
 })
 
 async function untilReachable<Result>(read: () => Promise<Result>): Promise<Result> {

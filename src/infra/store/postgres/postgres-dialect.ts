@@ -17,8 +17,6 @@ import { toStoreError } from './postgres-errors.ts'
 
 export type PostgresDialectOptions = Readonly<{
   fence: Fence
-  /** The server confirms commits before they are on disk, unless it is asked not to. */
-  confirmsEarly: boolean
 }>
 
 export const createPostgresDialect = (pool: Pool, options: PostgresDialectOptions): Dialect => ({
@@ -77,49 +75,61 @@ class FencedConnection implements DatabaseConnection {
     throw new Error('no query is streamed from PostgreSQL')
   }
 
+  /** A connection in a transaction would make its next user part of that. */
   release(): void {
-    this.#client.release(this.#isBroken)
+    this.#client.release(this.#isBroken || this.#isInTransaction)
   }
 
   async #run(text: string, parameters: readonly unknown[]): Promise<PgResult> {
     const begin = parseBegin(text)
     if (begin) return this.#begin(begin.number)
-    const isEnd = ends.test(text)
-    if (isEnd) this.#isInTransaction = false
-    if (isEnd || this.#isInTransaction || reads.test(text)) return this.#send(text, parameters)
+    if (ends.test(text)) return this.#end(text)
+    if (this.#isInTransaction || reads.test(text)) return this.#send(text, parameters)
     return this.#runAlone(text, parameters)
   }
 
   /** A change outside of a transaction is one by itself. */
   async #runAlone(text: string, parameters: readonly unknown[]): Promise<PgResult> {
     await this.#begin()
-    this.#isInTransaction = false
     try {
       const result = await this.#send(text, parameters)
-      await this.#send('commit')
+      await this.#end('commit')
       return result
     } catch (error) {
-      if (!this.#isBroken) await this.#send('rollback')
+      if (!this.#isBroken) await this.#end('rollback')
       throw error
     }
   }
 
   async #begin(number?: number): Promise<PgResult> {
-    const { fence, confirmsEarly: durably } = this.#options
+    const { fence } = this.#options
     const { term } = fence
-    const results = [await this.#send(beginOf({ term }, { number, durably }))].flat()
+    this.#isInTransaction = true
+    const results = [await this.#send(beginOf({ term }, number))].flat()
     const last = results.at(-1) as PgResult
-    if (term === undefined || last.rowCount === 1) {
-      this.#isInTransaction = true
-      return last
-    }
-    await this.#send('rollback')
+    if (term === undefined || last.rowCount === 1) return last
+    await this.#end('rollback')
     const error = new TermOverError(`Another node leads: term ${term} of this one is over.`)
     fence.onOver(error)
     throw error
   }
 
+  async #end(text: string): Promise<PgResult> {
+    try {
+      const result = await this.#send(text)
+      this.#isInTransaction = false
+      return result
+    } catch (error) {
+      const isLost = error instanceof DatabaseUnreachableError && text === 'commit'
+      throw isLost
+        ? new DatabaseUnreachableError(error.message, { cause: error.cause, mayBeStored: true })
+        : error
+    }
+  }
+
   async #send(text: string, parameters: readonly unknown[] = []): Promise<PgResult> {
+    // Behind a statement without an answer, another one would wait for its time limit too.
+    if (this.#isBroken) throw new DatabaseUnreachableError('the connection to PostgreSQL is lost')
     try {
       // Without parameters the text may have several statements.
       return parameters.length === 0

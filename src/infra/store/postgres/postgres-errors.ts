@@ -7,14 +7,16 @@ const full = /^53100$/
 /**
  * Nobody answers, or the server cannot serve now: lost connections (08), a server that stops, crashes or
  * starts (57P), too many connections or too little memory (53), a transaction that was ended for being idle
- * (25P03), a standby that takes no writes (25006), I/O errors of its disk (58), a password that is no longer
- * right or a database that is gone (28, 3D000).
+ * (25P03), a standby that takes no writes (25006), I/O errors of its disk (58), a statement that was ended by a
+ * limit or an administrator, a lock or a deadlock (57014, 55P03, 40), a password that is no longer right or a
+ * database that is gone (28, 3D000).
  */
-const unreachable = /^(?:08...|57P0[1235]|53[234]00|25P03|25006|58...|28...|3D000)$/
+const unreachable =
+  /^(?:08...|57014|57P0[1235]|55P03|40001|40P01|53[234]00|25P03|25006|58...|28...|3D000)$/
 
 /** Codes of Node. */
 const network =
-  /^(?:ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENOENT|EMFILE|ENFILE)$/
+  /^(?:ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|ENETRESET|EADDRNOTAVAIL|EPERM|EPROTO|ENOENT|EMFILE|ENFILE)$/
 
 /** Errors of the driver that have no code. */
 const driver =

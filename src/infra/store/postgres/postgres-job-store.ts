@@ -26,6 +26,7 @@ export function createPostgresJobStore(
     /** A commit of the previous incarnation of the queue may still be under way. */
     async load(submittedSince) {
       await line.startAnew()
+      cache.clear()
       return reads.load(submittedSince)
     },
 
@@ -33,6 +34,7 @@ export function createPostgresJobStore(
       try {
         const how = await line.write((connection) => applyAll(connection, operations, context))
         if (how === 'written') return { how: 'committed' }
+        cache.clear()
         return { how: 'stale', why: 'a change whose commit got no answer was stored after all' }
       } catch (error) {
         if (error instanceof StaleOperationError) return { how: 'stale', why: error.message }

@@ -104,7 +104,7 @@ export function createWriter(db: Kysely<Database>) {
         numberedBegin(number),
       )
     } catch (error) {
-      if (isComplete && error instanceof DatabaseUnreachableError) doubt = { number, tell }
+      if (isComplete) doubt = { number, tell }
       throw error
     }
   }

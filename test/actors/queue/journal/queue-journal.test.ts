@@ -15,7 +15,7 @@ import type {
   QueueSummary,
   SubmitAnswer,
 } from '../../../../src/actors/queue/queue-protocol.ts'
-import { DiskFullError } from '../../../../src/domain/errors.ts'
+import { DatabaseUnreachableError, DiskFullError } from '../../../../src/domain/errors.ts'
 import {
   anybody,
   aRequest,
@@ -159,6 +159,55 @@ describe('a full disk', () => {
     journal.hears({ type: 'retryDue' })
     journal.hears(submit('fox.mp4'))
     expect(namesOf(journal.settles())).toContain('prepareSubmission')
+  })
+})
+
+describe('a store that does not respond', () => {
+  const lost = (mayBeStored: boolean) => {
+    const error = new DatabaseUnreachableError('PostgreSQL cannot be used', { mayBeStored })
+    return { how: 'unreachable', error } as const
+  }
+  const withImage = () => {
+    const image = { type: 'png', width: 64, height: 64, bytes: 9, sha256: 'x' } as const
+    return { ...admit(1), request: { ...aRequest(), image } }
+  }
+
+  it('refuses commands as on a full disk, and removes their images', () => {
+    const journal = aJournal()
+    journal.hears(withImage())
+    journal.settles()
+    const effects = journal.hears({ type: 'written', result: lost(false) })
+    expect(effects).toMatchObject([
+      { do: 'logBlocked' },
+      { do: 'answer', to: submitter, value: { code: 'database_unreachable' } },
+      { do: 'discardWork' },
+      { do: 'retryLater' },
+    ])
+    expect(journal.hears({ type: 'retryDue' })).toEqual([])
+  })
+
+  it('keeps the image of a job that may be stored, and asks what is stored before it goes on', () => {
+    const journal = aJournal({ running: [aRunningJob(2)] })
+    journal.hears(withImage())
+    journal.settles()
+    const effects = journal.hears({ type: 'written', result: lost(true) })
+    expect(namesOf(effects)).toEqual(['logBlocked', 'answer', 'retryLater'])
+    journal.hears({ type: 'generationEnded', result: { how: 'completed' }, ...attempt(2) })
+
+    expect(journal.hears({ type: 'retryDue' })).toEqual([{ do: 'commit', operations: [] }])
+    expect(journal.settles()).toEqual([])
+    journal.hears({ type: 'written', result: committed })
+    expect(operationsIn(journal.settles())).toEqual(['generated'])
+  })
+
+  it('makes the queue load again when the changes in doubt are stored', () => {
+    const journal = aJournal()
+    journal.hears(admit(1))
+    journal.settles()
+    journal.hears({ type: 'written', result: lost(true) })
+    journal.hears({ type: 'retryDue' })
+    const effects = journal.hears({ type: 'written', result: { how: 'stale', why: 'stored' } })
+    expect(namesOf(effects)).toEqual(['logStale', 'load'])
   })
 })
 

@@ -1,3 +1,4 @@
+import { Client } from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
 import type { Fence } from '../../../../src/infra/store/postgres/fence.ts'
@@ -93,6 +94,28 @@ describe.skipIf(missing)('PostgreSQL', () => {
     await expect(archive.find(jobId(1), 'everything')).rejects.toThrow(DatabaseUnreachableError)
     proxy.goUp()
     expect((await loaded).waiting).toEqual([])
+  })
+
+  it('that ends a statement for waiting too long leaves no connection in its transaction', async () => {
+    const { direct } = await aDatabase()
+    const other = new Client(direct)
+    await other.connect()
+    try {
+      const name = new URL(direct).pathname.slice(1)
+      await other.query(`alter database ${name} set lock_timeout = '50ms'`)
+      const { close, jobs } = await openPostgres(
+        { url: direct, task: 'ti2v-5B', gpuModels: new Map() },
+        { term: await takeTerm(direct), onOver() {} },
+      )
+      onTestFinished(close)
+      await other.query('begin; select * from leader for update')
+      expect(await jobs.queue.commit([submit(1)])).toMatchObject({ how: 'unreachable' })
+      await other.query('rollback')
+      expect(await jobs.queue.commit([submit(1)])).toEqual({ how: 'committed' })
+      expect(await jobs.archive.find(jobId(1), 'everything')).toBeDefined()
+    } finally {
+      await other.end()
+    }
   })
 
   it('takes no change of a leader whose term is over', async () => {

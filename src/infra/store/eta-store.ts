@@ -2,7 +2,8 @@ import { type Kysely, type Selectable, sql } from 'kysely'
 import type { AttemptHistory, EstimateLog, PastAttempt } from '../../actors/eta/eta-ports.ts'
 import type { GpuId, Trace } from '../../domain/job.ts'
 import { dayMs } from '../../domain/time.ts'
-import { insertRow } from '../fast/insert.ts'
+import { insertRow, insertRows } from '../fast/insert.ts'
+import { isPostgres } from './dialect.ts'
 import type { Database } from './schema.ts'
 import { transact } from './transact.ts'
 
@@ -40,6 +41,10 @@ export function createEtaStore(
     async record(estimates) {
       const rows = estimates.map(({ jobId, ...estimate }) => ({ job_id: jobId, ...estimate }))
       await transact(db, async (connection) => {
+        if (isPostgres(connection)) {
+          await insertRows(connection, 'estimate', rows, 'unless it is there')
+          return
+        }
         for (const row of rows) {
           await insertRow(connection, 'estimate', row, 'unless it is there')
         }

@@ -44,9 +44,6 @@ type Remember = Extract<QueueOperation, { op: 'remember' }>
 /** Operations that follow each other: submits with what is remembered of them, or others. */
 type Run = Readonly<{ submits: Submit[]; remembered: Remember[]; others: StoreOperation[] }>
 
-/** Most jobs of one statement: PostgreSQL takes 65,535 parameters. */
-const maxSubmitsAtOnce = 1_000
-
 function runsOf(trx: Kysely<Database>, operations: readonly StoreOperation[]): readonly Run[] {
   if (!isPostgres(trx)) return [{ submits: [], remembered: [], others: [...operations] }]
   const runs: Run[] = []
@@ -54,8 +51,7 @@ function runsOf(trx: Kysely<Database>, operations: readonly StoreOperation[]): r
     const last = runs.at(-1)
     const submitting = last && last.submits.length > 0 ? last : undefined
     if (operation.op === 'submit') {
-      const isOpen = submitting && submitting.submits.length < maxSubmitsAtOnce
-      if (isOpen) submitting.submits.push(operation)
+      if (submitting) submitting.submits.push(operation)
       else runs.push({ submits: [operation], remembered: [], others: [] })
     } else if (operation.op === 'remember' && submitting) {
       submitting.remembered.push(operation)

@@ -24,6 +24,8 @@ export type Evidence = Readonly<{
   excused: ReadonlySet<string>
   /** Attempts of which the generation or the shim was killed. */
   struck: ReadonlySet<string>
+  /** A standby was killed that may have become the shim of an attempt, unseen: it counts as struck. */
+  killsUnseen?: boolean
   leftProcesses: readonly string[]
   /** Templates without a service, and more than one of a service. */
   templates: Iterable<string>
@@ -116,12 +118,18 @@ function twoOnOneGpu({ runs, lastAlive, together }: Evidence): string[] {
  * was killed before its `start`, for it may wait for another GPU while others go first; and one
  * that was never started at all, which shows elsewhere.
  */
-function orderBroken({ gpus, orders, jobs, runs, struck }: Evidence): string[] {
+function orderBroken({ gpus, orders, jobs, runs, struck, killsUnseen }: Evidence): string[] {
   const idOf = new Map(jobs.map(({ prompt, id }) => [prompt, String(id)]))
   const begun = new Set(runs.map(({ attempt }) => attempt))
   const heldUp = new Set(
     [...struck].filter((attempt) => !begun.has(attempt)).map((attempt) => attempt.split('/')[0]),
   )
+  if (killsUnseen) {
+    for (const { id, attempt } of jobs) {
+      const started = runs.filter(({ jobId }) => jobId === id).length
+      if (attempt > started) heldUp.add(String(id))
+    }
+  }
   const first = new Map<string, number>()
   for (const { jobId, start } of runs) {
     first.set(jobId, Math.min(start, first.get(jobId) ?? start))

@@ -132,6 +132,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       together: watch.together,
       excused,
       struck,
+      killsUnseen: row === 'standby',
       leftProcesses: said(leftProcesses.filter((one) => !isTemplate(one))),
       templates: [...watch.crowded, ...said(leftProcesses.filter(isTemplate))],
       leftFiles: leftFiles(dataDir),

@@ -128,6 +128,19 @@ describe('the judge of it', () => {
   })
 })
 
+it('excuses a later start only where a kill may have hit an attempt unseen', () => {
+  const runs = [
+    runOf('c', '0', 100, 200),
+    { ...runOf('a', '0', 300, 400), attempt: 'a/2' },
+    runOf('b', '1', 300, 400),
+  ]
+  const jobs = evidence().jobs.map((job) => (job.id === 'a' ? { ...job, attempt: 2 } : job))
+  const found = (killsUnseen: boolean) =>
+    judge({ ...evidence(), runs, jobs, killsUnseen })['order broken']
+  expect(found(true)).toEqual([])
+  expect(found(false)).toHaveLength(1)
+})
+
 /** Three jobs, one after the other on one of two GPUs, and nothing wrong with them. */
 function evidence(): Evidence {
   return {

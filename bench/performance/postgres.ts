@@ -1,12 +1,10 @@
 /** Durable submits and polls with PostgreSQL, beside bare inserts into it and beside SQLite. */
-import { randomUUID } from 'node:crypto'
 import { Client } from 'pg'
-import type { JobId } from '../../src/domain/job.ts'
-import { toRow } from '../../src/infra/store/job-rows.ts'
 import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
 import { type PostgresServer, startPostgresServer } from '../postgres.ts'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { submit } from './client.ts'
+import { durableJobColumns, durableJobRow } from './durable-job.ts'
 import { median, ms, type Report, times } from './figures.ts'
 import { type Load, load } from './load.ts'
 
@@ -68,28 +66,11 @@ async function rawInserts(server: PostgresServer): Promise<number> {
   const client = new Client(url)
   await client.connect()
   try {
-    const row = (seq: number) =>
-      toRow({
-        op: 'submit',
-        jobId: randomUUID() as JobId,
-        seq,
-        request: {
-          prompt: `A durable job, number ${seq}`,
-          size: '1280x720',
-          frames: 121,
-          steps: 50,
-          seed: seq,
-        },
-        owner: null,
-        address: null,
-        at: Date.now(),
-      })
-    const columns = Object.keys(row(0))
-    const text = `insert into job (${columns.join(', ')}) values (${columns.map((_, n) => `$${n + 1}`).join(', ')})`
+    const text = `insert into job (${durableJobColumns.join(', ')}) values (${durableJobColumns.map((_, n) => `$${n + 1}`).join(', ')})`
     let count = 0
     const begun = performance.now()
     while (performance.now() - begun < seconds * 1_000) {
-      await client.query({ name: 'insert', text, values: Object.values(row(++count)) })
+      await client.query({ name: 'insert', text, values: Object.values(durableJobRow(++count)) })
     }
     return (count / (performance.now() - begun)) * 1_000
   } finally {

@@ -32,7 +32,11 @@ export async function applyAll(
   context: AttemptContext,
 ): Promise<void> {
   await forgetSubmissions(trx, operations)
-  for (const run of runsOf(trx, operations)) {
+  if (!isPostgres(trx)) {
+    for (const operation of operations) await apply(trx, operation, context)
+    return
+  }
+  for (const run of runsOf(operations)) {
     if (run.submits.length > 0) await applySubmits(trx, run)
     else for (const operation of run.others) await apply(trx, operation, context)
   }
@@ -41,11 +45,10 @@ export async function applyAll(
 type Submit = Extract<QueueOperation, { op: 'submit' }>
 type Remember = Extract<QueueOperation, { op: 'remember' }>
 
-/** Operations that follow each other: submits with what is remembered of them, or others. */
+/** Operations that are applied together, in PostgreSQL alone: submits with what is remembered of them, or others. */
 type Run = Readonly<{ submits: Submit[]; remembered: Remember[]; others: StoreOperation[] }>
 
-function runsOf(trx: Kysely<Database>, operations: readonly StoreOperation[]): readonly Run[] {
-  if (!isPostgres(trx)) return [{ submits: [], remembered: [], others: [...operations] }]
+function runsOf(operations: readonly StoreOperation[]): readonly Run[] {
   const runs: Run[] = []
   for (const operation of operations) {
     const last = runs.at(-1)

@@ -20,6 +20,7 @@ import { RunningJobs } from '../../../../src/actors/queue/running-jobs.ts'
 import type { FailureCode } from '../../../../src/domain/job.ts'
 import { aFailure, queueSettings } from '../../../support/jobs.ts'
 import { homeOf, withHome } from '../../../support/nodes.ts'
+import { oftenIn } from '../../../support/often.ts'
 import { allGpus, createWorld, type Rules, type World } from '../../../support/queue-world.ts'
 
 const runs = Number(process.env.QUEUE_MODEL_RUNS ?? 300)
@@ -28,7 +29,7 @@ const seed = 20_260_101
 const rules: Rules = { transition, restoreQueue }
 
 type May = Parameters<Parameters<World['let']>[0]>[0]
-type Command = fc.Command<object, World>
+const often = oftenIn<May, World>()
 
 const ours = fc.subarray(allGpus, { minLength: 1 })
 const failure = fc.constantFrom<FailureCode>(
@@ -210,20 +211,6 @@ describe('the stories', () => {
     expect(failed).toBe(true)
   })
 })
-
-function often<T>(
-  weight: number,
-  phrase: string,
-  details: fc.Arbitrary<T>,
-  happen: (may: May, detail: T) => void,
-): fc.Arbitrary<Command>[] {
-  const command = details.map((detail) => ({
-    check: () => true,
-    run: (_: object, world: World) => world.let((may) => happen(may, detail)),
-    toString: () => `${phrase} (${fc.stringify(detail)})`,
-  }))
-  return Array.from({ length: weight }, () => command)
-}
 
 function broken(transition: Rules['transition']): Rules {
   return { ...rules, transition }

@@ -5,12 +5,13 @@
 import fc from 'fast-check'
 import { describe, it } from 'vitest'
 import { createNodeWorld, type NodeWorld } from '../../../support/node-world.ts'
+import { oftenIn } from '../../../support/often.ts'
 
 const runs = Number(process.env.QUEUE_MODEL_RUNS ?? 400)
 const seed = 20_261_130
 
 type May = Parameters<Parameters<NodeWorld['let']>[0]>[0]
-type Command = fc.Command<object, NodeWorld>
+const often = oftenIn<May, NodeWorld>()
 
 const which = fc.nat(20)
 const numbers = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 })
@@ -69,17 +70,3 @@ describe('the queue of several nodes', () => {
     fc.assert(story, { seed, numRuns: runs })
   })
 })
-
-function often<T>(
-  weight: number,
-  phrase: string,
-  details: fc.Arbitrary<T>,
-  happen: (may: May, detail: T) => void,
-): fc.Arbitrary<Command>[] {
-  const command = details.map((detail) => ({
-    check: () => true,
-    run: (_: object, world: NodeWorld) => world.let((may) => happen(may, detail)),
-    toString: () => `${phrase} (${fc.stringify(detail)})`,
-  }))
-  return Array.from({ length: weight }, () => command)
-}

@@ -20,7 +20,7 @@ import { freePort, loopback } from './performance/free-port.ts'
 
 export type PostgresServer = Awaited<ReturnType<typeof startPostgresServer>>
 
-/** Why there can be no server, for whoever skips what needs one; undefined: there can. */
+/** Reason to skip tests and benchmarks that need a server; undefined: PostgreSQL is installed. */
 export const postgresMissing = (): string | undefined =>
   postgresBin() === undefined
     ? 'PostgreSQL is not installed; on Debian: apt install postgresql'

@@ -1,4 +1,4 @@
-/** What a reading of one GPU costs the leader of many: the rules alone, and all that hears of it. */
+/** Cost of one reading with many GPUs: the rules of the queue alone, and together with their listeners. */
 import { initialEta } from '../../src/actors/eta/eta-state.ts'
 import { transition as etaTransition } from '../../src/actors/eta/eta-transition.ts'
 import { startLog } from '../../src/actors/event/event-state.ts'

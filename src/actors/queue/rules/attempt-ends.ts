@@ -83,7 +83,7 @@ export function end(state: QueueState, job: RunningJob, wanted: Outcome, at: Tim
   ]
 }
 
-/** What is kept of a reading when its generation is over. */
+/** Trace of an attempt, taken from the last reading of its generation. */
 export function traceOf(reading: RunningJob['reading']): { trace?: Trace } {
   const { stage: _, step: __, totalSteps: ___, steppedAt: ____, ...trace } = reading ?? {}
   return Object.keys(trace).length > 0 ? { trace } : {}

@@ -13,6 +13,7 @@ import type {
   Timestamp,
   VideoSize,
 } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { DeliveryId, DeliveryStatus, WebhookEvent, WebhookId } from '../../domain/webhook.ts'
 
 /** Tables and columns, as the latest migration leaves them. */
@@ -27,6 +28,8 @@ export type Database = {
   estimate: EstimateTable
   clock: ClockTable
   leader: LeaderTable
+  node_gpu: NodeGpuTable
+  image: ImageTable
 }
 
 type JobTable = {
@@ -192,6 +195,21 @@ type LeaderTable = {
   beat: number
   /** Number of the last commit of this term. */
   written: number
+}
+
+/** GPUs of all nodes, in PostgreSQL only. */
+type NodeGpuTable = {
+  id: GpuId
+  node: NodeName
+  device: string
+  name: string | null
+  uuid: string | null
+}
+
+/** Images of open jobs, in PostgreSQL only: with SQLite they are in the work directory. */
+type ImageTable = {
+  job_id: JobId
+  bytes: Buffer
 }
 
 type EstimateTable = { job_id: JobId } & Omit<ToldEstimate, 'jobId'>

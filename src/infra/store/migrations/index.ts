@@ -15,6 +15,7 @@ import * as addNegativePrompt from './014-add-negative-prompt.ts'
 import * as rememberStarts from './015-remember-starts.ts'
 import * as indexColdRuns from './016-index-cold-runs.ts'
 import * as formCluster from './017-form-cluster.ts'
+import * as numberGpusOfNodes from './018-number-gpus-of-nodes.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -35,4 +36,5 @@ export const migrations = {
   '015-remember-starts': rememberStarts,
   '016-index-cold-runs': indexColdRuns,
   '017-form-cluster': formCluster,
+  '018-number-gpus-of-nodes': numberGpusOfNodes,
 }

@@ -1,0 +1,99 @@
+/** Numbers of GPUs in the whole cluster. A device keeps its number for good, also while its node is away. */
+import type { GpuId } from '../domain/job.ts'
+import type { Connection } from './database.ts'
+import type { NodeGpu } from './member-rules.ts'
+import type { NodeName } from './node-name.ts'
+
+export type GpuPlace = Readonly<{ node: NodeName; device: string; name?: string; uuid?: string }>
+
+type Device = Omit<NodeGpu, 'id'>
+
+/**
+ * The GPUs of a node with their numbers, in the given order. A device without a number gets the smallest one that no
+ * device has. Name and UUID are stored as they are now. May be repeated when it fails.
+ */
+export async function numberGpus(
+  { query }: Connection,
+  node: NodeName,
+  gpus: readonly Device[],
+): Promise<readonly NodeGpu[]> {
+  const devices = gpus.map(({ device }) => device)
+  while (!(await insertNew())) {
+    // Another node has taken one of the numbers. Each failure is the success of another node, so they end.
+  }
+  const names = gpus.map(({ name }) => name ?? null)
+  const uuids = gpus.map(({ uuid }) => uuid ?? null)
+  await query(update, [node, devices, names, uuids])
+  const { rows } = await query<Row>('select * from node_gpu where node = $1', [node])
+  const ids = new Map(rows.map(({ device, id }) => [device, id]))
+  return gpus.map(({ device, name, uuid }) => {
+    const id = ids.get(device)
+    if (id === undefined) throw new Error(`the number of GPU ${device} of ${node} was deleted`)
+    return { id, ...describe({ device, name, uuid }) }
+  })
+
+  /** All or nothing, so that the numbers of a node follow the order of its devices. */
+  async function insertNew(): Promise<boolean> {
+    try {
+      await query(insert, [node, devices])
+      return true
+    } catch (error) {
+      if ((error as { code?: unknown }).code === uniqueViolation) return false
+      throw error
+    }
+  }
+}
+
+/** All GPUs that were ever numbered. */
+export async function readGpuPlaces({ query }: Connection): Promise<ReadonlyMap<GpuId, GpuPlace>> {
+  const { rows } = await query<Row>('select * from node_gpu order by id')
+  return new Map(rows.map(({ id, node, ...device }) => [id, { node, ...describe(device) }]))
+}
+
+const uniqueViolation = '23505'
+
+/** In ascending order: nodes that insert at once wait for each other, and never in a circle. */
+const insert = `
+  insert into node_gpu (id, node, device)
+  select free.id, $1, wanted.device
+  from (
+    select device, row_number() over (order by min(position)) as place
+    from unnest($2::text[]) with ordinality as given (device, position)
+    where device not in (select device from node_gpu where node = $1)
+    group by device
+  ) as wanted
+  join (
+    select id, row_number() over (order by id) as place
+    from generate_series(0, (select count(*) from node_gpu)::int + cardinality($2::text[])) as id
+    where id not in (select id from node_gpu)
+  ) as free using (place)
+  order by place`
+
+const update = `
+  update node_gpu set name = now.name, uuid = now.uuid
+  from unnest($2::text[], $3::text[], $4::text[]) as now (device, name, uuid)
+  where node_gpu.node = $1 and node_gpu.device = now.device
+    and (node_gpu.name, node_gpu.uuid) is distinct from (now.name, now.uuid)`
+
+/** As `pg` reads it. */
+type Row = Readonly<{
+  id: GpuId
+  node: NodeName
+  device: string
+  name: string | null
+  uuid: string | null
+}>
+
+const describe = ({
+  device,
+  name,
+  uuid,
+}: Readonly<{
+  device: string
+  name?: string | null | undefined
+  uuid?: string | null | undefined
+}>): Device => ({
+  device,
+  ...(name != null && { name }),
+  ...(uuid != null && { uuid }),
+})

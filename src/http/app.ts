@@ -41,6 +41,7 @@ import { type GpuRoutesOptions, gpuRoutes } from './routes/gpu-routes.ts'
 import { healthRoutes } from './routes/health-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { metricsRoutes, observeAnswer } from './routes/metrics-routes.ts'
+import { nodeRoutes } from './routes/node-routes.ts'
 import { statsRoutes } from './routes/stats-routes.ts'
 import { type TaskRoutesOptions, taskRoutes } from './routes/task-routes.ts'
 import { videoRoutes } from './routes/video-routes.ts'
@@ -51,6 +52,7 @@ import { openAiSubmissionRoutes } from './v1/submission-routes.ts'
 import { openAiVideoRoutes } from './v1/video-routes.ts'
 import { createFileLinks, type FileLinksOptions } from './views/file-links.ts'
 import { createJobRenderer } from './views/job-view.ts'
+import type { Nodes } from './views/node-view.ts'
 
 export type AppOptions = Readonly<{
   actors: Readonly<{
@@ -73,6 +75,7 @@ export type AppOptions = Readonly<{
     links: FileLinksOptions
   }>
   gpus: Pick<GpuRoutesOptions, 'gpus' | 'childOf' | 'measured'>
+  nodes: Nodes
   tasks: TaskRoutesOptions['tasks']
   files: Readonly<{
     resultsDir: string
@@ -114,6 +117,7 @@ export function createApp({
   actors,
   access,
   gpus,
+  nodes,
   tasks,
   files,
   limits,
@@ -194,6 +198,7 @@ export function createApp({
     .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes({ ...actors, ...gpus }))
+    .route('/', nodeRoutes({ ...actors, nodes }))
     .route('/', taskRoutes({ tasks }))
     .route('/', openAiSubmissionRoutes(forVideos))
     .route('/', openAiVideoRoutes(forVideos))

@@ -13,6 +13,7 @@ export type { ProblemJson as Problem } from './response/problem.ts'
 export type { AttemptJson as Attempt } from './views/attempt-view.ts'
 export type { GpuJson as Gpu } from './views/gpu-view.ts'
 export type { JobJson as Job } from './views/job-view.ts'
+export type { NodeJson as Node } from './views/node-view.ts'
 export type { TaskJson as Task } from './views/task-view.ts'
 
 type ProblemStatus = (typeof problems)[keyof typeof problems]['status']

@@ -10,6 +10,7 @@ import { version } from '../config/version.ts'
 import { createAddressGuard } from '../domain/address-guard.ts'
 import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import { soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
 import { createApp } from '../http/app.ts'
 import { connectionLimits } from '../http/connections/connection-limits.ts'
@@ -142,6 +143,16 @@ async function startService(
       links,
     },
     gpus: { gpus: owned, childOf, measured },
+    nodes: {
+      members: () => [
+        {
+          ...{ name: soleNode, url: config.baseUrl || server.url, version },
+          ...{ role: 'leader', state: 'present' },
+        },
+      ],
+      // The queue refuses to remove the only node, which is there.
+      remove: async () => {},
+    },
     tasks: [{ task: wan.task, checkpoint: wan.ckptDir, template: actors.template }],
     files: {
       resultsDir: data.resultsDir,

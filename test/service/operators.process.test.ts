@@ -37,6 +37,43 @@ describe('POST /gpus/{id}/drain and /resume', () => {
   })
 })
 
+describe('the node of a service without a cluster', () => {
+  const nodes = async (service: Service) =>
+    (await service.json<{ nodes: { name: string; url: string; drained: boolean }[] }>('/nodes'))
+      .nodes
+
+  it('is called local, leads, and has all GPUs', async () => {
+    const service = await startService()
+    expect(await nodes(service)).toEqual([
+      {
+        ...{ name: 'local', url: service.url, role: 'leader', state: 'present' },
+        ...{ version: expect.any(String), drained: false, has_room: true, hold: null },
+        ...{ max_concurrent_loads: expect.any(Number), gpus: [0, 1] },
+      },
+    ])
+  })
+
+  it('is drained with all of its GPUs, and resumed', async () => {
+    const service = await startService()
+    const command = (what: string) => service.json(`/nodes/local/${what}`, { method: 'POST' })
+    expect(await command('drain')).toMatchObject({ name: 'local', drained: true })
+    expect(await Promise.all([gpu(service, 0), gpu(service, 1)])).toMatchObject([
+      { state: 'drained' },
+      { state: 'drained' },
+    ])
+    expect(await command('resume')).toMatchObject({ name: 'local', drained: false })
+    expect((await service.until(await service.submit({ prompt: 'a' }))).status).toBe('success')
+  })
+
+  it('cannot be removed', async () => {
+    const service = await startService()
+    const response = await service.request('/nodes/local', { method: 'DELETE' })
+    expect(response.status).toBe(409)
+    expect(await response.json()).toMatchObject({ code: 'node_present' })
+    expect(await nodes(service)).toHaveLength(1)
+  })
+})
+
 describe('POST /gpus/{id}/restart', () => {
   it.each([
     [{}, { status: 'success', attempt: 1 }, 1],

@@ -1,12 +1,14 @@
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
-import { createPlace } from '../../src/actors/actor.ts'
+import { type ActorRef, createPlace } from '../../src/actors/actor.ts'
+import type { QueueMessage } from '../../src/actors/queue/queue-protocol.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
 import type { OwnHosts } from '../../src/http/request/hosts.ts'
 import { type Access, descriptionOf } from '../../src/http/request/route.ts'
 import type { TaskRoutesOptions } from '../../src/http/routes/task-routes.ts'
+import type { Nodes } from '../../src/http/views/node-view.ts'
 
 /** The app as it is served, in front of nobody. */
 export function anApp({
@@ -14,16 +16,20 @@ export function anApp({
   dashboardDir = '',
   ownHosts,
   tasks = [],
+  nodes = { members: () => [], remove: async () => {} },
+  queue = createPlace('queue'),
 }: {
   observe?: Observe
   dashboardDir?: string
   ownHosts?: OwnHosts | undefined
   tasks?: TaskRoutesOptions['tasks']
+  nodes?: Nodes
+  queue?: ActorRef<QueueMessage>
 } = {}) {
   const quiet = () => {}
   const app = createApp({
     actors: {
-      queue: createPlace('queue'),
+      queue,
       archive: createPlace('archive'),
       eta: createPlace('eta'),
       events: createPlace('events'),
@@ -39,6 +45,7 @@ export function anApp({
       links: { baseUrl: '', key: undefined, lifeS: 1 },
     },
     gpus: { gpus: [], childOf: String, measured: () => new Map() },
+    nodes,
     tasks,
     files: {
       resultsDir: '',

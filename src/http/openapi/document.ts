@@ -16,6 +16,7 @@ import { VideoJson } from '../v1/video-view.ts'
 import { AttemptJson } from '../views/attempt-view.ts'
 import { GpuJson } from '../views/gpu-view.ts'
 import { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
+import { NodeJson } from '../views/node-view.ts'
 import { TaskJson } from '../views/task-view.ts'
 import { examples } from './examples.ts'
 
@@ -79,6 +80,7 @@ const tags: Readonly<Record<Tag, string>> = {
   openai: 'The same for the clients of OpenAI’s Videos API',
   webhooks: 'Who is told of the ends of jobs, and how each telling went',
   gpus: 'What it is made on: for admins',
+  nodes: 'Machines that share the queue: for admins',
   service: 'How the service itself does',
 }
 
@@ -89,6 +91,7 @@ const named: Readonly<Record<keyof typeof examples, GenericSchema>> = {
   JobDetail: JobDetailJson,
   Attempt: AttemptJson,
   Gpu: GpuJson,
+  Node: NodeJson,
   Task: TaskJson,
   Problem: ProblemJson,
   OpenAiVideo: VideoJson,

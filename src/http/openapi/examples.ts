@@ -7,6 +7,7 @@ import type { VideoJson } from '../v1/video-view.ts'
 import type { AttemptJson } from '../views/attempt-view.ts'
 import type { GpuJson } from '../views/gpu-view.ts'
 import type { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
+import type { NodeJson } from '../views/node-view.ts'
 import type { TaskJson } from '../views/task-view.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
@@ -136,6 +137,19 @@ const gpu: GpuJson = {
   },
 }
 
+const node: NodeJson = {
+  name: 'gpu-7',
+  url: 'http://10.0.0.7:8080',
+  role: 'follower',
+  state: 'present',
+  version: '0.1.0',
+  drained: false,
+  has_room: true,
+  hold: null,
+  max_concurrent_loads: 2,
+  gpus: [0, 1],
+}
+
 const task: TaskJson = {
   task: 'ti2v-5B',
   checkpoint: '/models/Wan2.2-TI2V-5B',
@@ -199,6 +213,7 @@ export const examples = {
   JobDetail: detail,
   Attempt: attempt,
   Gpu: gpu,
+  Node: node,
   Task: task,
   Problem: problem,
   OpenAiVideo: openAiVideo,

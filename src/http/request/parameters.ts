@@ -1,6 +1,7 @@
 /** What addresses may hold: parameters in paths and queries. */
 import * as v from 'valibot'
 import { GpuId, JobId, jobStatuses } from '../../domain/job.ts'
+import { NodeName } from '../../domain/node.ts'
 import { DeliveryId, WebhookId } from '../../domain/webhook.ts'
 import { stands } from './fields.ts'
 
@@ -148,3 +149,6 @@ export const GpuParam = v.pipe(
   v.toNumber(),
   GpuId,
 )
+
+/** In capitals it is the same node. */
+export const NodeParam = v.pipe(NodeName, stands({ type: 'string' }))

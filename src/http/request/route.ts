@@ -46,7 +46,7 @@ export type RouteDescription<
  */
 export type Access = 'anybody' | 'probe' | 'stranger' | 'link' | 'client' | 'admin'
 
-export type Tag = 'jobs' | 'videos' | 'openai' | 'webhooks' | 'gpus' | 'service'
+export type Tag = 'jobs' | 'videos' | 'openai' | 'webhooks' | 'gpus' | 'nodes' | 'service'
 
 export type Answer = Readonly<{
   /** What it means. */

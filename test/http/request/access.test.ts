@@ -52,15 +52,19 @@ describe('a route of the app', () => {
 
   it('is for admins where it is about all clients or the machine', () => {
     expect(routesFor('admin')).toEqual([
+      'DELETE /nodes/:name',
       'GET /eta/accuracy',
       'GET /gpus',
       'GET /metrics',
+      'GET /nodes',
       'GET /stats',
       'GET /tasks',
       'POST /admin/purge',
       'POST /gpus/:id/drain',
       'POST /gpus/:id/restart',
       'POST /gpus/:id/resume',
+      'POST /nodes/:name/drain',
+      'POST /nodes/:name/resume',
       'POST /tasks/:task/reload',
     ])
   })

@@ -1,0 +1,119 @@
+import { Hono } from 'hono'
+import * as v from 'valibot'
+import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import { RefusalError } from '../../domain/errors.ts'
+import type { NodeName } from '../../domain/node.ts'
+import type { ClientEnv } from '../request/client-env.ts'
+import { NodeParam } from '../request/parameters.ts'
+import { route } from '../request/route.ts'
+import { found, orThrow } from '../response/outcome.ts'
+import { NodeJson, type Nodes, nodeJson } from '../views/node-view.ts'
+
+export type NodeRoutesOptions = Readonly<{ queue: ActorRef<QueueMessage>; nodes: Nodes }>
+
+const NodesJson = v.object({ nodes: v.array(NodeJson) })
+
+const ofOneNode = { tag: 'nodes', params: v.object({ name: NodeParam }) } as const
+
+/** Machines that share the queue, and commands for one of them. */
+export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
+  const view = async (): Promise<NodeJson[]> => {
+    const uses = await ask(queue, { type: 'describeNodes' })
+    return nodes.members().map((member) =>
+      nodeJson(
+        member,
+        uses.find(({ name }) => name === member.name),
+      ),
+    )
+  }
+  const viewOf = async (name: NodeName): Promise<NodeJson> =>
+    found(
+      (await view()).find((node) => node.name === name),
+      () => noNode(name),
+    )
+
+  return new Hono<ClientEnv>()
+    .get(
+      '/nodes',
+      route({
+        id: 'listNodes',
+        access: 'admin',
+        tag: 'nodes',
+        summary: 'List nodes',
+        details: 'A service without a cluster has one node, `local`.',
+        answers: { 200: { means: 'All nodes', json: NodesJson } },
+      }),
+      async (c) => c.json({ nodes: await view() }, 200),
+    )
+
+    .post(
+      '/nodes/:name/drain',
+      route({
+        ...ofOneNode,
+        id: 'drainNode',
+        access: 'admin',
+        summary: 'Drain every GPU of a node',
+        details:
+          'Its GPUs end their jobs and take no new ones, also after a restart. Repeating it is harmless. ' +
+          'A GPU that is added to the node later is not drained.',
+        answers: { 200: { means: 'The node as it is now', json: NodeJson } },
+        refusals: ['node_not_found'],
+      }),
+      async (c) => {
+        const { name: node } = c.req.valid('param')
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'drainNode', node, requestId }))
+        return c.json(await viewOf(node), 200)
+      },
+    )
+
+    .post(
+      '/nodes/:name/resume',
+      route({
+        ...ofOneNode,
+        id: 'resumeNode',
+        access: 'admin',
+        summary: 'Resume every GPU of a node',
+        details: 'Its GPUs take jobs again, drained or in quarantine.',
+        answers: { 200: { means: 'The node as it is now', json: NodeJson } },
+        refusals: ['node_not_found'],
+      }),
+      async (c) => {
+        const { name: node } = c.req.valid('param')
+        const { requestId } = c.var
+        orThrow(await ask(queue, { type: 'resumeNode', node, requestId }))
+        return c.json(await viewOf(node), 200)
+      },
+    )
+
+    .delete(
+      '/nodes/:name',
+      route({
+        ...ofOneNode,
+        id: 'removeNode',
+        access: 'admin',
+        summary: 'Remove a node',
+        details:
+          'States that the machine is off: its unfinished jobs run elsewhere, and canceled ones end as ' +
+          '`canceled`. Stop the service there first. It joins again when it is started.',
+        answers: { 200: { means: 'The node as it was', json: NodeJson } },
+        refusals: ['node_not_found', 'node_present'],
+      }),
+      async (c) => {
+        const { name: node } = c.req.valid('param')
+        const known = await viewOf(node)
+        const answer = await ask(queue, { type: 'removeNode', node })
+        if (!isHalfRemoved(answer, known)) orThrow(answer)
+        await nodes.remove(node)
+        return c.json(known, 200)
+      },
+    )
+}
+
+/** An earlier removal failed after the queue had forgotten the node. */
+const isHalfRemoved = (answer: unknown, { state }: NodeJson): boolean =>
+  answer instanceof RefusalError && answer.code === 'node_not_found' && state !== 'present'
+
+const noNode = (name: NodeName) =>
+  new RefusalError('node_not_found', `This service has no node "${name}"; GET /nodes lists them.`)

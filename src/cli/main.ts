@@ -11,6 +11,7 @@ import { generate } from './commands/generate.ts'
 import { gpus } from './commands/gpus.ts'
 import { list } from './commands/list.ts'
 import { logs } from './commands/logs.ts'
+import { nodeActions, nodes } from './commands/nodes.ts'
 import { reload } from './commands/reload.ts'
 import { restart } from './commands/restart.ts'
 import { resume } from './commands/resume.ts'
@@ -152,6 +153,15 @@ function createProgram(): Command {
     .addArgument(gpu())
     .action((id, _, self) => resume(id, self.optsWithGlobals()))
 
+  command('nodes', 'show every node, or drain, resume or remove one', [
+    'wanctl nodes',
+    'wanctl nodes drain gpu-7',
+    'wanctl nodes remove gpu-7    # when the machine is off',
+  ])
+    .addArgument(new Argument('[action]', 'for one node').choices(nodeActions))
+    .addArgument(new Argument('[node]', 'its name'))
+    .action((action, name, _, self) => nodes(action, name, self.optsWithGlobals()))
+
   command('tasks', 'show each task with its template', [
     'wanctl tasks',
     'wanctl tasks --json',
@@ -188,7 +198,7 @@ Environment:
 
 Exit codes:
   0  done                      4  no token, or one that does not allow this
-  1  failed, refused, a fault  5  there is no such job, video, GPU or task
+  1  failed, refused, a fault  5  there is no such job, video, GPU, node or task
   2  wrong usage               6  a file here cannot be read, or is in the way
   3  no service answers        130, 143  interrupted
 `

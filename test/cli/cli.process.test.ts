@@ -52,6 +52,10 @@ describe('an exit code', () => {
     [5, ['status', '00000000-0000-4000-8000-000000000000'], 'job_not_found'],
     [5, ['status', 'ffffff'], 'None of the latest'],
     [5, ['drain', '7'], 'gpu_not_found'],
+    [2, ['nodes', 'burn', 'local'], 'Allowed choices are drain, resume, remove'],
+    [2, ['nodes', 'drain'], 'Say which node'],
+    [5, ['nodes', 'drain', 'gpu-7'], 'node_not_found'],
+    [1, ['nodes', 'remove', 'local'], 'node_present'],
     [6, ['generate', 'a fox', '--image', '/nowhere.png'], 'Cannot read /nowhere.png'],
     [6, ['generate', 'a fox', '-o', '/nowhere/fox.mp4'], 'Cannot write into /nowhere'],
   ])('is %i for %j', async (code, args, said) => {
@@ -65,7 +69,7 @@ describe('an exit code', () => {
     const stranger = await run(['list'], at())
     expect(stranger).toMatchObject({ code: 4, stderr: expect.stringContaining('Set WAN_TOKEN') })
     expect(await run(['list'], at('a-token-that-nobody-has'))).toMatchObject({ code: 4 })
-    for (const command of [['gpus'], ['tasks'], ['reload', 'ti2v-5B']]) {
+    for (const command of [['gpus'], ['nodes'], ['tasks'], ['reload', 'ti2v-5B']]) {
       expect(await run(command, at(ada))).toMatchObject({ code: 4 })
     }
     expect(await run(['list'], at(ada))).toMatchObject({ code: 0 })
@@ -196,6 +200,19 @@ describe('a GPU', () => {
   })
 })
 
+describe('wanctl nodes', () => {
+  it('lists nodes, drains and resumes one', async () => {
+    const [head, first] = (await run(['nodes'])).stdout.split('\n')
+    expect(head).toMatch(/^NODE +STATE +ROLE +GPUS +JOBS/)
+    expect(first).toMatch(/^local +present +leader +0, 1 +yes +/)
+    const drained = await run(['nodes', 'drain', 'local'])
+    expect(drained.stdout).toMatch(/^GPUs 0, 1 of local .*wanctl nodes resume local\n$/)
+    expect((await run(['nodes'])).stdout).toContain('no: drained')
+    const resumed = await run(['nodes', 'resume', 'local', '--json'])
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ name: 'local', drained: false })
+  })
+})
+
 describe('wanctl status', () => {
   it('says how the service is, and fails while it is not ready', async () => {
     const { code, stdout } = await run(['status'])
@@ -307,7 +324,7 @@ describe('completion', () => {
   const offered = (...words: readonly string[]) =>
     offeredBy('<(wanctl completion bash)', ['wanctl', ...words])
 
-  it('offers commands, options, values, jobs, GPUs and tasks in bash', async () => {
+  it('offers commands, options, values, jobs, GPUs, nodes and tasks in bash', async () => {
     const id = await service.submit({ prompt: 'a crane $(touch pwned) `touch pwned`' })
     expect(await offered('ge')).toEqual(['generate'])
     expect(await offered('generate', '--se')).toEqual(['--seed'])
@@ -315,6 +332,8 @@ describe('completion', () => {
     expect(await offered('cancel', id.slice(0, 4))).toContain(id.slice(0, 8))
     expect(await offered('restart', '')).toEqual(['0', '1'])
     expect(await offered('reload', '')).toEqual(['ti2v-5B'])
+    expect(await offered('nodes', 'dr')).toEqual(['drain'])
+    expect(await offered('nodes', 'drain', '')).toEqual(['local'])
   })
 
   it('runs nothing of what has been typed, and nothing of any prompt', async () => {

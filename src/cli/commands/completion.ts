@@ -1,4 +1,4 @@
-/** Suggestions for a shell beside the names of commands and options: files, jobs, GPUs and tasks. */
+/** Suggestions for a shell beside the names of commands and options: files, jobs, GPUs, nodes and tasks. */
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type RootCommand, script } from '@bomb.sh/tab'
@@ -33,7 +33,9 @@ export async function addCompletion(program: Command, argv: readonly string[]): 
   const shell = tab(program, { completionCommandName: 'completion' })
   program.commands
     .find((command) => command.name() === 'completion')
-    ?.description('print what makes a shell complete commands, options, jobs, GPUs and tasks')
+    ?.description(
+      'print what makes a shell complete commands, options, jobs, GPUs, nodes and tasks',
+    )
     .addHelpText('after', completionHelp)
     .action((name: string) => {
       if (name === 'bash') process.stdout.write(bashScript)
@@ -74,6 +76,7 @@ async function namesFor(command: string): Promise<readonly Name[]> {
   if (['wait', 'status', 'logs', 'cancel'].includes(command)) return jobNames()
   if (['restart', 'drain', 'resume'].includes(command)) return gpuNames()
   if (command === 'reload') return taskNames()
+  if (command === 'nodes') return nodeNames()
   return []
 }
 
@@ -106,6 +109,13 @@ const taskNames = (): Promise<Name[]> =>
   inTime(
     parseResponse(api().tasks.$get()).then(({ tasks }) =>
       tasks.map(({ task, template }) => [task, template.state] as const),
+    ),
+  )
+
+const nodeNames = (): Promise<Name[]> =>
+  inTime(
+    parseResponse(api().nodes.$get()).then(({ nodes }) =>
+      nodes.map(({ name, state }) => [name, state] as const),
     ),
   )
 

@@ -1,0 +1,71 @@
+/** `wanctl nodes`. */
+import { type Node, parseResponse } from '../../http/typed-client.ts'
+import { answerOf, connect, type ServiceOptions } from '../client/service.ts'
+import { CommandError, exitCodes } from '../terminal/failure.ts'
+import { show } from '../terminal/output.ts'
+import { plain, table } from '../terminal/text.ts'
+
+export const nodeActions = ['drain', 'resume', 'remove'] as const
+type NodeAction = (typeof nodeActions)[number]
+
+export async function nodes(
+  action: NodeAction | undefined,
+  name: string | undefined,
+  options: ServiceOptions,
+): Promise<void> {
+  if (action === undefined) return listNodes(options)
+  if (name === undefined) {
+    const detail = `Say which node: wanctl nodes ${action} <node>. wanctl nodes lists them.`
+    throw new CommandError(exitCodes.usage, detail)
+  }
+  const node = await perform(action, name, options)
+  show(node, options, () => resultText(action, node))
+}
+
+function perform(action: NodeAction, name: string, options: ServiceOptions): Promise<Node> {
+  const one = connect(options).nodes[':name']
+  const param = { name }
+  switch (action) {
+    case 'drain':
+      return answerOf(parseResponse(one.drain.$post({ param })))
+    case 'resume':
+      return answerOf(parseResponse(one.resume.$post({ param })))
+    case 'remove':
+      return answerOf(parseResponse(one.$delete({ param })))
+  }
+}
+
+function resultText(action: NodeAction, node: Node): string {
+  const name = plain(node.name)
+  switch (action) {
+    case 'drain':
+      return `${gpusText(node)} of ${name} end their jobs and take no others until: wanctl nodes resume ${name}`
+    case 'resume':
+      return `${gpusText(node)} of ${name} take jobs again.`
+    case 'remove':
+      return `${name} is removed. It joins again when it is started.`
+  }
+}
+
+const gpusText = ({ gpus }: Node): string =>
+  gpus.length === 0 ? 'No GPUs' : `GPUs ${gpus.join(', ')}`
+
+async function listNodes(options: ServiceOptions): Promise<void> {
+  const answer = await answerOf(parseResponse(connect(options).nodes.$get()))
+  show(answer, options, () =>
+    table(
+      ['NODE', 'STATE', 'ROLE', 'GPUS', 'JOBS', 'VERSION', 'URL'],
+      answer.nodes.map((node) => [
+        ...[node.name, node.state, node.role, node.gpus.join(', ')],
+        ...[jobsText(node), node.version, node.url],
+      ]),
+    ),
+  )
+}
+
+/** Whether its GPUs take jobs. */
+function jobsText({ state, drained, hold }: Node): string {
+  if (state !== 'present') return 'no'
+  if (drained) return 'no: drained'
+  return hold ? `no: ${hold.reason}` : 'yes'
+}

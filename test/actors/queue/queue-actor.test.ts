@@ -11,12 +11,14 @@ import type { CommitResult, QueueOperation } from '../../../src/actors/queue/que
 import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
 import type { TemplateMessage } from '../../../src/actors/template/template-protocol.ts'
 import type { WebhookMessage } from '../../../src/actors/webhook/webhook-protocol.ts'
-import { DiskFullError } from '../../../src/domain/errors.ts'
+import { DatabaseUnreachableError, DiskFullError } from '../../../src/domain/errors.ts'
+import type { UploadedImage } from '../../../src/domain/job.ts'
 import { type NodeName, soleNode } from '../../../src/domain/node.ts'
 import type { Observation, Observe } from '../../../src/domain/observation.ts'
 import {
   aFailure,
   anActor,
+  anybody,
   aRequest,
   fromAnybody,
   gpu0,
@@ -118,6 +120,21 @@ describe('the actor of the queue', () => {
     expect(seen.find(({ saw }) => saw === 'jobEnded')).toMatchObject({ end: { code: 'no_output' } })
   })
 
+  it('rejects a submission whose image could not be stored with the reason, and takes the next one', async () => {
+    const cause = new DatabaseUnreachableError('PostgreSQL cannot be used')
+    let failures = 1
+    const { actor } = await aQueueActorWith([], {
+      async keepImage() {
+        if (failures-- > 0) throw cause
+      },
+    })
+    const draft = { ...aRequest({ filename: 'fox.mp4' }), image: anUpload }
+    const submission = { draft, client: anybody, repetition: { isRetry: false } }
+    const submit = () => ask(actor.ref, { type: 'submit', ...submission })
+    await expect(submit()).rejects.toMatchObject({ name: 'ActorFailedError', cause })
+    expect(await submit()).toMatchObject({ position: 1, job: { request: { filename: 'fox.mp4' } } })
+  })
+
   it('reloads the store after a stale change, and continues', async () => {
     const { actor, gpu, conversion, archive, store } = await aQueueActorWith([submit(1), submit(2)])
     await gpu.next()
@@ -137,6 +154,10 @@ describe('the actor of the queue', () => {
   })
 })
 
+const anUpload: UploadedImage = {
+  ...{ uploadId: 'one', type: 'png', width: 64, height: 64, bytes: 1, sha256: '0' },
+}
+
 const submit = (n: number): QueueOperation => ({
   op: 'submit',
   jobId: jobId(n),
@@ -151,7 +172,12 @@ async function aQueueActorWith(
   {
     observe = () => {},
     beforeCommit = () => undefined,
-  }: { observe?: Observe; beforeCommit?(): CommitResult | undefined } = {},
+    keepImage = async () => {},
+  }: {
+    observe?: Observe
+    beforeCommit?(): CommitResult | undefined
+    keepImage?(): Promise<void>
+  } = {},
 ) {
   const { jobs: store, close } = await createSqliteStores()
   onTestFinished(close)
@@ -169,7 +195,7 @@ async function aQueueActorWith(
         commit: async (changes) => beforeCommit() ?? store.commit(changes),
       },
       results: { exists: async () => false },
-      workFiles: { discard: async () => {}, keepImage: async () => {} },
+      workFiles: { discard: async () => {}, keepImage },
       installation: { lookAgain: () => {} },
       gpus: new Map([[gpu0, gpu.ref]]),
       caretaker: createProbe<CaretakerMessage>('caretaker').ref,

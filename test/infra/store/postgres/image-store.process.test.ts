@@ -1,0 +1,137 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, writeFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { DatabaseUnreachableError, DiskFullError } from '../../../../src/domain/errors.ts'
+import type { JobId } from '../../../../src/domain/job.ts'
+import {
+  createWorkFiles,
+  jobDirectory,
+  uploadOf,
+} from '../../../../src/infra/disk/data-directory.ts'
+import { maxImageBytes } from '../../../../src/infra/media/uploads.ts'
+import { createClusterWorkFiles } from '../../../../src/infra/store/postgres/cluster-work-files.ts'
+import { TermOverError } from '../../../../src/infra/store/postgres/fence.ts'
+import { createImageStore } from '../../../../src/infra/store/postgres/image-store.ts'
+import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
+import { openPostgres } from '../../../../src/infra/store/postgres/open-postgres.ts'
+import { aSmallDisk, canMount } from '../../../support/disk/small-disk.ts'
+import { gpu1, jobId } from '../../../support/jobs.ts'
+import { aDataDirectory } from '../../../support/service.ts'
+import { aBreakingProxy } from '../../../support/store/breaking-proxy.ts'
+import { missing, takeTerm, usePostgresServer } from '../../../support/store/postgres-stores.ts'
+import { began, claim, finish, submit, success } from '../../../support/store-suites/operations.ts'
+
+describe.skipIf(missing)('images in PostgreSQL', () => {
+  const server = usePostgresServer()
+
+  async function aLeader(options: { directory?: string } = {}) {
+    const direct = await server().createDatabase(options)
+    await migratePostgres(direct)
+    const proxy = await aBreakingProxy(direct)
+    const fence = { term: await takeTerm(direct), onOver() {} }
+    const settings = { url: proxy.url, task: 'ti2v-5B', gpuModels: new Map() }
+    const { db, jobs, close } = await openPostgres(settings, fence)
+    onTestFinished(close)
+    const images = createImageStore(db)
+    const workDir = aDataDirectory()
+    const data = { workDir, logsDir: workDir }
+    const files = createClusterWorkFiles({ images, data, local: createWorkFiles(data) })
+    const anUpload = (uploadId: string, bytes: Buffer) => {
+      const path = uploadOf(data, uploadId)
+      writeFileSync(path, bytes)
+      return path
+    }
+    return { direct, proxy, images, files, data, anUpload, queue: jobs.queue }
+  }
+
+  const keptIn = async (
+    { read }: { read(jobId: JobId): Promise<Buffer | undefined> },
+    ...numbers: number[]
+  ) => {
+    const found = await Promise.all(numbers.map((n) => read(jobId(n))))
+    return numbers.filter((_, position) => found[position] !== undefined)
+  }
+
+  it('are stored from an upload byte by byte at the largest size, and the upload is removed', async () => {
+    const { images, files, anUpload } = await aLeader()
+    const bytes = randomBytes(maxImageBytes)
+    const path = anUpload('one', bytes)
+    await files.keepImage(jobId(1), 'one')
+    expect(bytes.equals((await images.read(jobId(1))) ?? Buffer.of())).toBe(true)
+    expect(existsSync(path)).toBe(false)
+    expect(await images.read(jobId(2))).toBeUndefined()
+  })
+
+  it('are removed when their job has ended, with its directory on this node', async () => {
+    const { images, files, data } = await aLeader()
+    await images.keep(jobId(1), Buffer.from('one'))
+    await images.keep(jobId(2), Buffer.from('two'))
+    await mkdir(join(jobDirectory(data, jobId(1)), '1'), { recursive: true })
+    await files.discard(jobId(1))
+    expect(await keptIn(images, 1, 2)).toEqual([2])
+    expect(existsSync(jobDirectory(data, jobId(1)))).toBe(false)
+    await files.discard(jobId(3))
+  })
+
+  it('are removed later when PostgreSQL does not respond at the end of their job', async () => {
+    const { images, files, proxy } = await aLeader()
+    for (const n of [1, 2, 3]) await images.keep(jobId(n), Buffer.from('image'))
+    proxy.goDown()
+    await expect(files.discard(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
+    proxy.goUp()
+    await files.discard(jobId(2))
+    expect(await keptIn(images, 1, 2, 3)).toEqual([3])
+  })
+
+  it('that have no open job are removed, and others remain', async () => {
+    const { images, queue } = await aLeader()
+    for (const n of [1, 2, 3, 4]) await images.keep(jobId(n), Buffer.from('image'))
+    await queue.commit([submit(1), submit(2), submit(3)])
+    await queue.commit([claim(2), claim(3, 1, { gpu: gpu1 }), began(3), finish(3, success)])
+    expect(await images.removeOrphans()).toBe(2)
+    expect(await keptIn(images, 1, 2, 3, 4)).toEqual([1, 2])
+  })
+
+  it('are not stored by a leader whose term is over', async () => {
+    const { images, files, anUpload, direct } = await aLeader()
+    await images.keep(jobId(1), Buffer.from('before'))
+    await takeTerm(direct)
+    anUpload('late', Buffer.from('after'))
+    await expect(files.keepImage(jobId(2), 'late')).rejects.toThrow(TermOverError)
+    await expect(files.discard(jobId(1))).rejects.toThrow(TermOverError)
+    await expect(images.removeOrphans()).rejects.toThrow(TermOverError)
+    expect(await keptIn(images, 1, 2)).toEqual([1])
+  })
+
+  it.each(['before the commit', 'after the commit'] as const)(
+    'are refused when the network breaks %s: nothing of the request is stored',
+    async (when) => {
+      const { images, files, anUpload, proxy } = await aLeader()
+      const path = anUpload('one', Buffer.from('image'))
+      proxy.breakNext(when, 'stays down')
+      for (const _ of ['broken', 'down']) {
+        const refused = files.keepImage(jobId(1), 'one')
+        await expect(refused).rejects.toThrow(DatabaseUnreachableError)
+        await expect(refused).rejects.toMatchObject({ mayBeStored: false })
+      }
+      expect(existsSync(path)).toBe(true)
+      proxy.goUp()
+      await files.keepImage(jobId(1), 'one')
+      expect(await images.read(jobId(1))).toEqual(Buffer.from('image'))
+    },
+  )
+
+  it.runIf(canMount)('are refused while the disk of the server is full', async () => {
+    const disk = aSmallDisk({ mib: 48, files: 10_000 })
+    const { images, files, anUpload } = await aLeader({ directory: disk.path })
+    anUpload('one', randomBytes(maxImageBytes))
+    disk.fill()
+    await expect(files.keepImage(jobId(1), 'one')).rejects.toThrow(DiskFullError)
+    disk.makeRoom()
+    expect(await images.read(jobId(1))).toBeUndefined()
+    await files.keepImage(jobId(1), 'one')
+    expect(await images.read(jobId(1))).toHaveLength(maxImageBytes)
+  })
+})

@@ -74,7 +74,7 @@ export type AppOptions = Readonly<{
     corsOrigins: readonly string[]
     links: FileLinksOptions
   }>
-  gpus: Pick<GpuRoutesOptions, 'gpus' | 'childOf' | 'measured'>
+  gpus: Pick<GpuRoutesOptions, 'gpus' | 'nodeOf' | 'childOf' | 'measured'>
   nodes: Nodes
   tasks: TaskRoutesOptions['tasks']
   files: Readonly<{
@@ -131,7 +131,9 @@ export function createApp({
   const { clients, corsOrigins } = access
   const { task } = status
   const links = createFileLinks(access.links)
-  const render = createJobRenderer({ eta: actors.eta, links, retentionMs: limits.retentionMs })
+  const render = createJobRenderer({
+    ...{ eta: actors.eta, links, retentionMs: limits.retentionMs, nodeOf: gpus.nodeOf },
+  })
   const request = generateSchema(task, limits.maxFrames, refuseUrl, refuseNegativePrompt)
   const isPublic = clients.length === 0
 

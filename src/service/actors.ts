@@ -38,6 +38,7 @@ import { wanTasks } from '../domain/wan-tasks.ts'
 import { createEventBody } from '../http/views/event-body.ts'
 import { createFileLinks, type FileLinksOptions } from '../http/views/file-links.ts'
 import { createJobRenderer } from '../http/views/job-view.ts'
+import type { NodeOf } from '../http/views/node-view.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
 import { createWarmStarts } from '../infra/generation/warm-starts.ts'
@@ -67,6 +68,7 @@ export type ActorsOptions = Readonly<{
   env: NodeJS.ProcessEnv
   forkServer: ForkServer
   videoFiles: ReturnType<typeof createVideoFiles>
+  nodeOf: NodeOf
   /** The standing checks, and the names of those without which no generation or conversion works. */
   installation: Pick<StandingChecks, 'lookAgain' | 'listen'> &
     Readonly<{ names: readonly string[] }>
@@ -82,7 +84,7 @@ export type Actors = ReturnType<typeof startActors>
 
 export function startActors(options: ActorsOptions) {
   const { config, storage, gpus, owned, forkServer, installation, videoFiles } = options
-  const { observe, log, onGivenUp } = options
+  const { nodeOf, observe, log, onGivenUp } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { stores } = storage
   const speeds = speedsOf(config, gpus)
@@ -163,7 +165,7 @@ export function startActors(options: ActorsOptions) {
         }),
         clock: deliveryClock,
         clients: config.clients.map(({ name, isAdmin }) => ({ name, isAdmin })),
-        render: createEventBody(createJobRenderer({ eta, links, retentionMs })),
+        render: createEventBody(createJobRenderer({ eta, links, retentionMs, nodeOf })),
         observe,
         log,
       })

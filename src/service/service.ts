@@ -120,9 +120,10 @@ async function startService(
   const videoFiles = createVideoFiles(data, downloads)
   const forkServer = createForkServer(wan.python)
   resources.defer(forkServer.close)
+  const nodeOf = () => soleNode
   const actors = startActors({
     ...{ config, storage, gpus, owned, cancelWaitMs, env, forkServer, videoFiles },
-    ...{ guard, links, observe, log, onGivenUp },
+    ...{ guard, links, nodeOf, observe, log, onGivenUp },
     installation: { names: Object.keys(looks), ...checks },
   })
   resources.defer(async () => {
@@ -142,7 +143,7 @@ async function startService(
       ownHosts: config.clients.length === 0 ? ownHosts(config) : undefined,
       links,
     },
-    gpus: { gpus: owned, childOf, measured },
+    gpus: { gpus: owned, nodeOf, childOf, measured },
     nodes: {
       members: () => [
         {

@@ -58,11 +58,12 @@ describe('the node of a service without a cluster', () => {
     const command = (what: string) => service.json(`/nodes/local/${what}`, { method: 'POST' })
     expect(await command('drain')).toMatchObject({ name: 'local', drained: true })
     expect(await Promise.all([gpu(service, 0), gpu(service, 1)])).toMatchObject([
-      { state: 'drained' },
-      { state: 'drained' },
+      { node: 'local', state: 'drained' },
+      { node: 'local', state: 'drained' },
     ])
     expect(await command('resume')).toMatchObject({ name: 'local', drained: false })
-    expect((await service.until(await service.submit({ prompt: 'a' }))).status).toBe('success')
+    const job = await service.until(await service.submit({ prompt: 'a' }))
+    expect(job).toMatchObject({ status: 'success', node: 'local' })
   })
 
   it('cannot be removed', async () => {

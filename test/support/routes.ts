@@ -44,7 +44,7 @@ export function anApp({
       ownHosts,
       links: { baseUrl: '', key: undefined, lifeS: 1 },
     },
-    gpus: { gpus: [], childOf: String, measured: () => new Map() },
+    gpus: { gpus: [], nodeOf: () => undefined, childOf: String, measured: () => new Map() },
     nodes,
     tasks,
     files: {

@@ -56,6 +56,7 @@ const job: JobJson = {
   queue_position: null,
   waiting_for: null,
   gpu_id: 1,
+  node: 'gpu-7',
   filename: 'result_gpu1_2026-07-31_12-10-02_4c1d9f02.mp4',
   file_url: null,
   thumbnail_url: null,
@@ -88,6 +89,7 @@ const attempt: AttemptJson = {
   attempt: 1,
   epoch: 1,
   gpu_id: 1,
+  node: 'gpu-7',
   outcome: null,
   error: null,
   claimed_at: '2026-07-31T12:10:02.000Z',
@@ -117,6 +119,7 @@ const detail: JobDetailJson = { ...job, attempts: [attempt] }
 
 const gpu: GpuJson = {
   id: 1,
+  node: 'gpu-7',
   device: '1',
   name: 'NVIDIA GeForce RTX 4090',
   uuid: 'GPU-5f1d2c3b-1a2b-4c3d-8e9f-0a1b2c3d4e5f',

@@ -11,11 +11,13 @@ import { GpuParam } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
 import { found, orThrow } from '../response/outcome.ts'
 import { GpuJson, type GpuReading, type GpuSight, gpuJson } from '../views/gpu-view.ts'
+import type { NodeOf } from '../views/node-view.ts'
 
 export type GpuRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   supervisor: ActorRef<SupervisorMessage>
   gpus: readonly GpuSight['gpu'][]
+  nodeOf: NodeOf
   /** The supervisor's name for the actor of a GPU. */
   childOf(gpu: GpuId): string
   /** The latest reading of each GPU's own instruments; empty when nvidia-smi does not answer. */
@@ -27,7 +29,8 @@ const GpusJson = v.object({ gpus: v.array(GpuJson) })
 const ofOneGpu = { tag: 'gpus', params: v.object({ id: GpuParam }) } as const
 
 /** Each GPU as it is now; and an operator's word about one. */
-export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRoutesOptions) {
+export function gpuRoutes(options: GpuRoutesOptions) {
+  const { queue, supervisor, gpus, nodeOf, childOf, measured } = options
   const view = async (): Promise<GpuJson[]> => {
     const [uses, children] = await Promise.all([
       ask(queue, { type: 'describeGpus' }),
@@ -37,6 +40,7 @@ export function gpuRoutes({ queue, supervisor, gpus, childOf, measured }: GpuRou
     return gpus.map((gpu) =>
       gpuJson({
         gpu,
+        node: nodeOf(gpu.id),
         use: uses.find((use) => use.gpu === gpu.id),
         actor: children.find((child) => child.id === childOf(gpu.id)),
         reading: readings.get(gpu.id),

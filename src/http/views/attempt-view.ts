@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import type { JobDetail } from '../../actors/archive/archive-protocol.ts'
 import { type Attempt, failureCodes, stageSpans, stages } from '../../domain/job.ts'
+import { NodeNameJson, type NodeOf } from './node-view.ts'
 import { Count, iso, isoTime, StartKind, Time } from './words.ts'
 
 export const FailureJson = v.object({
@@ -15,6 +16,7 @@ export const AttemptJson = v.object({
   attempt: Count,
   epoch: Count,
   gpu_id: Count,
+  node: v.nullable(NodeNameJson),
   outcome: v.nullable(v.picklist(['success', 'error', 'canceled', 'released'])),
   error: v.nullable(FailureJson),
   claimed_at: Time,
@@ -36,26 +38,20 @@ export const AttemptJson = v.object({
 })
 export type AttemptJson = v.InferOutput<typeof AttemptJson>
 
-export const attemptsOf = ({ attempts, reading }: JobDetail): AttemptJson[] =>
+export const attemptsOf = ({ attempts, reading }: JobDetail, nodeOf: NodeOf): AttemptJson[] =>
   attempts.map((attempt) =>
     // What it is heard to do is written down when it ends.
-    attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }),
+    attemptJson(attempt.outcome || !reading ? attempt : { ...attempt, trace: reading }, nodeOf),
   )
 
-const attemptJson = ({
-  number,
-  epoch,
-  gpu,
-  outcome,
-  failure,
-  trace,
-  start,
-  command,
-  ...times
-}: Attempt): AttemptJson => ({
+const attemptJson = (
+  { number, epoch, gpu, outcome, failure, trace, start, command, ...times }: Attempt,
+  nodeOf: NodeOf,
+): AttemptJson => ({
   attempt: number,
   epoch,
   gpu_id: gpu,
+  node: nodeOf(gpu) ?? null,
   outcome: outcome ?? null,
   error: failure ? failureJson(failure) : null,
   claimed_at: isoTime(times.claimedAt),

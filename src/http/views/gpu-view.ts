@@ -4,6 +4,8 @@ import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
 import type { GpuUse } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
 import { failureCodes, type GpuId, stages } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
+import { NodeNameJson } from './node-view.ts'
 import { Count, StartKind, Time, Uuid } from './words.ts'
 
 const GpuActorJson = v.object({
@@ -31,6 +33,7 @@ const MeasuredJson = v.object({
 
 export const GpuJson = v.object({
   id: v.pipe(Count, v.description('the `gpu_id` of jobs')),
+  node: v.nullable(NodeNameJson),
   device: v.pipe(v.string(), v.description('what `CUDA_VISIBLE_DEVICES` is set to')),
   name: v.nullable(v.string()),
   uuid: v.nullable(v.string()),
@@ -72,14 +75,16 @@ export type GpuReading = Readonly<{
 }>
 
 export type GpuSight = Readonly<{
+  node: NodeName | undefined
   gpu: Readonly<{ id: GpuId; device: string; name?: string; uuid?: string }>
   use: GpuUse | undefined
   actor: ChildView | undefined
   reading: GpuReading | undefined
 }>
 
-export const gpuJson = ({ gpu, use, actor, reading }: GpuSight): GpuJson => ({
+export const gpuJson = ({ gpu, node, use, actor, reading }: GpuSight): GpuJson => ({
   id: gpu.id,
+  node: node ?? null,
   device: gpu.device,
   name: gpu.name ?? null,
   uuid: gpu.uuid ?? null,

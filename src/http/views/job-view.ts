@@ -1,6 +1,7 @@
 /** How a job looks from outside: snake_case, ISO times, `null` for what is not known. */
 import * as v from 'valibot'
 import { ActorFailedError, type ActorRef, ask } from '../../actors/actor.ts'
+import type { JobDetail } from '../../actors/archive/archive-protocol.ts'
 import type { Estimate, EtaMessage } from '../../actors/eta/eta-protocol.ts'
 import { expiryOf } from '../../actors/janitor/retention-rules.ts'
 import type { JobView } from '../../actors/queue/queue-protocol.ts'
@@ -20,6 +21,7 @@ import {
 } from '../../domain/job.ts'
 import { AttemptJson, attemptsOf, FailureJson, failureJson } from './attempt-view.ts'
 import type { FileLinks } from './file-links.ts'
+import { NodeNameJson, type NodeOf } from './node-view.ts'
 import { WebhookToldJson } from './webhook-view.ts'
 import { Count, iso, isoTime, Time, Uuid } from './words.ts'
 
@@ -68,6 +70,9 @@ export const JobJson = v.object({
     ),
   ),
   gpu_id: v.nullable(Count),
+  node: v.nullable(
+    v.pipe(NodeNameJson, v.description('the node of `gpu_id`, which has the video and the log')),
+  ),
   filename: v.nullable(v.string()),
   file_url: v.nullable(
     v.pipe(
@@ -135,9 +140,10 @@ export type JobRendererOptions = Readonly<{
   links: FileUrls
   /** How long what is over is kept; 0: for good. */
   retentionMs: number
+  nodeOf: NodeOf
 }>
 
-export function createJobRenderer({ eta, links, retentionMs }: JobRendererOptions) {
+export function createJobRenderer({ eta, links, retentionMs, nodeOf }: JobRendererOptions) {
   /** Without an estimate, while its actor is being restarted, a job is still a job. */
   const estimatesOf = async (jobIds: readonly JobId[]): Promise<ReadonlyMap<JobId, Estimate>> => {
     if (jobIds.length === 0) return new Map()
@@ -158,7 +164,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
 
     job: toJson,
 
-    attempts: attemptsOf,
+    attempts: (detail: JobDetail) => attemptsOf(detail, nodeOf),
   }
 
   function toJson(
@@ -167,6 +173,7 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
   ): JobJson {
     const { id, request, state } = job
     const { prompt, size, frames, steps, guidance, shift, seed, image, filename: asked } = request
+    const gpu = 'gpu' in state ? state.gpu : undefined
     const converting = state.status === 'running' && state.phase === 'converting'
     return {
       id,
@@ -179,7 +186,8 @@ export function createJobRenderer({ eta, links, retentionMs }: JobRendererOption
       ...etaJson(isOpen(job) && waitsFor === undefined ? estimate : undefined),
       queue_position: position ?? null,
       waiting_for: waitsFor ?? null,
-      gpu_id: ('gpu' in state ? state.gpu : null) ?? null,
+      gpu_id: gpu ?? null,
+      node: gpu === undefined ? null : (nodeOf(gpu) ?? null),
       filename: 'filename' in state ? state.filename : (asked ?? null),
       file_url: hasFile(job) ? links.urlOf(job) : null,
       thumbnail_url: hasFile(job) ? links.thumbnailOf(job) : null,

@@ -56,7 +56,7 @@ function someRoutes() {
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
   const { ref: events } = anActor('events', eventBehaviour({ archive: archive.ref, eta, log }))
   const links = { urlOf: () => '', thumbnailOf: () => '' }
-  const renderer = createJobRenderer({ eta, links, retentionMs: 0 })
+  const renderer = createJobRenderer({ eta, links, retentionMs: 0, nodeOf: () => undefined })
   const render: typeof renderer = {
     ...renderer,
     job(...shown) {

@@ -209,7 +209,7 @@ export function createApp({
     .route('/', adminRoutes(actors))
     .route('/', etaRoutes({ ...actors, ...status }))
     .route('/', statsRoutes({ ...status, ...gpus }))
-    .route('/', healthRoutes({ ...actors, ...status }))
+    .route('/', healthRoutes({ ...actors, ...status, nodes }))
     .route('/', metricsRoutes(status))
 }
 

@@ -213,6 +213,46 @@ describe('wanctl nodes', () => {
   })
 })
 
+describe('a cluster', () => {
+  const gpuOf = (id: number, node: string) => ({
+    ...{ id, node, state: 'idle', job_id: null, start: null, stage: null, step: null, name: null },
+    ...{ quarantine: null, measured: null },
+  })
+  const answer = {
+    ...{ status: 'ok', version: '1.2.3', uptime_seconds: 1, given_up: [], ready: true, checks: [] },
+    ...{ jobs: [], has_more: false, gpus: [gpuOf(0, 'gpu-7'), gpuOf(1, 'gpu-8')] },
+    nodes: { present: 2, left: 0, lost: 1, leader: 'gpu-7' },
+  }
+
+  it('is shown by wanctl status', async () => {
+    const url = await aServer('application/json', JSON.stringify(answer))
+    const { stdout } = await run(['status'], { url })
+    expect(stdout).toMatch(/^nodes +2 present, 1 lost, led by gpu-7$/m)
+    const other = { ...answer, nodes: { ...answer.nodes, leader: null } }
+    const leaderless = await aServer('application/json', JSON.stringify(other))
+    expect((await run(['status'], { url: leaderless })).stdout).toMatch(/^nodes .*no leader$/m)
+    expect((await run(['status'])).stdout).not.toContain('nodes')
+  })
+
+  it('has the node of each GPU in wanctl gpus', async () => {
+    const url = await aServer('application/json', JSON.stringify(answer))
+    const [head, ...rows] = (await run(['gpus'], { url })).stdout.split('\n')
+    expect(head).toMatch(/^GPU +NODE +STATE/)
+    expect(rows[0]).toMatch(/^0 +gpu-7 +idle/)
+    expect(rows[1]).toMatch(/^1 +gpu-8 +idle/)
+    expect((await run(['gpus'])).stdout).not.toContain('NODE')
+  })
+
+  it('has the node of a job in wanctl status', async () => {
+    const id = await service.submit({ prompt: 'a stork' })
+    const job = await service.until(id)
+    expect((await run(['status', id])).stdout).not.toMatch(/^node /m)
+    const elsewhere = JSON.stringify({ ...job, node: 'gpu-8' })
+    const url = await aServer('application/json', elsewhere)
+    expect((await run(['status', id], { url })).stdout).toMatch(/^node +gpu-8$/m)
+  })
+})
+
 describe('wanctl status', () => {
   it('says how the service is, and fails while it is not ready', async () => {
     const { code, stdout } = await run(['status'])

@@ -5,6 +5,7 @@ import { aDataDirectory, type Service, startService } from '../support/service.t
 
 type Readiness = {
   ready: boolean
+  nodes: { present: number; left: number; lost: number; leader: string | null }
   checks: { name: string; ok: boolean; detail: string; age_seconds: number }[]
 }
 
@@ -14,8 +15,9 @@ describe('GET /ready', () => {
     const wanDir = join(dataDir, 'wan')
     mkdirSync(wanDir)
     const service = await startService({ dataDir, env: { WAN_DIR: wanDir } })
-    const { status, checks } = await settled(service)
+    const { status, checks, nodes } = await settled(service)
     expect(status).toBe(503)
+    expect(nodes).toEqual({ present: 1, left: 0, lost: 0, leader: 'local' })
     expect(checks.map(({ name }) => name)).toEqual([
       ...['queue', 'disk', 'environment', 'loading', 'gpus', 'database'],
       ...['generate.py', 'checkpoint', 'python', 'ffmpeg', 'ffprobe'],

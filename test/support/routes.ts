@@ -2,6 +2,7 @@ import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { type ActorRef, createPlace } from '../../src/actors/actor.ts'
 import type { QueueMessage } from '../../src/actors/queue/queue-protocol.ts'
+import type { TokenHolder } from '../../src/domain/client.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
@@ -18,6 +19,7 @@ export function anApp({
   tasks = [],
   nodes = { members: () => [], remove: async () => {} },
   queue = createPlace('queue'),
+  clients = [],
 }: {
   observe?: Observe
   dashboardDir?: string
@@ -25,6 +27,7 @@ export function anApp({
   tasks?: TaskRoutesOptions['tasks']
   nodes?: Nodes
   queue?: ActorRef<QueueMessage>
+  clients?: readonly TokenHolder[]
 } = {}) {
   const quiet = () => {}
   const app = createApp({
@@ -38,7 +41,7 @@ export function anApp({
       janitor: createPlace('janitor'),
     },
     access: {
-      clients: [],
+      clients,
       trustedProxies: 0,
       corsOrigins: [],
       ownHosts,

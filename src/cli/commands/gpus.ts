@@ -7,12 +7,16 @@ import { table } from '../terminal/text.ts'
 
 export async function gpus(options: ServiceOptions): Promise<void> {
   const answer = await answerOf(parseResponse(connect(options).gpus.$get()))
+  const hasNodes = new Set(answer.gpus.map(({ node }) => node)).size > 1
+  const onlyWithNodes = (text: string): string[] => (hasNodes ? [text] : [])
   show(answer, options, () =>
     table(
-      ['GPU', 'STATE', 'JOB', 'START', 'STAGE', 'MEMORY', 'USE', 'TEMPERATURE', 'NAME'],
+      [
+        ...['GPU', ...onlyWithNodes('NODE'), 'STATE'],
+        ...['JOB', 'START', 'STAGE', 'MEMORY', 'USE', 'TEMPERATURE', 'NAME'],
+      ],
       answer.gpus.map((gpu) => [
-        String(gpu.id),
-        stateText(gpu),
+        ...[String(gpu.id), ...onlyWithNodes(gpu.node ?? ''), stateText(gpu)],
         ...workText(gpu),
         ...measuredText(gpu),
         gpu.name ?? '',

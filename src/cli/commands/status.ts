@@ -1,5 +1,11 @@
 /** `wanctl status`: of a job, or of the service. */
-import { type Client, type Job, parseResponse } from '../../http/typed-client.ts'
+import { soleNode } from '../../domain/node.ts'
+import {
+  type Client,
+  type InferResponseType,
+  type Job,
+  parseResponse,
+} from '../../http/typed-client.ts'
 import { findJobId } from '../client/job-reference.ts'
 import { etaText, stageText } from '../client/progress.ts'
 import {
@@ -27,6 +33,8 @@ export async function status(
       ['id', job.id],
       ['status', statusText(job)],
       ['left', etaText(job, 0) || null],
+      // Without a cluster there is one node, which needs no name.
+      ['node', job.node === soleNode ? null : (job.node ?? null)],
       ['error', job.error && `${job.error.message} (${job.error.code})`],
       ['prompt', job.prompt],
       ['seed', String(job.seed)],
@@ -61,6 +69,7 @@ async function statusOfService(api: Client, options: ServiceOptions): Promise<vo
           `${options.url}, version ${health.version}, up ${duration(health.uptime_seconds)}`,
         ],
         ['ready', readiness.ready ? 'yes' : 'no'],
+        ['nodes', nodesText(readiness)],
         ['running', countText(running)],
         ['queued', countText(queued)],
       ]),
@@ -74,8 +83,10 @@ async function statusOfService(api: Client, options: ServiceOptions): Promise<vo
   if (!readiness.ready) process.exitCode = exitCodes.failed
 }
 
+type Readiness = InferResponseType<Client['ready']['$get'], 200>
+
 /** Not being ready is an answer, too. */
-async function readinessOf(api: Client) {
+async function readinessOf(api: Client): Promise<Readiness> {
   const response = await api.ready.$get().catch((error: unknown) => {
     throw failureOf(error)
   })
@@ -85,6 +96,17 @@ async function readinessOf(api: Client) {
   }
   await responseOf(Promise.resolve(response))
   throw new UnreachableError('The service does not say whether it is ready.')
+}
+
+/** Null without a cluster, and by a service of an earlier version. */
+function nodesText({ nodes }: Partial<Readiness>): string | null {
+  if (!nodes) return null
+  const { leader, present, left, lost } = nodes
+  if (present + left + lost < 2) return null
+  const counts = [[present, 'present'] as const, [left, 'left'] as const, [lost, 'lost'] as const]
+    .filter(([count]) => count > 0)
+    .map(([count, state]) => `${count} ${state}`)
+  return [...counts, leader === null ? 'no leader' : `led by ${leader}`].join(', ')
 }
 
 type JobCount = Readonly<{ count: number; hasMore: boolean }>

@@ -8,11 +8,13 @@ import type { Check, StandingCheck } from '../../domain/check.ts'
 import type { Client } from '../../domain/client.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
+import { type Member, type Nodes, nodeStates } from '../views/node-view.ts'
 import { Count } from '../views/words.ts'
 
 export type HealthRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   supervisor: ActorRef<SupervisorMessage>
+  nodes: Pick<Nodes, 'members'>
   version: string
   /** Whether the tools and files are there that a job needs, as far as it is known. */
   checks(): readonly StandingCheck[]
@@ -44,11 +46,21 @@ const ReadinessJson = v.object({
       age_seconds: v.pipe(v.number(), v.description('of the verdict; nobody waits for a new one')),
     }),
   ),
+  nodes: v.pipe(
+    v.object({
+      ...v.entriesFromList(nodeStates, Count),
+      leader: v.pipe(
+        v.nullable(v.string()),
+        v.description('name of the node that runs the queue; with `API_TOKENS`, for clients only'),
+      ),
+    }),
+    v.description('number of nodes in each state'),
+  ),
 })
 type ReadinessJson = v.InferOutput<typeof ReadinessJson>
 
 /** Health: the service lives. Readiness: a job that came now would get somewhere. */
-export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoutesOptions) =>
+export const healthRoutes = ({ queue, supervisor, nodes, version, checks }: HealthRoutesOptions) =>
   new Hono<ClientEnv>()
     .get(
       '/health',
@@ -94,7 +106,11 @@ export const healthRoutes = ({ queue, supervisor, version, checks }: HealthRoute
         const found = [...queueChecks(queueNow).map(justNow), ...checks()]
         const ready = found.every(({ ok }) => ok)
         const shown = isClient(c) ? found : found.map(withoutDetail)
-        const readiness: ReadinessJson = { ready, checks: shown.map(checkJson) }
+        const readiness: ReadinessJson = {
+          ready,
+          checks: shown.map(checkJson),
+          nodes: nodesJson(nodes.members(), isClient(c)),
+        }
         return c.json(readiness, ready ? 200 : 503)
       },
     )
@@ -146,6 +162,15 @@ const whyHeld = ({ detail, since }: Extract<Hold, { reason: 'environment' }>): s
   since === undefined
     ? `Jobs wait because a check fails. ${detail}`
     : `Jobs wait because the last ones failed by the environment; one tries again from time to time. ${detail}`
+
+function nodesJson(members: readonly Member[], isForClient: boolean): ReadinessJson['nodes'] {
+  const count = (wanted: Member['state']) => members.filter(({ state }) => state === wanted).length
+  const leader = members.find(({ role, state }) => role === 'leader' && state === 'present')
+  return {
+    ...{ present: count('present'), left: count('left'), lost: count('lost') },
+    leader: isForClient ? (leader?.name ?? null) : null,
+  }
+}
 
 /** Details name paths and addresses of this machine. */
 const withoutDetail = (check: StandingCheck): StandingCheck => ({

@@ -23,8 +23,8 @@ export type Cut<C> = Readonly<{ connection: C; reason: CutReason }>
 
 /**
  * What a new connection from `address` costs when it would be one too many: an idle one of those that have the most,
- * a stalled one, or, if another address has at least twice as many, its longest request. `undefined`: nothing may be
- * cut, so the new one is refused.
+ * a stalled one, or, if another address has at least twice as many, its longest request. Connections of other nodes
+ * come after all others of their kind. `undefined`: nothing may be cut, so the new one is refused.
  */
 export function findRoom<C extends Connection>(
   crowd: Crowd<C>,
@@ -37,22 +37,35 @@ export function findRoom<C extends Connection>(
   if (own && ownCount >= maxPerAddress) {
     return oldestIdle(own) ?? longestStalled(own.all, now)
   }
-  const largestIdle = largest(crowd.shares, ({ idle }) => idle.size > 0)
-  if (largestIdle) return oldestIdle(largestIdle)
-  const stalled = longestStalled(crowd, now)
-  if (stalled) return stalled
-  const most = largest(crowd.shares, () => true)
-  return most && most.all.size >= 2 * (ownCount + 1) ? longestBusy(most.all, now) : undefined
+  const shares = [...crowd.shares.values()]
+  const groups = [shares.filter(({ isPeer }) => !isPeer), shares.filter(({ isPeer }) => isPeer)]
+  for (const group of groups) {
+    const largestIdle = largest(group, ({ idle }) => idle.size > 0)
+    if (largestIdle) return oldestIdle(largestIdle)
+    const stalled = longestStalled(allOf(group), now)
+    if (stalled) return stalled
+  }
+  for (const group of groups) {
+    const most = largest(group, () => true)
+    const isTwice = most && most.all.size >= 2 * (ownCount + 1)
+    const busy = isTwice ? longestBusy(most.all, now) : undefined
+    if (busy) return busy
+  }
+  return undefined
+}
+
+function* allOf<C>(shares: readonly Share<C>[]): Generator<C> {
+  for (const { all } of shares) yield* all
 }
 
 const oldestIdle = <C>({ idle }: Share<C>): C | undefined => idle.values().next().value
 
 function largest<C>(
-  shares: ReadonlyMap<string, Share<C>>,
+  shares: readonly Share<C>[],
   isEligible: (share: Share<C>) => boolean,
 ): Share<C> | undefined {
   let found: Share<C> | undefined
-  for (const share of shares.values()) {
+  for (const share of shares) {
     if (isEligible(share) && share.all.size > (found?.all.size ?? 0)) found = share
   }
   return found

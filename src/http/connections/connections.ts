@@ -19,6 +19,8 @@ const maxGapMs = 5 * sweepMs
 
 export type ConnectionsOptions = Readonly<{
   limits: ConnectionLimits
+  /** Whether another node of the cluster sent a request. Its connection counts by itself; absent: there is none. */
+  isPeer?: (request: IncomingMessage) => boolean
   /** Receives whether connections hold too much. */
   memory: Memory
   observe: Observe
@@ -33,7 +35,7 @@ export type Connections = Readonly<{
 /** To be called before anybody else listens to `request`. */
 export function guardConnections(
   server: Server<typeof IncomingMessage, typeof Outgoing>,
-  { limits, memory, observe, log }: ConnectionsOptions,
+  { limits, isPeer, memory, observe, log }: ConnectionsOptions,
 ): Connections {
   const crowd = new Crowd<OpenConnection>()
   const bySocket = new Map<Socket, OpenConnection>()
@@ -99,6 +101,7 @@ export function guardConnections(
     const connection = bySocket.get(request.socket)
     if (!connection) return
     if (isClosing) response.wasCut = true
+    if (!connection.isPeer && isPeer?.(request)) crowd.becamePeer(connection)
     connection.start(request, response)
     measureIfOld()
   }
@@ -145,6 +148,7 @@ export function guardConnections(
 class OpenConnection implements Connection, ResponseOwner {
   readonly socket: Socket
   readonly address: string
+  isPeer = false
   /** In progress: one, unless a body was followed by further requests in the same piece. */
   readonly responses = new Set<Outgoing>()
   since: number

@@ -56,6 +56,18 @@ describe('room for one more connection', () => {
     expect(roomFor('b', [busy('a', 10_000), longest, busy('b', 30_000)])).toBe(undefined)
   })
 
+  it('is made by a node only when nobody else has one of the kind', () => {
+    const ofNode = (one: Connection): Connection => ({ ...one, isPeer: true })
+    const nodes = [ofNode(idle('n', 90_000)), ofNode(busy('n', 90_000)), ofNode(busy('n', 80_000))]
+    const other = idle('a', 10)
+    expect(roomFor('b', [...nodes, other])).toBe(other)
+    expect(roomFor('b', nodes)).toBe(nodes[0])
+    const [, longest] = nodes
+    const greedy = busy('a', 10_000)
+    expect(roomFor('b', [...nodes.slice(1), greedy, busy('a', 9_000)])).toBe(greedy)
+    expect(roomFor('b', [...nodes.slice(1), greedy])).toBe(longest)
+  })
+
   it('is not made by requests of the last seconds', () => {
     expect(roomFor('b', [busy('a', 4_000), stalled('a', 4_000), busy('a', 10)])).toBe(undefined)
   })

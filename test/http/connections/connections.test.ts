@@ -51,6 +51,36 @@ describe('a full server', () => {
   })
 })
 
+describe('another node', () => {
+  const isPeer = true
+
+  it('has more connections than one address may have, and those of the address count by themselves', async () => {
+    const server = await serve({ maxConnections: 20, maxPerAddress: 2 })
+    const streams = await inTurn(6, () => server.waiting('127.0.0.2', { isPeer }))
+    const own = await inTurn(2, () => server.waiting('127.0.0.2'))
+    await once(server.connect('127.0.0.2'), 'close')
+    expect([...streams, ...own].map(({ destroyed }) => destroyed)).toEqual(Array(8).fill(false))
+    expect(server.saw('connectionCut')).toEqual([{ saw: 'connectionCut', reason: 'refused' }])
+  })
+
+  it('keeps its connections when an attacker fills the server from another address', async () => {
+    const server = await serve({ maxConnections: 8, maxPerAddress: 8 })
+    const streams = await inTurn(4, () => server.waiting('127.0.0.2', { isPeer }))
+    for (let n = 0; n < 20; n += 1) await server.connected()
+    expect(streams.map(({ destroyed }) => destroyed)).toEqual(Array(4).fill(false))
+    const another = await server.waiting('127.0.0.2', { isPeer })
+    expect(another.destroyed).toBe(false)
+    expect(server.open()).toBe(8)
+  })
+
+  it('is not believed without the key: its connections are those of its address', async () => {
+    const server = await serve({ maxConnections: 20, maxPerAddress: 2 })
+    await inTurn(2, () => server.waiting('127.0.0.2'))
+    await once(server.connect('127.0.0.2'), 'close')
+    expect(server.saw('connectionCut')).toEqual([{ saw: 'connectionCut', reason: 'refused' }])
+  })
+})
+
 describe('a connection', () => {
   it('is cut when its peer takes nothing for too long', async () => {
     const server = await serve({ maxStallMs: 300 })
@@ -137,6 +167,7 @@ async function serve(changed: Partial<Parameters<typeof guardConnections>[1]['li
   const guard = guardConnections(server, {
     limits,
     memory,
+    isPeer: ({ headers }) => headers['x-peer'] === 'yes',
     observe: (observation) => void seen.push(observation),
     log: { warn: (fields) => void lines.push(fields) },
   })
@@ -177,10 +208,11 @@ async function serve(changed: Partial<Parameters<typeof guardConnections>[1]['li
     },
 
     /** With a request that is not answered. */
-    async waiting(address?: string) {
+    async waiting(address?: string, { isPeer = false } = {}) {
       const socket = connect(address)
       const before = responses.length
-      socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n')
+      const more = isPeer ? 'X-Peer: yes\r\n' : ''
+      socket.write(`GET /wait HTTP/1.1\r\nHost: x\r\n${more}\r\n`)
       await vi.waitUntil(() => responses.length > before)
       return socket.resume()
     },

@@ -51,6 +51,8 @@ export type RefusalCode =
   | 'disk_full'
   | 'database_locked'
   | 'database_unreachable'
+  | 'no_leader'
+  | 'leader_lost'
 
 export type RefusalOptions = ErrorOptions &
   Readonly<{

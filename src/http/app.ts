@@ -20,6 +20,7 @@ import type { WanTask } from '../domain/wan-tasks.ts'
 import { rememberingRouter } from './fast/remembering-router.ts'
 import { createDocument } from './openapi/document.ts'
 import { documentRoutes } from './openapi/document-routes.ts'
+import type { Peers } from './peers/peers.ts'
 import { createIdentify, routeOf } from './request/access.ts'
 import { generateSchema, webhookSchema } from './request/bodies.ts'
 import { allowOrigins, refuseOtherPages } from './request/browsers.ts'
@@ -106,6 +107,8 @@ export type AppOptions = Readonly<{
     scrape(): Promise<string>
   }>
   memory: Memory
+  /** Other nodes of the cluster, which forward requests of their clients; absent: there are none. */
+  peers?: Peers
   refuseUrl: RefuseUrl
   refuseNegativePrompt: RefuseNegativePrompt
   observe: Observe
@@ -123,6 +126,7 @@ export function createApp({
   limits,
   status,
   memory,
+  peers,
   refuseUrl,
   refuseNegativePrompt,
   observe,
@@ -141,16 +145,22 @@ export function createApp({
   const renderFailure = renderError(log)
   const identify = createIdentify({ ...access, holders: clients, links })
   const refuseHosts = createRefuseHosts(access.ownHosts)
+  const refuseUnreadableHosts = createRefuseHosts(undefined)
   const toPages = corsOrigins.length > 0 ? allowOrigins(corsOrigins) : undefined
   // One layer, for each of them costs a request more than most of what is done in it.
   app.use(async (c, next) => {
     const begun = performance.now()
     const asked = routeOf(c)
     c.set('requestId', c.env.outgoing.requestId)
+    const forwardedFor = peers?.receive(c.env.incoming, c.env.outgoing)
     const admit = () => {
-      refuseHosts(c, asked)
-      refuseOtherPages(c, corsOrigins)
-      identify(c, asked)
+      // The node that forwards a request has checked the names and the page.
+      if (forwardedFor !== undefined) refuseUnreadableHosts(c, asked)
+      else {
+        refuseHosts(c, asked)
+        refuseOtherPages(c, corsOrigins)
+      }
+      identify(c, asked, forwardedFor)
       return next()
     }
     try {

@@ -2,13 +2,13 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
-import type { App } from '../http/app.ts'
 import {
   type Connections,
   type ConnectionsOptions,
   guardConnections,
 } from '../http/connections/connections.ts'
 import { Outgoing } from '../http/fast/outgoing.ts'
+import type { Answering } from '../http/forwarding/node-routes.ts'
 import { refuseUnreadable } from '../http/response/problem.ts'
 
 /** Node's own defaults let a slow client hold a connection for minutes (facts: HTTP abuse). */
@@ -46,10 +46,12 @@ export type HttpServer = Readonly<{
 
 /** Resolves when requests are accepted; rejects when the port or the address cannot be used. */
 export async function listen(
-  app: App,
+  app: Answering,
   { host, port, ...guarding }: Readonly<{ host: string; port: number }> & ConnectionsOptions,
 ): Promise<HttpServer> {
-  const listener = getRequestListener(app.fetch, { hostname: host, errorHandler: refuseUnreadable })
+  // This server has no HTTP/2, whose requests are in the library's type.
+  const fetch = app.fetch as Parameters<typeof getRequestListener>[0]
+  const listener = getRequestListener(fetch, { hostname: host, errorHandler: refuseUnreadable })
   const server = createServer(serverOptions)
   const connections = guardConnections(server, guarding)
   server.on('request', listener)

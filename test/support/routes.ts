@@ -6,6 +6,7 @@ import type { TokenHolder } from '../../src/domain/client.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
+import type { Peers } from '../../src/http/peers/peers.ts'
 import type { OwnHosts } from '../../src/http/request/hosts.ts'
 import { type Access, descriptionOf } from '../../src/http/request/route.ts'
 import type { TaskRoutesOptions } from '../../src/http/routes/task-routes.ts'
@@ -20,6 +21,7 @@ export function anApp({
   nodes = { members: () => [], remove: async () => {} },
   queue = createPlace('queue'),
   clients = [],
+  peers,
 }: {
   observe?: Observe
   dashboardDir?: string
@@ -28,6 +30,7 @@ export function anApp({
   nodes?: Nodes
   queue?: ActorRef<QueueMessage>
   clients?: readonly TokenHolder[]
+  peers?: Peers
 } = {}) {
   const quiet = () => {}
   const app = createApp({
@@ -82,6 +85,7 @@ export function anApp({
       scrape: async () => '',
     },
     memory: { isShort: () => false },
+    ...(peers && { peers }),
     refuseUrl: () => undefined,
     refuseNegativePrompt: () => undefined,
     observe,

@@ -68,7 +68,8 @@ Times are ISO 8601 in UTC; \`null\` is what is not known or does not apply. Answ
 
 Errors are \`application/problem+json\` (RFC 9457), under \`/v1\` in OpenAI's form, and their \`code\` is stable. Beyond what is listed at each route:
 a foreign \`Host\` is \`host_not_allowed\` (403, only without tokens), an address that cannot be read is \`malformed_request\` (400), what does not exist \`route_not_found\` (404), a method
-that a route does not know \`method_not_allowed\` (405, with \`Allow\`). \`HEAD\` does where \`GET\` does.
+that a route does not know \`method_not_allowed\` (405, with \`Allow\`). \`HEAD\` does where \`GET\` does. In a cluster, a node that does not lead
+forwards requests, and may respond with \`no_leader\` or \`leader_lost\` (503).
 
 Where the service has no tokens (\`API_TOKENS\`), nobody is asked for one, and everybody is an admin.`
 

@@ -12,7 +12,8 @@ import { type Access, descriptionOf } from './route.ts'
 export type IdentifyOptions = Readonly<{
   /** Whose tokens are taken; none: everybody may do everything. */
   holders: readonly TokenHolder[]
-  links: Pick<FileLinks, 'jobOf'>
+  /** Absent: no route of this app takes a link. */
+  links?: Pick<FileLinks, 'jobOf'>
   /** How many proxies of ours a request comes through. */
   trustedProxies: number
 }>
@@ -20,11 +21,11 @@ export type IdentifyOptions = Readonly<{
 /** Says who asks, and lets nobody pass who may not use the route. */
 export const createIdentify =
   ({ holders, links, trustedProxies }: IdentifyOptions) =>
-  (c: Context<ClientEnv>, asked: RouterRoute | undefined): void => {
+  (c: Context<ClientEnv>, asked: RouterRoute | undefined, forwardedFor?: string): void => {
     const needed = accessTo(asked)
     if (needed === 'anybody') return
     const token = tokenIn(c)
-    const address = clientAddress(c, trustedProxies)
+    const address = forwardedFor ?? clientAddress(c, trustedProxies)
     if (needed === 'probe') {
       // A monitor with a revoked token still needs to know whether the service is alive.
       const client = findClient(token, holders, address)
@@ -33,7 +34,7 @@ export const createIdentify =
     }
     const isNobody = token === undefined && holders.length > 0
     if (isNobody && needed === 'stranger') return
-    if (isNobody && needed === 'link') {
+    if (isNobody && needed === 'link' && links) {
       const query = c.req.query()
       if ('signature' in query) {
         c.set('scope', { jobId: links.jobOf(query) })

@@ -76,6 +76,8 @@ const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
     case 'service_busy':
     case 'database_locked':
     case 'database_unreachable':
+    case 'no_leader':
+    case 'leader_lost':
     case 'shutting_down':
       return { 'x-should-retry': 'true', 'retry-after-ms': '1000' }
     case 'queue_full':

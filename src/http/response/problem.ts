@@ -55,6 +55,8 @@ export const problems = {
   disk_full: { status: 507, title: 'The disk is full' },
   database_locked: { status: 503, title: 'Another program holds the lock of the database' },
   database_unreachable: { status: 503, title: 'The database does not answer' },
+  no_leader: { status: 503, title: 'No node leads the cluster' },
+  leader_lost: { status: 503, title: 'The leading node was lost before its response' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
 /** Of a full queue alone. */

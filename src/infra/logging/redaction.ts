@@ -11,7 +11,7 @@ export const withoutSecrets = (line: string): string =>
 const redacted = '[redacted]'
 
 const names =
-  '(?:proxy-)?authorization|(?:set-)?cookie|x-api-key|api_?(?:key|tokens?)|(?:access_?)?token|(?:webhook_?)?secrets?|password|signature'
+  '(?:proxy-)?authorization|(?:set-)?cookie|x-api-key|wan-(?:forward|node)-key|api_?(?:key|tokens?)|(?:access_?)?token|(?:webhook_?)?secrets?|password|signature'
 const secretName = new RegExp(`^(?:${names})$`, 'i')
 
 /** What is known by its form, wherever in a text it stands. */

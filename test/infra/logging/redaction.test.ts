@@ -12,6 +12,7 @@ describe('a line of the log', () => {
       'a list of headers',
       { err: { message: `sent authorization: bearer ${secret}, was refused` } },
     ],
+    ['a key between nodes', { headers: { 'wan-forward-key': secret, 'wan-node-key': secret } }],
     ['a password', { err: { message: `Basic ${btoa(secret)} is not known` } }],
     ['a webhook', { webhook: { secret: `whsec_${btoa(secret)}` } }],
     ['secrets side by side', { secrets: `whsec_${btoa(secret)} whsec_${btoa(secret)}` }],

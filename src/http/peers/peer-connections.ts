@@ -1,0 +1,92 @@
+/** Connections to other nodes, kept for the next request. */
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import type { Socket } from 'node:net'
+
+/** A node in the same network accepts within milliseconds. */
+const defaultConnectMs = 2_000
+
+const agentOptions = {
+  keepAlive: true,
+  // A peer whose machine is switched off is noticed some 10 s after that.
+  keepAliveMsecs: 2_000,
+  // The others become old, and are closed.
+  scheduling: 'lifo',
+  maxFreeSockets: 64,
+} as const
+
+export type PeerRequest = Readonly<{
+  url: string
+  method: string
+  path: string
+  /** Each name before its value. */
+  headers: readonly string[]
+}>
+
+/** `unsent`: nothing has reached the node. `lost`: the connection broke, and the node may have read the request. */
+export type PeerOutcome =
+  | Readonly<{ how: 'answered'; response: IncomingMessage }>
+  | Readonly<{ how: 'unsent' | 'lost'; error: Error }>
+
+export type PeerCall = Readonly<{
+  request: ClientRequest
+  /** Never rejects. */
+  outcome: Promise<PeerOutcome>
+}>
+
+export type PeerConnections = ReturnType<typeof createPeerConnections>
+
+export function createPeerConnections({ connectMs = defaultConnectMs } = {}) {
+  const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) }
+
+  return {
+    /** `onConnected`: the body can be sent. Nothing of it is read before. */
+    call(
+      { url, method, path, headers }: PeerRequest,
+      onConnected: (request: ClientRequest) => void,
+    ): PeerCall {
+      const { protocol, hostname, port } = new URL(url)
+      const isTls = protocol === 'https:'
+      const request = (isTls ? httpsRequest : httpRequest)({
+        agent: isTls ? agents.https : agents.http,
+        // Without the brackets of an IPv6 address.
+        hostname: hostname.replace(/^\[|\]$/g, ''),
+        port: port || undefined,
+        ...{ method, path, headers },
+      })
+      const { promise, resolve } = Promise.withResolvers<PeerOutcome>()
+      let isConnected = false
+      const tooLate = setTimeout(
+        () => request.destroy(new Error(`no connection within ${connectMs} ms`)),
+        connectMs,
+      )
+      const connected = () => {
+        clearTimeout(tooLate)
+        isConnected = true
+        onConnected(request)
+      }
+      const fail = (error: Error) => {
+        clearTimeout(tooLate)
+        resolve({ how: isConnected ? 'lost' : 'unsent', error })
+      }
+      request.once('socket', (socket: Socket) => {
+        if (socket.connecting) socket.once(isTls ? 'secureConnect' : 'connect', connected)
+        else connected()
+      })
+      request.once('response', (response) => resolve({ how: 'answered', response }))
+      request.on('error', fail)
+      request.once('close', () => fail(new Error('the connection was closed')))
+      return { request, outcome: promise }
+    },
+
+    close(): void {
+      agents.http.destroy()
+      agents.https.destroy()
+    },
+  }
+}

@@ -1,0 +1,49 @@
+/** Records that a node reads for its own generations. Another node leads, and writes them. */
+import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression } from 'kysely'
+import type { GpuId, Job, JobId } from '../../../domain/job.ts'
+import { toJob } from '../job-rows.ts'
+import type { Database } from '../schema.ts'
+import { createImageStore } from './image-store.ts'
+import { createPool } from './pool.ts'
+import { createPostgresDialect } from './postgres-dialect.ts'
+
+/** Few, since there are many nodes. The image of one job is not behind that of another. */
+const reads = { max: 2, maxQueryMs: 10_000 }
+
+export type NodeReads = {
+  find(jobId: JobId): Promise<Job | undefined>
+  /** Running jobs on these GPUs, in the order of submission. */
+  openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
+  readImage(jobId: JobId): Promise<Buffer | undefined>
+  close(): Promise<void>
+}
+
+/** Each read rejects with `DatabaseUnreachableError` while PostgreSQL does not respond. */
+export async function openNodeReads(url: string): Promise<NodeReads> {
+  const fence = { term: undefined, onOver() {} }
+  const db = new Kysely<Database>({
+    dialect: createPostgresDialect(await createPool(url, reads), { fence }),
+    plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
+  })
+  const images = createImageStore(db)
+  const jobs = () => db.selectFrom('job').selectAll().where('deleted_at', 'is', null)
+
+  return {
+    async find(jobId) {
+      const row = await jobs().where('id', '=', jobId).executeTakeFirst()
+      return row && toJob(row)
+    },
+
+    async openAttemptsOn(gpus) {
+      const rows = await jobs()
+        .where('status', '=', 'running')
+        .where('gpu', 'in', gpus)
+        .orderBy('seq')
+        .execute()
+      return rows.map(toJob)
+    },
+
+    readImage: images.read,
+    close: () => db.destroy(),
+  }
+}

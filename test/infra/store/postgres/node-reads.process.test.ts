@@ -1,0 +1,71 @@
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
+import { createImageStore } from '../../../../src/infra/store/postgres/image-store.ts'
+import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
+import { openNodeReads } from '../../../../src/infra/store/postgres/open-node-reads.ts'
+import { gpu0, gpu1, gpu2, jobId } from '../../../support/jobs.ts'
+import { aBreakingProxy } from '../../../support/store/breaking-proxy.ts'
+import { missing, openStores, usePostgresServer } from '../../../support/store/postgres-stores.ts'
+import {
+  began,
+  claim,
+  finish,
+  generated,
+  numbersOf,
+  remove,
+  submit,
+  success,
+} from '../../../support/store-suites/operations.ts'
+
+describe.skipIf(missing)('a node that does not lead', () => {
+  const server = usePostgresServer()
+
+  async function aFollower() {
+    const direct = await server().createDatabase()
+    await migratePostgres(direct)
+    const leader = await openStores(direct)
+    onTestFinished(leader.close)
+    const proxy = await aBreakingProxy(direct)
+    const reads = await openNodeReads(proxy.url)
+    onTestFinished(reads.close)
+    return { leader, proxy, reads }
+  }
+
+  it('reads each job as the leader has written it last, and none that was deleted', async () => {
+    const { leader, reads } = await aFollower()
+    expect(await reads.find(jobId(1))).toBeUndefined()
+    await leader.jobs.commit([submit(1), submit(2)])
+    expect(await reads.find(jobId(1))).toMatchObject({ seq: 1, state: { status: 'queued' } })
+    await leader.jobs.commit([claim(1), began(1), finish(1, success)])
+    expect(await reads.find(jobId(1))).toEqual(await leader.jobs.find(jobId(1), 'everything'))
+    await leader.jobs.commit([remove(1)])
+    expect(await reads.find(jobId(1))).toBeUndefined()
+  })
+
+  it('reads the running jobs of its GPUs, converting ones included, in the order of submission', async () => {
+    const { leader, reads } = await aFollower()
+    await leader.jobs.commit([1, 2, 3, 4, 5].map((n) => submit(n)))
+    await leader.jobs.commit([claim(1), began(1), finish(1, success)])
+    await leader.jobs.commit([claim(2), began(2), generated(2), claim(3)])
+    await leader.jobs.commit([claim(4, 1, { gpu: gpu1 }), claim(5, 1, { gpu: gpu2 })])
+    expect(numbersOf(await reads.openAttemptsOn([gpu1, gpu0]))).toEqual([2, 3, 4])
+    expect(await reads.openAttemptsOn([])).toEqual([])
+  })
+
+  it('reads the image of a job', async () => {
+    const { leader, reads } = await aFollower()
+    await createImageStore(leader.db).keep(jobId(1), Buffer.from('image'))
+    expect(await reads.readImage(jobId(1))).toEqual(Buffer.from('image'))
+    expect(await reads.readImage(jobId(2))).toBeUndefined()
+  })
+
+  it('rejects reads while PostgreSQL does not respond, and reads again afterwards', async () => {
+    const { leader, reads, proxy } = await aFollower()
+    await leader.jobs.commit([submit(1)])
+    proxy.goDown()
+    await expect(reads.find(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
+    await expect(reads.readImage(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
+    proxy.goUp()
+    expect(await reads.find(jobId(1))).toMatchObject({ seq: 1 })
+  })
+})

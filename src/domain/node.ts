@@ -17,3 +17,18 @@ export type NodeName = v.InferOutput<typeof NodeName>
 
 /** The only node of a service that is in no cluster. */
 export const soleNode: NodeName = v.parse(NodeName, 'local')
+
+export const nodeRoles = ['leader', 'follower'] as const
+
+/** `left`: it was stopped, and its generations continue. `lost`: it is out of reach. */
+export const nodeStates = ['present', 'left', 'lost'] as const
+
+/** A node as the cluster knows it. */
+export type Member = Readonly<{
+  name: NodeName
+  /** URL of its API. */
+  url: string
+  version: string
+  role: (typeof nodeRoles)[number]
+  state: (typeof nodeStates)[number]
+}>

@@ -10,7 +10,7 @@ import { version } from '../config/version.ts'
 import { createAddressGuard } from '../domain/address-guard.ts'
 import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
-import { soleNode } from '../domain/node.ts'
+import { type Member, soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
 import { createApp } from '../http/app.ts'
 import { connectionLimits } from '../http/connections/connection-limits.ts'
@@ -133,6 +133,12 @@ async function startService(
 
   // The connections say so as soon as there are some.
   const memory = { isShort: () => false }
+  const members = (): readonly Member[] => [
+    {
+      ...{ name: soleNode, url: config.baseUrl || server.url, version },
+      ...{ role: 'leader', state: 'present' },
+    },
+  ]
   const app = createApp({
     actors,
     access: {
@@ -144,16 +150,8 @@ async function startService(
       links,
     },
     gpus: { gpus: owned, nodeOf, childOf, measured },
-    nodes: {
-      members: () => [
-        {
-          ...{ name: soleNode, url: config.baseUrl || server.url, version },
-          ...{ role: 'leader', state: 'present' },
-        },
-      ],
-      // The queue refuses to remove the only node, which is there.
-      remove: async () => {},
-    },
+    // The queue refuses to remove the only node, which is there.
+    nodes: { members, remove: async () => {} },
     tasks: [{ task: wan.task, checkpoint: wan.ckptDir, template: actors.template }],
     files: {
       resultsDir: data.resultsDir,
@@ -179,8 +177,9 @@ async function startService(
       history: storage.stores.history,
       async scrape() {
         const { bytes: databaseBytes } = storage.database
-        const sources = { ...actors, databaseBytes, measured, checks: checks.standing }
-        return metrics.expose(await readFigures(sources))
+        const whole = { ...actors, members, leads: () => true, databaseBytes }
+        const figures = await readFigures({ ...whole, measured, checks: checks.standing })
+        return metrics.expose(figures)
       },
     },
     memory,

@@ -6,9 +6,10 @@ import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protoc
 import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Check, StandingCheck } from '../../domain/check.ts'
 import type { Client } from '../../domain/client.ts'
+import { type Member, nodeStates } from '../../domain/node.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
-import { type Member, type Nodes, nodeStates } from '../views/node-view.ts'
+import type { Nodes } from '../views/node-view.ts'
 import { Count } from '../views/words.ts'
 
 export type HealthRoutesOptions = Readonly<{

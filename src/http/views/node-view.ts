@@ -3,20 +3,8 @@ import * as v from 'valibot'
 import type { Hold } from '../../actors/queue/environment-state.ts'
 import type { NodeUse } from '../../actors/queue/queue-protocol.ts'
 import type { GpuId } from '../../domain/job.ts'
-import type { NodeName } from '../../domain/node.ts'
+import { type Member, type NodeName, nodeRoles, nodeStates } from '../../domain/node.ts'
 import { Count, iso, Time } from './words.ts'
-
-export const nodeRoles = ['leader', 'follower'] as const
-export const nodeStates = ['present', 'left', 'lost'] as const
-
-/** A node as the cluster knows it. */
-export type Member = Readonly<{
-  name: NodeName
-  url: string
-  version: string
-  role: (typeof nodeRoles)[number]
-  state: (typeof nodeStates)[number]
-}>
 
 /** The nodes that share the queue. A service without a cluster is the only one. */
 export type Nodes = Readonly<{

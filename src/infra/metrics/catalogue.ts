@@ -1,12 +1,14 @@
 /** Every figure that is given out, with its name, its labels and what it means. `docs/metrics.md` lists them. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { durationBuckets, stageBuckets, waitBuckets } from './buckets.ts'
 import { measureLoopDelay } from './loop-delay.ts'
 
 export type Catalogue = ReturnType<typeof createCatalogue>
 
 /**
- * Names and units as Prometheus has them: https://prometheus.io/docs/practices/naming/. A label takes
- * words of ours or numbers of our GPUs, never what clients send: nobody can make the series grow.
+ * Names and units as Prometheus has them: https://prometheus.io/docs/practices/naming/. Labels take words of ours, numbers
+ * of our GPUs or names of our nodes, never what clients send: nobody can make the series grow. Series of GPUs have no
+ * label `node`, which would rename those of a service without a cluster: `wan_gpu_node` adds it.
  */
 export function createCatalogue() {
   const registry = new Registry()
@@ -85,7 +87,6 @@ export function createCatalogue() {
       'wan_queue_has_room',
       '0 while a disk is short of room (MIN_FREE_DISK_MB) or inodes and no job is taken or begun.',
     ),
-
     queueHeld: gauge(
       'wan_queue_held',
       '1 while no job is started for this reason: a disk is short of room, or the environment fails.',
@@ -95,6 +96,23 @@ export function createCatalogue() {
     deletionsHeld: gauge(
       'wan_deletions_held_seconds',
       'For how much longer nothing is deleted by age, as the clock is in doubt; 0 when it is not.',
+    ),
+
+    leader: gauge('wan_leader', '1 while this service runs the queue, 0 while another node does.'),
+    nodeState: gauge(
+      'wan_node_state',
+      '1 for the state that the node is in, 0 for all others; from the leader.',
+      ...(['node', 'state'] as const),
+    ),
+    nodeHasRoom: gauge(
+      'wan_node_has_room',
+      '0 while a disk of the node is short of room or inodes, and no job is started there; from the leader.',
+      'node',
+    ),
+    gpuNode: gauge(
+      'wan_gpu_node',
+      'The node of each GPU; always 1; from the leader.',
+      ...(['gpu', 'node'] as const),
     ),
 
     gpuInfo: gauge(
@@ -280,24 +298,3 @@ const misnamed = [
 
 /** As good as: milliseconds between two looks of prom-client at the delay of the event loop, which we measure ourselves. */
 const never = 2 ** 31 - 1
-
-const minute = 60
-const hour = 60 * minute
-
-/** A video takes minutes: the figures of Wan2.2's README lie between two and some forty. */
-const durationBuckets = [
-  ...[15, 30],
-  ...[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45].map((minutes) => minutes * minute),
-  ...[1, 2, 4, 8, 24].map((hours) => hours * hour),
-]
-
-const waitBuckets = [
-  ...[1, 10, 30],
-  ...[1, 2, 5, 10, 20, 30, 45].map((minutes) => minutes * minute),
-  ...[1, 2, 4, 8, 12, 24, 48].map((hours) => hours * hour),
-]
-
-const stageBuckets = [
-  ...[0.5, 1, 2, 5, 10, 20, 30, 45],
-  ...[1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60].map((minutes) => minutes * minute),
-]

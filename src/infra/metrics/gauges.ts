@@ -1,6 +1,7 @@
 import type { Gauge } from 'prom-client'
 import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
 import type { GpuId, Timestamp } from '../../domain/job.ts'
+import { nodeStates } from '../../domain/node.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Figures } from './figures.ts'
 
@@ -14,10 +15,10 @@ export type GaugeOptions = Readonly<{
 export function setGauges(
   known: Catalogue,
   { gpus, childOf }: GaugeOptions,
-  { queue, gpus: uses, children, outbox, databaseBytes, ...rest }: Figures,
+  { queue, gpus: uses, nodes, children, outbox, databaseBytes, ...rest }: Figures,
 ): void {
   const parts = {
-    queue: queue && uses,
+    queue: queue && uses && nodes,
     supervisor: children,
     webhooks: outbox,
     database: databaseBytes,
@@ -47,6 +48,16 @@ export function setGauges(
       for (const state of gpuConditions)
         known.gpuState.set({ gpu, state }, Number(state === condition))
     }
+  }
+
+  known.leader.set(Number(rest.leads))
+  forget(known.nodeState, known.nodeHasRoom, known.gpuNode)
+  for (const { name: node, state: current } of rest.members) {
+    for (const state of nodeStates) known.nodeState.set({ node, state }, Number(state === current))
+  }
+  for (const { name: node, gpus, hasRoom } of nodes ?? []) {
+    known.nodeHasRoom.set({ node }, Number(hasRoom))
+    for (const gpu of gpus) known.gpuNode.set({ gpu, node }, 1)
   }
 
   forget(known.actorUp, known.actorRestarts, known.actorMailbox)

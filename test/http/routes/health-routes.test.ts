@@ -1,8 +1,7 @@
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
-import { NodeName } from '../../../src/domain/node.ts'
-import type { Member } from '../../../src/http/views/node-view.ts'
+import { type Member, NodeName } from '../../../src/domain/node.ts'
 import { anActor } from '../../support/jobs.ts'
 import { anApp } from '../../support/routes.ts'
 

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
+import * as v from 'valibot'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPlace } from '../../../src/actors/actor.ts'
 import { observationsOf } from '../../../src/actors/queue/journal/observations.ts'
 import type {
+  NodeUse,
   QueueCommand,
   QueueNews,
   SubmitAnswer,
@@ -12,8 +14,9 @@ import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { transition } from '../../../src/actors/queue/rules/queue-transition.ts'
 import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import { type GpuSpell, type GpuWork, gpuWorks, isBusy } from '../../../src/domain/gpu-work.ts'
-import { failureCodes, type JobId, type Reading } from '../../../src/domain/job.ts'
+import { failureCodes, type GpuId, type JobId, type Reading } from '../../../src/domain/job.ts'
 import type { Logger } from '../../../src/domain/log.ts'
+import { type Member, NodeName } from '../../../src/domain/node.ts'
 import type { Observation } from '../../../src/domain/observation.ts'
 import type { Figures } from '../../../src/infra/metrics/figures.ts'
 import { createMetrics } from '../../../src/infra/metrics/metrics.ts'
@@ -133,6 +136,8 @@ describe('the figures of a service', () => {
         slowLoads: [],
       },
       gpus: [],
+      nodes: [nodeUse('a', [gpu0])],
+      members: [member('a', 'present')],
       children: [],
       outbox: { pending: 2, oldestAt: Date.now() - 60_000 },
       databaseBytes: 4_096,
@@ -149,6 +154,43 @@ describe('the figures of a service', () => {
     expect(gone).toContain('wan_webhook_pending_deliveries')
     expect(gone).toContain('wan_database_size_bytes')
     expect(gone).toContain('wan_gpu_state{gpu="0",state="down"}')
+    expect(gone).toContain('wan_node_state{node="a",state="present"}')
+    expect(gone).toContain('wan_gpu_node{gpu="0",node="a"}')
+  })
+
+  it('have each node with its state, room and GPUs, and no node that was removed', async () => {
+    const metrics = someMetrics()
+    const figures: Figures = {
+      ...{ ...nothingRead, leads: true },
+      members: [member('a', 'present'), member('b', 'lost')],
+      nodes: [nodeUse('a', [gpu0]), { ...nodeUse('b', [gpu1]), hasRoom: false }],
+    }
+    const read = async (now: Figures) =>
+      Object.fromEntries(
+        [...seriesIn(await metrics.expose(now))].filter(([name]) =>
+          /^wan_(leader|node_|gpu_node)/.test(name),
+        ),
+      )
+    const ofA = {
+      wan_leader: 1,
+      'wan_node_state{node="a",state="present"}': 1,
+      'wan_node_state{node="a",state="left"}': 0,
+      'wan_node_state{node="a",state="lost"}': 0,
+      'wan_node_has_room{node="a"}': 1,
+      'wan_gpu_node{gpu="0",node="a"}': 1,
+    }
+    expect(await read(figures)).toEqual({
+      ...ofA,
+      'wan_node_state{node="b",state="present"}': 0,
+      'wan_node_state{node="b",state="left"}': 0,
+      'wan_node_state{node="b",state="lost"}': 1,
+      'wan_node_has_room{node="b"}': 0,
+      'wan_gpu_node{gpu="1",node="b"}': 1,
+    })
+    const { members, nodes = [] } = figures
+    const removed = { ...figures, members: members.slice(0, 1), nodes: nodes.slice(0, 1) }
+    expect(await read(removed)).toEqual(ofA)
+    expect(await read(nothingRead)).toEqual({ wan_leader: 0 })
   })
 
   it('harm nobody whose doings cannot be counted', async () => {
@@ -330,10 +372,20 @@ const emptyStore = {
   submissions: [],
 }
 
+const nodeUse = (name: string, gpus: readonly GpuId[]): NodeUse => ({
+  ...{ name: v.parse(NodeName, name), presence: 'present', gpus },
+  ...{ maxConcurrentLoads: 1, drained: false, hasRoom: true },
+})
+
+const member = (name: string, state: Member['state']): Member => ({
+  ...{ name: v.parse(NodeName, name), url: `http://${name}:8080`, version: '1.2.3' },
+  ...{ role: 'leader', state },
+})
+
 const silent = () => {}
 const quiet: Logger = { debug: silent, info: silent, warn: silent, error: silent }
 
-const nothingRead: Figures = { readings: new Map(), checks: [] }
+const nothingRead: Figures = { members: [], leads: false, readings: new Map(), checks: [] }
 
 const someMetrics = (log = quiet) =>
   createMetrics({

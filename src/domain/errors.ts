@@ -53,6 +53,7 @@ export type RefusalCode =
   | 'database_unreachable'
   | 'no_leader'
   | 'leader_lost'
+  | 'node_away'
 
 export type RefusalOptions = ErrorOptions &
   Readonly<{

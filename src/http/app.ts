@@ -13,7 +13,7 @@ import type { StandingCheck } from '../domain/check.ts'
 import type { TokenHolder } from '../domain/client.ts'
 import { RefusalError } from '../domain/errors.ts'
 import type { History } from '../domain/history.ts'
-import type { JobId } from '../domain/job.ts'
+import type { Job, JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import type { Observe } from '../domain/observation.ts'
 import type { WanTask } from '../domain/wan-tasks.ts'
@@ -32,6 +32,7 @@ import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
 import { createLane, type Memory } from './request/lane.ts'
 import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
+import { createNodeFiles, type Holder } from './response/node-files.ts'
 import type { Downloads } from './response/send-file.ts'
 import type { Previews } from './response/send-preview.ts'
 import { adminRoutes } from './routes/admin-routes.ts'
@@ -88,6 +89,8 @@ export type AppOptions = Readonly<{
     uploads: Uploads
     downloads: Downloads
     videoFiles: Pick<VideoFiles, 'find'>
+    /** Where the files of a job are; absent: here. */
+    holder?: (job: Job) => Holder
   }>
   limits: Readonly<{
     maxFrames: number
@@ -192,11 +195,14 @@ export function createApp({
   app.route('/', documentRoutes(describe))
   // In one chain: its type is what typed clients know of the API.
   const repeatedJobs = createRepeatedJobs()
+  const { holder } = files
+  const nodeFiles = holder && peers && createNodeFiles({ holder, peers, log })
   const lane = createLane(memory)
   const forVideos = {
     ...actors,
     ...files,
     ...limits,
+    nodeFiles,
     task,
     refuseUrl,
     refuseNegativePrompt,
@@ -205,9 +211,12 @@ export function createApp({
     ...render,
   }
   return app
-    .route('/', jobRoutes({ ...actors, ...files, ...limits, render, request, repeatedJobs, lane }))
+    .route(
+      '/',
+      jobRoutes({ ...actors, ...files, ...limits, nodeFiles, render, request, repeatedJobs, lane }),
+    )
     .route('/', eventRoutes({ ...actors, ...limits, render, observe, memory }))
-    .route('/', videoRoutes({ ...actors, ...files, links, isPublic }))
+    .route('/', videoRoutes({ ...actors, ...files, nodeFiles, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
     .route('/', gpuRoutes({ ...actors, ...gpus }))
     .route('/', nodeRoutes({ ...actors, nodes }))

@@ -1,10 +1,11 @@
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { type ActorRef, createPlace } from '../../src/actors/actor.ts'
+import type { ArchiveMessage } from '../../src/actors/archive/archive-protocol.ts'
 import type { QueueMessage } from '../../src/actors/queue/queue-protocol.ts'
 import type { TokenHolder } from '../../src/domain/client.ts'
 import type { Observe } from '../../src/domain/observation.ts'
-import { createApp } from '../../src/http/app.ts'
+import { type AppOptions, createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
 import type { Peers } from '../../src/http/peers/peers.ts'
 import type { OwnHosts } from '../../src/http/request/hosts.ts'
@@ -22,6 +23,8 @@ export function anApp({
   queue = createPlace('queue'),
   clients = [],
   peers,
+  archive = createPlace('archive'),
+  files = {},
 }: {
   observe?: Observe
   dashboardDir?: string
@@ -31,12 +34,14 @@ export function anApp({
   queue?: ActorRef<QueueMessage>
   clients?: readonly TokenHolder[]
   peers?: Peers
+  archive?: ActorRef<ArchiveMessage>
+  files?: Partial<AppOptions['files']>
 } = {}) {
   const quiet = () => {}
   const app = createApp({
     actors: {
       queue,
-      archive: createPlace('archive'),
+      archive,
       eta: createPlace('eta'),
       events: createPlace('events'),
       webhooks: createPlace('webhooks'),
@@ -62,6 +67,7 @@ export function anApp({
       videoFiles: { find: async () => 'own' },
       uploads: { receive: () => Promise.reject(), discard: async () => {} },
       logPath: String,
+      ...files,
     },
     limits: {
       maxFrames: 121,

@@ -57,3 +57,11 @@ export class Outgoing extends ServerResponse {
     return super.writeHead(status, headers)
   }
 }
+
+/** Ends the connection in the middle of the response, so that no client takes what it has for the whole. */
+export function breakOff(response: Outgoing): void {
+  response.wasCut = true
+  // Without a length and without chunks, the end of the connection would be the end of the body.
+  if (response.req.httpVersion === '1.0') response.socket?.resetAndDestroy()
+  else response.destroy()
+}

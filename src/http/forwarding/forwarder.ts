@@ -4,13 +4,9 @@ import type { IncomingMessage } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { messageOf, RefusalError } from '../../domain/errors.ts'
 import type { Logger } from '../../domain/log.ts'
-import type { Outgoing } from '../fast/outgoing.ts'
+import { breakOff, type Outgoing } from '../fast/outgoing.ts'
 import { requestHeaders, responseHeaders } from '../peers/headers.ts'
-import {
-  createPeerConnections,
-  type PeerCall,
-  type PeerOutcome,
-} from '../peers/peer-connections.ts'
+import type { PeerCall, PeerOutcome } from '../peers/peer-connections.ts'
 import {
   clientAddressHeader,
   forwardedIdHeader,
@@ -24,14 +20,12 @@ import { createLeaderWatch, type Leader, type LeaderPort } from './leader-watch.
 
 export type ForwarderOptions = LeaderPort &
   Readonly<{
-    peers: Pick<Peers, 'forwardKey' | 'nodeKey'>
+    peers: Pick<Peers, 'call' | 'forwardKey' | 'nodeKey'>
     log: Pick<Logger, 'info' | 'warn'>
     /** Longest wait for a leader that takes a request. */
     waitMs?: number
     /** Time that responses of a former leader may still take. */
     graceMs?: number
-    /** Time within which a leader accepts a connection. */
-    connectMs?: number
   }>
 
 export type Forwarded = Readonly<{
@@ -59,11 +53,9 @@ export function createForwarder({
   log,
   waitMs = defaultWaitMs,
   graceMs,
-  connectMs,
   ...port
 }: ForwarderOptions) {
   const leaders = createLeaderWatch(port, { ...(graceMs !== undefined && { graceMs }) })
-  const connections = createPeerConnections({ ...(connectMs !== undefined && { connectMs }) })
   let isReachable = true
 
   return {
@@ -97,10 +89,7 @@ export function createForwarder({
       return toNobody
     },
 
-    close(): void {
-      leaders.close()
-      connections.close()
-    },
+    close: leaders.close,
   }
 
   /** One line when the leader cannot be reached any more, and one when it can. */
@@ -123,7 +112,7 @@ export function createForwarder({
   ) {
     const id = incoming.method === 'POST' ? randomUUID() : undefined
     const { method = 'GET', url: path = '/', headers } = incoming
-    const call = connections.call(
+    const call = peers.call(
       {
         ...{ url: leader.url, method, path },
         headers: requestHeaders(incoming, {
@@ -159,7 +148,7 @@ export function createForwarder({
 
   /** Without it, the leader goes on: this node may have died, and the client still be interested. */
   async function reportHangUp({ url }: Leader, id: string): Promise<void> {
-    const { request, outcome } = connections.call(
+    const { request, outcome } = peers.call(
       {
         ...{ url, method: 'POST', path: `/internal/hang-ups/${id}` },
         headers: ['Host', new URL(url).host, 'Content-Length', '0', nodeKeyHeader, peers.nodeKey],
@@ -187,16 +176,9 @@ function pass(
   outgoing.writeHead(statusCode, { ...headers, ...(isLast && { connection: 'close' }) })
   // The first event may come much later.
   if (!('content-length' in headers)) outgoing.flushHeaders()
-  const breakOff = () => {
-    if (response.complete || outgoing.writableEnded) return
-    outgoing.wasCut = true
-    // Without a length and without chunks, an end of the connection would be the end of the body.
-    if (outgoing.req.httpVersion === '1.0') outgoing.socket?.resetAndDestroy()
-    else outgoing.destroy()
-  }
-  response.on('error', breakOff)
+  response.on('error', () => {})
   response.once('close', () => {
-    breakOff()
+    if (!response.complete) breakOff(outgoing)
     end()
   })
   response.once('end', () => void body.hearOut().then(() => outgoing.end()))

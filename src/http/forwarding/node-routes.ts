@@ -5,6 +5,7 @@ import type { Logger } from '../../domain/log.ts'
 import type { Peers } from '../peers/peers.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { renderError, renderRefusal } from '../response/errors.ts'
+import { type FilesForNodesOptions, filesForNodes } from './files-for-nodes.ts'
 
 /** An app as a server calls it. */
 export type Answering = Readonly<{
@@ -13,11 +14,12 @@ export type Answering = Readonly<{
 
 export type NodeRoutesOptions = Readonly<{
   peers: Pick<Peers, 'isFromNode' | 'hungUp'>
+  files: FilesForNodesOptions
   log: Logger
 }>
 
 /** `app`, behind the routes for other nodes. To anybody else these routes do not exist. */
-export function answerNodes(app: Answering, { peers, log }: NodeRoutesOptions): Answering {
+export function answerNodes(app: Answering, { peers, files, log }: NodeRoutesOptions): Answering {
   const forNodes = new Hono<ClientEnv>()
   forNodes.onError(renderError(log))
   forNodes.notFound((c) =>
@@ -27,6 +29,7 @@ export function answerNodes(app: Answering, { peers, log }: NodeRoutesOptions): 
     peers.hungUp(c.req.param('id'))
     return c.body(null, 204)
   })
+  forNodes.route('/', filesForNodes(files))
 
   return {
     fetch: (request, env) =>

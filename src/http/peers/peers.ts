@@ -2,6 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Outgoing } from '../fast/outgoing.ts'
+import { createPeerConnections, type PeerConnections } from './peer-connections.ts'
 
 /** All headers between nodes begin so. Nodes neither forward them for clients nor send them to clients. */
 export const peerHeaderPrefix = 'wan-'
@@ -21,24 +22,28 @@ export const forwardedIdHeader = 'wan-forwarded-id'
 /** `1`: the response of a node that received a forwarded request and does not lead. */
 export const notLeaderHeader = 'wan-not-leader'
 
-export type Peers = Readonly<{
-  forwardKey: string
-  nodeKey: string
-  isForwarded(request: IncomingMessage): boolean
-  isFromNode(request: IncomingMessage): boolean
-  /** Either of them. */
-  isPeer(request: IncomingMessage): boolean
-  /** IP address of the client of a forwarded request; absent: the request was not forwarded. */
-  receive(request: IncomingMessage, response: Outgoing): string | undefined
-  /** The client of this forwarded request hung up. */
-  hungUp(forwardedId: string): void
-}>
+export type Peers = PeerConnections &
+  Readonly<{
+    forwardKey: string
+    nodeKey: string
+    isForwarded(request: IncomingMessage): boolean
+    isFromNode(request: IncomingMessage): boolean
+    /** Either of them. */
+    isPeer(request: IncomingMessage): boolean
+    /** IP address of the client of a forwarded request; absent: the request was not forwarded. */
+    receive(request: IncomingMessage, response: Outgoing): string | undefined
+    /** The client of this forwarded request hung up. */
+    hungUp(forwardedId: string): void
+  }>
 
 /**
  * `secret`: the same on all nodes. It is not sent: each purpose has a key of its own, so that a forwarded request cannot
  * pass for a request of the node that forwards it, whatever path the client has chosen.
  */
-export function createPeers(secret: string): Peers {
+export function createPeers(
+  secret: string,
+  connections: Parameters<typeof createPeerConnections>[0] = {},
+): Peers {
   const forwardKey = keyFor(secret, 'forwarded requests')
   const nodeKey = keyFor(secret, 'requests of nodes')
   const shows = (request: IncomingMessage, header: string, key: string): boolean => {
@@ -50,6 +55,7 @@ export function createPeers(secret: string): Peers {
   const inProgress = new Map<string, Outgoing>()
 
   return {
+    ...createPeerConnections(connections),
     forwardKey,
     nodeKey,
     isForwarded,

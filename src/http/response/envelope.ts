@@ -85,6 +85,7 @@ const retryHeaders = (code: RefusalCode): Readonly<Record<string, string>> => {
     case 'not_cancellable':
     case 'video_not_in_time':
     case 'not_supported':
+    case 'node_away':
       return notAgain
     default:
       return {}

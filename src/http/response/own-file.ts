@@ -8,19 +8,27 @@ import { hasFile, type WithFile } from '../../domain/job.ts'
 import { fileOf } from '../../domain/video-file.ts'
 
 export type OwnFileOptions = Readonly<{
-  archive: ActorRef<ArchiveMessage>
+  /** Absent: the leader of the cluster compares, when it receives the response. */
+  archive?: ActorRef<ArchiveMessage>
   videoFiles: Pick<VideoFiles, 'find'>
 }>
 
-/** Refuses a video whose file was removed or replaced. The archive then compares it with the record. */
-export const createRequireOwnFile =
-  ({ archive, videoFiles }: OwnFileOptions) =>
-  async (job: WithFile): Promise<void> => {
+/** Has the archive compare a file with the record when they differ. */
+export const createReport =
+  ({ archive }: Pick<OwnFileOptions, 'archive'>) =>
+  (job: WithFile, isOwn: boolean): void => {
+    if (archive && isOwn !== hasFile(job)) tell(archive, { type: 'compareFiles', jobIds: [job.id] })
+  }
+
+/** Refuses a video whose file was removed or replaced, and reports it. */
+export function createRequireOwnFile({ videoFiles, ...reporting }: OwnFileOptions) {
+  const report = createReport(reporting)
+  return async (job: WithFile): Promise<void> => {
     const finding = await videoFiles.find(fileOf(job)).catch(cannotBeRead)
-    const isOwn = finding === 'own'
-    if (isOwn !== hasFile(job)) tell(archive, { type: 'compareFiles', jobIds: [job.id] })
+    report(job, finding === 'own')
     if (finding !== 'own') throw lostVideo(lossOf(finding))
   }
+}
 
 function cannotBeRead(error: { code?: unknown }): FileFinding {
   const { code } = error

@@ -57,6 +57,7 @@ export const problems = {
   database_unreachable: { status: 503, title: 'The database does not answer' },
   no_leader: { status: 503, title: 'No node leads the cluster' },
   leader_lost: { status: 503, title: 'The leading node was lost before its response' },
+  node_away: { status: 503, title: 'The file is on a node that is not running' },
 } satisfies Record<RefusalCode, { status: ContentfulStatusCode; title: string }>
 
 /** Of a full queue alone. */
@@ -114,7 +115,8 @@ export function refusalHeaders({ code, quota }: RefusalError): Record<string, st
     // The rest of the body is not waited for, so nothing can follow it.
     ...(status === 413 && { Connection: 'close' }),
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
-    ...(status === 503 && { 'Retry-After': '2' }),
+    // A machine takes longer to start than a part of the service.
+    ...(status === 503 && { 'Retry-After': code === 'node_away' ? '30' : '2' }),
     ...(quota && { 'Retry-After': String(quota.moreInS), ...quotaHeaders(quota) }),
   }
 }

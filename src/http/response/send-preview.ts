@@ -1,7 +1,8 @@
 import type { Context } from 'hono'
 import type { WithFile } from '../../domain/job.ts'
 import { fileOf, type VideoFile } from '../../domain/video-file.ts'
-import { createRequireOwnFile, type OwnFileOptions } from './own-file.ts'
+import type { NodeFiles } from './node-files.ts'
+import { createReport, createRequireOwnFile, type OwnFileOptions } from './own-file.ts'
 import { type SentFile, sendFile } from './send-file.ts'
 
 export type Previews = {
@@ -10,17 +11,31 @@ export type Previews = {
 }
 
 export type PreviewSenderOptions = OwnFileOptions &
-  Readonly<{ previews: Previews; previewsDir: string }>
+  Readonly<{
+    previews: Previews
+    previewsDir: string
+    /** Absent: all files are on this machine. */
+    nodeFiles?: NodeFiles | undefined
+  }>
 
 /** How both APIs give out a picture of a video. */
-export function createPreviewSender({ previews, previewsDir, ...own }: PreviewSenderOptions) {
+export function createPreviewSender({
+  previews,
+  previewsDir,
+  nodeFiles,
+  ...own
+}: PreviewSenderOptions) {
   const requireOwnFile = createRequireOwnFile(own)
+  const report = createReport(own)
   return async (
     c: Context,
     job: WithFile,
     kind: Parameters<Previews['of']>[1],
     caching: SentFile['caching'],
   ): Promise<Response> => {
+    const onFinding = (isOwn: boolean) => report(job, isOwn)
+    const fromNode = nodeFiles?.send(c, job, kind, { caching, onFinding })
+    if (fromNode) return fromNode
     await requireOwnFile(job)
     const filename = await previews.of(fileOf(job), kind)
     return sendFile(c, { root: previewsDir, filename, caching })

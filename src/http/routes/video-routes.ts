@@ -85,6 +85,7 @@ const getFile = {
     'video_expired',
     'precondition_failed',
     'range_not_satisfiable',
+    'node_away',
   ],
 } as const
 
@@ -200,6 +201,7 @@ export function videoRoutes(options: VideoRoutesOptions) {
           'video_replaced',
           'precondition_failed',
           'range_not_satisfiable',
+          'node_away',
         ],
       }),
       async (c) => {

@@ -152,6 +152,7 @@ export function openAiSubmissionRoutes(options: SubmissionRoutesOptions) {
           'video_replaced',
           'video_not_in_time',
           'too_many_watchers',
+          'node_away',
         ],
       }),
       async (c) => {

@@ -186,6 +186,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           'video_replaced',
           'precondition_failed',
           'range_not_satisfiable',
+          'node_away',
         ],
       }),
       async (c) => {

@@ -15,6 +15,7 @@ import {
   aLog,
   anElection,
   clusterSecret,
+  noFiles,
   serve,
 } from '../../support/cluster/http-nodes.ts'
 import { anApp } from '../../support/routes.ts'
@@ -165,7 +166,7 @@ describe('a client that hangs up before its response', () => {
       seen.push(outgoing.wasCut ? 'cut' : 'hung up')
       return c.text('')
     })
-    const server = await serve(answerNodes(app, { peers, log: aLog().log }))
+    const server = await serve(answerNodes(app, { peers, log: aLog().log, files: noFiles }))
     return { ...server, seen }
   }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
+import type { FilesForNodesOptions } from '../../../src/http/forwarding/files-for-nodes.ts'
 import {
   createFollowerApp,
   type FollowerAppOptions,
@@ -57,16 +58,17 @@ export async function aFollower(
   election: ReturnType<typeof anElection>,
   options: Partial<FollowerAppOptions> = {},
 ) {
-  const peers = createPeers(clusterSecret)
+  const peers = createPeers(clusterSecret, { connectMs: 500 })
+  onTestFinished(peers.close)
   const { lines, log } = aLog()
   const app = createFollowerApp({
     ...election,
-    ...{ peers, observe: () => {}, log, waitMs: 2_000, graceMs: 50, connectMs: 500 },
+    ...{ peers, observe: () => {}, log, waitMs: 2_000, graceMs: 50 },
     access: { clients: [], trustedProxies: 0, corsOrigins: [] },
     ...options,
   })
   onTestFinished(app.close)
-  const server = await serve(answerNodes(app, { peers, log }))
+  const server = await serve(answerNodes(app, { peers, log, files: noFiles }))
   return { ...server, lines }
 }
 
@@ -92,4 +94,12 @@ export async function aDeadUrl(): Promise<string> {
   const { url, close } = await aPlainLeader(() => {})
   await close()
   return url
+}
+
+/** Of a node that no test asks for files. */
+export const noFiles: FilesForNodesOptions = {
+  ...{ resultsDir: '', previewsDir: '', logPath: String, find: async () => undefined },
+  downloads: { begin: () => () => {} },
+  previews: { of: async () => '' },
+  videoFiles: { find: async () => 'missing' },
 }

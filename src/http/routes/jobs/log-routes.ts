@@ -6,6 +6,7 @@ import { jobNotFound } from '../../../domain/errors.ts'
 import type { JobId } from '../../../domain/job.ts'
 import type { ClientEnv } from '../../request/client-env.ts'
 import { route } from '../../request/route.ts'
+import type { NodeFiles } from '../../response/node-files.ts'
 import { found } from '../../response/outcome.ts'
 import { sendLog } from '../../response/send-log.ts'
 import { ofOneJob } from './one-job.ts'
@@ -14,11 +15,13 @@ export type LogRoutesOptions = Readonly<{
   archive: ActorRef<ArchiveMessage>
   /** Where a job's log is, whether or not it has been written yet. */
   logPath(jobId: JobId): string
+  /** Absent: all logs are on this machine. */
+  nodeFiles?: NodeFiles | undefined
 }>
 
 const logTypes = ['text/plain; charset=utf-8']
 
-export function logRoutes({ archive, logPath }: LogRoutesOptions) {
+export function logRoutes({ archive, logPath, nodeFiles }: LogRoutesOptions) {
   return new Hono<ClientEnv>().get(
     '/jobs/:id/log',
     route({
@@ -36,14 +39,14 @@ export function logRoutes({ archive, logPath }: LogRoutesOptions) {
           headers: { 'Content-Range': 'which' },
         },
       },
-      refusals: [...ofOneJob.refusals, 'range_not_satisfiable'],
+      refusals: [...ofOneJob.refusals, 'range_not_satisfiable', 'node_away'],
     }),
     async (c) => {
       const { id: jobId } = c.req.valid('param')
-      found(await ask(archive, { type: 'find', jobId, scope: c.var.scope }), () =>
-        jobNotFound(jobId),
-      )
-      return sendLog(c, logPath(jobId))
+      const view = await ask(archive, { type: 'find', jobId, scope: c.var.scope })
+      const { job } = found(view, () => jobNotFound(jobId))
+      const fromNode = nodeFiles?.send(c, job, 'log', { caching: { 'Cache-Control': 'no-store' } })
+      return fromNode ?? sendLog(c, logPath(jobId))
     },
   )
 }

@@ -1,6 +1,10 @@
-import { readConfig } from '../../config/config.ts'
+import { hostname } from 'node:os'
+import * as v from 'valibot'
+import { type Config, readConfig } from '../../config/config.ts'
 import { messageOf } from '../../domain/errors.ts'
+import { NodeName } from '../../domain/node.ts'
 import { lockDatabase, lockDirectory } from '../../infra/disk/lock.ts'
+import { detectGpus, type Gpu } from '../../infra/machine/gpus.ts'
 import { migrateToLatest } from '../../infra/store/migrate.ts'
 import { migratePostgres } from '../../infra/store/postgres/migrate-postgres.ts'
 import { moveToPostgres } from '../../infra/store/postgres/move-to-postgres.ts'
@@ -22,21 +26,31 @@ export async function migrate({ to, ...output }: MigrateOptions): Promise<void> 
   }
   try {
     const moved = await move(to)
-    show(moved, output, () => {
-      const { job, attempt, webhook } = moved.rows
-      const found = `${job} jobs with ${attempt} attempts, and ${webhook} webhooks`
-      return moved.outcome === 'moved'
-        ? `Moved and compared: ${found}. Start the service with DATABASE_URL from now on; ${moved.from} is left as it is.`
-        : `Nothing to do: ${found} are there already, with the same content.`
-    })
+    for (const jobId of moved.images.missing) {
+      say(
+        `The image of job ${jobId} is not in work/ as it was submitted. Without it the job cannot start.`,
+      )
+    }
+    show(moved, output, () => textOf(moved))
   } catch (error) {
     if (error instanceof CommandError) throw error
     throw new CommandError(exitCodes.failed, messageOf(error), { cause: error })
   }
 }
 
+function textOf({ outcome, rows, gpus, images, node, from }: Awaited<ReturnType<typeof move>>) {
+  const { job, attempt, webhook } = rows
+  const found = `${job} jobs with ${attempt} attempts and ${images.moved} images, and ${webhook} webhooks`
+  const owner = `GPU ${gpus.join(', ')} belongs to node "${node}" (NODE_NAME).`
+  return outcome === 'moved'
+    ? `Moved and compared: ${found}. ${owner} Start the service with DATABASE_URL from now on; ${from} is left as it is.`
+    : `Nothing to do: ${found} are there already, with the same content. ${owner}`
+}
+
 async function move(url: string) {
-  const { dataDir, data, backupsDir } = readConfig({ ...process.env, DATABASE_URL: url })
+  const config = readConfig({ ...process.env, DATABASE_URL: url })
+  const { dataDir, data, backupsDir } = config
+  const name = nodeName()
   const { stateDb } = data
   await using locks = new AsyncDisposableStack()
   locks.adopt(lockDirectory(dataDir), ({ release }) => release())
@@ -47,6 +61,7 @@ async function move(url: string) {
       `There is no database at ${stateDb}. Set DATA_DIR or STATE_DB to what the service has.`,
     )
   }
+  const gpus = await gpusOf(config)
   const source = openDatabase(stateDb)
   try {
     await migrateToLatest(source.db, createBackups(backupsDir, source).beforeMigration)
@@ -58,14 +73,41 @@ async function move(url: string) {
   const moved = await moveToPostgres({
     stateDb,
     url,
+    node: { name, gpus, data },
     onProgress(table, done, total) {
       if (done < total && performance.now() - told < progressMs) return
       told = performance.now()
       say(`${table}: ${done} of ${total}`)
     },
   })
-  return { ...moved, from: stateDb }
+  return { ...moved, node: name, from: stateDb }
 }
 
 /** So often people are told how far it is. */
 const progressMs = 1_000
+
+/** As the service is called in its cluster. */
+function nodeName(): NodeName {
+  const { NODE_NAME = '' } = process.env
+  const name = v.safeParse(NodeName, NODE_NAME || hostname())
+  if (name.success) return name.output
+  throw new CommandError(
+    exitCodes.usage,
+    NODE_NAME
+      ? `NODE_NAME ${name.issues[0].message}`
+      : `NODE_NAME must be set: the host name "${hostname()}" cannot name a node.`,
+  )
+}
+
+/** With other numbers, a running generation would be looked for on another GPU. */
+async function gpusOf(config: Config): Promise<readonly Gpu[]> {
+  try {
+    return await detectGpus(config)
+  } catch (error) {
+    throw new CommandError(
+      exitCodes.failed,
+      `The GPUs of the service have to be known. Set GPU_IDS to what the service has. ${messageOf(error)}`,
+      { cause: error },
+    )
+  }
+}

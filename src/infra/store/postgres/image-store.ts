@@ -19,14 +19,7 @@ export type ImageStore = {
 export function createImageStore(db: Kysely<Database>): ImageStore {
   const named = (jobId: JobId) => db.selectFrom('image').where('job_id', '=', jobId)
   return {
-    keep: (jobId, bytes) =>
-      transact(db, async (connection) => {
-        await connection
-          .insertInto('image')
-          .values({ job_id: jobId, bytes })
-          .onConflict((conflict) => conflict.column('job_id').doUpdateSet({ bytes }))
-          .execute()
-      }),
+    keep: (jobId, bytes) => transact(db, (connection) => putImage(connection, jobId, bytes)),
 
     async read(jobId) {
       const row = await named(jobId).select('bytes').executeTakeFirst()
@@ -55,4 +48,17 @@ export function createImageStore(db: Kysely<Database>): ImageStore {
         return Number(numDeletedRows)
       }),
   }
+}
+
+/** Part of a transaction. */
+export async function putImage(
+  connection: Kysely<Database>,
+  jobId: JobId,
+  bytes: Buffer,
+): Promise<void> {
+  await connection
+    .insertInto('image')
+    .values({ job_id: jobId, bytes })
+    .onConflict((conflict) => conflict.column('job_id').doUpdateSet({ bytes }))
+    .execute()
 }

@@ -3,9 +3,11 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import SQLite from 'better-sqlite3'
 import { CompiledQuery, Kysely, sql } from 'kysely'
+import type { GpuId } from '../../../domain/job.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import { UnusableDatabaseError } from '../unusable-database.ts'
+import { type MovedImages, type MovedNode, moveGpus, moveImages } from './move-node.ts'
 import { createPool, describeUrl } from './pool.ts'
 import { createPostgresDialect, storable } from './postgres-dialect.ts'
 
@@ -29,6 +31,9 @@ export type Moved = Readonly<{
   outcome: 'moved' | 'was there already'
   /** Number of rows. */
   rows: Readonly<Record<TableName, number>>
+  /** Numbers of GPUs that are those of this node. */
+  gpus: readonly GpuId[]
+  images: MovedImages
 }>
 
 export type MoveOptions = Readonly<{
@@ -36,6 +41,8 @@ export type MoveOptions = Readonly<{
   stateDb: string
   /** A migrated database. */
   url: string
+  /** The machine of the source. */
+  node: MovedNode
   onProgress?(table: TableName, done: number, total: number): void
 }>
 
@@ -49,7 +56,12 @@ const beatWaitMs = 3_500
  * All or nothing. Rejects with `UnusableDatabaseError` where a service uses the target, or where it has jobs
  * that the source does not have.
  */
-export async function moveToPostgres({ stateDb, url, onProgress }: MoveOptions): Promise<Moved> {
+export async function moveToPostgres({
+  stateDb,
+  url,
+  node,
+  onProgress,
+}: MoveOptions): Promise<Moved> {
   const source = new SQLite(stateDb, { readonly: true })
   const pool = await createPool(url, { max: 1 })
   const fence = { term: undefined, onOver() {} }
@@ -62,24 +74,30 @@ export async function moveToPostgres({ stateDb, url, onProgress }: MoveOptions):
     const rows = Object.fromEntries(
       tables.map((table) => [table, wanted.get(table)?.rows ?? 0]),
     ) as Record<TableName, number>
-    const outcome = await transact(db, async (target) => {
+    return await transact(db, async (target) => {
       // No service takes the lead until the end of this, and none that has led commits any more.
       await target
         .updateTable('leader')
         .set(({ eb }) => ({ term: eb('term', '+', 1), node: '', home: '' }))
         .execute()
-      if (await isMoved(target, wanted)) return 'was there already'
-      await refuseOthersJobs(target, url)
-      for (const table of tables) await copy(source, target, table, rows[table], onProgress)
-      await continueNumbers(target)
-      if (!(await isMoved(target, wanted))) {
-        throw new Error(
-          `What was written to ${describeUrl(url)} is not what ${stateDb} holds; nothing of it was kept.`,
-        )
+      const wasThere = await isMoved(target, wanted)
+      if (!wasThere) {
+        await refuseOthersJobs(target, url)
+        for (const table of tables) await copy(source, target, table, rows[table], onProgress)
+        await continueNumbers(target)
+        if (!(await isMoved(target, wanted))) {
+          throw new Error(
+            `What was written to ${describeUrl(url)} is not what ${stateDb} holds; nothing of it was kept.`,
+          )
+        }
       }
-      return 'moved'
+      return {
+        outcome: wasThere ? 'was there already' : 'moved',
+        rows,
+        gpus: await moveGpus(target, node),
+        images: await moveImages(target, node),
+      } as const
     })
-    return { outcome, rows }
   } finally {
     source.close()
     await db.destroy()

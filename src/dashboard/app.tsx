@@ -9,6 +9,7 @@ import { GpuCards } from './gpu-cards.tsx'
 import { Cross, HalfMoon, Logo, Moon, Sun } from './icons.tsx'
 import { JobPage } from './job/job-page.tsx'
 import { connection } from './live.ts'
+import { NodeList } from './nodes.tsx'
 import { dismiss, notices } from './notices.ts'
 import { Badge, ErrorNote, Prompt, type Tone } from './parts.tsx'
 import { CancelDialog, QueueList } from './queue-list.tsx'
@@ -82,6 +83,7 @@ const Overview = () => (
       <SubmitForm />
     </div>
     <div class="overview-main">
+      <NodeList />
       <GpuCards />
       <QueueList />
       <Gallery />

@@ -8,12 +8,15 @@ import { createRefresher } from './refresher.ts'
 export type Check = Readonly<{ name: string; ok: boolean; detail?: string }>
 
 /** `checks` is empty where the service shows them to others only. */
-export type Readiness = Readonly<{ ready: boolean; checks: readonly Check[] }>
+export type Readiness = Readonly<{ ready: boolean; checks: readonly Check[]; nodes: number }>
 
 /** `undefined`: not known yet. */
 export const readiness = signal<Readiness | undefined>(undefined)
 
 export const isReady = computed(() => readiness.value?.ready !== false)
+
+/** Where there is one node, the page does not mention nodes. */
+export const hasNodes = computed(() => (readiness.value?.nodes ?? 0) > 1)
 
 export const isGone = signal(false)
 
@@ -67,12 +70,17 @@ async function check(): Promise<void> {
 /** A service that refuses to say is there nevertheless. */
 function readinessIn(answer: unknown): Readiness | undefined {
   if (!isObject(answer) || typeof answer.ready !== 'boolean') return undefined
-  const { checks } = answer
+  const { checks, nodes } = answer
   return {
     ready: answer.ready,
     checks: Array.isArray(checks) ? checks.filter(isObject).map(checkIn) : [],
+    nodes: isObject(nodes) ? countIn(nodes) : 0,
   }
 }
+
+/** In any state. Services of earlier versions name none. */
+const countIn = ({ present, left, lost }: Readonly<Record<string, unknown>>): number =>
+  [present, left, lost].map(Number).reduce((sum, count) => sum + count, 0)
 
 const checkIn = ({ name, ok, detail }: Readonly<Record<string, unknown>>): Check => ({
   name: String(name),

@@ -2,7 +2,7 @@ import { signal } from '@preact/signals'
 import { useState } from 'preact/hooks'
 import type { Gpu } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
-import { isReady } from './contact.ts'
+import { hasNodes, isReady } from './contact.ts'
 import { Instruments } from './instruments.tsx'
 import { notify } from './notices.ts'
 import {
@@ -74,6 +74,7 @@ function GpuCard({ gpu }: { gpu: Gpu }) {
       <header class="card-head">
         <h3>
           GPU {gpu.id}
+          {hasNodes.value && gpu.node !== null && <span class="muted small"> {gpu.node}</span>}
           {gpu.name !== null && <span class="muted small"> {gpu.name}</span>}
         </h3>
         <Badge tone={tone}>{gpuStateInWords[gpu.state]}</Badge>

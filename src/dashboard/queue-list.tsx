@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Job } from '../http/typed-client.ts'
 import { answerTo, api, faultOf } from './api.ts'
-import { isReady } from './contact.ts'
+import { hasNodes, isReady } from './contact.ts'
 import { notify } from './notices.ts'
 import { isFirst, outlookInWords } from './outlook.ts'
 import {
@@ -96,7 +96,10 @@ const UnderWay = ({ job }: { job: Job }) => (
       <Progress job={job} label="Progress" />
     </div>
     <div class="row-side small">
-      <span>{stageOf(job)}</span>
+      <span>
+        {stageOf(job)}
+        {hasNodes.value && job.node !== null && <span class="muted"> · {job.node}</span>}
+      </span>
       <Eta job={job} short />
     </div>
     <CancelInRow job={job} />

@@ -1,8 +1,8 @@
 /** What the page knows of the service, and how it keeps up with it. All of it is bounded. */
 import { computed, effect, signal } from '@preact/signals'
-import type { Gpu, InferResponseType, Job, Task } from '../http/typed-client.ts'
+import type { Gpu, InferResponseType, Job, Node, Task } from '../http/typed-client.ts'
 import { answerTo, api, client, type Fault, faultOf, isLockedOut } from './api.ts'
-import { isGone } from './contact.ts'
+import { hasNodes, isGone } from './contact.ts'
 import { connection, listen } from './live.ts'
 import { notify } from './notices.ts'
 import { createPages } from './pages.ts'
@@ -19,6 +19,7 @@ export const isAdmin = computed(() => client.value?.is_admin === true)
 /** Admins' alone. */
 export const gpus = signal<readonly Gpu[] | undefined>(undefined)
 export const tasks = signal<readonly Task[] | undefined>(undefined)
+export const nodes = signal<readonly Node[] | undefined>(undefined)
 
 export type Load = InferResponseType<typeof api.stats.$get, 200>
 export const load = signal<Load | undefined>(undefined)
@@ -84,6 +85,13 @@ export const gpuRefresher = createRefresher(
   1_000,
 )
 
+export const nodeRefresher = createRefresher(
+  loading(async () => {
+    if (isAdmin.value && hasNodes.value) nodes.value = (await answerTo(api.nodes.$get())).nodes
+  }),
+  1_000,
+)
+
 export const taskRefresher = createRefresher(
   loading(async () => {
     if (isAdmin.value) tasks.value = (await answerTo(api.tasks.$get())).tasks
@@ -133,6 +141,7 @@ export const statsRefresher = createRefresher(
 function refreshAll(): void {
   void gpuRefresher.now()
   void taskRefresher.now()
+  void nodeRefresher.now()
   statsRefresher.soon()
   void queueRefresher.now()
   void nextJobRefresher.now()
@@ -152,6 +161,7 @@ export function keepUp(): () => void {
     if (document.hidden) return
     gpuRefresher.soon()
     taskRefresher.soon()
+    nodeRefresher.soon()
     nextJobRefresher.soon() // Others' jobs send this client no event.
     if (waiting.page.value?.items.length !== 0) queueRefresher.soon()
   }, pollMs)
@@ -171,8 +181,13 @@ export function keepUp(): () => void {
     // A connection that was cut without a word would stay silent for ever.
     if (isBack) listening.again()
   })
+  // A node has joined: its name is not known yet.
+  const unwatchNodes = effect(() => {
+    if (hasNodes.value) nodeRefresher.soon()
+  })
   return () => {
     unwatch()
+    unwatchNodes()
     listening.stop()
     clearInterval(poll)
     clearInterval(slow)
@@ -218,6 +233,7 @@ effect(() => {
   running.value = new Map()
   gpus.value = undefined
   tasks.value = undefined
+  nodes.value = undefined
   load.value = undefined
   outcomes.value = undefined
   lastWaiting.value = undefined

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact'
+import { hasNodes } from '../contact.ts'
 import { Clock, Section } from '../parts.tsx'
 import { bytes, sizeInWords } from '../words.ts'
 import type { Detail } from './use-job.ts'
@@ -25,6 +26,11 @@ export const Facts = ({ job }: { job: Detail }) => (
         </Fact>
       )}
       {job.gpu_id !== null && <Fact name="GPU">{job.gpu_id}</Fact>}
+      {hasNodes.value && job.node !== null && (
+        <Fact name="Node">
+          <span class="break">{job.node}</span>
+        </Fact>
+      )}
       {job.owner !== null && <Fact name="Client">{job.owner}</Fact>}
       <Fact name="Submitted">
         <Clock at={job.submitted_at} />

@@ -1,5 +1,5 @@
 import type { Attempt } from '../../http/typed-client.ts'
-import { knownAt } from '../contact.ts'
+import { hasNodes, knownAt } from '../contact.ts'
 import { Badge, Clock } from '../parts.tsx'
 import { exactDuration, percent, stageInWords } from '../words.ts'
 import { type Detail, isOpen } from './use-job.ts'
@@ -40,7 +40,11 @@ function AttemptLine({ attempt }: { attempt: Attempt }) {
     <article class="card attempt">
       <header class="spread">
         <h3>
-          Attempt {attempt.attempt} <span class="muted">on GPU {attempt.gpu_id}</span>
+          Attempt {attempt.attempt}{' '}
+          <span class="muted">
+            on GPU {attempt.gpu_id}
+            {hasNodes.value && attempt.node !== null && ` of ${attempt.node}`}
+          </span>
         </h3>
         <span class="small">
           {attempt.outcome === null ? (

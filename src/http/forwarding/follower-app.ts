@@ -13,6 +13,7 @@ import { createIdentify, routeOf } from '../request/access.ts'
 import { clientAddress } from '../request/address.ts'
 import { allowOrigins, refuseOtherPages } from '../request/browsers.ts'
 import type { ClientEnv } from '../request/client-env.ts'
+import { hearOutIncoming } from '../request/hear-out.ts'
 import { createRefuseHosts, type OwnHosts } from '../request/hosts.ts'
 import { renderError } from '../response/errors.ts'
 import { createForwarder, type ForwarderOptions } from './forwarder.ts'
@@ -75,6 +76,7 @@ export function createFollowerApp({
       else await admit()
     } catch (error) {
       c.res = await renderFailure(error as Error, c)
+      await hearOutIncoming(c, incoming)
     }
     observe({
       saw: 'requestAnswered',

@@ -1,11 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
+import { takeRestOf } from '../request/hear-out.ts'
 
 /** A prompt with all its fields. Each request in progress may hold as much. */
 const maxKeptBytes = 64 * 1024
-
-/** As long as the leader itself listens behind a refusal. */
-const maxRestMs = 5_000
-const maxRestBytes = 16 * 1024 * 1024
 
 /** Body of a client's request. While it is short it is kept, so that it can be sent to another node as well. */
 export class ForwardedBody {
@@ -55,22 +52,11 @@ export class ForwardedBody {
   async hearOut(): Promise<void> {
     this.#to = undefined
     this.#kept = undefined
-    if (this.#isWhole) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, maxRestMs)
-    let bytes = 0
-    const count = (piece: Buffer) => {
-      bytes += piece.length
-      if (bytes > maxRestBytes) resolve()
-    }
-    this.#incoming.on('data', count).once('end', resolve).once('close', resolve).resume()
-    await promise
-    clearTimeout(timer)
-    this.#incoming.off('data', count).pause()
+    if (!this.#isWhole) await takeRestOf(this.#incoming)
   }
 
   readonly #take = (piece: Buffer): void => {
-    this.#keep(piece)
+    if (this.#to) this.#keep(piece)
     const to = this.#to
     if (!to || to.write(piece)) return
     this.#incoming.pause()

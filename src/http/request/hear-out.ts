@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Context } from 'hono'
 import { type BodyReader, readerIn } from './edge.ts'
 
@@ -7,7 +8,15 @@ import { type BodyReader, readerIn } from './edge.ts'
  */
 export async function hearOut(c: Context): Promise<void> {
   const reader = readerIn(c)
-  if (!reader) return
+  if (reader) await endAfter(c, () => takeTheRest(reader))
+}
+
+/** As `hearOut`, where the body is not read through Hono. */
+export async function hearOutIncoming(c: Context, incoming: IncomingMessage): Promise<void> {
+  if (!incoming.complete) await endAfter(c, () => takeRestOf(incoming))
+}
+
+async function endAfter(c: Context, rest: () => Promise<void>): Promise<void> {
   const answer = new Uint8Array(await c.res.arrayBuffer())
   const headers = new Headers(c.res.headers)
   // With its length known, the answer is whole to the client before it ends here.
@@ -15,7 +24,7 @@ export async function hearOut(c: Context): Promise<void> {
   const body = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(answer),
     pull: async (controller) => {
-      await takeTheRest(reader)
+      await rest()
       controller.close()
     },
   })
@@ -37,4 +46,19 @@ async function takeTheRest(reader: NonNullable<BodyReader>): Promise<void> {
   }
   while (await isMore());
   clearTimeout(timer)
+}
+
+/** Resolves at the end of the body, or when the rest of it is too long or takes too long. */
+export async function takeRestOf(incoming: IncomingMessage): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, restMs)
+  let bytes = 0
+  const count = (piece: Buffer) => {
+    bytes += piece.length
+    if (bytes > maxRest) resolve()
+  }
+  incoming.on('data', count).once('end', resolve).once('close', resolve).resume()
+  await promise
+  clearTimeout(timer)
+  incoming.off('data', count).pause()
 }

@@ -12,14 +12,18 @@ import { route } from '../request/route.ts'
 import type { Nodes } from '../views/node-view.ts'
 import { Count } from '../views/words.ts'
 
-export type HealthRoutesOptions = Readonly<{
-  queue: ActorRef<QueueMessage>
+export type LivenessOptions = Readonly<{
   supervisor: ActorRef<SupervisorMessage>
-  nodes: Pick<Nodes, 'members'>
   version: string
-  /** Whether the tools and files are there that a job needs, as far as it is known. */
-  checks(): readonly StandingCheck[]
 }>
+
+export type HealthRoutesOptions = LivenessOptions &
+  Readonly<{
+    queue: ActorRef<QueueMessage>
+    nodes: Pick<Nodes, 'members'>
+    /** Whether the tools and files are there that a job needs, as far as it is known. */
+    checks(): readonly StandingCheck[]
+  }>
 
 const HealthJson = v.object({
   status: v.picklist(['ok', 'degraded']),
@@ -60,33 +64,37 @@ const ReadinessJson = v.object({
 })
 type ReadinessJson = v.InferOutput<typeof ReadinessJson>
 
+/** The process is running. Each node of a cluster answers this itself. */
+export const livenessRoutes = ({ supervisor, version }: LivenessOptions) =>
+  new Hono<ClientEnv>().get(
+    '/health',
+    route({
+      id: 'checkHealth',
+      access: 'probe',
+      tag: 'service',
+      summary: 'Whether the service lives',
+      answers: { 200: { means: 'It does', json: HealthJson } },
+    }),
+    async (c) => {
+      const children = await ask(supervisor, { type: 'whichChildren' })
+      const givenUp = children.filter(({ phase }) => phase === 'given_up')
+      const health: HealthJson = {
+        status: givenUp.length > 0 ? 'degraded' : 'ok',
+        version,
+        uptime_seconds: Math.floor(process.uptime()),
+        given_up: givenUp.map(({ id, error }) => ({
+          id,
+          error: isClient(c) ? (error ?? null) : null,
+        })),
+      }
+      return c.json(health, 200)
+    },
+  )
+
 /** Health: the service lives. Readiness: a job that came now would get somewhere. */
-export const healthRoutes = ({ queue, supervisor, nodes, version, checks }: HealthRoutesOptions) =>
+export const healthRoutes = ({ queue, nodes, checks, ...liveness }: HealthRoutesOptions) =>
   new Hono<ClientEnv>()
-    .get(
-      '/health',
-      route({
-        id: 'checkHealth',
-        access: 'probe',
-        tag: 'service',
-        summary: 'Whether the service lives',
-        answers: { 200: { means: 'It does', json: HealthJson } },
-      }),
-      async (c) => {
-        const children = await ask(supervisor, { type: 'whichChildren' })
-        const givenUp = children.filter(({ phase }) => phase === 'given_up')
-        const health: HealthJson = {
-          status: givenUp.length > 0 ? 'degraded' : 'ok',
-          version,
-          uptime_seconds: Math.floor(process.uptime()),
-          given_up: givenUp.map(({ id, error }) => ({
-            id,
-            error: isClient(c) ? (error ?? null) : null,
-          })),
-        }
-        return c.json(health, 200)
-      },
-    )
+    .route('/', livenessRoutes(liveness))
 
     .get(
       '/ready',

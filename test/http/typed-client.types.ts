@@ -4,6 +4,7 @@ import {
   createClient,
   type Gpu,
   type Job,
+  type Node,
   type Problem,
   parseResponse,
 } from '../../src/http/typed-client.ts'
@@ -18,6 +19,10 @@ export async function clientsKnowEveryRoute(client: Client, id: string) {
   const jobs: Job[] = page.jobs
   const { attempts } = await parseResponse(client.jobs[':id'].$get({ param: { id } }))
   const gpu: Gpu = await parseResponse(client.gpus[':id'].drain.$post({ param: { id: '0' } }))
+  const node: Node = await parseResponse(
+    client.nodes[':name'].drain.$post({ param: { name: 'gpu-7' } }),
+  )
+  const { nodes } = await parseResponse(client.nodes.$get())
   const restarted = client.gpus[':id'].restart.$post({ param: { id: '0' }, json: { job: 'fail' } })
   const again = client.gpus[':id'].restart.$post({ param: { id: '0' } })
   const { deleted } = await parseResponse(client.videos.$delete({ query: { all: 'true' } }))
@@ -39,7 +44,7 @@ export async function clientsKnowEveryRoute(client: Client, id: string) {
   // @ts-expect-error no such word
   const done: boolean = job.status === 'done'
 
-  return [position, jobs, attempts, gpu, restarted, again, deleted, colour, done]
+  return [position, jobs, attempts, gpu, node, nodes, restarted, again, deleted, colour, done]
 }
 
 export async function aStatusTellsWhatIsInTheAnswer(client: Client, id: string) {

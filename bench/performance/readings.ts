@@ -98,7 +98,7 @@ function aWorld(count: number) {
   let isForecastDue = false
   const metrics = createMetrics({
     gpus: gpus.map((id) => ({ id, device: String(id) })),
-    ...{ childOf: (gpu) => `gpu-${gpu}`, version: '', task: 'ti2v-5B', maxQueue: waiting },
+    ...{ version: '', task: 'ti2v-5B', maxQueue: waiting },
     ...{ minFreeBytes: 0, log: console as never },
   })
   let [eta] = initialEta({
@@ -109,7 +109,6 @@ function aWorld(count: number) {
   let events = startLog({ keptCharacters: 2_000_000, maxWatchers: 2_000 }, 'bench')
   const { receive, settle } = createJournal({
     settings: settingsFor(gpus.slice(0, gpusPerNode)),
-    gpus,
   })
   let [journal] = newJournal
   tell({

@@ -35,6 +35,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     ...(env.FAST_LOAD === 'on' && env.WAN_LAUNCHER === '0'
       ? ['  FAST_LOAD needs WAN_LAUNCHER']
       : []),
+    ...(result.success ? unreachable(result.output) : []),
     ...(env.WARM_START === 'on' && env.WAN_LAUNCHER === '0'
       ? ['  WARM_START=on needs WAN_LAUNCHER']
       : []),
@@ -42,6 +43,22 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   if (result.success && faults.length === 0) return toConfig(result.output)
   throw new Error(`The environment is not usable:\n${faults.join('\n')}`)
 }
+
+/** Other machines could not reach this node. */
+function unreachable({
+  DATABASE_URL,
+  HOST,
+  NODE_URL,
+}: Pick<v.InferOutput<typeof Env>, 'DATABASE_URL' | 'HOST' | 'NODE_URL'>): string[] {
+  if (DATABASE_URL === undefined || !loopback.test(HOST)) return []
+  if (NODE_URL !== undefined && loopback.test(new URL(NODE_URL).hostname)) return []
+  return [
+    `  HOST ${HOST} is only reached from this machine, and with DATABASE_URL other machines forward requests to this ` +
+      'one. Set HOST=0.0.0.0, and API_TOKENS. If all nodes run on this machine, set NODE_URL=http://127.0.0.1:<PORT>.',
+  ]
+}
+
+const loopback = /^(?:localhost|127\..*|\[?::1\]?|\[?::ffff:127\..*)$/i
 
 function toConfig(env: v.InferOutput<typeof Env>) {
   const dataDir = resolve(env.DATA_DIR)
@@ -82,6 +99,7 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       stateDb,
     },
     databaseUrl: env.DATABASE_URL,
+    node: { name: env.NODE_NAME, url: env.NODE_URL, lostMs: env.NODE_LOST_S * 1000 },
     linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),
     backupsDir: join(dataDir, 'backups'),

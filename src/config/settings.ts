@@ -1,6 +1,7 @@
 /** The environment variables: how each is read, what holds when it is not set, and what it is for. */
 import { availableParallelism } from 'node:os'
 import * as v from 'valibot'
+import { NodeName } from '../domain/node.ts'
 import { wanTaskNames } from '../domain/wan-tasks.ts'
 import { tokenHolders } from './token-holders.ts'
 import {
@@ -75,6 +76,20 @@ export const Env = v.object({
     v.optional(postgresUrl),
     'a PostgreSQL database (15 or newer) in place of `STATE_DB`, `postgres://user:password@host/name`: [PostgreSQL](postgres.md)',
     'SQLite',
+  ),
+  NODE_NAME: setting(
+    v.optional(NodeName),
+    'with `DATABASE_URL`, name of this machine in the cluster, the same at each start',
+    'the host name',
+  ),
+  NODE_URL: setting(
+    v.optional(url),
+    'with `DATABASE_URL`, URL by which the other machines reach this service; port 0 is that of `PORT`',
+    '`http://`, the host name, and `PORT`',
+  ),
+  NODE_LOST_S: setting(
+    v.optional(wholeNumber(3, 3_600), '10'),
+    'with `DATABASE_URL`, seconds without a sign of life after which the jobs of a machine run elsewhere',
   ),
   GPU_IDS: setting(
     v.optional(commaSeparated),

@@ -4,11 +4,24 @@ export const dayMs = 24 * hourMs
 /** Longest delay of a timer in Node: a longer one would fire at once. */
 export const maxTimerMs = 2 ** 31 - 1
 
-const origin = Date.now() - performance.now()
+let clock = (): number => Date.now()
+let origin = Date.now() - performance.now()
+
+/**
+ * Replaces the clock of this machine, before anything is read from it: all nodes of a cluster go by
+ * the clock of its database. `now`: milliseconds since 1970.
+ */
+export function useClock(now: () => number): void {
+  clock = now
+  origin = now() - performance.now()
+}
+
+/** Time for records and people: the clock of this machine or of the cluster. */
+export const wallNow = (): number => clock()
 
 /**
  * Time for decisions: the clock as it stood when this process started, carried on by the monotonic
- * clock. Setting the clock does not move it. Times that people read are those of `Date.now()`.
+ * clock. Setting the clock does not move it. Times that people read are those of `wallNow`.
  */
 export const steadyNow = (): number => Math.round(origin + performance.now())
 
@@ -19,7 +32,7 @@ let shift = 0
 
 /** How far the clock has been set since this process started, in milliseconds. */
 export function clockShift(): number {
-  const seen = Date.now() - steadyNow()
+  const seen = wallNow() - steadyNow()
   if (Math.abs(seen - shift) > maxJitterMs) shift = Math.abs(seen) > maxJitterMs ? seen : 0
   return shift
 }

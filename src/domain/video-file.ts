@@ -1,7 +1,13 @@
 /** The file of a finished video as its record describes it. */
-import { hasFile, type Job, type JobId, type VideoFacts, type WithFile } from './job.ts'
+import { type GpuId, hasFile, type Job, type JobId, type VideoFacts, type WithFile } from './job.ts'
 
-export type VideoFile = Readonly<{ jobId: JobId; filename: string; facts: VideoFacts }>
+/** `gpu`: the one that it was generated on. The file is on the same machine. */
+export type VideoFile = Readonly<{
+  jobId: JobId
+  gpu: GpuId
+  filename: string
+  facts: VideoFacts
+}>
 
 /** The file is there or lost, and was not deleted on request. */
 export const mayHaveFile = (job: Job): job is WithFile =>
@@ -9,8 +15,9 @@ export const mayHaveFile = (job: Job): job is WithFile =>
 
 export const isSuccessful = (job: Job): job is WithFile => job.state.status === 'success'
 
-export const fileOf = ({ id, state: { filename, video } }: WithFile): VideoFile => ({
+export const fileOf = ({ id, state: { gpu, filename, video } }: WithFile): VideoFile => ({
   jobId: id,
+  gpu,
   filename,
   facts: video,
 })

@@ -6,8 +6,9 @@ import type { ArchiveMessage } from '../actors/archive/archive-protocol.ts'
 import type { EtaMessage } from '../actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../actors/event/event-protocol.ts'
 import type { JanitorMessage } from '../actors/janitor/janitor-protocol.ts'
+import type { Machines } from '../actors/node/machines.ts'
 import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
-import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import type { ChildView } from '../actors/supervisor/supervisor-protocol.ts'
 import type { WebhookMessage } from '../actors/webhook/webhook-protocol.ts'
 import type { StandingCheck } from '../domain/check.ts'
 import type { TokenHolder } from '../domain/client.ts'
@@ -39,7 +40,7 @@ import { adminRoutes } from './routes/admin-routes.ts'
 import { dashboardRoutes } from './routes/dashboard-routes.ts'
 import { etaRoutes } from './routes/eta-routes.ts'
 import { eventRoutes } from './routes/event-routes.ts'
-import { type GpuRoutesOptions, gpuRoutes } from './routes/gpu-routes.ts'
+import { gpuRoutes } from './routes/gpu-routes.ts'
 import { healthRoutes } from './routes/health-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { metricsRoutes, observeAnswer } from './routes/metrics-routes.ts'
@@ -64,7 +65,6 @@ export type AppOptions = Readonly<{
     events: ActorRef<EventMessage>
     webhooks: ActorRef<WebhookMessage>
     janitor: ActorRef<JanitorMessage>
-    supervisor: ActorRef<SupervisorMessage>
   }>
   access: Readonly<{
     /** Clients with a token; none: every client may do everything. */
@@ -76,7 +76,7 @@ export type AppOptions = Readonly<{
     corsOrigins: readonly string[]
     links: FileLinksOptions
   }>
-  gpus: Pick<GpuRoutesOptions, 'gpus' | 'nodeOf' | 'childOf' | 'measured'>
+  machines: Machines
   nodes: Nodes
   tasks: TaskRoutesOptions['tasks']
   files: Readonly<{
@@ -105,6 +105,8 @@ export type AppOptions = Readonly<{
     version: string
     task: WanTask
     checks(): readonly StandingCheck[]
+    /** Actors of this machine. */
+    children(): Promise<readonly ChildView[]>
     history: History
     /** Metrics in Prometheus' text format. */
     scrape(): Promise<string>
@@ -122,7 +124,7 @@ export type AppOptions = Readonly<{
 export function createApp({
   actors,
   access,
-  gpus,
+  machines,
   nodes,
   tasks,
   files,
@@ -139,7 +141,7 @@ export function createApp({
   const { task } = status
   const links = createFileLinks(access.links)
   const render = createJobRenderer({
-    ...{ eta: actors.eta, links, retentionMs: limits.retentionMs, nodeOf: gpus.nodeOf },
+    ...{ eta: actors.eta, links, retentionMs: limits.retentionMs, nodeOf: machines.nodeOf },
   })
   const request = generateSchema(task, limits.maxFrames, refuseUrl, refuseNegativePrompt)
   const isPublic = clients.length === 0
@@ -218,7 +220,7 @@ export function createApp({
     .route('/', eventRoutes({ ...actors, ...limits, render, observe, memory }))
     .route('/', videoRoutes({ ...actors, ...files, nodeFiles, links, isPublic }))
     .route('/', webhookRoutes({ ...actors, wish: webhookSchema(refuseUrl) }))
-    .route('/', gpuRoutes({ ...actors, ...gpus }))
+    .route('/', gpuRoutes({ ...actors, machines }))
     .route('/', nodeRoutes({ ...actors, nodes }))
     .route('/', taskRoutes({ tasks }))
     .route('/', openAiSubmissionRoutes(forVideos))
@@ -227,7 +229,7 @@ export function createApp({
     .route('/', whoamiRoutes())
     .route('/', adminRoutes(actors))
     .route('/', etaRoutes({ ...actors, ...status }))
-    .route('/', statsRoutes({ ...status, ...gpus }))
+    .route('/', statsRoutes({ ...status, machines }))
     .route('/', healthRoutes({ ...actors, ...status, nodes }))
     .route('/', metricsRoutes(status))
 }

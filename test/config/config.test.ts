@@ -24,6 +24,7 @@ describe('the configuration', () => {
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
       },
+      node: { name: undefined, url: undefined, lostMs: 10_000 },
       linkKey: resolve('data/link.key'),
       archiveDir: resolve('data/archive'),
       backupsDir: resolve('data/backups'),
@@ -83,6 +84,9 @@ describe('the configuration', () => {
       LOGS_DIR: 'my logs',
       STATE_DB: '/srv/state.sqlite',
       DATABASE_URL: 'postgres://wan:secret@db.lan/wan',
+      NODE_NAME: 'GPU-7',
+      NODE_URL: 'http://10.0.0.7:8080/',
+      NODE_LOST_S: '20',
       GPU_IDS: '1, GPU-8932f937',
       NVIDIA_VISIBLE_DEVICES: 'all',
       WAN_DIR: 'Wan2.2',
@@ -140,6 +144,7 @@ describe('the configuration', () => {
         stateDb: '/srv/state.sqlite',
       },
       databaseUrl: 'postgres://wan:secret@db.lan/wan',
+      node: { name: 'gpu-7', url: 'http://10.0.0.7:8080', lostMs: 20_000 },
       linkKey: '/srv/wan/link.key',
       archiveDir: '/srv/wan/archive',
       backupsDir: '/srv/wan/backups',
@@ -308,6 +313,18 @@ describe('an environment that is not usable', () => {
     expect(loads({})).toBe(fitting(24))
     expect(loads({ FAST_LOAD: 'off' })).toBe(fitting(35))
     expect(loads({ WAN_LAUNCHER: '0' })).toBe(fitting(35))
+  })
+
+  it('is one where other machines cannot reach a node, unless all nodes are on this machine', () => {
+    const DATABASE_URL = 'postgres://wan@db.lan/wan'
+    const unreachable = /HOST .* is only reached from this machine/
+    expect(() => readConfig({ DATABASE_URL })).toThrow(unreachable)
+    const NODE_URL = 'http://10.0.0.7:8080'
+    expect(() => readConfig({ DATABASE_URL, HOST: 'localhost', NODE_URL })).toThrow(unreachable)
+    expect(() => readConfig({ DATABASE_URL, HOST: '0.0.0.0' })).not.toThrow()
+    for (const url of ['http://127.0.0.1:0', 'http://localhost:8080', 'http://[::1]:8080']) {
+      expect(() => readConfig({ DATABASE_URL, NODE_URL: url })).not.toThrow()
+    }
   })
 
   it('is one where what only the launcher does is wanted without it', () => {

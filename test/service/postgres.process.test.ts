@@ -124,16 +124,16 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     ).toHaveLength(1)
   })
 
-  it('does not start beside another one, and says where that is', async () => {
-    const env = await aDatabase()
-    await startService({ env })
+  it('does not start beside another one of the same name, and says where that is', async () => {
+    const env = { ...(await aDatabase()), NODE_NAME: 'a' }
+    const first = await startService({ env })
     await expect(startService({ env })).rejects.toThrow(
-      /Another wan-supervisor, on .+, uses PostgreSQL/,
+      `another machine of this cluster is called "a" and works at ${first.url}`,
     )
   })
 
-  it('takes the place of one of another machine that has stopped, and waits for one that has died', async () => {
-    const env = await aDatabase()
+  it('takes the name of one of another machine that has stopped, and waits for one that has died', async () => {
+    const env = { ...(await aDatabase()), NODE_LOST_S: '3' }
     const first = await startService({ env })
     await first.stop()
     const second = await startService({ env })
@@ -149,7 +149,7 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     const ended = once(service.child, 'exit')
     await takeTerm(env.DATABASE_URL)
     expect((await ended)[0]).toBe(1)
-    expect(service.log('the database is no longer that of this service')).toHaveLength(1)
+    expect(service.log('this node leaves the cluster')).toHaveLength(1)
     const next = await startService({ dataDir: service.dataDir, env })
     expect(await next.until(id)).toMatchObject({ status: 'success', attempt: 1 })
   })

@@ -139,8 +139,10 @@ export async function createWorld({
       isInUse: () => false,
       find: (video) => later(fileCalls, () => findingOf(video)),
       // A file of another origin has another length.
-      seemsPresent: ({ filename }) =>
-        later(fileCalls, () => ![undefined, foreign].includes(files.get(filename))),
+      arePresent: (asked) =>
+        later(fileCalls, () =>
+          asked.map(({ filename }) => ![undefined, foreign].includes(files.get(filename))),
+        ),
       remove: (video) =>
         later(fileCalls, () => {
           const finding = findingOf(video)
@@ -159,7 +161,7 @@ export async function createWorld({
 
   // --- the queue ------------------------------------------------------------------------------
 
-  const rules = createJournal({ settings: { ...queueSettings, gpus }, gpus })
+  const rules = createJournal({ settings: { ...queueSettings, gpus } })
   let journal: Journal
   let queueMail: QueueMail[] = []
   let queueLife = 0

@@ -135,8 +135,8 @@ export function createNodeWorld(
       case 'stopGeneration':
         order(effect.gpu, { type: 'stop', ...keyIn(effect) })
         break
-      case 'askGpu':
-        order(effect.gpu, { type: 'announce' })
+      case 'welcomeNode':
+        for (const { gpu } of named(effect.node).gpus) order(gpu, { type: 'announce' })
         break
       case 'convert': {
         const machine = named(effect.node)

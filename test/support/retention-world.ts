@@ -109,7 +109,7 @@ export async function createWorld(limits: RetentionLimits) {
       isInUse: (filename: string) =>
         jobs.some((job) => job.filename === filename && job.downloading),
       find: async ({ filename }: VideoFile) => findingOf(filename),
-      seemsPresent: async () => true,
+      arePresent: async (asked: readonly unknown[]) => asked.map(() => true),
       async remove({ jobId, filename }: VideoFile) {
         const finding = findingOf(filename)
         await removeFile(jobId, filename)

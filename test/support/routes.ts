@@ -45,7 +45,6 @@ export function anApp({
       eta: createPlace('eta'),
       events: createPlace('events'),
       webhooks: createPlace('webhooks'),
-      supervisor: createPlace('supervisor'),
       janitor: createPlace('janitor'),
     },
     access: {
@@ -55,7 +54,12 @@ export function anApp({
       ownHosts,
       links: { baseUrl: '', key: undefined, lifeS: 1 },
     },
-    gpus: { gpus: [], nodeOf: () => undefined, childOf: String, measured: () => new Map() },
+    machines: {
+      gpus: () => [],
+      nodeOf: () => undefined,
+      look: async () => [],
+      restart: async () => 'no_such_child',
+    },
     nodes,
     tasks,
     files: {
@@ -80,6 +84,7 @@ export function anApp({
       version: '1.2.3',
       task: 'ti2v-5B',
       checks: () => [],
+      children: async () => [],
       history: {
         load: async () => ({ waiting: [], busy: new Map() }),
         loadingCost: async () => ({

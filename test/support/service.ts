@@ -65,6 +65,8 @@ export function serviceEnvironment(
     SIM_DIRECTIVES: '1',
     SIM_JOURNAL: join(dataDir, 'journal'),
     SIM_STATE_DIR: dataDir,
+    // Port 0: that of the service.
+    ...(env.DATABASE_URL && { NODE_URL: 'http://127.0.0.1:0' }),
     ...env,
   }
 }

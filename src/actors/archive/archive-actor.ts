@@ -1,6 +1,7 @@
 import { RefusalError } from '../../domain/errors.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
+import { wallNow } from '../../domain/time.ts'
 import {
   type ActorRef,
   type AnswerEffect,
@@ -52,7 +53,7 @@ export function archiveBehaviour({
 
   return actorOf<ArchiveState, ArchiveMail, ArchiveEffect>({
     initial: firstTurn,
-    transition: (state, mail) => transition(state, mail, Date.now()),
+    transition: (state, mail) => transition(state, mail, wallNow()),
     perform,
     terminate(state) {
       life.abort()
@@ -103,7 +104,7 @@ export function archiveBehaviour({
       case 'work':
         pipe(
           self,
-          work.carryOut(effect.tasks, Date.now(), life.signal),
+          work.carryOut(effect.tasks, wallNow(), life.signal),
           (outcomes) => ({ type: 'worked', outcomes }),
           (error) => ({ type: 'storeFailed', error }),
         )

@@ -3,6 +3,7 @@ import type {
   Attempt,
   Expired,
   FileLoss,
+  GpuId,
   Job,
   JobId,
   JobStatus,
@@ -76,10 +77,12 @@ export type AnnouncedRemoval = Readonly<{ jobId: JobId; removal: Removal }>
 export type RecordedFile = Readonly<{
   seq: number
   jobId: JobId
-  filename: string
-  bytes: number
   isLost: boolean
-}>
+}> &
+  FileSize
+
+/** `gpu`: the one that it was generated on. The file is on the same machine. */
+export type FileSize = Readonly<{ gpu: GpuId; filename: string; bytes: number }>
 
 export type JobFilter = Readonly<{
   status?: readonly JobStatus[]
@@ -118,8 +121,11 @@ export type VideoFiles = {
   /** The file is being downloaded, or was a moment ago. */
   isInUse(filename: string): boolean
   find(video: VideoFile): Promise<FileFinding>
-  /** Compares only kind and length with the record. */
-  seemsPresent(file: Pick<RecordedFile, 'filename' | 'bytes'>): Promise<boolean>
+  /**
+   * Compares only kind and length with the record. One answer per file, in the same order; undefined:
+   * its machine is not there.
+   */
+  arePresent(files: readonly FileSize[]): Promise<readonly (boolean | undefined)[]>
   /** Deletes the file of a video unless it is of another origin, and its previews. */
   remove(video: VideoFile): Promise<FileFinding>
 }

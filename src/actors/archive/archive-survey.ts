@@ -18,12 +18,12 @@ export async function surveyPage(
     videoFiles,
   }: Readonly<{
     store: Pick<ArchiveStore, 'recordedFiles'>
-    videoFiles: Pick<VideoFiles, 'seemsPresent'>
+    videoFiles: Pick<VideoFiles, 'arePresent'>
   }>,
   afterSeq: number,
 ): Promise<Surveyed> {
   const files = await store.recordedFiles(afterSeq, maxFilesPerPage)
-  const present = await Promise.all(files.map(videoFiles.seemsPresent))
+  const present = await videoFiles.arePresent(files)
   const isSuspect = ({ isLost }: RecordedFile, index: number) => present[index] === isLost
   const last = files.length === maxFilesPerPage ? files.at(-1) : undefined
   return {

@@ -1,6 +1,7 @@
 import type { Hold } from '../../domain/hold.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
+import { wallNow } from '../../domain/time.ts'
 import {
   type ActorRef,
   type AnswerEffect,
@@ -14,28 +15,39 @@ import {
 } from '../actor.ts'
 import type { ArchiveMessage } from '../archive/archive-protocol.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
-import { createJanitorLog, isLogEffect } from './janitor-log.ts'
+import { createJanitorLog, isLogEffect, type LogEffect } from './janitor-log.ts'
 import type { Housekeeping, RetentionStore } from './janitor-ports.ts'
 import type { JanitorEffect, JanitorMessage, JanitorState } from './janitor-protocol.ts'
 import { startJanitor, transition } from './janitor-transition.ts'
+import type { RetentionEffect } from './retention-protocol.ts'
 import type { RetentionLimits } from './retention-rules.ts'
 
 export type JanitorActorOptions = Readonly<{
   housekeeping: Housekeeping
-  retention: RetentionStore
   queue: ActorRef<QueueMessage>
-  archive: ActorRef<ArchiveMessage>
   /** With less than that on any disk nothing is taken or started; 0: as long as there is any. */
   minFreeBytes: number
+  /** Absent: it looks after the disks of a machine, and another one after what has been kept for long enough. */
+  retention?: RetentionDuty
+  /** False: it does not look after disks. */
+  watchesDisks?: boolean
   observe: Observe
-  limits: RetentionLimits
-  /** In force since the start of the service. */
-  hold?: Hold
   log: Logger
   everyMs?: number
   /** A counter that nobody can set. One that goes on while the machine sleeps sees no step then. */
   uptime?: () => number
 }>
+
+export type RetentionDuty = Readonly<{
+  store: RetentionStore
+  archive: ActorRef<ArchiveMessage>
+  limits: RetentionLimits
+  /** In force since the start of the service. */
+  hold?: Hold
+}>
+
+/** Limits of a janitor that retains nothing. */
+const unlimited: RetentionLimits = { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 }
 
 /** Much longer than a few files take to be removed. */
 const expireMs = 120_000
@@ -43,13 +55,11 @@ const expireMs = 120_000
 /** Looks after disks and backups, and after what has been kept for long enough. */
 export function janitorBehaviour({
   housekeeping,
-  retention,
   queue,
-  archive,
   minFreeBytes,
+  retention,
+  watchesDisks = true,
   observe,
-  limits,
-  hold,
   log,
   everyMs = 5_000,
   uptime = () => performance.now(),
@@ -57,10 +67,10 @@ export function janitorBehaviour({
   const writeLog = createJanitorLog(log, minFreeBytes)
 
   return actorOf<JanitorState, JanitorMessage, JanitorEffect>({
-    initial: startJanitor(hold),
+    initial: startJanitor({ watchesDisks, retains: retention !== undefined }, retention?.hold),
     transition: (state, message) =>
-      transition({ minFreeBytes, retention: limits }, state, message, {
-        at: Date.now(),
+      transition({ minFreeBytes, retention: retention?.limits ?? unlimited }, state, message, {
+        at: wallNow(),
         uptimeMs: uptime(),
       }),
     perform,
@@ -113,28 +123,39 @@ export function janitorBehaviour({
         )
         break
       }
+      default:
+        if (retention) performRetention(effect, retention, self)
+    }
+  }
+
+  function performRetention(
+    effect: Exclude<RetentionEffect, AnswerEffect | LogEffect>,
+    { store, archive }: RetentionDuty,
+    self: ActorRef<JanitorMessage>,
+  ): void {
+    switch (effect.do) {
       case 'sweepLater':
         tellLater(self, everyMs, { type: 'sweepDue' })
         break
       case 'readLatestEnd':
         pipe(
           self,
-          retention.latestEnd(),
+          store.latestEnd(),
           (latestEnd) => ({ type: 'latestEndRead', latestEnd }),
           sweepFailed,
         )
         break
       case 'noteClock':
-        pipe(self, retention.noteClock(effect.hold), nothing, sweepFailed)
+        pipe(self, store.noteClock(effect.hold), nothing, sweepFailed)
         break
       case 'observeHold':
         observe({ saw: 'deletionsJudged', hold: effect.hold })
         break
       case 'weigh':
-        pipe(self, retention.videoBytes(), (bytes) => ({ type: 'weighed', bytes }), stepFailed)
+        pipe(self, store.videoBytes(), (bytes) => ({ type: 'weighed', bytes }), stepFailed)
         break
       case 'readPage': {
-        const page = retention.finished(effect.filter)
+        const page = store.finished(effect.filter)
         pipe(self, page, (jobs) => ({ type: 'pageRead', jobs }), stepFailed)
         break
       }

@@ -11,13 +11,21 @@ export type JanitorStep = Step<JanitorState, JanitorEffect>
 
 export type JanitorLimits = Readonly<{ minFreeBytes: number; retention: RetentionLimits }>
 
+export type JanitorDuties = Readonly<{ watchesDisks: boolean; retains: boolean }>
+
 /** The first check of the disks and the first sweep; each schedules the next. */
-export const startJanitor = (found?: Hold): JanitorStep => [
+export const startJanitor = (
+  { watchesDisks, retains }: JanitorDuties,
+  found?: Hold,
+): JanitorStep => [
   {
     disks: initialDiskState,
     retention: { ...initialRetentionState, clock: found ? { found } : {} },
   },
-  [{ do: 'measure' }, { do: 'readLatestEnd' }, { do: 'sweepLater' }],
+  [
+    ...(watchesDisks ? [{ do: 'measure' } as const] : []),
+    ...(retains ? [{ do: 'readLatestEnd' } as const, { do: 'sweepLater' } as const] : []),
+  ],
 ]
 
 /** Hands each message to the rules that it concerns. */

@@ -1,8 +1,9 @@
 import { causeOf } from '../../domain/client.ts'
 import type { GpuId, JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { Observe } from '../../domain/observation.ts'
-import { steadyNow } from '../../domain/time.ts'
+import { steadyNow, wallNow } from '../../domain/time.ts'
 import {
   type ActorRef,
   type AnswerEffect,
@@ -14,14 +15,12 @@ import {
   tellLater,
 } from '../actor.ts'
 import type { ArchiveMessage } from '../archive/archive-protocol.ts'
-import type { ConversionMessage } from '../conversion/conversion-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
-import type { CaretakerMessage } from '../gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
-import type { TemplateMessage } from '../template/template-protocol.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
+import type { Fleet, NodeActors } from './fleet.ts'
 import {
   askersOf,
   type Journal,
@@ -31,7 +30,7 @@ import {
 } from './journal/journal-state.ts'
 import { createJournal } from './journal/queue-journal.ts'
 import { observedCommit } from './observed-commit.ts'
-import type { Installation, QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
+import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
 import { absentCareMs } from './rules/gpu-rules.ts'
 import { quotaPeriodMs } from './rules/quota-rules.ts'
@@ -43,15 +42,11 @@ export type QueueActorOptions = Readonly<{
   store: QueueStore
   results: ResultFiles
   workFiles: WorkFiles
-  installation: Installation
-  gpus: ReadonlyMap<GpuId, ActorRef<GpuMessage>>
-  caretaker: ActorRef<CaretakerMessage>
-  conversion: ActorRef<ConversionMessage>
+  fleet: Fleet
   archive: ActorRef<ArchiveMessage>
   eta: ActorRef<EtaMessage>
   events: ActorRef<EventMessage>
   webhooks: ActorRef<WebhookMessage>
-  template: ActorRef<TemplateMessage>
   observe: Observe
   log: Logger
 }>
@@ -61,15 +56,14 @@ const retryMs = 1_000
 
 /** Owns jobs up to their end: their order, their states, their claims. */
 export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, QueueMail> {
-  const { settings, store, workFiles, installation, gpus, caretaker, conversion } = options
-  const { archive, eta, events, webhooks, template } = options
-  const { observe, log } = options
+  const { settings, store, workFiles, fleet } = options
+  const { archive, eta, events, webhooks, observe, log } = options
   const work = createSubmissionWork(options)
-  const { receive, settle } = createJournal({ settings, gpus: [...gpus.keys()] })
+  const { receive, settle } = createJournal({ settings, nodeOf: fleet.nodeOf })
 
   return actorOf<Journal, QueueMail, JournalEffect>({
     initial: newJournal,
-    transition: (journal, mail) => receive(journal, mail, Date.now(), steadyNow()),
+    transition: (journal, mail) => receive(journal, mail, wallNow(), steadyNow()),
     settle,
     perform,
     terminate(journal) {
@@ -145,7 +139,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         break
       }
       case 'checkEnvironment':
-        installation.lookAgain()
+        tellAt(effect.node, ({ node }) => tell(node, { type: 'lookAgain' }))
         break
       case 'expectCare': {
         const { jobId, epoch, withinMs } = effect
@@ -158,7 +152,9 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         break
       }
       case 'giveTemplateTurn':
-        tell(template, { type: 'turnCame', build: effect.build })
+        tellAt(effect.node, ({ template }) =>
+          tell(template, { type: 'turnCame', build: effect.build }),
+        )
         break
       case 'expectTemplate': {
         const { node, build, withinMs } = effect
@@ -189,14 +185,16 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
       case 'order':
         order(effect, self)
         break
-      case 'askGpu':
-        tellGpu(effect.gpu, { type: 'announce' })
+      case 'welcomeNode':
+        tellAt(effect.node, ({ node }) => tell(node, { type: 'welcome' }))
         break
       case 'stopGeneration': {
         const { do: _, gpu, ...attempt } = effect
         // Not running: then its next incarnation is told when it announces itself.
         tellGpu(gpu, { type: 'stopGeneration', ...attempt })
-        tell(caretaker, { type: 'stopGeneration', ...attempt })
+        tellAt(fleet.nodeOf(gpu), ({ caretaker }) =>
+          tell(caretaker, { type: 'stopGeneration', ...attempt }),
+        )
         break
       }
       case 'discardWork':
@@ -241,8 +239,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
 
   function announce({ waiting, running }: QueueState, self: ActorRef<QueueMail>): void {
     log.info({ queued: size(waiting), running: running.size }, 'queue restored')
-    tell(conversion, { type: 'announce' })
-    for (const gpu of gpus.values()) tell(gpu, { type: 'announce' })
+    fleet.queueRestored()
     tell(events, { type: 'queueRestored' })
     // An actor that was given up before does not answer.
     for (const { jobId, epoch, phase } of running.values()) {
@@ -257,18 +254,26 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
     const { jobId, epoch } = order
     switch (order.do) {
       case 'convert':
-        tell(conversion, { type: 'convert', jobId, epoch, filename: order.filename, request })
+        tellAt(order.node, ({ conversion }) =>
+          tell(conversion, { type: 'convert', jobId, epoch, filename: order.filename, request }),
+        )
         break
       case 'abortConversion':
-        tell(conversion, { type: 'abort', jobId, epoch, filename: order.filename })
+        tellAt(order.node, ({ conversion }) =>
+          tell(conversion, { type: 'abort', jobId, epoch, filename: order.filename }),
+        )
         break
       case 'adoptGeneration':
-        tell(caretaker, { type: 'letGo', jobId, epoch })
+        tellAt(fleet.nodeOf(order.gpu), ({ caretaker }) =>
+          tell(caretaker, { type: 'letGo', jobId, epoch }),
+        )
         // Offered again to the next incarnation.
         tellGpu(order.gpu, { type: 'adopt', order: { jobId, epoch, request } })
         break
       case 'careFor':
-        tell(caretaker, { type: 'careFor', gpu: order.gpu, order: { jobId, epoch, request } })
+        tellAt(fleet.nodeOf(order.gpu), ({ caretaker }) =>
+          tell(caretaker, { type: 'careFor', gpu: order.gpu, order: { jobId, epoch, request } }),
+        )
         break
       case 'startGeneration': {
         const isTold = tellGpu(order.gpu, { type: 'run', order: { jobId, epoch, request } })
@@ -281,8 +286,16 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
   }
 
   function tellGpu(gpu: GpuId, message: GpuMessage): boolean {
-    const actor = gpus.get(gpu)
-    return actor !== undefined && tell(actor, message)
+    return tellAt(fleet.nodeOf(gpu), (actors) => {
+      const actor = actors.gpu(gpu)
+      return actor !== undefined && tell(actor, message)
+    })
+  }
+
+  /** False: the node is not there. Both sides announce themselves when it is. */
+  function tellAt(node: NodeName | undefined, tellThem: (actors: NodeActors) => boolean): boolean {
+    const actors = node === undefined ? undefined : fleet.at(node)
+    return actors !== undefined && tellThem(actors)
   }
 
   function discardWork(jobId: JobId, self: ActorRef<QueueMail>): void {

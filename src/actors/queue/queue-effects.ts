@@ -37,8 +37,8 @@ export type QueueEffect =
       | ({ do: 'expectCare'; withinMs: number } & AttemptKey)
       | { do: 'logHold'; node: NodeName; hold: Hold | undefined }
       | ({ do: 'logGpu'; gpu: GpuId; health: GpuHealth } & Caused)
-      /** Has it announce itself again. */
-      | { do: 'askGpu'; gpu: GpuId }
+      /** The node is known: its actors start, or announce themselves again. */
+      | { do: 'welcomeNode'; node: NodeName }
       | JobOrder
       | ({ do: 'stopGeneration'; gpu: GpuId; reason: StopReason } & AttemptKey)
       | { do: 'discardWork'; jobId: JobId }

@@ -1,6 +1,7 @@
 /** The queue as a start finds it in the store. */
 import { nameKey } from '../../domain/filename.ts'
-import { type Job, shapeOf } from '../../domain/job.ts'
+import { type GpuId, type Job, shapeOf } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import { fromSorted } from '../ordered-map.ts'
 import { lostAttempts } from './lost-attempts.ts'
 import { newNode } from './nodes.ts'
@@ -9,7 +10,11 @@ import { noneRecent, type QueueSettings, type QueueState, type WaitingJob } from
 import { type RunningJob, RunningJobs } from './running-jobs.ts'
 
 /** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
-export function restoreQueue(settings: QueueSettings, stored: StoredQueue): QueueState {
+export function restoreQueue(
+  settings: QueueSettings,
+  stored: StoredQueue,
+  placeOf: (gpu: GpuId) => NodeName | undefined = () => undefined,
+): QueueState {
   // Jobs of earlier versions may have names that are one by now. The first of them holds it.
   const names = new Map(
     [...stored.waiting, ...stored.running]
@@ -22,8 +27,7 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
   return {
     settings: pickSettings(settings),
     open: true,
-    nodes: new Map([[settings.node, newNode({ name: settings.node, ...settings })]]),
-    nodeOf: new Map(settings.gpus.map((gpu) => [gpu, settings.node])),
+    ...nodesOf(settings, stored, placeOf),
     gpus: settings.gpus,
     lost: lostAttempts(stored.lost),
     nextSeq: stored.nextSeq,
@@ -45,6 +49,29 @@ export function restoreQueue(settings: QueueSettings, stored: StoredQueue): Queu
     loadSeconds: new Map(),
     tickets: new Map(),
   }
+}
+
+/** Nodes that have not joined yet are waited for, if jobs run there or did when they were lost. */
+function nodesOf(
+  settings: QueueSettings,
+  { running, lost }: StoredQueue,
+  placeOf: (gpu: GpuId) => NodeName | undefined,
+): Pick<QueueState, 'nodes' | 'nodeOf'> {
+  const nodes = new Map([[settings.node, newNode({ name: settings.node, ...settings })]])
+  const nodeOf = new Map(settings.gpus.map((gpu) => [gpu, settings.node]))
+  const used = [
+    ...running.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : [])),
+    ...lost.map(({ gpu }) => gpu),
+  ]
+  for (const gpu of used) {
+    if (nodeOf.has(gpu)) continue
+    const name = placeOf(gpu) ?? settings.node
+    nodeOf.set(gpu, name)
+    if (nodes.has(name)) continue
+    const node = newNode({ name, gpus: [], maxConcurrentLoads: 1 })
+    nodes.set(name, { ...node, presence: 'left' })
+  }
+  return { nodes, nodeOf }
 }
 
 /** Picks the settings of the queue: a configuration has more, and some are secret. */

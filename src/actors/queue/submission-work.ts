@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto'
 import { type Client, callerOf } from '../../domain/client.ts'
 import { fingerprintOf } from '../../domain/fingerprint.ts'
 import type { JobId, VideoDraft } from '../../domain/job.ts'
-import { steadyNow } from '../../domain/time.ts'
+import { steadyNow, wallNow } from '../../domain/time.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
 import { newSecret, newWebhookId, openAiEvents, ownEvents } from '../../domain/webhook.ts'
 import type { QueueEffect } from './queue-effects.ts'
@@ -52,7 +52,7 @@ function webhookOf(
   { name: owner }: Client,
   { url, secret = newSecret(), words }: NonNullable<VideoDraft['webhook']>,
 ): NewWebhook {
-  const createdAt = Date.now()
+  const createdAt = wallNow()
   const events = words === 'openai' ? openAiEvents : ownEvents
   const registeredBy = owner === null ? [] : [owner]
   return { id: newWebhookId(), owner, registeredBy, jobId, url, events, createdAt, secret }

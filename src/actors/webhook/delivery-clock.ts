@@ -1,6 +1,6 @@
 /** Time by which deliveries are scheduled. No correction of the wall clock moves it. */
 import type { Timestamp } from '../../domain/job.ts'
-import { clamp, hourMs, steadyNow } from '../../domain/time.ts'
+import { clamp, hourMs, steadyNow, wallNow } from '../../domain/time.ts'
 
 /** Milliseconds that pass while the service runs, on a scale that started at the wall clock's. */
 export type Steady = number
@@ -15,7 +15,7 @@ export const maxStopMs = hourMs
 
 export type ClockSources = Readonly<{ wall(): number; monotonic(): number }>
 
-const ofProcess: ClockSources = { wall: Date.now, monotonic: steadyNow }
+const ofProcess: ClockSources = { wall: wallNow, monotonic: steadyNow }
 
 /** `kept` is the last time that the previous run stored. */
 export function startDeliveryClock(

@@ -1,8 +1,8 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
+import type { Machines } from '../../actors/node/machines.ts'
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
-import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
 import { RestartBody } from '../request/bodies.ts'
@@ -10,18 +10,11 @@ import type { ClientEnv } from '../request/client-env.ts'
 import { GpuParam } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
 import { found, orThrow } from '../response/outcome.ts'
-import { GpuJson, type GpuReading, type GpuSight, gpuJson } from '../views/gpu-view.ts'
-import type { NodeOf } from '../views/node-view.ts'
+import { GpuJson, gpuJson } from '../views/gpu-view.ts'
 
 export type GpuRoutesOptions = Readonly<{
   queue: ActorRef<QueueMessage>
-  supervisor: ActorRef<SupervisorMessage>
-  gpus: readonly GpuSight['gpu'][]
-  nodeOf: NodeOf
-  /** The supervisor's name for the actor of a GPU. */
-  childOf(gpu: GpuId): string
-  /** The latest reading of each GPU's own instruments; empty when nvidia-smi does not answer. */
-  measured(): ReadonlyMap<GpuId, GpuReading>
+  machines: Machines
 }>
 
 const GpusJson = v.object({ gpus: v.array(GpuJson) })
@@ -29,23 +22,11 @@ const GpusJson = v.object({ gpus: v.array(GpuJson) })
 const ofOneGpu = { tag: 'gpus', params: v.object({ id: GpuParam }) } as const
 
 /** Each GPU as it is now; and an operator's word about one. */
-export function gpuRoutes(options: GpuRoutesOptions) {
-  const { queue, supervisor, gpus, nodeOf, childOf, measured } = options
+export function gpuRoutes({ queue, machines }: GpuRoutesOptions) {
   const view = async (): Promise<GpuJson[]> => {
-    const [uses, children] = await Promise.all([
-      ask(queue, { type: 'describeGpus' }),
-      ask(supervisor, { type: 'whichChildren' }),
-    ])
-    const readings = measured()
-    return gpus.map((gpu) =>
-      gpuJson({
-        gpu,
-        node: nodeOf(gpu.id),
-        use: uses.find((use) => use.gpu === gpu.id),
-        actor: children.find((child) => child.id === childOf(gpu.id)),
-        reading: readings.get(gpu.id),
-      }),
-    )
+    const [uses, seen] = await Promise.all([ask(queue, { type: 'describeGpus' }), machines.look()])
+    const useOf = new Map(uses.map((use) => [use.gpu, use]))
+    return seen.map((one) => gpuJson({ ...one, use: useOf.get(one.gpu.id) }))
   }
   const viewOf = async (gpu: GpuId): Promise<GpuJson> =>
     found(
@@ -122,7 +103,7 @@ export function gpuRoutes(options: GpuRoutesOptions) {
           orThrow(await ask(queue, { type: 'disown', gpu, fate }))
         }
         const { requestId } = c.var
-        const answer = await ask(supervisor, { type: 'restartChild', id: childOf(gpu), requestId })
+        const answer = await machines.restart(gpu, { requestId })
         if (answer === 'no_such_child') throw noGpu(gpu)
         if (answer === 'shutting_down') {
           throw new RefusalError('shutting_down', 'The service is stopping.')

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
 import type { Hold } from '../../actors/queue/environment-state.ts'
 import type { QueueMessage, QueueSummary } from '../../actors/queue/queue-protocol.ts'
-import type { SupervisorMessage } from '../../actors/supervisor/supervisor-protocol.ts'
+import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { Check, StandingCheck } from '../../domain/check.ts'
 import type { Client } from '../../domain/client.ts'
 import { type Member, nodeStates } from '../../domain/node.ts'
@@ -13,7 +13,8 @@ import type { Nodes } from '../views/node-view.ts'
 import { Count } from '../views/words.ts'
 
 export type LivenessOptions = Readonly<{
-  supervisor: ActorRef<SupervisorMessage>
+  /** Actors of this machine. */
+  children(): Promise<readonly ChildView[]>
   version: string
 }>
 
@@ -65,7 +66,7 @@ const ReadinessJson = v.object({
 type ReadinessJson = v.InferOutput<typeof ReadinessJson>
 
 /** The process is running. Each node of a cluster answers this itself. */
-export const livenessRoutes = ({ supervisor, version }: LivenessOptions) =>
+export const livenessRoutes = ({ children, version }: LivenessOptions) =>
   new Hono<ClientEnv>().get(
     '/health',
     route({
@@ -76,8 +77,7 @@ export const livenessRoutes = ({ supervisor, version }: LivenessOptions) =>
       answers: { 200: { means: 'It does', json: HealthJson } },
     }),
     async (c) => {
-      const children = await ask(supervisor, { type: 'whichChildren' })
-      const givenUp = children.filter(({ phase }) => phase === 'given_up')
+      const givenUp = (await children()).filter(({ phase }) => phase === 'given_up')
       const health: HealthJson = {
         status: givenUp.length > 0 ? 'degraded' : 'ok',
         version,

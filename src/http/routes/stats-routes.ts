@@ -1,6 +1,8 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
+import type { Machines } from '../../actors/node/machines.ts'
 import type { History, LoadingCost } from '../../domain/history.ts'
+import { wallNow } from '../../domain/time.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { StatsQuery } from '../request/parameters.ts'
 import { route } from '../request/route.ts'
@@ -8,7 +10,7 @@ import { Count, Time } from '../views/words.ts'
 
 export type StatsRoutesOptions = Readonly<{
   history: Pick<History, 'load' | 'loadingCost'>
-  gpus: readonly Readonly<{ id: number }>[]
+  machines: Pick<Machines, 'gpus'>
 }>
 
 /** As fine as a chart can show. */
@@ -79,7 +81,7 @@ const loadingJson = ({ cold, warm, coldRuns, unknown }: LoadingCost): StatsJson[
 })
 
 /** How busy the service has been. */
-export const statsRoutes = ({ history, gpus }: StatsRoutesOptions) =>
+export const statsRoutes = ({ history, machines }: StatsRoutesOptions) =>
   new Hono<ClientEnv>().get(
     '/stats',
     route({
@@ -93,7 +95,7 @@ export const statsRoutes = ({ history, gpus }: StatsRoutesOptions) =>
     }),
     async (c) => {
       const stepMs = (c.req.valid('query').hours * 3_600_000) / steps
-      const to = Date.now()
+      const to = wallNow()
       const from = to - steps * stepMs
       const [{ waiting, busy }, loading] = await Promise.all([
         history.load({ from, stepMs, steps }),
@@ -104,7 +106,7 @@ export const statsRoutes = ({ history, gpus }: StatsRoutesOptions) =>
         to: new Date(to).toISOString(),
         step_seconds: stepMs / 1000,
         waiting: [...waiting],
-        gpus: gpus.map(({ id }) => ({ gpu_id: id, busy: busyShares(id) })),
+        gpus: machines.gpus().map(({ id }) => ({ gpu_id: id, busy: busyShares(id) })),
         loading: loadingJson(loading),
       }
       return c.json(stats, 200)

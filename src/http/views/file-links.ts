@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId, WithFile } from '../../domain/job.ts'
+import { wallNow } from '../../domain/time.ts'
 
 export type FileLinks = {
   urlOf(job: WithFile): string
@@ -30,7 +31,7 @@ export function createFileLinks({ baseUrl, key, lifeS }: FileLinksOptions): File
   const signed = (path: string, id: JobId): string => {
     const url = `${baseUrl}${path}`
     if (!key) return url
-    const expires = String(Math.floor((Date.now() / 1000 + lifeS) / stepS) * stepS)
+    const expires = String(Math.floor((wallNow() / 1000 + lifeS) / stepS) * stepS)
     const signature = sign(key, id, expires).toString('base64url')
     return `${url}?${new URLSearchParams({ job: id, expires, signature })}`
   }
@@ -45,7 +46,7 @@ export function createFileLinks({ baseUrl, key, lifeS }: FileLinksOptions): File
       if (given.length !== right?.length || !timingSafeEqual(given, right)) {
         throw new RefusalError('link_invalid', 'This link is not one of ours, or was changed.')
       }
-      if (Number(expires) * 1000 > Date.now()) return job as JobId
+      if (Number(expires) * 1000 > wallNow()) return job as JobId
       throw new RefusalError('link_expired', 'This link is over; the job’s status has a new one.')
     },
   }

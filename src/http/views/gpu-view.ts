@@ -1,10 +1,11 @@
 /** How a GPU looks from outside: as the supervisor, the queue and its own instruments see it. */
 import * as v from 'valibot'
 import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
+import type { SeenGpu } from '../../actors/node/machines.ts'
+import type { GpuReading } from '../../actors/node/node-protocol.ts'
 import type { GpuUse } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
-import { failureCodes, type GpuId, stages } from '../../domain/job.ts'
-import type { NodeName } from '../../domain/node.ts'
+import { failureCodes, stages } from '../../domain/job.ts'
 import { NodeNameJson } from './node-view.ts'
 import { Count, StartKind, Time, Uuid } from './words.ts'
 
@@ -67,20 +68,7 @@ export const GpuJson = v.object({
 })
 export type GpuJson = v.InferOutput<typeof GpuJson>
 
-export type GpuReading = Readonly<{
-  memoryUsedMiB: number
-  memoryTotalMiB: number
-  utilizationPercent: number
-  temperatureC: number
-}>
-
-export type GpuSight = Readonly<{
-  node: NodeName | undefined
-  gpu: Readonly<{ id: GpuId; device: string; name?: string; uuid?: string }>
-  use: GpuUse | undefined
-  actor: ChildView | undefined
-  reading: GpuReading | undefined
-}>
+export type GpuSight = SeenGpu & Readonly<{ use: GpuUse | undefined }>
 
 export const gpuJson = ({ gpu, node, use, actor, reading }: GpuSight): GpuJson => ({
   id: gpu.id,

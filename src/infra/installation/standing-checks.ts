@@ -11,6 +11,8 @@ export type StandingChecks = Disposable &
     lookAgain(): void
     /** Calls back with the latest result of all checks that have one, now and whenever one is made. */
     listen(listener: (checks: readonly Check[]) => void): void
+    /** Calls all listeners back with what they were told last. */
+    tellAgain(): void
   }>
 
 /**
@@ -35,6 +37,7 @@ export function keepChecking(
       listeners.push(listener)
       listener(verdicts())
     },
+    tellAgain: tellAll,
     [Symbol.dispose]() {
       isStopped = true
     },

@@ -2,7 +2,7 @@
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LRUCache } from 'lru-cache'
-import type { FileFinding, VideoFiles } from '../../actors/archive/archive-ports.ts'
+import type { FileFinding, FileSize, VideoFiles } from '../../actors/archive/archive-ports.ts'
 import type { ResultFiles } from '../../actors/queue/queue-ports.ts'
 import type { JobId } from '../../domain/job.ts'
 import type { VideoFile } from '../../domain/video-file.ts'
@@ -16,12 +16,17 @@ import { contentSignature, ownerOf } from './video-signature.ts'
 /** A file is read once, and not again until it changes. */
 const maxRemembered = 10_000
 
+/** On this machine, whatever GPU a video was generated on. */
+export type LocalVideoFiles = Omit<VideoFiles, 'arePresent'> &
+  ResultFiles &
+  Readonly<{ arePresent(files: readonly FileSize[]): Promise<readonly boolean[]> }>
+
 type Remembered = Readonly<{ identity: string; finding: FileFinding }>
 
 export function createVideoFiles(
   data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
   { isInUse }: Pick<Downloads, 'isInUse'>,
-): VideoFiles & ResultFiles {
+): LocalVideoFiles {
   const { resultsDir } = data
   const names = createNamesOnDisk(resultsDir)
   const remembered = new LRUCache<JobId, Remembered>({ max: maxRemembered })
@@ -29,11 +34,7 @@ export function createVideoFiles(
     exists: names.has,
     isInUse,
     find,
-    async seemsPresent({ filename, bytes }) {
-      const stats = await statRegularFile(join(resultsDir, filename))
-      if (stats === 'missing') await reallyMissing()
-      return typeof stats !== 'string' && Number(stats.size) === bytes
-    },
+    arePresent: (files) => Promise.all(files.map(isPresent)),
     async remove(video) {
       const finding = await find(video)
       if (finding === 'own' || finding === 'changed') {
@@ -43,6 +44,12 @@ export function createVideoFiles(
       remembered.delete(video.jobId)
       return finding
     },
+  }
+
+  async function isPresent({ filename, bytes }: FileSize): Promise<boolean> {
+    const stats = await statRegularFile(join(resultsDir, filename))
+    if (stats === 'missing') await reallyMissing()
+    return typeof stats !== 'string' && Number(stats.size) === bytes
   }
 
   async function find(video: VideoFile): Promise<FileFinding> {

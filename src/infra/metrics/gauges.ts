@@ -1,27 +1,17 @@
 import type { Gauge } from 'prom-client'
 import { conditionOf, gpuConditions } from '../../actors/gpu/gpu-condition.ts'
-import type { GpuId, Timestamp } from '../../domain/job.ts'
+import type { Timestamp } from '../../domain/job.ts'
 import { nodeStates } from '../../domain/node.ts'
+import { wallNow } from '../../domain/time.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Figures } from './figures.ts'
 
-export type GaugeOptions = Readonly<{
-  gpus: readonly GpuId[]
-  /** The supervisor's name for the actor of a GPU. */
-  childOf(gpu: GpuId): string
-}>
-
 /** Sets each gauge to what was read just now; what nobody answered for is absent, not as it was. */
-export function setGauges(
-  known: Catalogue,
-  { gpus, childOf }: GaugeOptions,
-  { queue, gpus: uses, nodes, children, outbox, databaseBytes, ...rest }: Figures,
-): void {
+export function setGauges(known: Catalogue, { whole, children, ...rest }: Figures): void {
+  const { queue, gpus, nodes, members = [], outbox, databaseBytes } = whole ?? {}
   const parts = {
-    queue: queue && uses && nodes,
     supervisor: children,
-    webhooks: outbox,
-    database: databaseBytes,
+    ...(whole && { queue: queue && gpus && nodes, webhooks: outbox, database: databaseBytes }),
   }
   for (const [part, figures] of Object.entries(parts))
     known.scrapeSuccess.set({ part }, figures === undefined ? 0 : 1)
@@ -39,25 +29,24 @@ export function setGauges(
   }
 
   forget(known.gpuState, known.gpuSlowLoad)
-  if (uses && children) {
-    for (const gpu of gpus) {
-      const use = uses.find((one) => one.gpu === gpu)
-      const actor = children.find(({ id }) => id === childOf(gpu))
-      const condition = conditionOf(use, actor)
+  if (gpus) {
+    for (const { use, seen } of gpus) {
+      const gpu = seen.gpu.id
+      const condition = conditionOf(use, seen.actor)
       known.gpuSlowLoad.set({ gpu }, Number(use?.loadsUnusuallyLong ?? false))
       for (const state of gpuConditions)
         known.gpuState.set({ gpu, state }, Number(state === condition))
     }
   }
 
-  known.leader.set(Number(rest.leads))
+  known.leader.set(Number(whole !== undefined))
   forget(known.nodeState, known.nodeHasRoom, known.gpuNode)
-  for (const { name: node, state: current } of rest.members) {
+  for (const { name: node, state: current } of members) {
     for (const state of nodeStates) known.nodeState.set({ node, state }, Number(state === current))
   }
-  for (const { name: node, gpus, hasRoom } of nodes ?? []) {
+  for (const { name: node, gpus: own, hasRoom } of nodes ?? []) {
     known.nodeHasRoom.set({ node }, Number(hasRoom))
-    for (const gpu of gpus) known.gpuNode.set({ gpu, node }, 1)
+    for (const gpu of own) known.gpuNode.set({ gpu, node }, 1)
   }
 
   forget(known.actorUp, known.actorRestarts, known.actorMailbox)
@@ -90,7 +79,7 @@ export function setGauges(
 
 const mib = 1024 ** 2
 
-const ageSeconds = (at: Timestamp): number => Math.max(0, Date.now() - at) / 1000
+const ageSeconds = (at: Timestamp): number => Math.max(0, wallNow() - at) / 1000
 
 /** Also one without labels, which a reset alone would set to 0. */
 function forget(...gauges: readonly Pick<Gauge, 'reset' | 'remove'>[]): void {

@@ -1,4 +1,3 @@
-import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
 import type { Gpu } from '../machine/gpus.ts'
@@ -9,8 +8,6 @@ import { createTally } from './tally.ts'
 
 export type MetricsOptions = Readonly<{
   gpus: readonly Gpu[]
-  /** The supervisor's name for the actor of a GPU. */
-  childOf(gpu: GpuId): string
   version: string
   task: string
   maxQueue: number
@@ -26,7 +23,7 @@ export type Metrics = Readonly<{
 
 /** Counters and histograms are told what has happened; gauges are read when somebody asks. */
 export function createMetrics(options: MetricsOptions): Metrics {
-  const { gpus, childOf, version, task, maxQueue, minFreeBytes, log } = options
+  const { gpus, version, task, maxQueue, minFreeBytes, log } = options
   const ids = gpus.map(({ id }) => id)
   const known = createCatalogue()
   const tally = createTally(known, ids)
@@ -49,7 +46,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     expose(figures) {
       tally.catchUp()
-      setGauges(known, { gpus: ids, childOf }, figures)
+      setGauges(known, figures)
       return known.registry.metrics()
     },
   }

@@ -10,7 +10,7 @@ import {
   startKinds,
   templateEnds,
 } from '../../domain/observation.ts'
-import { clamp } from '../../domain/time.ts'
+import { clamp, wallNow } from '../../domain/time.ts'
 import type { Catalogue } from './catalogue.ts'
 
 export type Tally = Readonly<{
@@ -179,7 +179,7 @@ export function createTally(known: Catalogue, gpus: readonly GpuId[]): Tally {
    * counted twice; the time before the first spell belongs to what the GPU was at until then.
    */
   function countWork(gpu: GpuId, spells: readonly GpuSpell[] = []): void {
-    const [now, clock] = [performance.now(), Date.now()]
+    const [now, clock] = [performance.now(), wallNow()]
     let { work, countedAt: at } = atWork.get(gpu) ?? { work: undefined, countedAt: startedAt }
     const count = (until: number) => {
       if (work && until > at) countSeconds(gpu, work, (until - at) / 1000)

@@ -4,7 +4,7 @@ import { type Kysely, sql } from 'kysely'
 import { holdAtStart } from '../../actors/janitor/clock-rules.ts'
 import type { Hold } from '../../domain/hold.ts'
 import type { GpuHealth, Timestamp } from '../../domain/job.ts'
-import { steadyNow } from '../../domain/time.ts'
+import { steadyNow, wallNow } from '../../domain/time.ts'
 import { bootId, bootMs } from '../machine/boot-clock.ts'
 import type { Database } from './schema.ts'
 import { transact } from './transact.ts'
@@ -18,7 +18,7 @@ export type ClockReading = Readonly<{
 }>
 
 export const readClock = (): ClockReading => ({
-  at: Date.now(),
+  at: wallNow(),
   steadyAt: steadyNow(),
   bootMs: Math.round(bootMs()),
   bootId: knownBootId(),

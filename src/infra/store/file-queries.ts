@@ -82,7 +82,7 @@ export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueri
     async recordedFiles(afterSeq, limit) {
       const rows = await db
         .selectFrom('job')
-        .select(['seq', 'id', 'filename', 'file_lost'])
+        .select(['seq', 'id', 'gpu', 'filename', 'file_lost'])
         .select(dialect.numberIn('video', 'bytes').$castTo<number>().as('bytes'))
         .where('status', '=', 'success')
         .where('seq', '>', afterSeq)
@@ -94,8 +94,10 @@ export function createFileQueries(db: Kysely<Database>, jobs: JobsIn): FileQueri
         .orderBy('seq')
         .limit(limit)
         .execute()
-      return rows.flatMap(({ seq, id: jobId, filename, file_lost, bytes }) =>
-        filename === null ? [] : [{ seq, jobId, filename, bytes, isLost: file_lost !== null }],
+      return rows.flatMap(({ seq, id: jobId, gpu, filename, bytes, ...row }) =>
+        filename === null || gpu === null
+          ? []
+          : [{ seq, jobId, gpu, filename, bytes, isLost: row.file_lost !== null }],
       )
     },
   }

@@ -146,7 +146,7 @@ async function anArchiveOf(
     videoFiles: {
       isInUse: () => false,
       find: async ({ filename }) => (files.has(filename) ? 'own' : 'missing'),
-      seemsPresent: async ({ filename }) => files.has(filename),
+      arePresent: async (asked) => asked.map(({ filename }) => files.has(filename)),
       remove: async ({ filename }) => (files.delete(filename) ? 'own' : 'missing'),
     },
     jobFiles: { forget: async () => {} },

@@ -274,7 +274,7 @@ function someWork(
     videoFiles: {
       isInUse,
       find: async () => finding,
-      seemsPresent: async () => true,
+      arePresent: async (files) => files.map(() => true),
       async remove(video) {
         await remove(video)
         deleted.push(video.filename)

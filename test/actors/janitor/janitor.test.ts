@@ -154,14 +154,16 @@ describe('a janitor', () => {
     const quiet = (_: object, phrase: string) => void done.push(phrase)
     const behaviour = janitorBehaviour({
       queue: queue.ref,
-      archive: createProbe<ArchiveMessage>('archive').ref,
       retention: {
-        latestEnd: async () => undefined,
-        noteClock: async () => {},
-        videoBytes: async () => 0,
-        finished: async () => [],
+        archive: createProbe<ArchiveMessage>('archive').ref,
+        store: {
+          latestEnd: async () => undefined,
+          noteClock: async () => {},
+          videoBytes: async () => 0,
+          finished: async () => [],
+        },
+        limits: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 },
       },
-      limits: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 },
       minFreeBytes: 100,
       observe: () => {},
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },

@@ -6,6 +6,7 @@ import type { EtaMessage } from '../../../src/actors/eta/eta-protocol.ts'
 import type { EventMessage } from '../../../src/actors/event/event-protocol.ts'
 import type { CaretakerMessage } from '../../../src/actors/gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../../../src/actors/gpu/gpu-protocol.ts'
+import type { NodeMessage } from '../../../src/actors/node/node-protocol.ts'
 import { queueBehaviour } from '../../../src/actors/queue/queue-actor.ts'
 import type { CommitResult, QueueOperation } from '../../../src/actors/queue/queue-ports.ts'
 import type { CancelAnswer } from '../../../src/actors/queue/queue-protocol.ts'
@@ -33,14 +34,11 @@ import { createSqliteStores } from '../../support/store/sqlite-stores.ts'
 describe('the actor of the queue', () => {
   it('has a conversion begun before it has it aborted, however soon it is canceled', async () => {
     const attempt = { jobId: jobId(1), epoch: 1 }
-    const { actor, gpu, conversion } = await aQueueActorWith([
+    const { actor, node, conversion } = await aQueueActorWith([
       { op: 'submit', jobId: jobId(1), seq: 1, request: aRequest(), ...fromAnybody, at: midnight },
       { op: 'claim', ...attempt, attempt: 1, gpu: gpu0, filename: 'fox.mp4', at: midnight },
     ])
-    expect([await gpu.next(), await conversion.next()]).toEqual([
-      { type: 'announce' },
-      { type: 'announce' },
-    ])
+    expect(await node.next()).toEqual({ type: 'welcome' })
     const { ref: replyTo } = createProbe<CancelAnswer>('canceler')
     tell(actor.ref, { type: 'generationEnded', result: { how: 'completed' }, ...attempt })
     tell(actor.ref, {
@@ -57,16 +55,15 @@ describe('the actor of the queue', () => {
 
   it('has a generation stopped on the GPU that reports it for an ended job', async () => {
     const { actor, gpu } = await aQueueActorWith([])
-    expect(await gpu.next()).toEqual({ type: 'announce' })
     const attempt = { jobId: jobId(1), epoch: 1 }
     const reading = { stage: 'denoising' } as const
     tell(actor.ref, { type: 'generationReported', gpu: gpu0, reading, ...attempt })
     expect(await gpu.next()).toEqual({ type: 'stopGeneration', reason: 'orphaned', ...attempt })
   })
 
-  it('asks the GPUs of a node that returns to announce themselves, and lists all nodes and GPUs', async () => {
-    const { actor, gpu } = await aQueueActorWith([])
-    expect(await gpu.next()).toEqual({ type: 'announce' })
+  it('welcomes a node that returns, and lists all nodes and GPUs', async () => {
+    const { actor, node: machine } = await aQueueActorWith([])
+    expect(await machine.next()).toEqual({ type: 'welcome' })
     const node = 'away' as NodeName
     tell(actor.ref, { type: 'nodeLost', node, gpus: [gpu0] })
     const nodes = () => ask(actor.ref, { type: 'describeNodes' })
@@ -75,7 +72,7 @@ describe('the actor of the queue', () => {
       { name: node, presence: 'lost' },
     ])
     tell(actor.ref, { type: 'nodeJoined', node, gpus: [gpu0], maxConcurrentLoads: 1 })
-    expect(await gpu.next()).toEqual({ type: 'announce' })
+    expect(await machine.next()).toEqual({ type: 'welcome' })
     expect(await ask(actor.ref, { type: 'describeGpus' })).toMatchObject([
       { gpu: gpu0, node },
       { gpu: gpu1, node: soleNode },
@@ -88,7 +85,7 @@ describe('the actor of the queue', () => {
     const attempt = { jobId: jobId(1), epoch: 1 }
     const seen: Observation[] = []
     let failures = 2
-    const { actor, gpu } = await aQueueActorWith(
+    const { actor, node } = await aQueueActorWith(
       [
         {
           op: 'submit',
@@ -104,7 +101,7 @@ describe('the actor of the queue', () => {
         },
       },
     )
-    await gpu.next()
+    await node.next()
     const result = { how: 'failed', failure: aFailure('no_output') } as const
     tell(actor.ref, { type: 'generationEnded', result, ...attempt })
     const kinds = () => seen.map(({ saw }) => saw)
@@ -136,17 +133,15 @@ describe('the actor of the queue', () => {
   })
 
   it('reloads the store after a stale change, and continues', async () => {
-    const { actor, gpu, conversion, archive, store } = await aQueueActorWith([submit(1), submit(2)])
-    await gpu.next()
-    await conversion.next()
+    const { actor, node, archive, store } = await aQueueActorWith([submit(1), submit(2)])
+    await node.next()
     const outcome = { status: 'canceled' } as const
     await store.commit([{ op: 'finish', jobId: jobId(1), epoch: 0, outcome, at: midnight }])
     const selection = { ids: [jobId(1)] }
     const late = ask(actor.ref, { type: 'cancel', selection, scope: 'everything' })
     await expect(late).rejects.toThrow('the store could not write')
     // As at its start: others announce themselves, and those who look on are shown the queue.
-    expect(await gpu.next()).toEqual({ type: 'announce' })
-    expect(await conversion.next()).toEqual({ type: 'announce' })
+    expect(await node.next()).toEqual({ type: 'welcome' })
     expect(await ask(actor.ref, { type: 'describeQueue' })).toMatchObject({ waiting: 1 })
     expect(archive.told.at(-1)).toMatchObject({ type: 'queueChanged' })
     const other = { type: 'cancel', selection: { ids: [jobId(2)] }, scope: 'everything' } as const
@@ -185,6 +180,14 @@ async function aQueueActorWith(
   const gpu = createProbe<GpuMessage>('gpu')
   const conversion = createProbe<ConversionMessage>('conversion')
   const archive = createProbe<ArchiveMessage>('archive')
+  const node = createProbe<NodeMessage>('node')
+  const actors = {
+    node: node.ref,
+    conversion: conversion.ref,
+    caretaker: createProbe<CaretakerMessage>('caretaker').ref,
+    template: createProbe<TemplateMessage>('template').ref,
+    gpu: () => gpu.ref,
+  }
   const quiet = () => {}
   const actor = anActor(
     'queue',
@@ -196,18 +199,19 @@ async function aQueueActorWith(
       },
       results: { exists: async () => false },
       workFiles: { discard: async () => {}, keepImage },
-      installation: { lookAgain: () => {} },
-      gpus: new Map([[gpu0, gpu.ref]]),
-      caretaker: createProbe<CaretakerMessage>('caretaker').ref,
-      conversion: conversion.ref,
+      fleet: {
+        at: () => actors,
+        nodeOf: () => soleNode,
+        present: () => [actors],
+        queueRestored: () => void tell(node.ref, { type: 'welcome' }),
+      },
       archive: archive.ref,
       eta: createProbe<EtaMessage>('eta').ref,
       events: createProbe<EventMessage>('events').ref,
       webhooks: createProbe<WebhookMessage>('webhooks').ref,
-      template: createProbe<TemplateMessage>('template').ref,
       observe,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     }),
   )
-  return { actor, gpu, conversion, archive, store }
+  return { actor, gpu, conversion, node, archive, store }
 }

@@ -91,7 +91,7 @@ describe('the running jobs', () => {
 
 describe('a reading of a generation that has loaded', () => {
   it('is handled without a look at any other job or GPU', () => {
-    const { receive, settle } = createJournal({ settings: queueSettings, gpus: [gpu0, gpu1] })
+    const { receive, settle } = createJournal({ settings: queueSettings })
     let [journal] = newJournal
     const tell = (mail: QueueMail) => {
       const [next, effects] = receive(journal, mail, midnight)

@@ -18,7 +18,7 @@ import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { VideoFile } from '../../../src/domain/video-file.ts'
 import { createVideoFiles } from '../../../src/infra/media/video-files.ts'
 import { contentSignature } from '../../../src/infra/media/video-signature.ts'
-import { aVideo, jobId } from '../../support/jobs.ts'
+import { aVideo, gpu0, jobId } from '../../support/jobs.ts'
 import { aFileOf } from '../../support/mp4.ts'
 
 const filename = 'fox.mp4'
@@ -38,7 +38,9 @@ describe('the file of a video', () => {
     const video = await published()
     const files = someFiles()
     expect(await files.find(video)).toBe('own')
-    expect(await files.seemsPresent({ filename, bytes: video.facts.bytes })).toBe(true)
+    expect(await files.arePresent([{ gpu: gpu0, filename, bytes: video.facts.bytes }])).toEqual([
+      true,
+    ])
     copyFileSync(path, `${path}.copy`)
     renameSync(`${path}.copy`, path)
     expect(await files.find(video)).toBe('own')
@@ -76,7 +78,9 @@ describe('the file of a video', () => {
     await replace()
     const files = someFiles()
     expect(await files.find(video)).toBe('other')
-    expect(await files.seemsPresent({ filename, bytes: video.facts.bytes })).toBe(false)
+    expect(await files.arePresent([{ gpu: gpu0, filename, bytes: video.facts.bytes }])).toEqual([
+      false,
+    ])
     expect(await files.remove(video)).toBe('other')
     expect(lstatSync(path)).toBeDefined()
     expect(await files.exists('FOX.mp4')).toBe(true)
@@ -87,7 +91,7 @@ describe('the file of a video', () => {
     renameSync(resultsDir, `${resultsDir}.away`)
     const files = someFiles()
     await expect(files.find(video)).rejects.toThrow('ENOENT')
-    await expect(files.seemsPresent({ filename, bytes: 1 })).rejects.toThrow('ENOENT')
+    await expect(files.arePresent([{ gpu: gpu0, filename, bytes: 1 }])).rejects.toThrow('ENOENT')
     await expect(files.remove(video)).rejects.toThrow('ENOENT')
     renameSync(`${resultsDir}.away`, resultsDir)
     expect(await files.find(video)).toBe('own')
@@ -114,6 +118,7 @@ describe('the file of a video of an earlier version, of which only the length is
 
 const recorded = (bytes: number, signature?: string): VideoFile => ({
   jobId: jobId(1),
+  gpu: gpu0,
   filename,
   facts: { ...aVideo({ bytes }), ...(signature !== undefined && { signature }) },
 })

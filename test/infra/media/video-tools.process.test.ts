@@ -9,6 +9,7 @@ import { createVideoTools } from '../../../src/infra/media/video-tools.ts'
 import { startChild } from '../../../src/infra/processes/tool.ts'
 import { irregularFiles } from '../../support/hostile-files.ts'
 import { aReferenceTo, aVideo, playlistOf } from '../../support/hostile-videos.ts'
+import { gpu0 } from '../../support/jobs.ts'
 import { aPicture } from '../../support/pictures.ts'
 import { aDataDirectory, quick } from '../../support/service.ts'
 
@@ -105,13 +106,14 @@ describe('what a generation has left', () => {
 
 describe('previews', () => {
   const facts = { width: 1280, height: 720, frames: 5, durationSeconds: 0.2, bytes: 1 }
+  const rest = { gpu: gpu0, facts }
 
   it.each(irregularFiles)('go on when the file of a video has become %s', async (_what, put) => {
     const { previews, data, attempt, result } = anEndedAttempt()
     await put(result('bad.mp4'))
     aVideo(result('good.mp4'), { size: '1280x720' })
-    const ofBad = previews.of({ ...attempt, filename: 'bad.mp4', facts }, 'thumbnail')
-    const other = { jobId: v.parse(JobId, crypto.randomUUID()), filename: 'good.mp4', facts }
+    const ofBad = previews.of({ ...attempt, filename: 'bad.mp4', ...rest }, 'thumbnail')
+    const other = { jobId: v.parse(JobId, crypto.randomUUID()), filename: 'good.mp4', ...rest }
     const pictures = await Promise.all([
       previews.of(other, 'thumbnail'),
       previews.of(other, 'spritesheet'),
@@ -125,7 +127,7 @@ describe('previews', () => {
     aVideo(at('other.mp4'))
     writeFileSync(result('list.mp4'), playlistOf(at('other.mp4')))
     await expect(
-      previews.of({ ...attempt, filename: 'list.mp4', facts }, 'thumbnail'),
+      previews.of({ ...attempt, filename: 'list.mp4', ...rest }, 'thumbnail'),
     ).rejects.toThrow('ffmpeg failed')
   })
 })

@@ -16,9 +16,9 @@ import { blamesEnvironment } from '../../../src/domain/failures.ts'
 import { type GpuSpell, type GpuWork, gpuWorks, isBusy } from '../../../src/domain/gpu-work.ts'
 import { failureCodes, type GpuId, type JobId, type Reading } from '../../../src/domain/job.ts'
 import type { Logger } from '../../../src/domain/log.ts'
-import { type Member, NodeName } from '../../../src/domain/node.ts'
+import { type Member, NodeName, soleNode } from '../../../src/domain/node.ts'
 import type { Observation } from '../../../src/domain/observation.ts'
-import type { Figures } from '../../../src/infra/metrics/figures.ts'
+import type { Figures, WholeFigures } from '../../../src/infra/metrics/figures.ts'
 import { createMetrics } from '../../../src/infra/metrics/metrics.ts'
 import {
   aFailure,
@@ -125,29 +125,35 @@ describe('the figures of a service', () => {
 
   it('are absent, not as they were, of a part that does not answer', async () => {
     const metrics = someMetrics()
+    const seen = [gpu0, gpu1].map((id) => ({
+      ...{ gpu: { id, device: String(id) }, node: soleNode },
+      ...{ actor: undefined, reading: undefined },
+    }))
     const whole: Figures = {
       ...nothingRead,
-      queue: {
-        open: true,
-        hasRoom: true,
-        waiting: 3,
-        running: 1,
-        usableGpus: [gpu0],
-        slowLoads: [],
+      whole: {
+        queue: {
+          open: true,
+          hasRoom: true,
+          waiting: 3,
+          running: 1,
+          usableGpus: [gpu0],
+          slowLoads: [],
+        },
+        gpus: seen.map((one) => ({ seen: one, use: undefined })),
+        nodes: [nodeUse('a', [gpu0])],
+        members: [member('a', 'present')],
+        outbox: { pending: 2, oldestAt: Date.now() - 60_000 },
+        databaseBytes: 4_096,
       },
-      gpus: [],
-      nodes: [nodeUse('a', [gpu0])],
-      members: [member('a', 'present')],
       children: [],
-      outbox: { pending: 2, oldestAt: Date.now() - 60_000 },
-      databaseBytes: 4_096,
     }
     const known = seriesIn(await metrics.expose(whole))
     expect(known.get('wan_jobs{status="queued"}')).toBe(3)
     expect(known.get('wan_webhook_oldest_pending_age_seconds')).toBeCloseTo(60, 0)
     expect(known.get('wan_scrape_success{part="queue"}')).toBe(1)
 
-    const unknown = seriesIn(await metrics.expose(nothingRead))
+    const unknown = seriesIn(await metrics.expose({ ...nothingRead, whole: { members: [] } }))
     expect(unknown.get('wan_scrape_success{part="queue"}')).toBe(0)
     const gone = [...known.keys()].filter((name) => !unknown.has(name))
     expect(gone).toContain('wan_jobs{status="queued"}')
@@ -160,15 +166,12 @@ describe('the figures of a service', () => {
 
   it('have each node with its state, room and GPUs, and no node that was removed', async () => {
     const metrics = someMetrics()
-    const figures: Figures = {
-      ...{ ...nothingRead, leads: true },
-      members: [member('a', 'present'), member('b', 'lost')],
-      nodes: [nodeUse('a', [gpu0]), { ...nodeUse('b', [gpu1]), hasRoom: false }],
-    }
-    const read = async (now: Figures) =>
+    const members = [member('a', 'present'), member('b', 'lost')]
+    const nodes = [nodeUse('a', [gpu0]), { ...nodeUse('b', [gpu1]), hasRoom: false }]
+    const read = async (whole?: WholeFigures) =>
       Object.fromEntries(
-        [...seriesIn(await metrics.expose(now))].filter(([name]) =>
-          /^wan_(leader|node_|gpu_node)/.test(name),
+        [...seriesIn(await metrics.expose({ ...nothingRead, ...(whole && { whole }) }))].filter(
+          ([name]) => /^wan_(leader|node_|gpu_node)/.test(name),
         ),
       )
     const ofA = {
@@ -179,7 +182,7 @@ describe('the figures of a service', () => {
       'wan_node_has_room{node="a"}': 1,
       'wan_gpu_node{gpu="0",node="a"}': 1,
     }
-    expect(await read(figures)).toEqual({
+    expect(await read({ members, nodes })).toEqual({
       ...ofA,
       'wan_node_state{node="b",state="present"}': 0,
       'wan_node_state{node="b",state="left"}': 0,
@@ -187,10 +190,9 @@ describe('the figures of a service', () => {
       'wan_node_has_room{node="b"}': 0,
       'wan_gpu_node{gpu="1",node="b"}': 1,
     })
-    const { members, nodes = [] } = figures
-    const removed = { ...figures, members: members.slice(0, 1), nodes: nodes.slice(0, 1) }
+    const removed = { members: members.slice(0, 1), nodes: nodes.slice(0, 1) }
     expect(await read(removed)).toEqual(ofA)
-    expect(await read(nothingRead)).toEqual({ wan_leader: 0 })
+    expect(await read()).toEqual({ wan_leader: 0 })
   })
 
   it('harm nobody whose doings cannot be counted', async () => {
@@ -385,13 +387,12 @@ const member = (name: string, state: Member['state']): Member => ({
 const silent = () => {}
 const quiet: Logger = { debug: silent, info: silent, warn: silent, error: silent }
 
-const nothingRead: Figures = { members: [], leads: false, readings: new Map(), checks: [] }
+const nothingRead: Figures = { readings: new Map(), checks: [] }
 
 const someMetrics = (log = quiet) =>
   createMetrics({
     log,
     gpus: [gpu0, gpu1].map((id) => ({ id, device: String(id) })),
-    childOf: (gpu) => `gpu-${gpu}`,
     version: '1.2.3',
     task: 'ti2v-5B',
     maxQueue: 100,

@@ -9,6 +9,7 @@
  * States are immutable, so a failed commit is undone by going back to `committed`.
  */
 import type { GpuId, Timestamp } from '../../../domain/job.ts'
+import type { NodeName } from '../../../domain/node.ts'
 import { answer, answerFailed } from '../../actor.ts'
 import { append, toArray, toList } from '../../linked-list.ts'
 import { nodeUse, summaryOf } from '../queue-answers.ts'
@@ -36,9 +37,13 @@ import {
 } from './journal-state.ts'
 import { observationsOf } from './observations.ts'
 
-export type JournalOptions = Readonly<{ settings: QueueSettings; gpus: readonly GpuId[] }>
+export type JournalOptions = Readonly<{
+  settings: QueueSettings
+  /** The node that has a GPU, whether it is there or not. */
+  nodeOf?(gpu: GpuId): NodeName | undefined
+}>
 
-export function createJournal({ settings, gpus }: JournalOptions) {
+export function createJournal({ settings, nodeOf }: JournalOptions) {
   return { receive, settle }
 
   function receive(
@@ -78,7 +83,7 @@ export function createJournal({ settings, gpus }: JournalOptions) {
     at: Timestamp,
     steady: Timestamp,
   ): JournalStep {
-    const committed = { ...restoreQueue(settings, stored), nextTicket }
+    const committed = { ...restoreQueue(settings, stored, nodeOf), nextTicket }
     let journal: Journal = { phase: 'open', committed }
     const effects: JournalEffect[] = [
       { do: 'announce', queue: committed },
@@ -101,7 +106,7 @@ export function createJournal({ settings, gpus }: JournalOptions) {
       case 'describeGpus':
         return answer(
           question.replyTo,
-          [...new Set([...committed.nodeOf.keys(), ...gpus])].map((gpu) => gpuUse(committed, gpu)),
+          [...committed.nodeOf.keys()].map((gpu) => gpuUse(committed, gpu)),
         )
       case 'describeNodes':
         return answer(

@@ -25,7 +25,7 @@ export function joinNode(
   const taken = known?.gpus.filter((gpu) => !gpus.includes(gpu)) ?? []
   const next = withNodes(withoutGpus(owning(state, name, gpus), [...given, ...taken]), node)
   const [assigned, effects] = assign(next, at)
-  return [assigned, [...askedAgain(assigned, gpus), ...effects]]
+  return [assigned, [...welcomed(assigned, known, node), ...effects]]
 }
 
 /** The node was stopped: its generations continue, and it is expected back. */
@@ -84,5 +84,11 @@ export function withoutGpus(state: QueueState, gpus: readonly GpuId[]): QueueSta
 }
 
 /** Announcements may have been lost while the node was not known. */
-const askedAgain = ({ readyGpus }: QueueState, gpus: readonly GpuId[]): QueueEffect[] =>
-  gpus.filter((gpu) => !readyGpus.has(gpu)).map((gpu) => ({ do: 'askGpu', gpu }))
+const welcomed = (
+  { readyGpus }: QueueState,
+  known: QueueNode | undefined,
+  node: QueueNode,
+): QueueEffect[] =>
+  known?.presence === 'present' && node.gpus.every((gpu) => readyGpus.has(gpu))
+    ? []
+    : [{ do: 'welcomeNode', node: node.name }]

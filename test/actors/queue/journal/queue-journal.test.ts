@@ -326,7 +326,7 @@ function aJournal({
   isLoading = false,
   ...stored
 }: Partial<StoredQueue> & { isLoading?: boolean } = {}) {
-  const { receive, settle } = createJournal({ settings: queueSettings, gpus: [gpu0, gpu1] })
+  const { receive, settle } = createJournal({ settings: queueSettings })
   let [journal]: readonly [Journal, unknown] = newJournal
   function take([next, effects]: readonly [Journal, readonly JournalEffect[]]) {
     journal = next

@@ -97,9 +97,9 @@ describe('the limits of a node', () => {
 })
 
 describe('a node', () => {
-  it('has its GPUs announce themselves when it joins, and changes nothing when it says so again', () => {
+  it('is welcomed when it joins, and changes nothing when it says so again', () => {
     const queue = aQueue()
-    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'askGpu', gpu: gpu1 }])
+    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'welcomeNode', node: away }])
     queue.ready(gpu1)
     const { nodes, gpus } = queue.state()
     expect(queue.joins(away, [gpu1])).toEqual([])
@@ -135,7 +135,7 @@ describe('a node', () => {
     expect(queue.running(1)).toMatchObject({ gpu: gpu1, epoch: 1 })
     queue.tell({ type: 'careDue', jobId: jobId(1), epoch: 1 })
     expect(queue.running(1)).not.toHaveProperty('isInCare')
-    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'askGpu', gpu: gpu1 }])
+    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'welcomeNode', node: away }])
     expect(queue.readyAgain(gpu1)).toContainEqual(
       expect.objectContaining({ do: 'adoptGeneration', gpu: gpu1 }),
     )
@@ -256,7 +256,7 @@ describe('a node that is lost', () => {
     const before = queue.state()
     expect(queue.readyAgain(gpu1)).toEqual([])
     expect(queue.state()).toBe(before)
-    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'askGpu', gpu: gpu1 }])
+    expect(queue.joins(away, [gpu1])).toEqual([{ do: 'welcomeNode', node: away }])
     expect(claims(queue.readyAgain(gpu1))).toEqual([gpu1])
   })
 

@@ -1,0 +1,154 @@
+/** A service on a machine of its own, with a SQLite database: this node leads, and there is no other. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { ask, createPlace, startActorSystem, tell } from '../actors/actor.ts'
+import { createMachines } from '../actors/node/machines.ts'
+import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import type { Config } from '../config/config.ts'
+import { version } from '../config/version.ts'
+import { createAddressGuard } from '../domain/address-guard.ts'
+import type { Job } from '../domain/job.ts'
+import { soleNode } from '../domain/node.ts'
+import { maxTimerMs } from '../domain/time.ts'
+import { detectGpus, type Gpu } from '../infra/machine/gpus.ts'
+import { createHousekeeping } from '../infra/upkeep/housekeeping.ts'
+import { readLinkKey } from '../infra/webhooks/link-key.ts'
+import type { ServiceDatabase } from './database/service-database.ts'
+import { openSqlite } from './database/sqlite.ts'
+import { injectFaults } from './faults.ts'
+import { announce, openFront } from './front.ts'
+import { createLeaderActors } from './leader-actors.ts'
+import { cancelWaitOf, createLeaderApp } from './leader-app.ts'
+import { createLocalFleet } from './local-fleet.ts'
+import { createMachine } from './machine.ts'
+import { createNodeActors } from './node-actors.ts'
+import { endFormerLifeOn, openOwnDisk, removeHalfMade } from './own-disk.ts'
+import { openRecords } from './records.ts'
+import type { Running, StartOptions } from './running.ts'
+import { supervise } from './supervision.ts'
+
+/** Time to close a database that is lost to this service. */
+const maxCloseMs = 2_000
+
+/** More than there can be GPUs. */
+const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
+
+export async function startAlone(
+  config: Config,
+  { log, env, onGivenUp }: StartOptions,
+): Promise<Running> {
+  const gpus = await detectGpus(config)
+  await using resources = new AsyncDisposableStack()
+  const { lockPath, reserve } = openOwnDisk(config, resources)
+  let database: ServiceDatabase | undefined
+  const gpuModels = new Map(gpus.map(({ id, name }) => [id, name]))
+  const settings = { config, gpuModels, reserve, lockPath, log, onLost: endWithoutStorage }
+  const opened = resources.adopt(await openSqlite(settings), ({ close }) => close())
+  database = opened
+  const { jobs, backups } = opened
+  const records = await openRecords(opened, { config, reserve, log })
+  const { jobs: running } = await jobs.archive.list(everyRunning, 'everything')
+  await removeHalfMade(config)
+  const find = (jobId: Job['id']) => jobs.archive.find(jobId, 'everything')
+  await endFormerLifeOn(config, { running, find, log })
+
+  const owned = [...gpus, ...formerGpus(gpus, running)]
+  const machine = createMachine(
+    { config, gpus, owned, checkDatabase: opened.check, log },
+    resources,
+  )
+  const { archiveDir, data } = config
+  const housekeeping = createHousekeeping({
+    ...{ data, reserve, archiveDir, known: records.known },
+    ...(backups && { backups }),
+  })
+  const system = startActorSystem()
+  const queue = createPlace<QueueMessage>('queue')
+  const own = createNodeActors(system, {
+    ...{ config, machine, env, queue, housekeeping, log },
+    // That was done before anything was claimed.
+    endFormerLife: async () => {},
+  })
+  const fleet = createLocalFleet(own.actors)
+  const { videoFiles, workFiles } = machine
+  const guard = createAddressGuard(config.webhookAllow)
+  const links = {
+    baseUrl: config.baseUrl,
+    key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
+    lifeS: config.fileUrlTtlS,
+  }
+  const actors = createLeaderActors(system, {
+    ...{ config, records, fleet, housekeeping, guard, links, log },
+    node: soleNode,
+    gpus: gpus.map(({ id }) => id),
+    kinds: gpuModels,
+    startsWarm: own.startsWarm,
+    files: { results: videoFiles, work: workFiles, videos: videoFiles, jobs: workFiles },
+    watchesDisks: true,
+    cancelWaitMs: cancelWaitOf(config),
+    observe: machine.observe,
+  })
+  queue.seat(actors.queue)
+  const supervisor = supervise(system, {
+    children: [...actors.children, ...own.children],
+    places: [actors.supervisor, own.supervisor],
+    tellGone: own.tellGone,
+    ...{ onGivenUp, log },
+  })
+  resources.defer(async () => {
+    await ask(supervisor, { type: 'shutdown' })
+  })
+  if (config.faultInjection)
+    injectFaults(config, () => [...actors.places, ...own.places], resources)
+
+  // The connections say so as soon as there are some.
+  const memory = { isShort: () => false }
+  const app = createLeaderApp({
+    ...{ config, machine, actors, own, records, guard, links, memory, log },
+    machines: createMachines(fleet, () => owned),
+    nodes: {
+      members: () => [
+        {
+          ...{ name: soleNode, url: config.baseUrl || front.url, version },
+          ...{ role: 'leader', state: 'present' },
+        },
+      ],
+      // The queue refuses to remove the only node, which is there.
+      remove: async () => {},
+    },
+    database: opened,
+    children: () => ask(supervisor, { type: 'whichChildren' }),
+  })
+  const { observe } = machine
+  const front = await openFront(app, { config, gpus: owned, memory, observe, log }, resources)
+  machine.forkServer.warmUp()
+  announce(front, config, gpus, log)
+
+  const held = resources.move()
+  return {
+    url: front.url,
+    /** By default generations are left to their shims, and the next start adopts them. */
+    async stop(mode) {
+      await ask(actors.queue, { type: 'close', mode }, maxTimerMs).catch(() => {})
+      tell(actors.events, { type: 'close' })
+      await held.disposeAsync()
+    },
+  }
+
+  /** Generations go on in their shims, for the service that takes the database over. */
+  function endWithoutStorage(why: string): void {
+    log.error({ reason: why }, 'the database is no longer that of this service')
+    // What is in a journal that was removed gets back into the database.
+    const closed = database?.close().catch(() => {})
+    void Promise.race([closed, delay(maxCloseMs)]).then(() => onGivenUp('database'))
+  }
+}
+
+/** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
+function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
+  const ids = running.flatMap(({ state }) =>
+    state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
+  )
+  return ids
+    .filter((id) => !gpus.some((gpu) => gpu.id === id))
+    .map((id) => ({ id, device: String(id) }))
+}

@@ -1,0 +1,223 @@
+/** The leader's register of nodes: which are there, how their actors are reached, and which GPUs they have. */
+
+import * as v from 'valibot'
+import { type ActorRef, refOf, tell } from '../../actors/actor-ref.ts'
+import type { ConversionMessage } from '../../actors/conversion/conversion-protocol.ts'
+import type { CaretakerMessage } from '../../actors/gpu/caretaker-transition.ts'
+import type { GpuMessage } from '../../actors/gpu/gpu-protocol.ts'
+import type { GpuDevice } from '../../actors/node/machines.ts'
+import type { NodeCommand } from '../../actors/node/node-protocol.ts'
+import type { Fleet, NodeActors } from '../../actors/queue/fleet.ts'
+import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { TemplateMessage } from '../../actors/template/template-protocol.ts'
+import type { ClusterDatabase } from '../../cluster/database.ts'
+import type { GpuPlace } from '../../cluster/gpu-numbers.ts'
+import type { ClusterNode, MemberEvent, NodeState } from '../../cluster/member-rules.ts'
+import { type MemberWatch, watchMembers } from '../../cluster/member-watch.ts'
+import { removeNode } from '../../cluster/node-table.ts'
+import type { MailAddress } from '../../cluster/outbox.ts'
+import type { References } from '../../cluster/references.ts'
+import type { GpuId, Job } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import { type Member, NodeName } from '../../domain/node.ts'
+import type { Nodes } from '../../http/views/node-view.ts'
+import { childOf } from '../machine.ts'
+import type { FleetMessage } from './fleet-protocol.ts'
+
+export type ClusterFleetOptions = Readonly<{
+  me: NodeName
+  /** Term in which this node leads. */
+  term: number
+  database: ClusterDatabase
+  /** All GPUs that were ever numbered. Updated when nodes join. */
+  places: Map<GpuId, GpuPlace>
+  /** Model of each GPU, as far as it is known. Updated with them. */
+  kinds: Map<GpuId, string | undefined>
+  /** GPUs with a running job when this node began to lead. */
+  busy: readonly GpuId[]
+  /** Actors of this node. */
+  own: NodeActors
+  references: References
+  /** The queue of this node. */
+  queue: ActorRef<QueueMessage>
+  lostMs: number
+  log: Logger
+}>
+
+export type ClusterFleet = Fleet &
+  Readonly<{
+    /** Where nodes announce themselves. */
+    ref: ActorRef<FleetMessage>
+    nodes: Nodes
+    /** GPUs that nodes have now, and former ones that this node still has a generation on. */
+    gpus(): readonly GpuDevice[]
+    /** Base URL of the node that has the files of a job. */
+    holder(job: Job): Readonly<{ url: string }> | 'here' | 'away'
+    /** Letters of nodes may have been lost: all announce themselves again. */
+    missed(): void
+    stop(): Promise<void>
+  }>
+
+export function createClusterFleet({
+  me,
+  term,
+  database,
+  places,
+  kinds,
+  busy,
+  own,
+  references,
+  queue,
+  lostMs,
+  log,
+}: ClusterFleetOptions): ClusterFleet {
+  let hasLooked = false
+  /** Nodes that the queue knows to be there, by their session. */
+  const joined = new Map<NodeName, Readonly<{ session: number; actors: NodeActors }>>()
+  const watch: MemberWatch = watchMembers({
+    connection: database.beats,
+    ...{ me, term, lostMs, log },
+    onEvent: heard,
+  })
+
+  return {
+    ref: refOf<FleetMessage>('fleet', ({ node, session }) => {
+      knocked(node, session)
+      return true
+    }),
+    at: (node) => (node === me ? own : joined.get(node)?.actors),
+    nodeOf,
+    present: () => [...joined.values()].map(({ actors }) => actors),
+    queueRestored() {
+      for (const name of joined.keys()) tellJoined(name)
+    },
+    missed() {
+      for (const name of joined.keys()) tellAgain(name)
+    },
+    nodes: {
+      members: () => members().map(toMember),
+      async remove(name) {
+        await removeNode(database.mail, name)
+      },
+    },
+    gpus: () => members().flatMap(({ gpus }) => gpus),
+    holder(job) {
+      const gpu = 'gpu' in job.state ? job.state.gpu : undefined
+      const name = gpu === undefined ? me : nodeOf(gpu)
+      if (name === me) return 'here'
+      const node = members().find((one) => one.name === name)
+      return node?.state === 'present' ? { url: node.url } : 'away'
+    },
+    stop: watch.stop,
+  }
+
+  function nodeOf(gpu: GpuId): NodeName | undefined {
+    return places.get(gpu)?.node
+  }
+
+  function members(): readonly ClusterNode[] {
+    return [...watch.members().values()].map(({ node, phase }) => ({ ...node, state: phase }))
+  }
+
+  function memberOf(name: NodeName): ClusterNode | undefined {
+    return watch.members().get(name)?.node
+  }
+
+  function knocked(name: NodeName, session: number): void {
+    const node = memberOf(name)
+    // It knocks again. Its row is read every second.
+    if (!node || node.session !== session || stateOf(name) !== 'present') return
+    const known = joined.get(name)
+    joined.set(name, { session, actors: name === me ? own : actorsOf(name, session) })
+    for (const { id, ...device } of node.gpus) {
+      places.set(id, { node: name, ...device })
+      kinds.set(id, device.name)
+    }
+    if (known) tellLeft(name)
+    tellJoined(name)
+  }
+
+  /** Nobody will report that they are lost: they were removed while no node led. */
+  function loseRemoved(): void {
+    for (const name of new Set(busy.map(nodeOf))) {
+      if (name === undefined || memberOf(name)) continue
+      tell(queue, { type: 'nodeLost', node: name, gpus: [] })
+    }
+  }
+
+  function heard(event: MemberEvent): void {
+    const { node } = event
+    if (!hasLooked) setImmediate(loseRemoved)
+    hasLooked = true
+    const name = v.parse(NodeName, node.name)
+    switch (event.type) {
+      case 'left':
+        joined.delete(name)
+        log.info({ node: name }, 'a node has left the cluster')
+        tellLeft(name)
+        break
+      case 'lost':
+        joined.delete(name)
+        log.warn({ node: name, url: node.url }, 'a node is lost; its jobs run elsewhere')
+        tell(queue, { type: 'nodeLost', node: name, gpus: gpusOf(name) })
+        break
+      case 'removed':
+        joined.delete(name)
+        log.info({ node: name }, 'a node was removed from the cluster')
+        break
+      case 'joined':
+      case 'returned':
+        log.info({ node: name, url: node.url }, 'a node is in the cluster')
+        break
+      case 'changed':
+        break
+      default:
+        event satisfies never
+    }
+  }
+
+  function tellAgain(name: NodeName): void {
+    tellLeft(name)
+    tellJoined(name)
+  }
+
+  function tellLeft(name: NodeName): void {
+    tell(queue, { type: 'nodeLeft', node: name, gpus: gpusOf(name) })
+  }
+
+  function tellJoined(name: NodeName): void {
+    const node = memberOf(name)
+    if (!node) return
+    const { maxLoads: maxConcurrentLoads } = node
+    tell(queue, { type: 'nodeJoined', node: name, gpus: gpusOf(name), maxConcurrentLoads })
+  }
+
+  function gpusOf(name: NodeName): readonly GpuId[] {
+    return memberOf(name)?.gpus.map(({ id }) => id) ?? []
+  }
+
+  function stateOf(name: NodeName): NodeState | undefined {
+    return watch.members().get(name)?.phase
+  }
+
+  function toMember({ name, url, version, state }: ClusterNode): Member {
+    const role = name === me ? 'leader' : 'follower'
+    return { name: v.parse(NodeName, name), url, version, role, state }
+  }
+
+  function actorsOf(node: NodeName, session: number): NodeActors {
+    const at = (): MailAddress => ({ node, session })
+    const gpus = new Map<GpuId, ActorRef<GpuMessage>>()
+    return {
+      node: references.remote<NodeCommand>('node', at),
+      conversion: references.remote<ConversionMessage>('conversion', at),
+      caretaker: references.remote<CaretakerMessage>('caretaker', at),
+      template: references.remote<TemplateMessage>('template', at),
+      gpu(gpu) {
+        const known = gpus.get(gpu) ?? references.remote<GpuMessage>(childOf(gpu), at)
+        gpus.set(gpu, known)
+        return known
+      },
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/** The way of the actors of this node to the queue, wherever that runs. */
+import { type ActorRef, createPlace, deliver, tell } from '../../actors/actor-ref.ts'
+import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { NodeName } from '../../domain/node.ts'
+import type { FleetMessage } from './fleet-protocol.ts'
+
+/** A leader: its queue, and its register of nodes. */
+export type LeaderActors = Readonly<{
+  queue: ActorRef<QueueMessage>
+  fleet: ActorRef<FleetMessage>
+}>
+
+export type Gate = Readonly<{
+  /** Signs news with the name of this node. Closed, it takes no message, as an actor that is not running. */
+  queue: ActorRef<QueueMessage>
+  /** Another node leads, or the leader does not know this node any more: it knocks until it is welcomed. */
+  close(leader: LeaderActors | undefined): void
+  /** Letters may have been lost in either direction. */
+  reopen(): void
+  /** The queue knows this node. */
+  open(): void
+  isOpen(): boolean
+  stop(): void
+}>
+
+/** A leader that starts does not hear yet, and reads the nodes every second. */
+const defaultKnockMs = 1_000
+
+export function createGate(
+  { node, session }: Readonly<{ node: NodeName; session(): number }>,
+  knockMs = defaultKnockMs,
+): Gate {
+  const place = createPlace<QueueMessage>('queue')
+  let leader: LeaderActors | undefined
+  let isOpen = false
+  const knocking = setInterval(knock, knockMs)
+
+  return {
+    queue: signing(place, node),
+    close(next) {
+      leader = next
+      shut()
+    },
+    reopen: shut,
+    open() {
+      if (!leader) return
+      place.seat(leader.queue)
+      isOpen = true
+    },
+    isOpen: () => isOpen,
+    stop() {
+      clearInterval(knocking)
+      place.vacate()
+    },
+  }
+
+  function shut(): void {
+    place.vacate()
+    isOpen = false
+    knock()
+  }
+
+  function knock(): void {
+    if (leader && !isOpen) tell(leader.fleet, { type: 'knocked', node, session: session() })
+  }
+}
+
+const signed: ReadonlySet<QueueMessage['type']> = new Set([
+  'roomChecked',
+  'environmentChecked',
+  'templateWaits',
+  'templateSettled',
+  'conversionReady',
+] as const)
+
+const signing = (queue: ActorRef<QueueMessage>, node: NodeName): ActorRef<QueueMessage> => ({
+  name: queue.name,
+  [deliver]: (message) =>
+    queue[deliver](signed.has(message.type) ? ({ ...message, node } as QueueMessage) : message),
+})

@@ -1,0 +1,141 @@
+/** What a node does when it is elected, besides the work of every node. */
+import { type ActorRef, ask, createPlace, startActorSystem, tell } from '../../actors/actor.ts'
+import type { Housekeeping } from '../../actors/janitor/janitor-ports.ts'
+import { createMachines } from '../../actors/node/machines.ts'
+import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
+import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
+import type { ClusterDatabase } from '../../cluster/database.ts'
+import type { GpuPlace } from '../../cluster/gpu-numbers.ts'
+import type { References } from '../../cluster/references.ts'
+import type { Config } from '../../config/config.ts'
+import { createAddressGuard } from '../../domain/address-guard.ts'
+import type { GpuId } from '../../domain/job.ts'
+import type { Logger } from '../../domain/log.ts'
+import type { NodeName } from '../../domain/node.ts'
+import { maxTimerMs } from '../../domain/time.ts'
+import type { Peers } from '../../http/peers/peers.ts'
+import type { Memory } from '../../http/request/lane.ts'
+import type { Reserve } from '../../infra/disk/reserve.ts'
+import { createClusterWorkFiles } from '../../infra/store/postgres/cluster-work-files.ts'
+import { createImageStore } from '../../infra/store/postgres/image-store.ts'
+import { openLedPostgres } from '../database/postgres.ts'
+import { createLeaderActors } from '../leader-actors.ts'
+import { cancelWaitOf, createLeaderApp } from '../leader-app.ts'
+import type { Machine } from '../machine.ts'
+import type { NodeActors } from '../node-actors.ts'
+import { openRecords } from '../records.ts'
+import { supervise } from '../supervision.ts'
+import { createClusterFleet } from './fleet.ts'
+import { createRemoteFiles } from './remote-files.ts'
+
+export type LeadOptions = Readonly<{
+  config: Config
+  /** Of the database. */
+  url: string
+  me: NodeName
+  machine: Machine
+  /** Actors of this node. */
+  own: NodeActors
+  database: ClusterDatabase
+  places: Map<GpuId, GpuPlace>
+  references: References
+  peers: Peers
+  linkKey: Buffer
+  memory: Memory
+  /** Actors of every node, on this machine. */
+  children(): Promise<readonly ChildView[]>
+  housekeeping: Housekeeping
+  reserve: Reserve
+  /** Another node leads. */
+  onOver(why: string): void
+  onGivenUp(part: string): void
+  log: Logger
+}>
+
+/** More than there can be GPUs. */
+const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
+
+export type Lead = Awaited<ReturnType<typeof takeLead>>
+
+export async function takeLead(term: number, options: LeadOptions) {
+  const { config, url, me, machine, own, database, places, references } = options
+  const { onOver, onGivenUp, reserve, memory, peers, log } = options
+  await using resources = new AsyncDisposableStack()
+  /** GPUs may join later. */
+  const kinds = new Map([...places].map(([gpu, { name }]) => [gpu, name]))
+  const led = resources.adopt(
+    await openLedPostgres(url, { config, gpuModels: kinds, term, onOver, log }),
+    ({ close }) => close(),
+  )
+  const images = createImageStore(led.db)
+  await images.removeOrphans()
+  const records = await openRecords(led, { config, reserve, log })
+  const system = startActorSystem()
+  const running = await led.jobs.archive.list(everyRunning, 'everything')
+  const busy = running.jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
+  const queue = createPlace<QueueMessage>('queue')
+  const fleet = createClusterFleet({
+    ...{ me, term, database, places, kinds, busy, references, queue, log },
+    own: own.actors,
+    lostMs: config.node.lostMs,
+  })
+  resources.defer(fleet.stop)
+  const files = createRemoteFiles(fleet, machine.videoFiles)
+  const guard = createAddressGuard(config.webhookAllow)
+  const links = {
+    baseUrl: config.baseUrl,
+    key: config.clients.length > 0 ? options.linkKey : undefined,
+    lifeS: config.fileUrlTtlS,
+  }
+  const work = createClusterWorkFiles({ images, data: config.data, local: files })
+  const actors = createLeaderActors(system, {
+    ...{ config, records, fleet, guard, links, log },
+    housekeeping: { ...options.housekeeping, removeLeftOvers: files.removeLeftOvers },
+    // Its GPUs join as those of all nodes do.
+    ...{ node: me, gpus: [], kinds },
+    startsWarm: own.startsWarm,
+    files: { results: machine.videoFiles, work, videos: files, jobs: files },
+    // Each node looks after its own.
+    watchesDisks: false,
+    cancelWaitMs: cancelWaitOf(config),
+    observe: machine.observe,
+  })
+  queue.seat(actors.queue)
+  const supervisor = supervise(system, {
+    children: actors.children,
+    places: [actors.supervisor],
+    tellGone: () => {},
+    ...{ onGivenUp, log },
+  })
+  resources.defer(async () => {
+    await ask(supervisor, { type: 'shutdown' })
+  })
+  const children = async () =>
+    (await Promise.all([ask(supervisor, { type: 'whichChildren' }), options.children()])).flat()
+  const app = createLeaderApp({
+    ...{ config, machine, actors, own, records, guard, links, memory, children, log },
+    machines: createMachines(fleet, fleet.gpus),
+    nodes: fleet.nodes,
+    holder: fleet.holder,
+    database: led,
+    peers,
+  })
+  const held = resources.move()
+
+  return {
+    term,
+    app,
+    actors: { queue: actors.queue, fleet: fleet.ref },
+    /** Those that other nodes reach. */
+    published: [actors.queue, fleet.ref] as readonly ActorRef<never>[],
+    crashable: actors.places,
+    checkDatabase: led.check,
+    missed: fleet.missed,
+    /** Takes nothing new. Generations go on, and the next leader takes them up. */
+    async close() {
+      await ask(actors.queue, { type: 'close', mode: 'detach' }, maxTimerMs).catch(() => {})
+      tell(actors.events, { type: 'close' })
+    },
+    stop: () => held.disposeAsync(),
+  }
+}

@@ -1,0 +1,266 @@
+/** A node of a cluster: it runs the GPUs of its machine, takes part in the election, and leads when it is elected. */
+import { hostname } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import { ask, startActorSystem } from '../../actors/actor.ts'
+import { openClusterDatabase } from '../../cluster/database.ts'
+import { readDatabaseClock } from '../../cluster/database-clock.ts'
+import { type Leader, startElection } from '../../cluster/election.ts'
+import { numberGpus, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
+import { readHome } from '../../cluster/home.ts'
+import { readClusterKeys } from '../../cluster/keys.ts'
+import { openMail } from '../../cluster/mail.ts'
+import { joinCluster, type Membership } from '../../cluster/membership.ts'
+import type { MailAddress } from '../../cluster/outbox.ts'
+import { createReferences, type References } from '../../cluster/references.ts'
+import type { Config } from '../../config/config.ts'
+import { version } from '../../config/version.ts'
+import type { Check } from '../../domain/check.ts'
+import type { JobId } from '../../domain/job.ts'
+import { NodeName } from '../../domain/node.ts'
+import { useClock } from '../../domain/time.ts'
+import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
+import { createPeers } from '../../http/peers/peers.ts'
+import { logOf } from '../../infra/disk/data-directory.ts'
+import { watchFiles } from '../../infra/disk/file-watch.ts'
+import { detectGpus, type Gpu } from '../../infra/machine/gpus.ts'
+import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
+import { describeUrl } from '../../infra/store/postgres/pool.ts'
+import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
+import { readLinkKey } from '../../infra/webhooks/link-key.ts'
+import { preparePostgres, whenReachable } from '../database/postgres.ts'
+import { injectFaults } from '../faults.ts'
+import { announce, openFront } from '../front.ts'
+import { createMachine } from '../machine.ts'
+import { createNodeActors } from '../node-actors.ts'
+import { endFormerLifeOn, openOwnDisk, removeHalfMade } from '../own-disk.ts'
+import type { Running, StartOptions } from '../running.ts'
+import { supervise } from '../supervision.ts'
+import { createDiskGuard } from './disk-guard.ts'
+import { createNodeApp } from './follower-app.ts'
+import { createGate, type LeaderActors } from './gate.ts'
+import { createKnownLeader } from './known-leader.ts'
+import { type Lead, takeLead } from './lead.ts'
+
+/** Time to end what can be ended in an orderly way when this node may not go on. */
+const maxEndMs = 1_000
+
+export async function startNode(
+  config: Config,
+  url: string,
+  { log, env, onGivenUp }: StartOptions,
+): Promise<Running> {
+  const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
+  const found = await detectGpus(config)
+  await using resources = new AsyncDisposableStack()
+  const { lockPath, reserve } = openOwnDisk(config, resources)
+  resources.use(watchFiles([lockPath], end))
+  await preparePostgres(url, config, log)
+  const me = { name: nameOf(config), home: await readHome(config.dataDir) }
+  const database = resources.adopt(await openClusterDatabase({ url }), ({ close }) => close())
+  const clock = await patiently(() => readDatabaseClock(database.beats))
+  useClock(clock.now)
+  const gpus = await patiently(() => numberGpus(database.mail, me.name, found))
+  const places = new Map(await patiently(() => readGpuPlaces(database.mail)))
+  const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
+  const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())
+  const mine = [...places].flatMap(([gpu, { node }]) => (node === me.name ? [gpu] : []))
+  const owned = [...gpus, ...(await patiently(formerGpus))]
+
+  let hasEnded = false
+  let lead: Lead | undefined
+  const machine = createMachine({ config, gpus, owned, checkDatabase, log }, resources)
+  await removeHalfMade(config)
+  const { archiveDir, data } = config
+  const known = async (jobIds: readonly JobId[]) => {
+    const found = await Promise.all(jobIds.map(reads.find))
+    return new Set(found.flatMap((job) => job?.id ?? []))
+  }
+  const housekeeping = createHousekeeping({ data, reserve, archiveDir, known })
+
+  // The connections say so as soon as there are some.
+  const memory = { isShort: () => false }
+  const peers = createPeers(keys.secret)
+  const { observe, videoFiles, previews, downloads } = machine
+  /** For the leader, wherever that is. */
+  const files = {
+    ...{ videoFiles, previews, downloads, find: reads.find },
+    ...{ resultsDir: data.resultsDir, previewsDir: data.previewsDir },
+    logPath: (jobId: JobId) => logOf(data, jobId),
+  }
+  const knownLeader = createKnownLeader(database.mail)
+  const children = () => ask(own.supervisor, { type: 'whichChildren' })
+  const answering = (app: Answering) => answerNodes(app, { peers, files, log })
+  const follower = createNodeApp({ config, machine, peers, knownLeader, children, log })
+  resources.defer(follower.close)
+  const frontOptions = { config, gpus: owned, memory, peers, observe, log }
+  const front = await openFront(answering(follower), frontOptions, resources)
+  const nodeUrl = urlOf(config, new URL(front.url).port)
+
+  const membership: Membership = await patiently(() =>
+    joinCluster({
+      connection: database.beats,
+      me,
+      description: { url: nodeUrl, version, gpus, maxLoads: config.maxConcurrentLoads },
+      clock,
+      observer: { rejoined: () => gate.reopen(), expelled: end },
+      log,
+      lostMs: config.node.lostMs,
+    }),
+  )
+  const here = (): MailAddress => ({ node: me.name, session: membership.session() })
+  const mail = openMail({
+    database,
+    node: me.name,
+    session: membership.session,
+    term: () => lead?.term,
+    onLetter: (body) => references.receive(body),
+    onMissed() {
+      gate.reopen()
+      lead?.missed()
+    },
+    log,
+  })
+  const references: References = createReferences({ here, post: mail.post, log })
+  const gate = createGate({ node: me.name, session: membership.session })
+
+  const system = startActorSystem()
+  let formerLife: Promise<void> | undefined
+  const own = createNodeActors(system, {
+    ...{ config, machine, env, housekeeping, log },
+    queue: gate.queue,
+    onWelcome: gate.open,
+    fetchImage: reads.readImage,
+    endFormerLife() {
+      formerLife ??= endFormerLife()
+      formerLife.catch(() => {
+        formerLife = undefined
+      })
+      return formerLife
+    },
+  })
+  const supervisor = supervise(system, {
+    children: [
+      ...own.children,
+      createDiskGuard(system, { config, housekeeping, queue: gate.queue, observe, log }),
+    ],
+    places: [own.supervisor],
+    tellGone: own.tellGone,
+    onGivenUp,
+    log,
+  })
+  for (const place of own.places) references.publish(place)
+  if (config.faultInjection) {
+    injectFaults(config, () => [...(lead?.crashable ?? []), ...own.places], resources)
+  }
+  const election = startElection({
+    connection: database.beats,
+    me,
+    clock,
+    observer: { leads: (term) => void becomeLeader(term), follows, deposed: end },
+    log,
+  })
+  machine.forkServer.warmUp()
+  announce(front, config, gpus, log)
+
+  const held = resources.move()
+  return {
+    url: front.url,
+    /** Generations are left to their shims, and the next start adopts them. Another node leads at once. */
+    async stop() {
+      await lead?.close()
+      await election.resign().catch(() => {})
+      gate.stop()
+      knownLeader.stop()
+      await ask(supervisor, { type: 'shutdown' })
+      await lead?.stop()
+      await membership.leave().catch(() => {})
+      await mail.close()
+      await held.disposeAsync()
+    },
+  }
+
+  async function formerGpus(): Promise<readonly Gpu[]> {
+    const running = await reads.openAttemptsOn(mine)
+    const ids = running.flatMap(({ state }) =>
+      state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
+    )
+    return ids
+      .filter((id) => !gpus.some((gpu) => gpu.id === id))
+      .map((id) => ({ id, device: places.get(id)?.device ?? String(id) }))
+  }
+
+  async function endFormerLife(): Promise<void> {
+    const running = await reads.openAttemptsOn(mine)
+    await endFormerLifeOn(config, { running, find: reads.find, log })
+  }
+
+  async function checkDatabase(): Promise<Check> {
+    if (lead) return lead.checkDatabase()
+    const name = 'database'
+    const place = describeUrl(url)
+    const standing = election.standing()
+    return standing.role === 'follows' && standing.isCertain
+      ? { name, ok: true, detail: place }
+      : { name, ok: false, detail: `${place} does not answer.` }
+  }
+
+  function follows(leader: Leader): void {
+    mail.sawTerm(leader.term)
+    const { node, session } = leader
+    if (node !== '') log.info({ node, term: leader.term }, 'this node follows a leader')
+    gate.close(node === '' || session === undefined ? undefined : actorsAt({ node, session }))
+    knownLeader.follow(leader)
+  }
+
+  function actorsAt(address: MailAddress): LeaderActors {
+    const at = () => address
+    // The actors of a node tell the queue news alone, and all of that can travel.
+    const queue = references.remote<never>('queue', at) as unknown as LeaderActors['queue']
+    return { queue, fleet: references.remote('fleet', at) }
+  }
+
+  async function becomeLeader(term: number): Promise<void> {
+    try {
+      mail.sawTerm(term)
+      gate.close(undefined)
+      knownLeader.stop()
+      lead = await takeLead(term, {
+        ...{ config, url, machine, own, database, places, references },
+        ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
+        ...{ onGivenUp, housekeeping, reserve, log },
+      })
+      for (const actor of lead.published) references.publish(actor)
+      gate.close(lead.actors)
+      front.serve(answering(lead.app))
+      knownLeader.lead(front.url, term)
+    } catch (error) {
+      end(`this node cannot lead: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+
+  /** Generations go on in their shims, for the next start of this node. */
+  function end(why: string): void {
+    if (hasEnded) return
+    hasEnded = true
+    log.error({ reason: why }, 'this node leaves the cluster')
+    // A change that is being stored gets its answer, and no other one is begun.
+    void Promise.race([lead?.stop().catch(() => {}), delay(maxEndMs)]).then(() =>
+      onGivenUp('cluster'),
+    )
+  }
+}
+
+/** A URL with port 0 has the port that the server got. */
+function urlOf({ node: { url = `http://${hostname()}:0` } }: Config, port: string): string {
+  const parsed = new URL(url)
+  if (parsed.port === '0') parsed.port = port
+  return parsed.href.replace(/\/$/, '')
+}
+
+function nameOf({ node: { name } }: Config): NodeName {
+  if (name !== undefined) return name
+  const own = v.safeParse(NodeName, hostname())
+  if (own.success) return own.output
+  throw new Error(`NODE_NAME must be set: the host name "${hostname()}" cannot name a node.`)
+}

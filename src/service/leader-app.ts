@@ -1,0 +1,128 @@
+/** The whole API, in front of the actors of the node that leads. */
+import { join } from 'node:path'
+import type { Machines } from '../actors/node/machines.ts'
+import type { ChildView } from '../actors/supervisor/supervisor-protocol.ts'
+import type { Config } from '../config/config.ts'
+import { root } from '../config/root.ts'
+import { version } from '../config/version.ts'
+import type { AddressGuard } from '../domain/address-guard.ts'
+import type { Job } from '../domain/job.ts'
+import type { Logger } from '../domain/log.ts'
+import { createApp } from '../http/app.ts'
+import type { Peers } from '../http/peers/peers.ts'
+import type { Memory } from '../http/request/lane.ts'
+import type { Holder } from '../http/response/node-files.ts'
+import type { FileLinksOptions } from '../http/views/file-links.ts'
+import type { Nodes } from '../http/views/node-view.ts'
+import { logOf } from '../infra/disk/data-directory.ts'
+import { createNegativePromptRefusal } from '../infra/installation/negative-prompt.ts'
+import { readFigures } from '../infra/metrics/figures.ts'
+import type { ServiceDatabase } from './database/service-database.ts'
+import type { LeaderActors } from './leader-actors.ts'
+import type { Machine } from './machine.ts'
+import type { NodeActors } from './node-actors.ts'
+import type { Records } from './records.ts'
+
+/** A cancel is answered at most this long after the time that a process has to end by itself. */
+const afterGraceMs = 10_000
+
+/** Longest time that the queue waits for the end of a process. */
+export const cancelWaitOf = ({ graceMs }: Config): number => graceMs + afterGraceMs
+
+export type LeaderAppOptions = Readonly<{
+  config: Config
+  machine: Machine
+  actors: LeaderActors
+  /** Those of this machine. */
+  own: NodeActors
+  machines: Machines
+  nodes: Nodes
+  /** Where the files of a job are; absent: here. */
+  holder?: (job: Job) => Holder
+  records: Records
+  database: Pick<ServiceDatabase, 'bytes'>
+  /** Actors of this machine. */
+  children(): Promise<readonly ChildView[]>
+  /** Other nodes of the cluster; absent: there are none. */
+  peers?: Peers
+  guard: AddressGuard
+  links: FileLinksOptions
+  memory: Memory
+  log: Logger
+}>
+
+export function createLeaderApp({
+  config,
+  machine,
+  actors,
+  own,
+  machines,
+  nodes,
+  holder,
+  records,
+  database,
+  children,
+  peers,
+  guard,
+  links,
+  memory,
+  log,
+}: LeaderAppOptions) {
+  const { data, wan } = config
+  const { checks, downloads, previews, uploads, measured, metrics, observe } = machine
+  return createApp({
+    actors,
+    access: { ...accessOf(config), links },
+    machines,
+    nodes,
+    tasks: [{ task: wan.task, checkpoint: wan.ckptDir, template: own.actors.template }],
+    files: {
+      resultsDir: data.resultsDir,
+      previewsDir: data.previewsDir,
+      dashboardDir,
+      logPath: (jobId) => logOf(data, jobId),
+      ...{ previews, uploads, downloads, videoFiles: machine.videoFiles },
+      ...(holder && { holder }),
+    },
+    limits: {
+      maxFrames: config.maxFrames,
+      cancelWithinMs: cancelWaitOf(config) + afterGraceMs,
+      heartbeatMs: config.heartbeatMs,
+      syncWaitMs: config.syncWaitMs,
+      retentionMs: config.retention.retentionMs,
+    },
+    status: {
+      version,
+      task: wan.task,
+      checks: machine.standing,
+      children,
+      history: records.stores.history,
+      async scrape() {
+        const { queue, webhooks } = actors
+        const { members } = nodes
+        const whole = { queue, webhooks, machines, members, databaseBytes: database.bytes }
+        const sources = { whole, children, measured, checks: checks.standing }
+        return metrics.expose(await readFigures(sources))
+      },
+    },
+    memory,
+    ...(peers && { peers }),
+    refuseUrl: guard.refuse,
+    refuseNegativePrompt: createNegativePromptRefusal(wan),
+    observe,
+    log,
+  })
+}
+
+export const dashboardDir = join(root, 'dist', 'dashboard')
+
+/** Who may use this node, and under which names. */
+export const accessOf = (config: Config) => ({
+  clients: config.clients,
+  trustedProxies: config.trustedProxies,
+  corsOrigins: config.corsOrigins,
+  // A page of another name has no token to show.
+  ownHosts: config.clients.length === 0 ? ownHosts(config) : undefined,
+})
+
+const ownHosts = ({ host, baseUrl, allowedHosts: allowed }: Config) => ({ host, baseUrl, allowed })

@@ -1,0 +1,138 @@
+/** The actors of a machine, whoever leads: its GPUs, what serves them, and the node that stands for it. */
+import { type ActorSystem, createPlace, tell } from '../actors/actor.ts'
+import type { ActorRef } from '../actors/actor-ref.ts'
+import { conversionBehaviour } from '../actors/conversion/conversion-actor.ts'
+import type { ConversionMessage } from '../actors/conversion/conversion-protocol.ts'
+import { caretakerBehaviour } from '../actors/gpu/caretaker-actor.ts'
+import type { CaretakerMessage } from '../actors/gpu/caretaker-transition.ts'
+import { gpuBehaviour } from '../actors/gpu/gpu-actor.ts'
+import type { GpuMessage } from '../actors/gpu/gpu-protocol.ts'
+import type { Housekeeping } from '../actors/janitor/janitor-ports.ts'
+import { nodeBehaviour } from '../actors/node/node-actor.ts'
+import type { NodeMessage } from '../actors/node/node-protocol.ts'
+import type { NodeActors as FleetActors } from '../actors/queue/fleet.ts'
+import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
+import { child } from '../actors/supervisor/supervisor.ts'
+import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
+import { templateBehaviour } from '../actors/template/template-actor.ts'
+import type { TemplateMessage } from '../actors/template/template-protocol.ts'
+import { bytesPerLoad, type Config } from '../config/config.ts'
+import type { GpuId, JobId } from '../domain/job.ts'
+import type { Logger } from '../domain/log.ts'
+import { withFetchedImage } from '../infra/generation/fetched-image.ts'
+import { createGenerationRunner } from '../infra/generation/runner.ts'
+import { createWarmStarts } from '../infra/generation/warm-starts.ts'
+import { simulatorDir } from '../infra/installation/simulation.ts'
+import { availableMemory } from '../infra/machine/available-memory.ts'
+import { createVideoTools } from '../infra/media/video-tools.ts'
+import { childOf, type Machine } from './machine.ts'
+
+export type NodeActorsOptions = Readonly<{
+  config: Config
+  machine: Machine
+  env: NodeJS.ProcessEnv
+  /** That of the leader. */
+  queue: ActorRef<QueueMessage>
+  housekeeping: Pick<Housekeeping, 'removeLeftOvers'>
+  /** Ends processes of a former life whose attempts do not run any more. */
+  endFormerLife(): Promise<void>
+  /** Reads the image of a job that another node took; absent: images are on this disk. */
+  fetchImage?(jobId: JobId): Promise<Buffer | undefined>
+  /** Called before all actors announce themselves to the queue. */
+  onWelcome?(): void
+  log: Logger
+}>
+
+export type NodeActors = ReturnType<typeof createNodeActors>
+
+export function createNodeActors(system: ActorSystem, options: NodeActorsOptions) {
+  const { config, machine, env, queue, fetchImage, onWelcome, log } = options
+  const { data, wan, graceMs, jobTimeoutMs } = config
+  const { gpus, owned, observe, forkServer } = machine
+  const node = createPlace<NodeMessage>('node')
+  const conversion = createPlace<ConversionMessage>('conversion')
+  const caretaker = createPlace<CaretakerMessage>('caretaker')
+  const template = createPlace<TemplateMessage>('template')
+  const places = new Map(owned.map(({ id }) => [id, createPlace<GpuMessage>(childOf(id))]))
+  /** The supervisor is started with the actors below it. */
+  const supervisor = createPlace<SupervisorMessage>('supervisor')
+  const starter = createWarmStarts({
+    ...{ wan, gpus, env, forkServer },
+    hasStandby: config.hasStandby,
+    bytesToLoad: asksForMemory(config) ? bytesPerLoad(wan) : undefined,
+    availableBytes: availableMemory,
+    tell: (message) => tell(template, message),
+  })
+  const runners = new Map(
+    owned.map(({ id: gpu, device }) => {
+      const runner = createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log })
+      return [gpu, fetchImage ? withFetchedImage(runner, { data, fetchImage, log }) : runner]
+    }),
+  )
+
+  const children = [
+    child(system, conversion, () => {
+      const tools = createVideoTools({ data, fit: config.fit720, start: forkServer.startTool })
+      const limit = config.maxConversions
+      return conversionBehaviour({ task: wan.task, tools, queue, limit, log })
+    }),
+    child(system, template, () => {
+      const impossible = wan.launcher ? undefined : 'WAN_LAUNCHER is 0'
+      const { warmStart, warmStartIdleMs: idleMs } = config
+      const settings = { warmStart, idleMs, impossible }
+      return templateBehaviour({ settings, port: starter, queue, observe, log })
+    }),
+    child(system, caretaker, () => caretakerBehaviour({ runners, queue, graceMs, jobTimeoutMs })),
+    ...[...runners].map(([gpu, runner]) =>
+      child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
+        gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
+      ),
+    ),
+    child(system, node, () =>
+      nodeBehaviour({
+        machine: {
+          videoFiles: machine.videoFiles,
+          jobFiles: machine.workFiles,
+          housekeeping: options.housekeeping,
+          installation: machine.checks,
+          gpus: owned.map(({ id }) => id),
+          childOf,
+          measured: machine.measured,
+          endFormerLife: options.endFormerLife,
+          announce,
+        },
+        supervisor,
+        log,
+      }),
+    ),
+  ]
+  machine.listen((checks) => tell(queue, { type: 'environmentChecked', checks }))
+
+  return {
+    children,
+    supervisor,
+    startsWarm: starter.startsWarm,
+    actors: {
+      ...{ node, conversion, caretaker, template },
+      gpu: (gpu: GpuId) => places.get(gpu),
+    } satisfies FleetActors,
+    /** All that are told things, for tests of crashes. */
+    places: [node, conversion, template, caretaker, ...places.values()],
+    /** Tells the queue that the actor of a GPU is gone. False: the child is another one. */
+    tellGone(childId: string, givenUp: boolean): void {
+      const gone = owned.find(({ id }) => childOf(id) === childId)
+      if (gone) tell(queue, { type: 'gpuGone', gpu: gone.id, givenUp })
+    },
+  }
+
+  function announce(): void {
+    onWelcome?.()
+    tell(conversion, { type: 'announce' })
+    for (const gpu of places.values()) tell(gpu, { type: 'announce' })
+    machine.checks.tellAgain()
+  }
+}
+
+/** The simulator takes next to no memory. */
+const asksForMemory = ({ warmStart, wan }: Config): boolean =>
+  warmStart === 'auto' && wan.wanDir !== simulatorDir

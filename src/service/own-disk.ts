@@ -1,0 +1,55 @@
+/** The data directory of this machine: its lock, and what a former life of the service has left in it. */
+import type { Config } from '../config/config.ts'
+import { type AttemptKey, isOpen, type Job, type JobId } from '../domain/job.ts'
+import type { Logger } from '../domain/log.ts'
+import { createDirectories, removeUploads } from '../infra/disk/data-directory.ts'
+import { lockDirectory } from '../infra/disk/lock.ts'
+import { createReserve } from '../infra/disk/reserve.ts'
+import { endFormerLife } from '../infra/generation/former-life.ts'
+import { forgetPreviews } from '../infra/media/previews.ts'
+import { removeUnfinished } from '../infra/media/video-tools.ts'
+
+/** Locks the directory, and creates what is missing in it. Throws with a message for the operator. */
+export function openOwnDisk(config: Config, resources: AsyncDisposableStack) {
+  const lock = resources.adopt(lockDirectory(config.dataDir), ({ release }) => release())
+  createDirectories(config.data)
+  return { lockPath: lock.path, reserve: createReserve(config.reserve) }
+}
+
+/** Removes what was being made when a former life ended. */
+export async function removeHalfMade({ data }: Config): Promise<void> {
+  await removeUnfinished(data.resultsDir)
+  await removeUploads(data)
+  await forgetPreviews(data)
+}
+
+export type FormerLifeOptions = Readonly<{
+  /** Jobs that run on this machine. */
+  running: readonly Job[]
+  find(jobId: JobId): Promise<Job | undefined>
+  log: Logger
+}>
+
+/** Ends processes of attempts that do not run any more, and removes their files. */
+export async function endFormerLifeOn(
+  { data, archiveDir }: Config,
+  { running, find, log }: FormerLifeOptions,
+): Promise<void> {
+  await endFormerLife(data, {
+    running: running.map(keyOf),
+    converting: running.filter(isConverting).map(keyOf),
+    fateOf: async (jobId) => fateOf(await find(jobId)),
+    archiveDir,
+    log,
+  })
+}
+
+const keyOf = ({ id, epoch }: Job): AttemptKey => ({ jobId: id, epoch })
+
+const isConverting = ({ state }: Job): boolean =>
+  state.status === 'running' && state.phase === 'converting'
+
+function fateOf(job: Job | undefined): 'open' | 'over' | 'unknown' {
+  if (!job) return 'unknown'
+  return isOpen(job) ? 'open' : 'over'
+}

@@ -1,0 +1,118 @@
+import { once } from 'node:events'
+import { describe, expect, it, vi } from 'vitest'
+import type { JobJson } from '../../src/http/views/job-view.ts'
+import {
+  type ClusterNode,
+  nodesOf,
+  startCluster,
+  startClusterNode,
+  untilLeads,
+  untilPresent,
+} from '../support/cluster/service-cluster.ts'
+import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
+
+// Some of them wait until a dead node is noticed.
+vi.setConfig({ testTimeout: 120_000 })
+
+const isGenerating = ({ stage }: JobJson) => stage !== null && stage !== 'converting'
+
+describe.skipIf(missing)('a cluster', () => {
+  const server = usePostgresServer()
+
+  const three = async (env: NodeJS.ProcessEnv = {}) => {
+    const nodes = await startCluster(await server().createDatabase(), 3, env)
+    return nodes as [ClusterNode, ClusterNode, ClusterNode]
+  }
+
+  const startsOn = (node: ClusterNode) =>
+    node.journal().filter(({ event }) => event === 'start').length
+
+  it('runs jobs on the GPUs of all nodes, whichever is asked', async () => {
+    const nodes = await three()
+    const [a, b, c] = nodes
+    expect(await nodesOf(c)).toMatchObject([
+      { name: 'a', role: 'leader', state: 'present', gpus: [0] },
+      { name: 'b', role: 'follower', state: 'present', gpus: [1] },
+      { name: 'c', role: 'follower', state: 'present', gpus: [2] },
+    ])
+    const ids: string[] = []
+    for (let n = 0; n < 6; n++) {
+      const at = nodes[n % 3] ?? a
+      ids.push(await at.submit({ prompt: `job ${n}`, steps: 20 }))
+    }
+    for (const id of ids) expect(await b.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(nodes.map(startsOn).reduce((sum, count) => sum + count)).toBe(6)
+    expect(Math.min(...nodes.map(startsOn))).toBeGreaterThan(0)
+  })
+
+  it('whose leader is killed goes on with the same attempts, and the killed node joins again', async () => {
+    const [a, b, c] = await three()
+    const ids: string[] = []
+    for (let n = 0; n < 5; n++) ids.push(await b.submit({ prompt: `job ${n}`, steps: 60 }))
+    for (const id of ids.slice(0, 3)) await c.until(id, isGenerating)
+    await a.stop('SIGKILL')
+    await vi.waitFor(async () => expect((await nodesOf(b)).length).toBe(3), { timeout: 15_000 })
+    const again = await startClusterNode(String(a.env.DATABASE_URL), 'a', { dataDir: a.dataDir })
+    for (const id of ids) expect(await c.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    await untilPresent([again, b, c])
+    expect(startsOn(again) + startsOn(b) + startsOn(c)).toBe(5)
+  })
+
+  it('gives the job of a lost machine to another one, and no attempt counts', async () => {
+    const [a, b, c] = await three()
+    const ids: string[] = []
+    for (let n = 0; n < 3; n++) ids.push(await a.submit({ prompt: `job ${n}`, steps: 40 }))
+    for (const id of ids) await a.until(id, isGenerating)
+    await c.powerOff()
+    const isLost = async () =>
+      expect((await nodesOf(a)).find(({ name }) => name === 'c')?.state).toBe('lost')
+    await vi.waitFor(isLost, { timeout: 20_000 })
+    for (const id of ids) expect(await b.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(startsOn(a) + startsOn(b)).toBe(3)
+  })
+
+  it('cancels a job through a node that neither leads nor runs it, with no process left', async () => {
+    const [a, b, c] = await three({ SIM_SPEED: '5' })
+    const ids: string[] = []
+    for (let n = 0; n < 3; n++) ids.push(await a.submit({ prompt: `job ${n}`, steps: 50 }))
+    for (const id of ids) await a.until(id, isGenerating)
+    const { gpus } = await c.json<{ gpus: { job_id: string; node: string }[] }>('/gpus')
+    const onB = gpus.find(({ node }) => node === 'b')?.job_id ?? ''
+    const answer = await c.json(`/jobs?ids=${onB}`, { method: 'DELETE' })
+    expect(answer).toMatchObject({ canceled: [{ id: onB, status: 'canceled' }], canceling: [] })
+    const { pid } = b.journal().findLast(({ event }) => event === 'start') ?? {}
+    expect(() => process.kill(pid ?? 0, 0)).toThrow('ESRCH')
+    expect(await b.status(onB)).toMatchObject({ status: 'canceled' })
+  })
+
+  it('has another leader at once when the one that leads is stopped', async () => {
+    const [a, b, c] = await three()
+    const id = await b.submit({ prompt: 'goes on', steps: 60 })
+    await b.until(id, isGenerating)
+    expect(await a.stop()).toBe(0)
+    await vi.waitFor(
+      async () => {
+        const nodes = await nodesOf(c)
+        expect(nodes.find(({ name }) => name === 'a')?.state).toBe('left')
+      },
+      { timeout: 10_000 },
+    )
+    const again = await startClusterNode(String(a.env.DATABASE_URL), 'a', { dataDir: a.dataDir })
+    expect(await c.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    await untilPresent([again, b, c])
+  })
+
+  it('ends a leader that was deposed, and its generations go on', async () => {
+    const url = await server().createDatabase()
+    const a = await startClusterNode(url, 'a')
+    await untilLeads(a)
+    await untilPresent([a])
+    const id = await a.submit({ prompt: 'goes on', steps: 50 })
+    await a.until(id, isGenerating)
+    const ended = once(a.child, 'exit')
+    await takeTerm(url)
+    expect(await ended).toEqual([1, null])
+    const again = await startClusterNode(url, 'a', { dataDir: a.dataDir })
+    expect(await again.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+  })
+})

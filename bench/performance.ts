@@ -5,6 +5,7 @@ import { replaceBlock } from '../scripts/written-block.ts'
 import { election } from './performance/election.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
+import { forwarding } from './performance/forwarding.ts'
 import { handover } from './performance/handover.ts'
 import { hostile } from './performance/hostile.ts'
 import { idleShare } from './performance/idle-share.ts'
@@ -64,6 +65,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   hostile,
   mail,
   election,
+  forwarding,
 }
 
 const help = `npm run bench -- [benchmark…] [options]

@@ -113,7 +113,7 @@ describe.skipIf(missing)('wanctl migrate', () => {
 
     const after = await startService({ dataDir, env: { ...env, DATABASE_URL: database } })
     const { file_url, thumbnail_url, ...rest } = shownBefore
-    expect(await after.status(done)).toMatchObject(rest)
+    expect(await after.status(done)).toMatchObject({ ...rest, node: 'gpu-7' })
     expect((await after.request(new URL(`${file_url}`, after.url).pathname)).status).toBe(200)
     expect(thumbnail_url).not.toBeNull()
     expect(await after.json('/webhook')).toMatchObject({ webhooks: [{ url }] })

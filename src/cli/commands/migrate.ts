@@ -48,9 +48,10 @@ function textOf({ outcome, rows, gpus, images, node, from }: Awaited<ReturnType<
 }
 
 async function move(url: string) {
-  const config = readConfig({ ...process.env, DATABASE_URL: url })
+  // Which address the service will have is of no interest here.
+  const config = readConfig({ ...process.env, DATABASE_URL: url, HOST: '0.0.0.0' })
   const { dataDir, data, backupsDir } = config
-  const name = nodeName()
+  const name = nameOf(config)
   const { stateDb } = data
   await using locks = new AsyncDisposableStack()
   locks.adopt(lockDirectory(dataDir), ({ release }) => release())
@@ -87,15 +88,12 @@ async function move(url: string) {
 const progressMs = 1_000
 
 /** As the service is called in its cluster. */
-function nodeName(): NodeName {
-  const { NODE_NAME = '' } = process.env
-  const name = v.safeParse(NodeName, NODE_NAME || hostname())
-  if (name.success) return name.output
+function nameOf({ node: { name } }: Config): NodeName {
+  const own = v.safeParse(NodeName, name ?? hostname())
+  if (own.success) return own.output
   throw new CommandError(
     exitCodes.usage,
-    NODE_NAME
-      ? `NODE_NAME ${name.issues[0].message}`
-      : `NODE_NAME must be set: the host name "${hostname()}" cannot name a node.`,
+    `NODE_NAME must be set: the host name "${hostname()}" cannot name a node.`,
   )
 }
 

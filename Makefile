@@ -1,14 +1,17 @@
 # Everything a person does with this project. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check conformance bundle dashboard ffmpeg chromium
+.PHONY: help setup demo demo-cluster serve test check conformance bundle dashboard ffmpeg chromium
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: node_modules/.installed ffmpeg bundle dashboard ## install packages (Node 24 among them) and ffmpeg, build service and dashboard
 
 demo: setup ## make a video with two simulated GPUs, from the REST request to the MP4
 	@npm run --silent demo
+
+demo-cluster: setup ## run twelve jobs on three simulated nodes with PostgreSQL, and kill the leader
+	@npm run --silent demo-cluster
 
 serve: setup ## run the service on this machine's GPUs; docs/configuration.md has the settings
 	@npm start --silent --ignore-scripts

@@ -1,12 +1,12 @@
 /** `make demo`: a video end to end through the real service, with simulated GPUs. */
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import type { JobJson } from '../src/http/views/job-view.ts'
 import { simulatedEnvironment } from '../src/infra/installation/simulation.ts'
+import { probe } from './probe.ts'
 
 const root = join(import.meta.dirname, '..')
 const dataDir = join(root, 'data', 'demo')
@@ -112,21 +112,4 @@ function bar({ status, stage, step, total_steps, progress, eta_seconds }: JobJso
   const left = eta_seconds === null ? '' : `, about ${eta_seconds} s left`
   const percent = String(Math.round(progress * 100)).padStart(3)
   return `${'█'.repeat(filled)}${'░'.repeat(width - filled)} ${percent} %  ${stage ?? status}${steps}${left}`
-}
-
-async function probe(file: string): Promise<string> {
-  const what = 'stream=codec_name,width,height,r_frame_rate,nb_frames:format=duration,size'
-  const args = [
-    '-v',
-    'error',
-    '-select_streams',
-    'v:0',
-    '-show_entries',
-    what,
-    '-of',
-    'default=nw=1',
-    file,
-  ]
-  const { stdout } = await promisify(execFile)('ffprobe', args)
-  return stdout.trim()
 }

@@ -1,6 +1,8 @@
 /** `npm run chaos`: kills the real service, or parts of it, again and again, and tells what it cost. */
 import { parseArgs } from 'node:util'
 import build from './built.ts'
+import { type ClusterRowName, clusterRowNames } from './chaos/cluster/cluster-rows.ts'
+import { runClusterRow } from './chaos/cluster/run-cluster-row.ts'
 import { columns } from './chaos/oracle.ts'
 import { type RowName, rowNames } from './chaos/rows.ts'
 import { clearAway, type RowResult, runRow } from './chaos/run-row.ts'
@@ -16,6 +18,8 @@ const help = `npm run chaos -- [options]
   --gpus N           simulated GPUs (2)
   --cancels SHARE    share of the jobs that somebody tries to cancel (0.05)
   --postgres         store the jobs of every row in PostgreSQL
+  --cluster          several nodes on PostgreSQL; rows: ${clusterRowNames.join(', ')}
+  --nodes N          nodes of the cluster, at most 5 (3); --gpus are those of each node
   --keep             keep the data directories; chaos.log in them is the log of the service
   --markdown         print the table as Markdown
 `
@@ -31,18 +35,19 @@ const { values } = parseArgs({
     gpus: { type: 'string', default: '2' },
     cancels: { type: 'string', default: '0.05' },
     postgres: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
+    nodes: { type: 'string', default: '3' },
     keep: { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
 
-const chosen = values.row?.split(',') ?? rowNames
+const names: readonly string[] = values.cluster ? clusterRowNames : rowNames
+const chosen = values.row?.split(',') ?? names
 const faults = [
-  ...chosen
-    .filter((name) => !rowNames.includes(name as RowName))
-    .map((name) => `there is no row ${name}`),
-  ...(['kills', 'jobs', 'pause', 'seconds', 'seed', 'gpus', 'cancels'] as const)
+  ...chosen.filter((name) => !names.includes(name)).map((name) => `there is no row ${name}`),
+  ...(['kills', 'jobs', 'pause', 'seconds', 'seed', 'gpus', 'cancels', 'nodes'] as const)
     .filter((name) => !(Number(values[name]) >= 0))
     .map((name) => `--${name} must be a number`),
 ]
@@ -66,9 +71,9 @@ async function main(): Promise<void> {
 
   const endsAt = Date.now() + Number(values.seconds) * 1000
   const results: RowResult[] = []
-  for (const [index, row] of (chosen as RowName[]).entries()) {
+  for (const [index, row] of chosen.entries()) {
     const share = (endsAt - Date.now()) / (chosen.length - index)
-    const result = await runRow(row, {
+    const options = {
       kills: Number(values.kills),
       jobs: Number(values.jobs),
       pauseMs: Number(values.pause),
@@ -78,8 +83,11 @@ async function main(): Promise<void> {
       cancels: Number(values.cancels),
       onPostgres: values.postgres,
       keep: values.keep,
-      say: (progress) => say(`${row}: ${progress}`),
-    })
+      say: (progress: string) => say(`${row}: ${progress}`),
+    }
+    const result = values.cluster
+      ? await runClusterRow(row as ClusterRowName, { ...options, nodes: Number(values.nodes) })
+      : await runRow(row as RowName, options)
     results.push(result)
     report(result)
   }
@@ -101,12 +109,14 @@ function report(result: RowResult): void {
 }
 
 function table(results: readonly RowResult[]): string {
-  const head = ['row', 'kills', 'jobs', ...columns]
-  const body = results.map(({ row, kills, jobs, findings }) => [
-    row,
-    String(kills),
-    String(jobs),
-    ...columns.map((column) => String(findings[column].length)),
+  const figures = Object.keys(results[0]?.figures ?? {})
+  const head = ['row', 'kills', 'jobs', ...columns, ...figures]
+  const body = results.map((result) => [
+    result.row,
+    String(result.kills),
+    String(result.jobs),
+    ...columns.map((column) => String(result.findings[column].length)),
+    ...figures.map((figure) => result.figures?.[figure] ?? ''),
   ])
   const widths = head.map((title, index) =>
     Math.max(title.length, ...body.map((cells) => cells[index]?.length ?? 0)),

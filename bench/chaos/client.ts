@@ -18,7 +18,7 @@ export type Order = {
 
 export type Client = ReturnType<typeof createClient>
 
-/** Keeps the queue filled, cancels now and then, retries nothing, and remembers every answer. */
+/** Keeps the queue filled, cancels now and then, retries nothing unless it insists, and remembers every answer. */
 export function createClient(
   service: Pick<KeptService, 'url'>,
   {
@@ -26,7 +26,15 @@ export function createClient(
     waiting,
     cancels,
     repeats,
-  }: { random: Random; waiting: number; cancels: number; repeats: number },
+    insists = false,
+  }: {
+    random: Random
+    waiting: number
+    cancels: number
+    repeats: number
+    /** Sends an order with the same key until it is accepted. */
+    insists?: boolean
+  },
 ) {
   const orders: Order[] = []
   const endings = new Map<string, string>()
@@ -95,7 +103,7 @@ export function createClient(
     const number = orders.length + 1
     const order: Order = { number, prompt: `chaos ${number}` }
     orders.push(order)
-    const id = await send(order)
+    const id = insists ? await insist(order) : await send(order)
     if (id === undefined) return
     order.id = id
     if (!random.chance(cancels)) return
@@ -104,12 +112,20 @@ export function createClient(
     void done.then(() => cancelling.delete(done))
   }
 
+  async function insist(order: Order): Promise<string | undefined> {
+    for (;;) {
+      const id = await send(order).catch(() => undefined)
+      if (id !== undefined || !open) return id
+      await delay(pollMs)
+    }
+  }
+
   async function send({ number, prompt }: Order): Promise<string | undefined> {
     const response = await request('/generate', {
       method: 'POST',
       headers: {
         'Content-Type': 'application/json',
-        ...(repeats > 0 && { 'Idempotency-Key': `chaos-${number}` }),
+        ...((repeats > 0 || insists) && { 'Idempotency-Key': `chaos-${number}` }),
       },
       body: JSON.stringify({ prompt, size: '1280x720', frames: 5, steps: 4 }),
     })

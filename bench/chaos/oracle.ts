@@ -166,6 +166,9 @@ function wrongFinalState(evidence: Evidence): string[] {
   function ofJob({ id, status, attempt, error }: JobJson): string[] {
     const cancel = cancels.get(id)
     if (status === 'success' && !ended.has(id)) return [`${id} never came to an end: ${status}`]
+    // The job was canceled, and its machine is lost.
+    if (status === 'error' && error?.code === 'node_lost' && cancel && cancel !== 'refused')
+      return []
     if (status === 'error' && attempt < maxAttempts) {
       return [`${id} was given up after ${attempt} attempts: ${error?.code}: ${error?.message}`]
     }

@@ -4,16 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startPostgresServer } from '../postgres.ts'
 import { type Client, createClient } from './client.ts'
+import { createKiller, vanish } from './killer.ts'
 import { type Findings, judge } from './oracle.ts'
-import {
-  everythingOf,
-  isAlive,
-  isTemplate,
-  killEverythingOf,
-  signal,
-  type Victim,
-} from './processes.ts'
-import { createRandom } from './random.ts'
+import { everythingOf, isTemplate, killEverythingOf } from './processes.ts'
+import { createRandom, type Random } from './random.ts'
 import { exitOf, leftFiles, readResults, readRuns } from './results.ts'
 import { environmentOfRow, needsPostgres, type RowName, rows } from './rows.ts'
 import { keepService, maxAttempts } from './service.ts'
@@ -40,7 +34,7 @@ export type RowOptions = Readonly<{
 }>
 
 export type RowResult = Readonly<{
-  row: RowName
+  row: string
   kills: number
   jobs: number
   /** Generations that were seen, and those of them that were forked from a template. */
@@ -50,18 +44,18 @@ export type RowResult = Readonly<{
   seconds: number
   killsPerSecond: number
   findings: Findings
+  /** What is no fault, by name. */
+  figures?: Readonly<Record<string, string>>
   kept?: string
 }>
 
 /** Twice as long as anything that is left to do should take. */
-const settleMs = 60_000
-const inquestMs = 3_000
-const vanishMs = 3_000
+export const settleMs = 60_000
 const progressMs = 5_000
 const peaceMs = 10_000
 
 /** Rows that are under way, for whoever has to end early. */
-const clearing = new Set<() => void>()
+export const clearing = new Set<() => void>()
 
 /** Ends at once whatever the rows under way have started, and removes what they wrote. */
 export function clearAway(): void {
@@ -79,9 +73,7 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
     ...(postgres && { DATABASE_URL: await postgres.createDatabase() }),
   })
   const watch = watchGenerations(dataDir)
-  const struck = new Set<string>()
-  const excused = new Set<string>()
-  const inquests: Promise<void>[] = []
+  const killer = createKiller((attempt) => exitOf(dataDir, attempt))
   const clear = () => {
     clearing.delete(clear)
     watch.stop()
@@ -99,13 +91,22 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       repeats: row === 'clock' ? 0.3 : 0,
     })
     const random = createRandom(seed, row)
-    const world: World = { dataDir, gpus, random, service, postgres, look: watch.look, kill }
-    const kills = await strike(world, () => accepted(client).length)
+    const world: World = {
+      dataDir,
+      gpus,
+      random,
+      service,
+      postgres,
+      look: watch.look,
+      kill: killer.kill,
+    }
+    const strike = () => rows[row](world)
+    const kills = await strikeAgain(options, random, strike, () => accepted(client).length)
     const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
     say('letting everything finish')
     await client.close()
     await client.settled(settleMs)
-    await Promise.all(inquests)
+    await killer.settled()
     // One more start: what was left over is to be removed by then, and nothing may be changed.
     await client.all()
     await service.stop()
@@ -130,8 +131,8 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
       files: await readResults(dataDir),
       lastAlive: watch.lastAlive,
       together: watch.together,
-      excused,
-      struck,
+      excused: killer.excused,
+      struck: killer.struck,
       killsUnseen: row === 'standby',
       leftProcesses: said(leftProcesses.filter((one) => !isTemplate(one))),
       templates: [...watch.crowded, ...said(leftProcesses.filter(isTemplate))],
@@ -153,61 +154,36 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
   } finally {
     clear()
   }
-
-  async function strike(world: World, jobs: () => number): Promise<number> {
-    let kills = 0
-    let saidAt = Date.now()
-    while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
-      await delay(world.random.between(0, options.pauseMs))
-      await jobsKeepUp(kills, jobs)
-      if (await rows[row](world)) kills++
-      if (Date.now() - saidAt < progressMs) continue
-      saidAt = Date.now()
-      say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
-    }
-    return kills
-  }
-
-  /** Where jobs are asked for, they get time enough to come with the kills rather than after them. */
-  async function jobsKeepUp(kills: number, jobs: () => number): Promise<void> {
-    const due = Math.min(options.jobs, (kills * options.jobs) / Math.max(1, options.kills))
-    const giveUpAt = Math.min(options.until, Date.now() + peaceMs)
-    while (jobs() < due && Date.now() < giveUpAt) await delay(50)
-  }
-
-  function kill(victim: Victim): boolean {
-    const isHit = signal(victim, 'SIGKILL')
-    if (isHit && victim.role !== 'conversion') {
-      struck.add(victim.attempt)
-      inquests.push(inquest(victim))
-    }
-    return isHit
-  }
-
-  /** Unless its success is on disk, nobody can know that the victim's attempt had come to its end. */
-  async function inquest(victim: Victim): Promise<void> {
-    const { attempt, role } = victim
-    while (isAlive(victim)) await delay(1)
-    // A shim leaves nothing after its death; that of a generation is recorded by its shim.
-    const giveUpAt = Date.now() + (role === 'shim' ? 0 : inquestMs)
-    let exit = exitOf(dataDir, attempt)
-    while (!exit && Date.now() < giveUpAt) {
-      await delay(5)
-      exit = exitOf(dataDir, attempt)
-    }
-    if (exit?.code !== 0) excused.add(attempt)
-  }
 }
 
-const said = (processes: readonly { pid: number; what: string }[]): string[] =>
+/** Strikes at random moments as often as was asked for. */
+export async function strikeAgain(
+  options: RowOptions,
+  random: Random,
+  strike: () => Promise<boolean>,
+  jobs: () => number,
+): Promise<number> {
+  let kills = 0
+  let saidAt = Date.now()
+  while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
+    await delay(random.between(0, options.pauseMs))
+    await jobsKeepUp(options, kills, jobs)
+    if (await strike()) kills++
+    if (Date.now() - saidAt < progressMs) continue
+    saidAt = Date.now()
+    options.say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
+  }
+  return kills
+}
+
+/** Where jobs are asked for, they get time enough to come with the kills rather than after them. */
+async function jobsKeepUp(options: RowOptions, kills: number, jobs: () => number): Promise<void> {
+  const due = Math.min(options.jobs, (kills * options.jobs) / Math.max(1, options.kills))
+  const giveUpAt = Math.min(options.until, Date.now() + peaceMs)
+  while (jobs() < due && Date.now() < giveUpAt) await delay(50)
+}
+
+export const said = (processes: readonly { pid: number; what: string }[]): string[] =>
   processes.map(({ pid, what }) => `${pid}: ${what}`)
 
-const accepted = ({ orders }: Client) => orders.filter(({ id }) => id)
-
-/** What is on its way out gets a moment to go. Resolves with what is left then. */
-async function vanish<T>(look: () => readonly T[]): Promise<readonly T[]> {
-  for (const giveUpAt = Date.now() + vanishMs; Date.now() < giveUpAt; await delay(50)) {
-    if (look().length === 0) return []
-  }
-  return look()
-}
+export const accepted = ({ orders }: Client) => orders.filter(({ id }) => id)

@@ -16,14 +16,26 @@ const steppedClock = join(import.meta.dirname, 'stepped-clock.ts')
 const startMs = 30_000
 const stopMs = 10_000
 
-type LogLine = Readonly<{ msg?: string; url?: string; actor?: string; restartInMs?: number }>
+export type LogLine = Readonly<{
+  msg?: string
+  url?: string
+  actor?: string
+  restartInMs?: number
+  node?: string
+}>
 
 export type KeptService = ReturnType<typeof keepService>
 
 /** The real service, started again whenever it is down. */
-export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEnv = {}) {
+export function keepService(
+  dataDir: string,
+  gpus: number,
+  env: NodeJS.ProcessEnv = {},
+  onLine: (line: LogLine) => void = () => {},
+) {
   const problems: string[] = []
   let wanted = true
+  let rest: Promise<unknown> | undefined
   let life = start()
 
   return {
@@ -45,6 +57,11 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
         if (Date.now() > giveUpAt) throw new Error(`the service does not start: ${problems.at(-1)}`)
         await delay(5)
       }
+    },
+
+    /** After its next end it is started again when this resolves, and not before. */
+    restUntil(over: Promise<unknown>): void {
+      rest = over
     },
 
     /** To be called before what will end it; resolves when it has. */
@@ -105,15 +122,24 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
     })
     createInterface(child.stdout).on('line', (line) => {
       note(line)
-      hear(parse(line))
+      const heard = parse(line)
+      hear(heard)
+      onLine(heard)
     })
     void begun.ended.then((how) => {
       begun.url = undefined
       note(`{"msg":"ended","how":"${how}"}`)
       if (!begun.expected) problems.push(`the service ended by itself (${how}): ${stderr}`)
-      if (wanted) life = start()
+      const rested = rest
+      rest = undefined
+      if (rested) void rested.then(startAgain)
+      else startAgain()
     })
     return begun
+
+    function startAgain(): void {
+      if (wanted) life = start()
+    }
 
     function note(line: string): void {
       // Not when everything has been cleared away meanwhile.
@@ -122,6 +148,8 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
 
     function hear({ msg, url, actor, restartInMs }: LogLine): void {
       if (msg === 'listening') begun.url = url
+      // A node that was deposed or removed: it ends by design.
+      if (msg === 'this node leaves the cluster') begun.expected = true
       if (msg === 'generations are forked from the template') begun.usesTemplate = true
       if (msg === 'actor crashed too often and was given up') problems.push(`${actor}: ${msg}`)
       if (msg !== 'actor crashed; it will be started again' || !actor) return
@@ -134,7 +162,7 @@ export function keepService(dataDir: string, gpus: number, env: NodeJS.ProcessEn
 }
 
 /** Generations of a third of a second, and tries enough to outlive every kill. */
-function environment(dataDir: string, gpus: number): NodeJS.ProcessEnv {
+export function environment(dataDir: string, gpus: number): NodeJS.ProcessEnv {
   return {
     PATH: process.env.PATH,
     HOME: process.env.HOME,

@@ -104,6 +104,18 @@ describe('the judge of it', () => {
       { 'wrong final state': 3 },
     ],
     [
+      'a lost node as the end of a job that nobody canceled',
+      {
+        jobs: [
+          { ...first, status: 'error', error: { code: 'node_lost' } },
+          second,
+          third,
+        ] as JobJson[],
+        files: evidence().files.slice(1),
+      },
+      { 'wrong final state': 1 },
+    ],
+    [
       'a file of a job that is canceled',
       {
         orders: evidence().orders.map((order) => ({ ...order, cancel: 'asked' as const })),

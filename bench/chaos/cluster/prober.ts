@@ -1,0 +1,40 @@
+/** Asks living nodes again and again, as a client of the cluster would. */
+import type { ChaosNode } from './nodes.ts'
+
+const everyMs = 100
+const patienceMs = 3_000
+/** Answers that are farther apart than this are worth counting. */
+const gapMs = 1_000
+
+/** The clocks of nodes that stand still or are off stay out of it. */
+export function isLiving({ service, stops }: ChaosNode): boolean {
+  return service.url() !== undefined && !stops.isFrozen
+}
+
+export function probe(nodes: readonly ChaosNode[]) {
+  const gaps: number[] = []
+  let answeredAt = Date.now()
+  let turn = 0
+  const timer = setInterval(ask, everyMs)
+  return {
+    /** Times without an answer of the leader, in milliseconds. */
+    gaps: gaps as readonly number[],
+    stop: () => clearInterval(timer),
+  }
+
+  function ask(): void {
+    const living = nodes.filter(isLiving)
+    const node = living[turn++ % Math.max(1, living.length)]
+    if (!node) return
+    const signal = AbortSignal.timeout(patienceMs)
+    fetch(`${node.service.url()}/gpus`, { signal }).then(heard, () => {})
+  }
+
+  async function heard(response: Response): Promise<void> {
+    await response.body?.cancel()
+    if (!response.ok) return
+    const gap = Date.now() - answeredAt
+    if (gap > gapMs) gaps.push(gap)
+    answeredAt = Date.now()
+  }
+}

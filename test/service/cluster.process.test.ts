@@ -1,4 +1,6 @@
 import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import {
@@ -9,6 +11,8 @@ import {
   untilLeads,
   untilPresent,
 } from '../support/cluster/service-cluster.ts'
+import { aPicture } from '../support/pictures.ts'
+import { quick } from '../support/service.ts'
 import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
 
 // Some of them wait until a dead node is noticed.
@@ -83,6 +87,90 @@ describe.skipIf(missing)('a cluster', () => {
     const { pid } = b.journal().findLast(({ event }) => event === 'start') ?? {}
     expect(() => process.kill(pid ?? 0, 0)).toThrow('ESRCH')
     expect(await b.status(onB)).toMatchObject({ status: 'canceled' })
+  })
+
+  it('gives out videos, pictures and logs of every node through every node, and deletes them where they are', async () => {
+    const [a, b, c] = await three({ SIM_SPEED: '300' })
+    await b.request('/gpus/0/drain', { method: 'POST' })
+    await b.request('/gpus/2/drain', { method: 'POST' })
+    const id = await c.submit({ prompt: 'on b' })
+    const job = await a.until(id)
+    expect(job).toMatchObject({ status: 'success', node: 'b' })
+    const { file_url: url, thumbnail_url: thumbnail, filename } = job
+    const file = readFileSync(join(b.dataDir, 'results', filename ?? ''))
+    for (const node of [a, b, c]) {
+      const whole = await node.request(url ?? '')
+      expect([whole.status, Buffer.from(await whole.arrayBuffer()).equals(file)]).toEqual([
+        200,
+        true,
+      ])
+      const part = await node.request(url ?? '', { headers: { Range: 'bytes=4-7' } })
+      expect([part.status, await part.text()]).toEqual([206, 'ftyp'])
+      const picture = await node.request(thumbnail ?? '')
+      expect([picture.status, picture.headers.get('Content-Type')]).toEqual([200, 'image/webp'])
+      expect(await (await node.request(`/jobs/${id}/log`)).text()).toContain('generate')
+    }
+    await c.request(`/videos?ids=${id}`, { method: 'DELETE' })
+    expect(existsSync(join(b.dataDir, 'results', filename ?? ''))).toBe(false)
+    expect((await a.request(url ?? '')).status).toBe(404)
+    expect((await b.request(`/v1/videos/video_${id}`, { method: 'DELETE' })).status).toBe(200)
+    const log = join(b.dataDir, 'logs', `${id}.log`)
+    await vi.waitFor(() => expect(existsSync(log)).toBe(false))
+  })
+
+  it('says of the video of a machine that is off that the machine is, and has it again when it is back', async () => {
+    const [a, b, c] = await three({ SIM_SPEED: '300' })
+    await a.request('/nodes/a/drain', { method: 'POST' })
+    await a.request('/nodes/b/drain', { method: 'POST' })
+    const id = await b.submit({ prompt: 'on c' })
+    const { file_url: url = '' } = await a.until(id)
+    await c.powerOff()
+    const away = await b.request(url ?? '')
+    expect([away.status, await away.json()]).toMatchObject([503, { code: 'node_away' }])
+    const isLost = async () =>
+      expect((await nodesOf(a)).find(({ name }) => name === 'c')?.state).toBe('lost')
+    await vi.waitFor(isLost, { timeout: 20_000 })
+    expect((await b.request(url ?? '')).status).toBe(503)
+    expect(await a.status(id)).toMatchObject({ status: 'success' })
+    const again = await startClusterNode(String(c.env.DATABASE_URL), 'c', { dataDir: c.dataDir })
+    await untilPresent([again])
+    expect((await b.request(url ?? '')).status).toBe(200)
+  })
+
+  it('ends a job that is canceled on a lost machine as error, and as canceled when an operator removes the machine', async () => {
+    const [a, b, c] = await three({ SIM_SPEED: '5' })
+    for (const node of ['a', 'b']) await a.request(`/nodes/${node}/drain`, { method: 'POST' })
+    const first = await b.submit({ prompt: 'first', steps: 50 })
+    await a.until(first, isGenerating)
+    expect((await a.request('/nodes/c', { method: 'DELETE' })).status).toBe(409)
+    await c.powerOff()
+    const isLost = async () =>
+      expect((await nodesOf(a)).find(({ name }) => name === 'c')?.state).toBe('lost')
+    await vi.waitFor(isLost, { timeout: 20_000 })
+    expect(await b.status(first)).toMatchObject({ status: 'queued' })
+    await b.request(`/jobs?ids=${first}`, { method: 'DELETE' })
+    expect(await b.status(first)).toMatchObject({ status: 'error', error: { code: 'node_lost' } })
+    expect((await a.request('/nodes/c', { method: 'DELETE' })).status).toBe(200)
+    expect((await nodesOf(b)).map(({ name }) => name)).toEqual(['a', 'b'])
+  })
+
+  it('brings an image that one node took to the node that runs the job', async () => {
+    const nodes = await three()
+    const [a, b, c] = nodes
+    for (const node of ['a', 'b']) await a.request(`/nodes/${node}/drain`, { method: 'POST' })
+    const form = new FormData()
+    form.set('prompt', 'with an image')
+    for (const [key, value] of Object.entries(quick)) form.set(key, String(value))
+    const picture = readFileSync(aPicture(b.dataDir, 'x.png'))
+    form.set('image', new Blob([picture]), 'x.png')
+    const response = await b.request('/generate', { method: 'POST', body: form })
+    const { id } = (await response.json()) as { id: string }
+    expect(response.status).toBe(202)
+    expect(await b.until(id)).toMatchObject({ status: 'success', node: 'c' })
+    expect(startsOn(c)).toBe(1)
+    for (const { dataDir } of nodes) {
+      await vi.waitFor(() => expect(readdirSync(join(dataDir, 'work'))).toEqual([]))
+    }
   })
 
   it('has another leader at once when the one that leads is stopped', async () => {

@@ -72,6 +72,8 @@ export function createClusterFleet({
   log,
 }: ClusterFleetOptions): ClusterFleet {
   let hasLooked = false
+  /** Until the next look. */
+  const removed = new Set<string>()
   /** Nodes that the queue knows to be there, by their session. */
   const joined = new Map<NodeName, Readonly<{ session: number; actors: NodeActors }>>()
   const watch: MemberWatch = watchMembers({
@@ -98,6 +100,7 @@ export function createClusterFleet({
       members: () => members().map(toMember),
       async remove(name) {
         await removeNode(database.mail, name)
+        removed.add(name)
       },
     },
     gpus: () => members().flatMap(({ gpus }) => gpus),
@@ -116,7 +119,9 @@ export function createClusterFleet({
   }
 
   function members(): readonly ClusterNode[] {
-    return [...watch.members().values()].map(({ node, phase }) => ({ ...node, state: phase }))
+    return [...watch.members().values()]
+      .filter(({ node }) => !removed.has(node.name))
+      .map(({ node, phase }) => ({ ...node, state: phase }))
   }
 
   function memberOf(name: NodeName): ClusterNode | undefined {
@@ -147,6 +152,7 @@ export function createClusterFleet({
 
   function heard(event: MemberEvent): void {
     const { node } = event
+    removed.delete(node.name)
     if (!hasLooked) setImmediate(loseRemoved)
     hasLooked = true
     const name = v.parse(NodeName, node.name)

@@ -93,7 +93,7 @@ export const Env = v.object({
   ),
   GPU_IDS: setting(
     v.optional(commaSeparated),
-    'numbers or UUIDs, `0,1`; else `NVIDIA_VISIBLE_DEVICES`, else what `nvidia-smi -L` lists',
+    'numbers or UUIDs, `0,1`; else `NVIDIA_VISIBLE_DEVICES`, else what `nvidia-smi -L` lists; `none`, with `DATABASE_URL`: a node without GPUs',
     'detected',
   ),
   NVIDIA_VISIBLE_DEVICES: setting(

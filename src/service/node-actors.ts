@@ -77,7 +77,7 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
       return conversionBehaviour({ task: wan.task, tools, queue, limit, log })
     }),
     child(system, template, () => {
-      const impossible = wan.launcher ? undefined : 'WAN_LAUNCHER is 0'
+      const impossible = whyNoTemplate(machine, config)
       const { warmStart, warmStartIdleMs: idleMs } = config
       const settings = { warmStart, idleMs, impossible }
       return templateBehaviour({ settings, port: starter, queue, observe, log })
@@ -132,6 +132,9 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
     machine.checks.tellAgain()
   }
 }
+
+const whyNoTemplate = ({ gpus }: Machine, { wan }: Config): string | undefined =>
+  gpus.length === 0 ? 'this node has no GPU' : wan.launcher ? undefined : 'WAN_LAUNCHER is 0'
 
 /** The simulator takes next to no memory. */
 const asksForMemory = ({ warmStart, wan }: Config): boolean =>

@@ -10,7 +10,7 @@ import { compiled, main } from '../../bench/built.ts'
 import { root } from '../../src/config/root.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
-import { databaseOf } from './store/shared-postgres.ts'
+import { databaseOf, isFollower } from './store/shared-postgres.ts'
 
 export type LogLine = Readonly<{ msg: string; time: number } & Record<string, unknown>>
 
@@ -83,6 +83,7 @@ export async function startService({
   /** Open files that it may have; by default as many as this process. */
   maxFiles?: number
 } = {}) {
+  if (isFollower) await startLeaderOf(dataDir, env, atEnd)
   const command = [process.execPath, main]
   const limited = ['sh', '-c', `ulimit -n ${maxFiles}; exec "$@"`, 'sh', ...command]
   const [program = '', ...args] = maxFiles === undefined ? command : limited
@@ -136,6 +137,36 @@ export async function startService({
       return code
     },
   }
+}
+
+const leaders = new Map<string, ChildProcess>()
+
+/** The leader of the service with this data directory, for as long as the test runs. */
+async function startLeaderOf(dataDir: string, env: NodeJS.ProcessEnv, atEnd: AtEnd): Promise<void> {
+  if (leaders.get(dataDir)?.exitCode === null) return
+  const database = { ...(await databaseOf(dataDir)), ...env }
+  // Tests of databases say which one they want.
+  if (database.DATABASE_URL !== (await databaseOf(dataDir)).DATABASE_URL) return
+  const own = aDataDirectory(atEnd)
+  const child = spawn(process.execPath, [main], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ...serviceEnvironment(own, database),
+      ...{ GPU_IDS: 'none', NODE_NAME: 'leader', NODE_URL: 'http://127.0.0.1:0', PORT: '0' },
+    },
+  })
+  leaders.set(dataDir, child)
+  const ended = once(child, 'exit')
+  atEnd(async () => {
+    leaders.delete(dataDir)
+    child.kill('SIGKILL')
+    await ended
+    killLeftovers(own)
+  })
+  const lines: string[] = []
+  createInterface(child.stdout).on('line', (line) => lines.push(line))
+  const leads = () => lines.some((line) => line.includes('queue restored'))
+  await vi.waitUntil(leads, { timeout: 30_000 })
 }
 
 export type ServiceClient = ReturnType<typeof clientOf>

@@ -51,7 +51,7 @@ export async function startNode(
   { log, env, onGivenUp }: StartOptions,
 ): Promise<Running> {
   const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
-  const found = await detectGpus(config)
+  const found = hasNoGpus(config) ? [] : await detectGpus(config)
   await using resources = new AsyncDisposableStack()
   const { lockPath, reserve } = openOwnDisk(config, resources)
   resources.use(watchFiles([lockPath], end))
@@ -250,6 +250,9 @@ export async function startNode(
     )
   }
 }
+
+/** A node may lead and answer requests without a GPU of its own. */
+const hasNoGpus = ({ gpuIds }: Config): boolean => gpuIds?.join() === 'none'
 
 /** A URL with port 0 has the port that the server got. */
 function urlOf({ node: { url = `http://${hostname()}:0` } }: Config, port: string): string {

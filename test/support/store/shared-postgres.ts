@@ -1,4 +1,7 @@
-/** `STORE=postgres`: one server for the tests of the service, which then use it in place of SQLite. */
+/**
+ * `STORE=postgres`: one server for the tests of the service, which then use it in place of SQLite. `STORE=follower`: the
+ * service under test is a follower, whose leader has no GPUs.
+ */
 import { createHash } from 'node:crypto'
 import { Client } from 'pg'
 import { startPostgresServer } from '../../../bench/postgres.ts'
@@ -6,11 +9,13 @@ import { startPostgresServer } from '../../../bench/postgres.ts'
 const variable = 'TEST_POSTGRES_URL'
 
 /** For tests of the file of SQLite, which are left out then. */
-export const isOnPostgres = process.env.STORE === 'postgres'
+export const isOnPostgres = ['postgres', 'follower'].includes(process.env.STORE ?? '')
+
+export const isFollower = process.env.STORE === 'follower'
 
 /** Vitest calls this once before the tests that start processes, and the result after them. */
 export default async function setUp(): Promise<(() => Promise<void>) | undefined> {
-  if (process.env.STORE !== 'postgres') return undefined
+  if (!isOnPostgres) return undefined
   const server = await startPostgresServer({ isDurable: false })
   process.env[variable] = server.url('postgres')
   return () => server[Symbol.asyncDispose]()

@@ -36,6 +36,11 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       ? ['  FAST_LOAD needs WAN_LAUNCHER']
       : []),
     ...(result.success ? unreachable(result.output) : []),
+    ...(env.DATABASE_URL && env.SHUTDOWN === 'kill'
+      ? [
+          '  SHUTDOWN kill is not possible with DATABASE_URL. Use detach, or drain where generations end with the service.',
+        ]
+      : []),
     ...(env.WARM_START === 'on' && env.WAN_LAUNCHER === '0'
       ? ['  WARM_START=on needs WAN_LAUNCHER']
       : []),

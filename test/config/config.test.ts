@@ -119,7 +119,7 @@ describe('the configuration', () => {
       FAULT_INJECTION: '1',
       QUARANTINE_AFTER: '4',
       QUARANTINE_S: '5',
-      SHUTDOWN: 'kill',
+      SHUTDOWN: 'drain',
       LOG_LEVEL: 'debug',
     })
     expect(config).toEqual({
@@ -187,7 +187,7 @@ describe('the configuration', () => {
       faultInjection: true,
       quarantineAfter: 4,
       quarantineMs: 5_000,
-      shutdown: 'kill',
+      shutdown: 'drain',
       logLevel: 'debug',
     })
   })
@@ -325,6 +325,12 @@ describe('an environment that is not usable', () => {
     for (const url of ['http://127.0.0.1:0', 'http://localhost:8080', 'http://[::1]:8080']) {
       expect(() => readConfig({ DATABASE_URL, NODE_URL: url })).not.toThrow()
     }
+  })
+
+  it('is one where a node of a cluster is to stop its generations when it stops', () => {
+    const DATABASE_URL = 'postgres://wan@db.lan/wan'
+    const env = { DATABASE_URL, HOST: '0.0.0.0', SHUTDOWN: 'kill' }
+    expect(() => readConfig(env)).toThrow('SHUTDOWN kill is not possible with DATABASE_URL')
   })
 
   it('is one where what only the launcher does is wanted without it', () => {

@@ -173,6 +173,20 @@ describe.skipIf(missing)('a cluster', () => {
     }
   })
 
+  it('lets a node that is stopped with SHUTDOWN=drain end its job and take no other', async () => {
+    const nodes = await startCluster(await server().createDatabase(), 2, { SHUTDOWN: 'drain' })
+    const [a, b] = nodes as [ClusterNode, ClusterNode]
+    const ids: string[] = []
+    for (let n = 0; n < 6; n++) ids.push(await a.submit({ prompt: `job ${n}`, steps: 40 }))
+    for (const id of ids.slice(0, 2)) await a.until(id, isGenerating)
+    expect(await b.stop()).toBe(0)
+    expect(startsOn(b)).toBe(1)
+    const ended = await Promise.all(ids.slice(0, 2).map((id) => a.until(id)))
+    expect(ended.map(({ node }) => node).toSorted()).toEqual(['a', 'b'])
+    for (const id of ids) expect(await a.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+    expect(startsOn(a)).toBe(5)
+  })
+
   it('has another leader at once when the one that leads is stopped', async () => {
     const [a, b, c] = await three()
     const id = await b.submit({ prompt: 'goes on', steps: 60 })

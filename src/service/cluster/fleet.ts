@@ -83,8 +83,10 @@ export function createClusterFleet({
   })
 
   return {
-    ref: refOf<FleetMessage>('fleet', ({ node, session }) => {
-      knocked(node, session)
+    ref: refOf<FleetMessage>('fleet', ({ type, node, session }) => {
+      if (type === 'knocked') knocked(node, session)
+      // Its actors are still reached: generations end, and are converted.
+      else if (joined.get(node)?.session === session) tellLeft(node)
       return true
     }),
     at: (node) => (node === me ? own : joined.get(node)?.actors),

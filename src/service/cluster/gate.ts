@@ -19,7 +19,8 @@ export type Gate = Readonly<{
   reopen(): void
   /** The queue knows this node. */
   open(): void
-  isOpen(): boolean
+  /** No more jobs are wanted. Told to each leader that welcomes this node. */
+  leave(): void
   stop(): void
 }>
 
@@ -33,6 +34,7 @@ export function createGate(
   const place = createPlace<QueueMessage>('queue')
   let leader: LeaderActors | undefined
   let isOpen = false
+  let isLeaving = false
   const knocking = setInterval(knock, knockMs)
 
   return {
@@ -46,8 +48,12 @@ export function createGate(
       if (!leader) return
       place.seat(leader.queue)
       isOpen = true
+      if (isLeaving) tellLeaving()
     },
-    isOpen: () => isOpen,
+    leave() {
+      isLeaving = true
+      if (isOpen) tellLeaving()
+    },
     stop() {
       clearInterval(knocking)
       place.vacate()
@@ -58,6 +64,10 @@ export function createGate(
     place.vacate()
     isOpen = false
     knock()
+  }
+
+  function tellLeaving(): void {
+    if (leader) tell(leader.fleet, { type: 'leaving', node, session: session() })
   }
 
   function knock(): void {

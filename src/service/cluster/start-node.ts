@@ -42,6 +42,8 @@ import { createGate, type LeaderActors } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
 
+const drainLookMs = 500
+
 /** Time to end what can be ended in an orderly way when this node may not go on. */
 const maxEndMs = 1_000
 
@@ -167,7 +169,8 @@ export async function startNode(
   return {
     url: front.url,
     /** Generations are left to their shims, and the next start adopts them. Another node leads at once. */
-    async stop() {
+    async stop(mode) {
+      if (mode === 'drain') await drain()
       await lead?.close()
       await election.resign().catch(() => {})
       gate.stop()
@@ -178,6 +181,13 @@ export async function startNode(
       await mail.close()
       await held.disposeAsync()
     },
+  }
+
+  /** Resolves when the jobs of this node have ended. */
+  async function drain(): Promise<void> {
+    gate.leave()
+    const isBusy = async () => (await reads.openAttemptsOn(owned.map(({ id }) => id))).length > 0
+    while (await isBusy().catch(() => true)) await delay(drainLookMs)
   }
 
   async function formerGpus(): Promise<readonly Gpu[]> {

@@ -62,7 +62,7 @@ export function createDocument({ routes, version, baseUrl }: DocumentOptions): J
   }
 }
 
-const about = `Queues Wan2.2 video jobs over the GPUs of one machine.
+const about = `Queues Wan2.2 video jobs over the GPUs of one machine, or of several machines that share one queue.
 
 Times are ISO 8601 in UTC; \`null\` is what is not known or does not apply. Answers may get new fields at any time.
 

@@ -45,11 +45,13 @@ export type ConversionState = Readonly<{
   active: readonly ActiveConversion[]
   /** Conversions that have ended without a video, and whose files are being removed. */
   ending: readonly EndingConversion[]
+  /** How the latest conversions ended, the oldest first. */
+  ended: readonly ConversionEnd[]
   limit: number
 }>
 
 /** `report`: how it has ended. The queue is told when its files are removed. */
-export type EndingConversion = Readonly<{ output: ConversionOutput; report: ConversionReport }>
+export type EndingConversion = Readonly<{ output: ConversionOutput; report: ConversionEnd }>
 
 export type ConversionEffect = Readonly<
   | { do: 'inspect'; conversion: Conversion }
@@ -63,8 +65,9 @@ export type ConversionEffect = Readonly<
 >
 
 /** What the actor tells the queue. */
-export type ConversionReport = Readonly<
-  | { type: 'conversionReady' }
+export type ConversionReport = Readonly<{ type: 'conversionReady' }> | ConversionEnd
+
+export type ConversionEnd = Readonly<
   | ({ type: 'converted'; video: VideoFacts } & AttemptKey)
   | ({ type: 'conversionFailed'; failure: Failure } & AttemptKey)
   /** The files of the generation are gone, so there is nothing to convert. */

@@ -5,6 +5,7 @@ import type { ConversionOutput, SourceVideo } from './conversion-ports.ts'
 import type {
   ActiveConversion,
   ConversionEffect,
+  ConversionEnd,
   ConversionMessage,
   ConversionReport,
   ConversionState,
@@ -22,11 +23,14 @@ const firstPauseMs = 500
 const maxPauseMs = 15_000
 export const maxFaults = 120
 
+/** An order may cross the report of its end, as letters between machines do. No queue has more under way. */
+const maxRemembered = 100
+
 export type ConverterStep = Step<ConversionState, ConversionEffect>
 
 /** No conversions yet. The queue sends them when it receives the announcement. */
 export const startConverter = (limit: number): ConverterStep => [
-  { active: [], ending: [], limit },
+  { active: [], ending: [], ended: [], limit },
   [report({ type: 'conversionReady' })],
 ]
 
@@ -42,6 +46,9 @@ export function transition(
 
   if (message.type === 'convert') {
     if (found || isEnding(state, message)) return [state, []]
+    const end = state.ended.find((end) => isSame(end, message))
+    // Its source may be gone, and a second failure would remove the video.
+    if (end) return [state, [report(end)]]
     const { type: _, ...conversion } = message
     const added: ActiveConversion = {
       conversion,
@@ -188,16 +195,13 @@ function abort(
 
 function finish(state: ConversionState, over: ActiveConversion, video: VideoFacts): ConverterStep {
   const { jobId, epoch } = over.conversion
-  const [next, effects] = startWaiting(withoutStep(state, over))
-  return [next, [report({ type: 'converted', jobId, epoch, video }), ...effects]]
+  const end = { type: 'converted', jobId, epoch, video } as const
+  const [next, effects] = startWaiting(remember(withoutStep(state, over), end))
+  return [next, [report(end), ...effects]]
 }
 
 /** Without a video. Its name is free when the queue is told. */
-function end(
-  state: ConversionState,
-  over: ActiveConversion,
-  news: ConversionReport & AttemptKey,
-): ConverterStep {
+function end(state: ConversionState, over: ActiveConversion, news: ConversionEnd): ConverterStep {
   const { jobId, epoch, filename } = over.conversion
   const [ending, first] = withdraw(withoutStep(state, over), { jobId, epoch, filename }, news)
   const [next, effects] = startWaiting(ending)
@@ -207,7 +211,7 @@ function end(
 const withdraw = (
   state: ConversionState,
   output: ConversionOutput,
-  news: ConversionReport,
+  news: ConversionEnd,
 ): ConverterStep => [
   { ...state, ending: [...state.ending, { output, report: news }] },
   [{ do: 'withdraw', output }],
@@ -217,8 +221,13 @@ function withdrawn(state: ConversionState, attempt: AttemptKey): ConverterStep {
   const over = state.ending.find(({ output }) => isSame(output, attempt))
   if (!over) return [state, []]
   const ending = state.ending.filter((other) => other !== over)
-  return [{ ...state, ending }, [report(over.report)]]
+  return [remember({ ...state, ending }, over.report), [report(over.report)]]
 }
+
+const remember = (state: ConversionState, end: ConversionEnd): ConversionState => ({
+  ...state,
+  ended: [...state.ended.filter((other) => !isSame(other, end)), end].slice(-maxRemembered),
+})
 
 const isEnding = ({ ending }: ConversionState, attempt: AttemptKey): boolean =>
   ending.some(({ output }) => isSame(output, attempt))

@@ -69,6 +69,22 @@ describe('a conversion', () => {
     }
   })
 
+  it('that has ended repeats its report when an order for it arrives late', () => {
+    const converter = aConverter()
+    converter.isAt('publishing', 1)
+    const end = converter.hears('published', 1)
+    expect(end).toEqual([report({ type: 'converted', ...attempt(1), video: aVideo() })])
+    expect(converter.converts(1)).toEqual(end)
+    converter.converts(2)
+    converter.hears('inspected', 2, { source: { how: 'missing' } })
+    const failure = converter.hears('withdrawn', 2)
+    expect(failure).toMatchObject([{ report: { type: 'conversionFailed' } }])
+    expect(converter.converts(2)).toEqual(failure)
+    expect(converter.aborts(1)).toEqual([withdraw(1)])
+    const aborted = converter.hears('withdrawn', 1)
+    expect(converter.converts(1)).toEqual(aborted)
+  })
+
   it('of another epoch of the same job is another one', () => {
     const converter = aConverter({ limit: 2 })
     converter.converts(1)
@@ -447,7 +463,7 @@ describe('the actor of the converter', () => {
 
 /** The converter's rules with the state kept; each word answers with the effects. */
 function aConverter({ limit = 1 } = {}) {
-  let state: ConversionState = { active: [], ending: [], limit }
+  let state: ConversionState = { active: [], ending: [], ended: [], limit }
 
   function tell(message: ConversionCommand | ConversionNews): readonly ConversionEffect[] {
     const [next, effects] = transition(task, state, message)

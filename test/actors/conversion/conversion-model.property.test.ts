@@ -1,6 +1,7 @@
 /**
  * Files of conversions in a world in which each step may take any time, and the converter may be killed
- * between any two. A small queue repeats its orders to the next incarnation, as the real one does.
+ * between any two. A small queue repeats its orders to the next incarnation, as the real one does, and at other times, as
+ * letters between machines may cross.
  */
 import { strict as assert } from 'node:assert'
 import fc from 'fast-check'
@@ -29,6 +30,7 @@ const happening = fc.oneof(
   },
   { weight: 20, arbitrary: fc.record({ do: fc.constant('hear' as const) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('cancel' as const), which }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('repeat' as const), which }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('kill' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('place' as const), which }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('loseSource' as const), which }) },
@@ -64,6 +66,10 @@ describe('the stories', () => {
         const early = next.ending.map(({ report }): ConversionEffect => ({ do: 'report', report }))
         return [{ ...next, ending: [] }, [...early, ...effects]]
       },
+    ],
+    [
+      'forgets how conversions ended',
+      (task, state, message) => transition(task, { ...state, ended: [] }, message),
     ],
   ])('find a converter that %s', (_what, rules) => {
     expect(fc.check(story(rules), { numRuns: 300 }).failed).toBe(true)
@@ -117,6 +123,11 @@ function createWorld(rules: Rules) {
       case 'hear': {
         const message = mail.shift()
         if (message) handle(message)
+        break
+      }
+      case 'repeat': {
+        const order = pick(one.which)
+        if (order) mail.push(messageFor(order))
         break
       }
       case 'kill':

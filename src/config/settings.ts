@@ -79,7 +79,7 @@ export const Env = v.object({
   ),
   NODE_NAME: setting(
     v.optional(NodeName),
-    'with `DATABASE_URL`, name of this machine in the cluster, the same at each start',
+    'with `DATABASE_URL`, name of this machine in the [cluster](cluster.md), the same at each start',
     'the host name',
   ),
   NODE_URL: setting(

@@ -204,6 +204,23 @@ describe.skipIf(missing)('a cluster', () => {
     await untilPresent([again, b, c])
   })
 
+  it('ends with status 0 when it is stopped while it leads and stores jobs', async () => {
+    const [a, b] = await three()
+    let isOver = false
+    const submit = async (n: number) => {
+      while (!isOver) await a.post({ ...quick, prompt: `job ${n}` }).catch(() => {})
+    }
+    const submits = Array.from({ length: 16 }, (_, n) => submit(n))
+    await vi.waitFor(() => expect(a.log('job status').length).toBeGreaterThan(20), {
+      timeout: 20_000,
+    })
+    const status = await a.stop()
+    isOver = true
+    await Promise.all(submits)
+    expect(status).toBe(0)
+    await vi.waitFor(async () => expect((await nodesOf(b)).length).toBe(3), { timeout: 15_000 })
+  })
+
   it('ends a leader that was deposed, and its generations go on', async () => {
     const url = await server().createDatabase()
     const a = await startClusterNode(url, 'a')

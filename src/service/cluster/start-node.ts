@@ -171,6 +171,8 @@ export async function startNode(
     /** Generations are left to their shims, and the next start adopts them. Another node leads at once. */
     async stop(mode) {
       if (mode === 'drain') await drain()
+      // Another leader may be elected before the last commit of this one, which then fails.
+      hasEnded = true
       await lead?.close()
       await election.resign().catch(() => {})
       gate.stop()

@@ -29,7 +29,7 @@ export type MemberEvent = Readonly<
   | { type: 'removed'; node: ClusterNode }
 >
 
-/** `phase`: as reported. A node that left is lost after the same time as others, and its row says that it left. */
+/** `phase`: as reported. A node that left is lost too, though later than others, and its row says that it left. */
 export type Member = Readonly<{ node: ClusterNode; phase: NodeState; seen?: Watch | undefined }>
 
 export type Members = ReadonlyMap<string, Member>
@@ -45,7 +45,7 @@ export function observeNodes(
   before: Members,
   nodes: readonly ClusterNode[],
   look: Look,
-  { me, lostMs }: Readonly<{ me: string; lostMs: number }>,
+  { me, lostMs, leftMs = lostMs }: Readonly<{ me: string; lostMs: number; leftMs?: number }>,
 ): MembersStep {
   const members = new Map<string, Member>()
   const events: MemberEvent[] = []
@@ -57,7 +57,8 @@ export function observeNodes(
     const phase = event ? phaseAfter(event) : (known?.phase ?? node.state)
     const seen = watch(known?.seen, `${node.session}/${node.beat}`, look, lostMs)
     members.set(node.name, { node, phase, seen })
-    if (phase !== 'lost' && node.name !== me && stillMs(seen) >= lostMs) suspects.push(node)
+    const maxStillMs = phase === 'left' ? leftMs : lostMs
+    if (phase !== 'lost' && node.name !== me && stillMs(seen) >= maxStillMs) suspects.push(node)
   }
   for (const [name, { node }] of before) {
     if (!members.has(name)) events.push({ type: 'removed', node })

@@ -25,7 +25,9 @@ export type MemberWatchOptions = Readonly<{
   onEvent(event: MemberEvent): void
   log: Logger
   lookMs?: number
+  /** Time without a beat after which a node is lost, and after which one is that was stopped. */
   lostMs?: number
+  leftMs?: number
 }>
 
 export type MemberWatch = {
@@ -33,6 +35,9 @@ export type MemberWatch = {
   members(): Members
   stop(): Promise<void>
 }
+
+/** Its generations continue meanwhile: an upgrade, or a restart of the machine, takes no longer. */
+const defaultLeftMs = 5 * 60_000
 
 /** The first look reports each node: `joined`, `left` or `lost`. */
 export function watchMembers({
@@ -43,6 +48,7 @@ export function watchMembers({
   log,
   lookMs = defaultNodeBeatMs,
   lostMs = defaultNodeLostMs,
+  leftMs = Math.max(lostMs, defaultLeftMs),
 }: MemberWatchOptions): MemberWatch {
   let members: Members = new Map()
   const looks = repeat(lookMs, look)
@@ -57,7 +63,7 @@ export function watchMembers({
     try {
       const { entries, ...times } = await readNodes(connection)
       const nodes = entries.map(({ node }) => node)
-      const step = observeNodes(members, nodes, times, { me, lostMs })
+      const step = observeNodes(members, nodes, times, { me, lostMs, leftMs })
       take(step)
       for (const suspect of step.suspects) {
         if (await isMarkedLost(suspect)) take(markLost(members, suspect))

@@ -12,6 +12,7 @@ import {
 import { aDescription } from '../support/cluster/members.ts'
 
 const lostMs = 10_000
+const leftMs = 25_000
 const names = ['leader', 'a', 'b'] as const
 
 const happening = fc.oneof(
@@ -60,8 +61,8 @@ describe('a watch over nodes, whatever they do', () => {
       fc.property(story, (happenings) => {
         const world = aWorld()
         for (const next of happenings) world.happen(next)
-        for (const { name, stoodStillMs } of world.losses) {
-          expect(stoodStillMs).toBeGreaterThanOrEqual(lostMs)
+        for (const { name, state, stoodStillMs } of world.losses) {
+          expect(stoodStillMs).toBeGreaterThanOrEqual(state === 'left' ? leftMs : lostMs)
           expect(name).not.toBe('leader')
         }
       }),
@@ -118,7 +119,7 @@ function aWorld() {
   const rows = new Map<string, ClusterNode>()
   const movedAt = new Map<string, number>()
   const events: MemberEvent[] = []
-  const losses: { name: string; stoodStillMs: number }[] = []
+  const losses: { name: string; state: NodeState; stoodStillMs: number }[] = []
   const set = (node: ClusterNode) => {
     rows.set(node.name, node)
     movedAt.set(node.name, now)
@@ -158,12 +159,12 @@ function aWorld() {
       if (row?.state === 'present') set({ ...row, beat: row.beat + 1 })
     }
     const times = { askedAt: now, answeredAt: now + 5 }
-    const step = observeNodes(members, [...rows.values()], times, { me: 'leader', lostMs })
+    const step = observeNodes(members, [...rows.values()], times, { me: 'leader', lostMs, leftMs })
     members = step.members
     events.push(...step.events)
     now += 5
     for (const node of step.suspects) {
-      losses.push({ name: node.name, stoodStillMs: now - (movedAt.get(node.name) ?? now) })
+      losses.push({ name: node.name, state: node.state, stoodStillMs: now - (movedAt.get(node.name) ?? now) })
       const state = node.state === 'present' ? 'lost' : node.state
       rows.set(node.name, { ...node, session: node.session + 1, state })
       const marked = markLost(members, node)

@@ -18,7 +18,7 @@ import type { Memory } from '../../http/request/lane.ts'
 import type { Reserve } from '../../infra/disk/reserve.ts'
 import { createClusterWorkFiles } from '../../infra/store/postgres/cluster-work-files.ts'
 import { createImageStore } from '../../infra/store/postgres/image-store.ts'
-import { openLedPostgres } from '../database/postgres.ts'
+import { openLedPostgres, whenReachable } from '../database/postgres.ts'
 import { createLeaderActors } from '../leader-actors.ts'
 import { cancelWaitOf, createLeaderApp } from '../leader-app.ts'
 import type { Machine } from '../machine.ts'
@@ -68,10 +68,11 @@ export async function takeLead(term: number, options: LeadOptions) {
     ({ close }) => close(),
   )
   const images = createImageStore(led.db)
-  await images.removeOrphans()
-  const records = await openRecords(led, { config, reserve, log })
+  const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
+  await patiently(images.removeOrphans)
+  const records = await patiently(() => openRecords(led, { config, reserve, log }))
   const system = startActorSystem()
-  const running = await led.jobs.archive.list(everyRunning, 'everything')
+  const running = await patiently(() => led.jobs.archive.list(everyRunning, 'everything'))
   const busy = running.jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
   const queue = createPlace<QueueMessage>('queue')
   const fleet = createClusterFleet({

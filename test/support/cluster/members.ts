@@ -59,7 +59,7 @@ export async function aMember(
 /** The watch of a leader, with its events as `type name session`. */
 export function aMemberWatch(
   { beats }: ClusterDatabase,
-  { term = 0, me = 'leader', lostMs = 600, lookMs = 50 } = {},
+  { term = 0, me = 'leader', lostMs = 600, leftMs = 1_200, lookMs = 50 } = {},
 ): MemberWatch & { events: string[] } {
   const events: string[] = []
   const members = watchMembers({
@@ -68,7 +68,7 @@ export function aMemberWatch(
     term,
     log: noLog,
     lookMs,
-    lostMs,
+    ...{ lostMs, leftMs },
     onEvent(event) {
       const { name, session } = event.node
       const suffix = event.type === 'returned' && event.wasLost ? ' after loss' : ''

@@ -5,6 +5,7 @@ export const dayMs = 24 * hourMs
 export const maxTimerMs = 2 ** 31 - 1
 
 let clock = (): number => Date.now()
+let isReplaced = false
 let origin = Date.now() - performance.now()
 
 /**
@@ -13,6 +14,7 @@ let origin = Date.now() - performance.now()
  */
 export function useClock(now: () => number): void {
   clock = now
+  isReplaced = true
   origin = now() - performance.now()
 }
 
@@ -36,6 +38,11 @@ export function clockShift(): number {
   if (Math.abs(seen - shift) > maxJitterMs) shift = Math.abs(seen) > maxJitterMs ? seen : 0
   return shift
 }
+
+/**
+ * How far the clock of this machine, by which files and other processes are timed, is ahead of `wallNow`.
+ */
+export const machineSkew = (): number => (isReplaced ? Date.now() - wallNow() : 0)
 
 export const clamp = (value: number, low: number, high: number): number =>
   Math.min(high, Math.max(low, value))

@@ -66,7 +66,7 @@ export async function startAlone(
   const own = createNodeActors(system, {
     ...{ config, machine, env, queue, housekeeping, log },
     // That was done before anything was claimed.
-    endFormerLife: async () => {},
+    endUnwatched: async () => {},
   })
   const fleet = createLocalFleet(own.actors)
   const { videoFiles, workFiles } = machine

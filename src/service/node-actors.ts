@@ -1,5 +1,5 @@
 /** The actors of a machine, whoever leads: its GPUs, what serves them, and the node that stands for it. */
-import { type ActorSystem, createPlace, tell } from '../actors/actor.ts'
+import { type ActorSystem, ask, createPlace, tell } from '../actors/actor.ts'
 import type { ActorRef } from '../actors/actor-ref.ts'
 import { conversionBehaviour } from '../actors/conversion/conversion-actor.ts'
 import type { ConversionMessage } from '../actors/conversion/conversion-protocol.ts'
@@ -17,7 +17,7 @@ import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol
 import { templateBehaviour } from '../actors/template/template-actor.ts'
 import type { TemplateMessage } from '../actors/template/template-protocol.ts'
 import { bytesPerLoad, type Config } from '../config/config.ts'
-import type { GpuId, JobId } from '../domain/job.ts'
+import type { AttemptKey, GpuId, JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { withFetchedImage } from '../infra/generation/fetched-image.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
@@ -26,6 +26,7 @@ import { simulatorDir } from '../infra/installation/simulation.ts'
 import { availableMemory } from '../infra/machine/available-memory.ts'
 import { createVideoTools } from '../infra/media/video-tools.ts'
 import { childOf, type Machine } from './machine.ts'
+import { noting, type WatchedAttempts } from './watched-attempts.ts'
 
 export type NodeActorsOptions = Readonly<{
   config: Config
@@ -34,8 +35,10 @@ export type NodeActorsOptions = Readonly<{
   /** That of the leader. */
   queue: ActorRef<QueueMessage>
   housekeeping: Pick<Housekeeping, 'removeLeftOvers'>
-  /** Ends processes of a former life whose attempts do not run any more. */
-  endFormerLife(): Promise<void>
+  /** Ends processes of attempts that do not run any more, but for those that an actor watches. */
+  endUnwatched(watched: readonly AttemptKey[]): Promise<void>
+  /** The service is not worth running without the actor that stands for the machine. */
+  isNodeSignificant?: boolean
   /** Reads the image of a job that another node took; absent: images are on this disk. */
   fetchImage?(jobId: JobId): Promise<Buffer | undefined>
   /** Called before all actors announce themselves to the queue. */
@@ -63,10 +66,12 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
     availableBytes: availableMemory,
     tell: (message) => tell(template, message),
   })
+  const watched: WatchedAttempts = new Map()
   const runners = new Map(
     owned.map(({ id: gpu, device }) => {
       const runner = createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log })
-      return [gpu, fetchImage ? withFetchedImage(runner, { data, fetchImage, log }) : runner]
+      const whole = fetchImage ? withFetchedImage(runner, { data, fetchImage, log }) : runner
+      return [gpu, noting(whole, watched)]
     }),
   )
 
@@ -88,22 +93,26 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
         gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
       ),
     ),
-    child(system, node, () =>
-      nodeBehaviour({
-        machine: {
-          videoFiles: machine.videoFiles,
-          jobFiles: machine.workFiles,
-          housekeeping: options.housekeeping,
-          installation: machine.checks,
-          gpus: owned.map(({ id }) => id),
-          childOf,
-          measured: machine.measured,
-          endFormerLife: options.endFormerLife,
-          announce,
-        },
-        supervisor,
-        log,
-      }),
+    child(
+      system,
+      node,
+      () =>
+        nodeBehaviour({
+          machine: {
+            videoFiles: machine.videoFiles,
+            jobFiles: machine.workFiles,
+            housekeeping: options.housekeeping,
+            installation: machine.checks,
+            gpus: owned.map(({ id }) => id),
+            childOf,
+            measured: machine.measured,
+            endUnwatched: () => options.endUnwatched([...watched.values()]),
+            announce,
+          },
+          supervisor,
+          log,
+        }),
+      { significant: options.isNodeSignificant ?? false },
     ),
   ]
   machine.listen((checks) => tell(queue, { type: 'environmentChecked', checks }))
@@ -119,17 +128,27 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
     /** All that are told things, for tests of crashes. */
     places: [node, conversion, template, caretaker, ...places.values()],
     /** Tells the queue that the actor of a GPU is gone. False: the child is another one. */
-    tellGone(childId: string, givenUp: boolean): void {
-      const gone = owned.find(({ id }) => childOf(id) === childId)
-      if (gone) tell(queue, { type: 'gpuGone', gpu: gone.id, givenUp })
-    },
+    tellGone,
   }
 
   function announce(): void {
     onWelcome?.()
     tell(conversion, { type: 'announce' })
+    tell(caretaker, { type: 'announce' })
     for (const gpu of places.values()) tell(gpu, { type: 'announce' })
+    void tellGivenUp()
     machine.checks.tellAgain()
+  }
+
+  /** The queue was told of it once, and may not have heard it. */
+  async function tellGivenUp(): Promise<void> {
+    const found = await ask(supervisor, { type: 'whichChildren' }).catch(() => [])
+    for (const { id, phase } of found) if (phase === 'given_up') tellGone(id, true)
+  }
+
+  function tellGone(childId: string, givenUp: boolean): void {
+    const gone = owned.find(({ id }) => childOf(id) === childId)
+    if (gone) tell(queue, { type: 'gpuGone', gpu: gone.id, givenUp })
   }
 }
 

@@ -26,6 +26,10 @@ export async function removeHalfMade({ data }: Config): Promise<void> {
 export type FormerLifeOptions = Readonly<{
   /** Jobs that run on this machine. */
   running: readonly Job[]
+  /** Attempts that an actor of this process watches. */
+  watched?: readonly AttemptKey[]
+  /** Conversions may be in progress; otherwise all of them ended with the former life. */
+  mayConvert?: boolean
   find(jobId: JobId): Promise<Job | undefined>
   log: Logger
 }>
@@ -33,11 +37,12 @@ export type FormerLifeOptions = Readonly<{
 /** Ends processes of attempts that do not run any more, and removes their files. */
 export async function endFormerLifeOn(
   { data, archiveDir }: Config,
-  { running, find, log }: FormerLifeOptions,
+  { running, watched = [], mayConvert = false, find, log }: FormerLifeOptions,
 ): Promise<void> {
   await endFormerLife(data, {
     running: running.map(keyOf),
-    converting: running.filter(isConverting).map(keyOf),
+    watched,
+    converting: mayConvert ? [] : running.filter(isConverting).map(keyOf),
     fateOf: async (jobId) => fateOf(await find(jobId)),
     archiveDir,
     log,

@@ -164,7 +164,11 @@ function aWorld() {
     events.push(...step.events)
     now += 5
     for (const node of step.suspects) {
-      losses.push({ name: node.name, state: node.state, stoodStillMs: now - (movedAt.get(node.name) ?? now) })
+      losses.push({
+        name: node.name,
+        state: node.state,
+        stoodStillMs: now - (movedAt.get(node.name) ?? now),
+      })
       const state = node.state === 'present' ? 'lost' : node.state
       rows.set(node.name, { ...node, session: node.session + 1, state })
       const marked = markLost(members, node)

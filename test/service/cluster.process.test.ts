@@ -147,7 +147,7 @@ describe.skipIf(missing)('a cluster', () => {
     const isLost = async () =>
       expect((await nodesOf(a)).find(({ name }) => name === 'c')?.state).toBe('lost')
     await vi.waitFor(isLost, { timeout: 20_000 })
-    expect(await b.status(first)).toMatchObject({ status: 'queued' })
+    await b.until(first, ({ status }) => status === 'queued')
     await b.request(`/jobs?ids=${first}`, { method: 'DELETE' })
     expect(await b.status(first)).toMatchObject({ status: 'error', error: { code: 'node_lost' } })
     expect((await a.request('/nodes/c', { method: 'DELETE' })).status).toBe(200)

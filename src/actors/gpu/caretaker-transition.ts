@@ -10,6 +10,8 @@ export type CaretakerMessage = Readonly<
   /** The actor of its GPU is back, and adopts the generation itself. */
   | ({ type: 'letGo' } & AttemptKey)
   | Extract<GpuCommand, { type: 'stopGeneration' }>
+  /** News may have been lost: the queue says again what is to be watched. */
+  | { type: 'announce' }
   | GpuNews
 >
 
@@ -33,6 +35,7 @@ export function transition(
   state: CaretakerState,
   message: CaretakerMessage,
 ): Step<CaretakerState, CaretakerEffect> {
+  if (message.type === 'announce') return [state, [{ do: 'announce' }]]
   const attempt = attemptOf(message)
   const key = nameOf(attempt)
   const known = state.get(key)
@@ -70,7 +73,7 @@ function follow(
 
 export const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
 
-function attemptOf(message: CaretakerMessage): AttemptKey {
+function attemptOf(message: Exclude<CaretakerMessage, { type: 'announce' }>): AttemptKey {
   const { jobId, epoch } = message.type === 'careFor' ? message.order : message
   return { jobId, epoch }
 }

@@ -39,19 +39,19 @@ export function nodeBehaviour({
 
   function perform(effect: Exclude<NodeEffect, AnswerEffect>, self: ActorRef<NodeMessage>): void {
     switch (effect.do) {
-      case 'begin':
+      case 'endUnwatched':
         pipe(
           self,
-          machine.endFormerLife(),
-          () => ({ type: 'begun' }),
-          (error) => ({ type: 'beginningFailed', error }),
+          machine.endUnwatched(),
+          () => ({ type: 'lookEnded' }),
+          (error) => ({ type: 'lookFailed', error }),
         )
         break
       case 'announce':
         machine.announce()
         break
       case 'logFailure':
-        log.warn({ err: effect.error }, 'processes of a former life could not be looked for')
+        log.warn({ err: effect.error }, 'processes that nobody watches could not be looked for')
         break
       case 'work':
         carryOut(effect.work, self)

@@ -30,8 +30,8 @@ export type NodeCommand =
   /** The queue knows this node. */
   | Readonly<{ type: 'welcome' }>
 
-/** How the look for a former life went. */
-export type NodeNews = Readonly<{ type: 'begun' } | { type: 'beginningFailed'; error: unknown }>
+/** How the look for processes that nobody watches went. */
+export type NodeNews = Readonly<{ type: 'lookEnded' } | { type: 'lookFailed'; error: unknown }>
 
 export type NodeMessage = NodeCommand | NodeNews
 
@@ -50,13 +50,13 @@ export type GpuReading = Readonly<{
   temperatureC: number
 }>
 
-/** `beginning`: what a former life of the service left running is being looked for. */
-export type NodeState = Readonly<{ phase: 'idle' | 'beginning' }>
+/** `looking`: for processes that nobody watches. `again`: another welcome came meanwhile. */
+export type NodeState = Readonly<{ phase: 'idle' } | { phase: 'looking'; again: boolean }>
 
 export type NodeEffect =
   | AnswerEffect
   | Readonly<
-      | { do: 'begin' }
+      | { do: 'endUnwatched' }
       | { do: 'announce' }
       | { do: 'logFailure'; error: unknown }
       | { do: 'work'; work: NodeWork }

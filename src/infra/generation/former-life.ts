@@ -20,12 +20,15 @@ export async function endFormerLife(
   data: Pick<DataDirectory, 'workDir'>,
   {
     running,
+    watched = [],
     converting,
     fateOf,
     archiveDir,
     log,
   }: {
     running: readonly AttemptKey[]
+    /** Attempts that an actor of this process watches: whatever became of them, it sees to their end. */
+    watched?: readonly AttemptKey[]
     /** Those of `running` whose generation has ended. */
     converting: readonly AttemptKey[]
     fateOf(jobId: JobId): Promise<'open' | 'over' | 'unknown'>
@@ -33,7 +36,8 @@ export async function endFormerLife(
     log: Logger
   },
 ): Promise<void> {
-  const current = new Set(running.map(nameOf))
+  const current = new Set([...running, ...watched].map(nameOf))
+  const watchedJobs = new Set(watched.map(({ jobId }) => jobId))
   const isOver = (attempt: AttemptKey) => !current.has(nameOf(attempt))
   const directories = await jobDirectories(data.workDir)
   const over = directories.flatMap(({ attempts }) => attempts.filter(isOver))
@@ -51,6 +55,7 @@ export async function endFormerLife(
       log.warn({ ...attempt, known }, 'an attempt of a former life was ended')
       if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
+    if (watchedJobs.has(jobId)) continue
     if (fate === 'unknown' && attempts.length > 0) await archive(directory, archiveDir, jobId)
     else if (fate !== 'open') await rm(directory, { recursive: true, force: true })
   }

@@ -33,8 +33,8 @@ export type ClusterFleetOptions = Readonly<{
   places: Map<GpuId, GpuPlace>
   /** Model of each GPU, as far as it is known. Updated with them. */
   kinds: Map<GpuId, string | undefined>
-  /** GPUs with a running job when this node began to lead. */
-  busy: readonly GpuId[]
+  /** GPUs with a running job, as they are stored. */
+  busyGpus(): Promise<readonly GpuId[]>
   /** Actors of this node. */
   own: NodeActors
   references: References
@@ -64,7 +64,7 @@ export function createClusterFleet({
   database,
   places,
   kinds,
-  busy,
+  busyGpus,
   own,
   references,
   queue,
@@ -93,7 +93,13 @@ export function createClusterFleet({
     nodeOf,
     present: () => [...joined.values()].map(({ actors }) => actors),
     queueRestored() {
-      for (const name of joined.keys()) tellJoined(name)
+      for (const { name, state } of members()) {
+        const node = v.parse(NodeName, name)
+        if (joined.has(node)) tellJoined(node)
+        else if (state === 'lost') tellLost(node)
+        else if (state === 'left') tellLeft(node)
+      }
+      if (hasLooked) void loseRemoved()
     },
     missed() {
       for (const name of joined.keys()) tellAgain(name)
@@ -145,7 +151,8 @@ export function createClusterFleet({
   }
 
   /** Nobody will report that they are lost: they were removed while no node led. */
-  function loseRemoved(): void {
+  async function loseRemoved(): Promise<void> {
+    const busy = await busyGpus().catch(() => [])
     for (const name of new Set(busy.map(nodeOf))) {
       if (name === undefined || memberOf(name)) continue
       tell(queue, { type: 'nodeLost', node: name, gpus: [] })
@@ -155,9 +162,14 @@ export function createClusterFleet({
   function heard(event: MemberEvent): void {
     const { node } = event
     removed.delete(node.name)
-    if (!hasLooked) setImmediate(loseRemoved)
+    if (!hasLooked) setImmediate(() => void loseRemoved())
     hasLooked = true
-    const name = v.parse(NodeName, node.name)
+    const parsed = v.safeParse(NodeName, node.name)
+    if (!parsed.success) {
+      log.warn({ node: node.name }, 'a node has a name that this version does not take')
+      return
+    }
+    const name = parsed.output
     switch (event.type) {
       case 'left':
         joined.delete(name)
@@ -167,7 +179,7 @@ export function createClusterFleet({
       case 'lost':
         joined.delete(name)
         log.warn({ node: name, url: node.url }, 'a node is lost; its jobs run elsewhere')
-        tell(queue, { type: 'nodeLost', node: name, gpus: gpusOf(name) })
+        tellLost(name)
         break
       case 'removed':
         joined.delete(name)
@@ -187,6 +199,10 @@ export function createClusterFleet({
   function tellAgain(name: NodeName): void {
     tellLeft(name)
     tellJoined(name)
+  }
+
+  function tellLost(name: NodeName): void {
+    tell(queue, { type: 'nodeLost', node: name, gpus: gpusOf(name) })
   }
 
   function tellLeft(name: NodeName): void {

@@ -17,8 +17,10 @@ export type Gate = Readonly<{
   close(leader: LeaderActors | undefined): void
   /** Letters may have been lost in either direction. */
   reopen(): void
-  /** The queue knows this node. */
-  open(): void
+  /** How often it was closed. */
+  closings(): number
+  /** The queue knows this node. Ignored if the gate was closed again since that number of closings. */
+  open(closings: number): void
   /** No more jobs are wanted. Told to each leader that welcomes this node. */
   leave(): void
   stop(): void
@@ -34,6 +36,7 @@ export function createGate(
   const place = createPlace<QueueMessage>('queue')
   let leader: LeaderActors | undefined
   let isOpen = false
+  let closings = 0
   let isLeaving = false
   const knocking = setInterval(knock, knockMs)
 
@@ -44,8 +47,9 @@ export function createGate(
       shut()
     },
     reopen: shut,
-    open() {
-      if (!leader) return
+    closings: () => closings,
+    open(known) {
+      if (!leader || known !== closings) return
       place.seat(leader.queue)
       isOpen = true
       if (isLeaving) tellLeaving()
@@ -63,6 +67,7 @@ export function createGate(
   function shut(): void {
     place.vacate()
     isOpen = false
+    closings += 1
     knock()
   }
 

@@ -5,14 +5,13 @@ import { createMachines } from '../../actors/node/machines.ts'
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
 import type { ChildView } from '../../actors/supervisor/supervisor-protocol.ts'
 import type { ClusterDatabase } from '../../cluster/database.ts'
-import type { GpuPlace } from '../../cluster/gpu-numbers.ts'
+import { type GpuPlace, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
 import type { References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
 import { createAddressGuard } from '../../domain/address-guard.ts'
 import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { NodeName } from '../../domain/node.ts'
-import { maxTimerMs } from '../../domain/time.ts'
 import type { Peers } from '../../http/peers/peers.ts'
 import type { Memory } from '../../http/request/lane.ts'
 import type { Reserve } from '../../infra/disk/reserve.ts'
@@ -55,12 +54,19 @@ export type LeadOptions = Readonly<{
 /** More than there can be GPUs. */
 const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
 
+/** A queue that waits for the database closes later. */
+const maxCloseMs = 5_000
+
 export type Lead = Awaited<ReturnType<typeof takeLead>>
 
 export async function takeLead(term: number, options: LeadOptions) {
   const { config, url, me, machine, own, database, places, references } = options
   const { onOver, onGivenUp, reserve, memory, peers, log } = options
+  const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
   await using resources = new AsyncDisposableStack()
+  for (const [gpu, place] of await patiently(() => readGpuPlaces(database.mail))) {
+    places.set(gpu, place)
+  }
   /** GPUs may join later. */
   const kinds = new Map([...places].map(([gpu, { name }]) => [gpu, name]))
   const led = resources.adopt(
@@ -68,15 +74,16 @@ export async function takeLead(term: number, options: LeadOptions) {
     ({ close }) => close(),
   )
   const images = createImageStore(led.db)
-  const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
   await patiently(images.removeOrphans)
   const records = await patiently(() => openRecords(led, { config, reserve, log }))
   const system = startActorSystem()
-  const running = await patiently(() => led.jobs.archive.list(everyRunning, 'everything'))
-  const busy = running.jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
+  const busyGpus = async () => {
+    const { jobs } = await led.jobs.archive.list(everyRunning, 'everything')
+    return jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
+  }
   const queue = createPlace<QueueMessage>('queue')
   const fleet = createClusterFleet({
-    ...{ me, term, database, places, kinds, busy, references, queue, log },
+    ...{ me, term, database, places, kinds, busyGpus, references, queue, log },
     own: own.actors,
     lostMs: config.node.lostMs,
   })
@@ -134,7 +141,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     missed: fleet.missed,
     /** Takes nothing new. Generations go on, and the next leader takes them up. */
     async close() {
-      await ask(actors.queue, { type: 'close', mode: 'detach' }, maxTimerMs).catch(() => {})
+      await ask(actors.queue, { type: 'close', mode: 'detach' }, maxCloseMs).catch(() => {})
       tell(actors.events, { type: 'close' })
     },
     stop: () => held.disposeAsync(),

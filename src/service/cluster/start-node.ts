@@ -5,7 +5,7 @@ import * as v from 'valibot'
 import { ask, startActorSystem } from '../../actors/actor.ts'
 import { openClusterDatabase } from '../../cluster/database.ts'
 import { readDatabaseClock } from '../../cluster/database-clock.ts'
-import { type Leader, startElection } from '../../cluster/election.ts'
+import { type Election, type Leader, startElection } from '../../cluster/election.ts'
 import { numberGpus, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
 import { readHome } from '../../cluster/home.ts'
 import { readClusterKeys } from '../../cluster/keys.ts'
@@ -16,7 +16,7 @@ import { createReferences, type References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
-import type { JobId } from '../../domain/job.ts'
+import type { AttemptKey, JobId } from '../../domain/job.ts'
 import { NodeName } from '../../domain/node.ts'
 import { useClock } from '../../domain/time.ts'
 import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
@@ -32,7 +32,7 @@ import { preparePostgres, whenReachable } from '../database/postgres.ts'
 import { injectFaults } from '../faults.ts'
 import { announce, openFront } from '../front.ts'
 import { createMachine } from '../machine.ts'
-import { createNodeActors } from '../node-actors.ts'
+import { createNodeActors, type NodeActors } from '../node-actors.ts'
 import { endFormerLifeOn, openOwnDisk, removeHalfMade } from '../own-disk.ts'
 import type { Running, StartOptions } from '../running.ts'
 import { supervise } from '../supervision.ts'
@@ -44,6 +44,9 @@ import { type Lead, takeLead } from './lead.ts'
 
 const drainLookMs = 500
 
+/** Longer than actors get to stop. */
+const maxShutdownMs = 10_000
+
 /** Time to end what can be ended in an orderly way when this node may not go on. */
 const maxEndMs = 1_000
 
@@ -53,6 +56,13 @@ export async function startNode(
   { log, env, onGivenUp }: StartOptions,
 ): Promise<Running> {
   const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
+  let hasEnded = false
+  let lead: Lead | undefined
+  let election: Election | undefined
+  let own: NodeActors | undefined
+  let hasLooked = false
+  /** Closings of the gate at the latest welcome. */
+  let welcomedAt = 0
   const found = hasNoGpus(config) ? [] : await detectGpus(config)
   await using resources = new AsyncDisposableStack()
   const { lockPath, reserve } = openOwnDisk(config, resources)
@@ -69,8 +79,6 @@ export async function startNode(
   const mine = [...places].flatMap(([gpu, { node }]) => (node === me.name ? [gpu] : []))
   const owned = [...gpus, ...(await patiently(formerGpus))]
 
-  let hasEnded = false
-  let lead: Lead | undefined
   const machine = createMachine({ config, gpus, owned, checkDatabase, log }, resources)
   await removeHalfMade(config)
   const { archiveDir, data } = config
@@ -83,6 +91,7 @@ export async function startNode(
   // The connections say so as soon as there are some.
   const memory = { isShort: () => false }
   const peers = createPeers(keys.secret)
+  resources.defer(async () => peers.close())
   const { observe, videoFiles, previews, downloads } = machine
   /** For the leader, wherever that is. */
   const files = {
@@ -91,7 +100,7 @@ export async function startNode(
     logPath: (jobId: JobId) => logOf(data, jobId),
   }
   const knownLeader = createKnownLeader(database.mail)
-  const children = () => ask(own.supervisor, { type: 'whichChildren' })
+  const children = async () => (own ? ask(own.supervisor, { type: 'whichChildren' }) : [])
   const answering = (app: Answering) => answerNodes(app, { peers, files, log })
   const follower = createNodeApp({ config, machine, peers, knownLeader, children, log })
   resources.defer(follower.close)
@@ -127,35 +136,30 @@ export async function startNode(
   const gate = createGate({ node: me.name, session: membership.session })
 
   const system = startActorSystem()
-  let formerLife: Promise<void> | undefined
-  const own = createNodeActors(system, {
+  const nodeActors = createNodeActors(system, {
     ...{ config, machine, env, housekeeping, log },
     queue: gate.queue,
-    onWelcome: gate.open,
+    onWelcome: () => gate.open(welcomedAt),
     fetchImage: reads.readImage,
-    endFormerLife() {
-      formerLife ??= endFormerLife()
-      formerLife.catch(() => {
-        formerLife = undefined
-      })
-      return formerLife
-    },
+    endUnwatched,
+    isNodeSignificant: true,
   })
+  own = nodeActors
   const supervisor = supervise(system, {
     children: [
-      ...own.children,
+      ...nodeActors.children,
       createDiskGuard(system, { config, housekeeping, queue: gate.queue, observe, log }),
     ],
-    places: [own.supervisor],
-    tellGone: own.tellGone,
+    places: [nodeActors.supervisor],
+    tellGone: nodeActors.tellGone,
     onGivenUp,
     log,
   })
-  for (const place of own.places) references.publish(place)
+  for (const place of nodeActors.places) references.publish(place)
   if (config.faultInjection) {
-    injectFaults(config, () => [...(lead?.crashable ?? []), ...own.places], resources)
+    injectFaults(config, () => [...(lead?.crashable ?? []), ...nodeActors.places], resources)
   }
-  const election = startElection({
+  election = startElection({
     connection: database.beats,
     me,
     clock,
@@ -174,13 +178,13 @@ export async function startNode(
       // Another leader may be elected before the last commit of this one, which then fails.
       hasEnded = true
       await lead?.close()
-      await election.resign().catch(() => {})
+      await within(maxEndMs, lead?.stop())
+      await within(maxEndMs, election?.resign())
       gate.stop()
       knownLeader.stop()
-      await ask(supervisor, { type: 'shutdown' })
-      await lead?.stop()
-      await membership.leave().catch(() => {})
-      await mail.close()
+      await within(maxShutdownMs, ask(supervisor, { type: 'shutdown' }, maxShutdownMs))
+      await within(maxEndMs, membership.leave())
+      await within(maxEndMs, mail.close())
       await held.disposeAsync()
     },
   }
@@ -202,17 +206,26 @@ export async function startNode(
       .map((id) => ({ id, device: places.get(id)?.device ?? String(id) }))
   }
 
-  async function endFormerLife(): Promise<void> {
+  /** At each welcome: attempts may have been given to others while this node was lost. */
+  async function endUnwatched(watched: readonly AttemptKey[]): Promise<void> {
+    welcomedAt = gate.closings()
     const running = await reads.openAttemptsOn(mine)
-    await endFormerLifeOn(config, { running, find: reads.find, log })
+    await endFormerLifeOn(config, {
+      running,
+      watched,
+      mayConvert: hasLooked,
+      find: reads.find,
+      log,
+    })
+    hasLooked = true
   }
 
   async function checkDatabase(): Promise<Check> {
     if (lead) return lead.checkDatabase()
     const name = 'database'
     const place = describeUrl(url)
-    const standing = election.standing()
-    return standing.role === 'follows' && standing.isCertain
+    const standing = election?.standing()
+    return standing?.role === 'follows' && standing.isCertain
       ? { name, ok: true, detail: place }
       : { name, ok: false, detail: `${place} does not answer.` }
   }
@@ -238,7 +251,7 @@ export async function startNode(
       gate.close(undefined)
       knownLeader.stop()
       lead = await takeLead(term, {
-        ...{ config, url, machine, own, database, places, references },
+        ...{ config, url, machine, own: nodeActors, database, places, references },
         ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
         ...{ onGivenUp, housekeeping, reserve, log },
       })
@@ -257,10 +270,13 @@ export async function startNode(
     hasEnded = true
     log.error({ reason: why }, 'this node leaves the cluster')
     // A change that is being stored gets its answer, and no other one is begun.
-    void Promise.race([lead?.stop().catch(() => {}), delay(maxEndMs)]).then(() =>
-      onGivenUp('cluster'),
-    )
+    void within(maxEndMs, lead?.stop()).then(() => onGivenUp('cluster'))
   }
+}
+
+/** Never rejects: what could not be ended in time ends with the process. */
+async function within(ms: number, work: Promise<unknown> | undefined): Promise<void> {
+  await Promise.race([Promise.resolve(work).catch(() => {}), delay(ms, undefined, { ref: false })])
 }
 
 /** A node may lead and answer requests without a GPU of its own. */

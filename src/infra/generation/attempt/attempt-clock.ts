@@ -1,6 +1,6 @@
 /** The time line of one attempt: its times fit each other, also when the clock is set meanwhile. */
 import type { Timestamp } from '../../../domain/job.ts'
-import { clamp, clockShift, steadyNow } from '../../../domain/time.ts'
+import { clamp, clockShift, machineSkew, steadyNow } from '../../../domain/time.ts'
 
 export type AttemptClock = Readonly<{
   /** The clock as it stood when the attempt was started or adopted, carried on. */
@@ -20,6 +20,7 @@ const maxDisagreementMs = 2_000
 export function createAttemptClock(
   steady: () => Timestamp = steadyNow,
   shift: () => number = clockShift,
+  skew: () => number = machineSkew,
 ): AttemptClock {
   const shiftAtBegin = shift()
   const beganAt = now()
@@ -31,7 +32,8 @@ export function createAttemptClock(
 
   return {
     now,
-    startedAt(told, ageMs) {
+    startedAt(toldHere, ageMs) {
+      const told = toldHere - skew()
       const latest = now()
       const at = ageMs === undefined ? clamp(told, beganAt, latest) : latest - ageMs
       start ??= { at: Math.abs(at - told) <= maxDisagreementMs ? Math.min(told, latest) : at, told }
@@ -39,7 +41,7 @@ export function createAttemptClock(
     },
     /** Written since this observer was there, or before it by a clock that was set since. */
     place(written) {
-      const here = written - (shift() - shiftAtBegin)
+      const here = written - skew() - (shift() - shiftAtBegin)
       if (!start || (start.at <= here && here <= now() + maxDisagreementMs)) return here
       return here + start.at - start.told
     },

@@ -91,3 +91,25 @@ function aWorld() {
     },
   }
 }
+
+describe('the time of an attempt on a machine whose clock is not that of the cluster', () => {
+  it.each([3_600, 60, 1, -1, -60, -1_800])(
+    'is that of the cluster at %d s ahead of it',
+    (ahead) => {
+      let now = midnight
+      const aheadMs = ahead * second
+      const clock = createAttemptClock(
+        () => now,
+        () => 0,
+        () => aheadMs,
+      )
+      expect(clock.startedAt(midnight - 90 * second + aheadMs, 90 * second)).toBe(
+        midnight - 90 * second,
+      )
+      for (let n = 0; n < 20; n++) {
+        now += 30 * second
+        expect(clock.place(now + aheadMs)).toBe(now)
+      }
+    },
+  )
+})

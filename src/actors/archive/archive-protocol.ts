@@ -44,7 +44,10 @@ export type ArchiveQuestion = Readonly<
 /** The queue has committed this state. */
 export type QueueChanged = Readonly<{ type: 'queueChanged'; queue: QueueSnapshot }>
 
-export type ArchiveMessage = ArchiveCommand | ArchiveQuestion | QueueChanged
+/** A machine is there again: removals that were announced on it are completed, and all files are looked at. */
+type LookAtFiles = Readonly<{ type: 'lookAtFiles' }>
+
+export type ArchiveMessage = ArchiveCommand | ArchiveQuestion | QueueChanged | LookAtFiles
 
 /** Results of the shell's reads, writes and work on files. */
 export type ArchiveNews = Readonly<

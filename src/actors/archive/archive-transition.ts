@@ -36,6 +36,8 @@ export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp
       throw mail.error
   }
   const { queue, isRecovered } = state
+  // Before that it looks at them anyway.
+  if (mail.type === 'lookAtFiles') return [state, isRecovered ? [{ do: 'readRemovals' }] : []]
   const early: ArchiveTurn = [{ ...state, early: append(state.early, mail) }, []]
   if (!queue) return early
   switch (mail.type) {

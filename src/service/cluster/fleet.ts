@@ -2,6 +2,7 @@
 
 import * as v from 'valibot'
 import { type ActorRef, refOf, tell } from '../../actors/actor-ref.ts'
+import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import type { ConversionMessage } from '../../actors/conversion/conversion-protocol.ts'
 import type { CaretakerMessage } from '../../actors/gpu/caretaker-transition.ts'
 import type { GpuMessage } from '../../actors/gpu/gpu-protocol.ts'
@@ -38,8 +39,9 @@ export type ClusterFleetOptions = Readonly<{
   /** Actors of this node. */
   own: NodeActors
   references: References
-  /** The queue of this node. */
+  /** The queue and the archive of this node. */
   queue: ActorRef<QueueMessage>
+  archive: ActorRef<ArchiveMessage>
   lostMs: number
   log: Logger
 }>
@@ -58,6 +60,9 @@ export type ClusterFleet = Fleet &
     stop(): Promise<void>
   }>
 
+/** More than nodes take to join a new leader. */
+const lookAtFilesMs = 5_000
+
 export function createClusterFleet({
   me,
   term,
@@ -68,10 +73,13 @@ export function createClusterFleet({
   own,
   references,
   queue,
+  archive,
   lostMs,
   log,
 }: ClusterFleetOptions): ClusterFleet {
   let hasLooked = false
+  /** Nodes join one after the other: their files are looked at once. */
+  let looking: NodeJS.Timeout | undefined
   /** Until the next look. */
   const removed = new Set<string>()
   /** Nodes that the queue knows to be there, by their session. */
@@ -119,7 +127,10 @@ export function createClusterFleet({
       const node = members().find((one) => one.name === name)
       return node?.state === 'present' ? { url: node.url } : 'away'
     },
-    stop: watch.stop,
+    async stop() {
+      clearTimeout(looking)
+      await watch.stop()
+    },
   }
 
   function nodeOf(gpu: GpuId): NodeName | undefined {
@@ -148,6 +159,8 @@ export function createClusterFleet({
     }
     if (known) tellLeft(name)
     tellJoined(name)
+    clearTimeout(looking)
+    looking = setTimeout(() => tell(archive, { type: 'lookAtFiles' }), lookAtFilesMs).unref()
   }
 
   /** Nobody will report that they are lost: they were removed while no node led. */

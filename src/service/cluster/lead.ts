@@ -1,5 +1,6 @@
 /** What a node does when it is elected, besides the work of every node. */
 import { type ActorRef, ask, createPlace, startActorSystem, tell } from '../../actors/actor.ts'
+import type { ArchiveMessage } from '../../actors/archive/archive-protocol.ts'
 import type { Housekeeping } from '../../actors/janitor/janitor-ports.ts'
 import { createMachines } from '../../actors/node/machines.ts'
 import type { QueueMessage } from '../../actors/queue/queue-protocol.ts'
@@ -82,8 +83,9 @@ export async function takeLead(term: number, options: LeadOptions) {
     return jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
   }
   const queue = createPlace<QueueMessage>('queue')
+  const archive = createPlace<ArchiveMessage>('archive')
   const fleet = createClusterFleet({
-    ...{ me, term, database, places, kinds, busyGpus, references, queue, log },
+    ...{ me, term, database, places, kinds, busyGpus, references, queue, archive, log },
     own: own.actors,
     lostMs: config.node.lostMs,
   })
@@ -109,6 +111,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     observe: machine.observe,
   })
   queue.seat(actors.queue)
+  archive.seat(actors.archive)
   const supervisor = supervise(system, {
     children: actors.children,
     places: [actors.supervisor],

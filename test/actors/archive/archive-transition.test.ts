@@ -237,6 +237,18 @@ describe('an archive that has just started', () => {
     expect(workIn(archive.commits())).toEqual([1])
   })
 
+  it('completes removals and looks at all files again when a machine is there again', () => {
+    const starting = anArchive({ isNew: true })
+    expect(starting.tell({ type: 'lookAtFiles' })).toEqual([])
+    const archive = anArchive()
+    expect(archive.tell({ type: 'lookAtFiles' })).toEqual([{ do: 'readRemovals' }])
+    const removals = [{ jobId: jobId(1), removal: 'video' } as const]
+    expect(archive.tell({ type: 'removalsRead', removals })).toEqual([
+      { do: 'work', tasks: [{ do: 'completeRemoval', ...removals[0] }] },
+      { do: 'survey', afterSeq: 0 },
+    ])
+  })
+
   it('compares suspect files with their records, a page after the other', () => {
     const archive = anArchive()
     expect(archive.tell({ type: 'surveyed', suspects: [], next: 200 })).toEqual([

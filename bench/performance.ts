@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { replaceBlock } from '../scripts/written-block.ts'
 import { election } from './performance/election.ts'
+import { failover } from './performance/failover.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
 import { files } from './performance/files.ts'
 import { forwarding } from './performance/forwarding.ts'
@@ -65,6 +66,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   hostile,
   mail,
   election,
+  failover,
   forwarding,
 }
 

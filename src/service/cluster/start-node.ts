@@ -1,7 +1,5 @@
 /** A node of a cluster: it runs the GPUs of its machine, takes part in the election, and leads when it is elected. */
-import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import * as v from 'valibot'
 import { ask, startActorSystem } from '../../actors/actor.ts'
 import { openClusterDatabase } from '../../cluster/database.ts'
 import { readDatabaseClock } from '../../cluster/database-clock.ts'
@@ -17,7 +15,6 @@ import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
 import type { AttemptKey, JobId } from '../../domain/job.ts'
-import { NodeName } from '../../domain/node.ts'
 import { useClock } from '../../domain/time.ts'
 import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
 import { createPeers } from '../../http/peers/peers.ts'
@@ -41,8 +38,10 @@ import { createNodeApp } from './follower-app.ts'
 import { createGate, type LeaderActors } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
+import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
 
 const drainLookMs = 500
+const idleLooks = 3
 
 /** Longer than actors get to stop. */
 const maxShutdownMs = 10_000
@@ -193,7 +192,11 @@ export async function startNode(
   async function drain(): Promise<void> {
     gate.leave()
     const isBusy = async () => (await reads.openAttemptsOn(owned.map(({ id }) => id))).length > 0
-    while (await isBusy().catch(() => true)) await delay(drainLookMs)
+    // The leader may have given it one more job before it heard.
+    for (let idle = 0; idle < idleLooks; ) {
+      await delay(drainLookMs)
+      idle = (await isBusy().catch(() => true)) ? 0 : idle + 1
+    }
   }
 
   async function formerGpus(): Promise<readonly Gpu[]> {
@@ -277,21 +280,4 @@ export async function startNode(
 /** Never rejects: what could not be ended in time ends with the process. */
 async function within(ms: number, work: Promise<unknown> | undefined): Promise<void> {
   await Promise.race([Promise.resolve(work).catch(() => {}), delay(ms, undefined, { ref: false })])
-}
-
-/** A node may lead and answer requests without a GPU of its own. */
-const hasNoGpus = ({ gpuIds }: Config): boolean => gpuIds?.join() === 'none'
-
-/** A URL with port 0 has the port that the server got. */
-function urlOf({ node: { url = `http://${hostname()}:0` } }: Config, port: string): string {
-  const parsed = new URL(url)
-  if (parsed.port === '0') parsed.port = port
-  return parsed.href.replace(/\/$/, '')
-}
-
-function nameOf({ node: { name } }: Config): NodeName {
-  if (name !== undefined) return name
-  const own = v.safeParse(NodeName, hostname())
-  if (own.success) return own.output
-  throw new Error(`NODE_NAME must be set: the host name "${hostname()}" cannot name a node.`)
 }

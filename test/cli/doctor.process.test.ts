@@ -211,6 +211,7 @@ describe('wanctl doctor', () => {
 
   it('names the PostgreSQL server that does not respond, without its password', async () => {
     env.DATABASE_URL = 'postgres://wan:secret@127.0.0.1:9/jobs'
+    env.NODE_URL = 'http://127.0.0.1:8080'
     const { stdout, code } = await wanctl(['doctor', '--json'], { env })
     expect(code).toBe(1)
     expect((JSON.parse(stdout) as Report).checks).toContainEqual({

@@ -70,7 +70,10 @@ export async function runRow(row: RowName, options: RowOptions): Promise<RowResu
   await using postgres = onPostgres || needsPostgres(row) ? await startPostgresServer() : undefined
   const service = keepService(dataDir, gpus, {
     ...environmentOfRow(row, dataDir),
-    ...(postgres && { DATABASE_URL: await postgres.createDatabase() }),
+    ...(postgres && {
+      DATABASE_URL: await postgres.createDatabase(),
+      NODE_URL: 'http://127.0.0.1:0',
+    }),
   })
   const watch = watchGenerations(dataDir)
   const killer = createKiller((attempt) => exitOf(dataDir, attempt))

@@ -82,7 +82,8 @@ async function rawInserts(server: PostgresServer): Promise<number> {
 async function measure(DATABASE_URL: string): Promise<readonly (Load & { what: string })[]> {
   const directory = aDirectory()
   // Both GPUs have something to do for as long as this takes.
-  const settings = { SIM_SPEED: '0.1', MAX_QUEUE: '1000000', DATABASE_URL }
+  const NODE_URL = 'http://127.0.0.1:0'
+  const settings = { SIM_SPEED: '0.1', MAX_QUEUE: '1000000', DATABASE_URL, NODE_URL }
   const service = launchService(directory, settings)
   try {
     const url = await service.listening()

@@ -9,7 +9,7 @@ import { createAddressGuard } from '../domain/address-guard.ts'
 import type { Job } from '../domain/job.ts'
 import { soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
-import { detectGpus, type Gpu } from '../infra/machine/gpus.ts'
+import { detectGpus } from '../infra/machine/gpus.ts'
 import { createHousekeeping } from '../infra/upkeep/housekeeping.ts'
 import { readLinkKey } from '../infra/webhooks/link-key.ts'
 import type { ServiceDatabase } from './database/service-database.ts'
@@ -17,20 +17,17 @@ import { openSqlite } from './database/sqlite.ts'
 import { injectFaults } from './faults.ts'
 import { announce, openFront } from './front.ts'
 import { createLeaderActors } from './leader-actors.ts'
-import { cancelWaitOf, createLeaderApp } from './leader-app.ts'
+import { cancelWaitOf, createLeaderApp, linksOf } from './leader-app.ts'
 import { createLocalFleet } from './local-fleet.ts'
-import { createMachine } from './machine.ts'
+import { createMachine, formerGpus } from './machine.ts'
 import { createNodeActors } from './node-actors.ts'
 import { endFormerLifeOn, openOwnDisk, removeHalfMade } from './own-disk.ts'
-import { openRecords } from './records.ts'
+import { everyRunning, openRecords } from './records.ts'
 import type { Running, StartOptions } from './running.ts'
 import { supervise } from './supervision.ts'
 
 /** Time to close a database that is lost to this service. */
 const maxCloseMs = 2_000
-
-/** More than there can be GPUs. */
-const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
 
 export async function startAlone(
   config: Config,
@@ -71,11 +68,7 @@ export async function startAlone(
   const fleet = createLocalFleet(own.actors)
   const { videoFiles, workFiles } = machine
   const guard = createAddressGuard(config.webhookAllow)
-  const links = {
-    baseUrl: config.baseUrl,
-    key: config.clients.length > 0 ? readLinkKey(config.linkKey) : undefined,
-    lifeS: config.fileUrlTtlS,
-  }
+  const links = linksOf(config, () => readLinkKey(config.linkKey))
   const actors = createLeaderActors(system, {
     ...{ config, records, fleet, housekeeping, guard, links, log },
     node: soleNode,
@@ -141,14 +134,4 @@ export async function startAlone(
     const closed = database?.close().catch(() => {})
     void Promise.race([closed, delay(maxCloseMs)]).then(() => onGivenUp('database'))
   }
-}
-
-/** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
-function formerGpus(gpus: readonly Gpu[], running: readonly Job[]): Gpu[] {
-  const ids = running.flatMap(({ state }) =>
-    state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
-  )
-  return ids
-    .filter((id) => !gpus.some((gpu) => gpu.id === id))
-    .map((id) => ({ id, device: String(id) }))
 }

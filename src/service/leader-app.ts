@@ -114,6 +114,12 @@ export function createLeaderApp({
   })
 }
 
+/** `readKey`: that of links, which only clients with tokens need. */
+export const linksOf = (
+  { baseUrl, clients, fileUrlTtlS: lifeS }: Config,
+  readKey: () => Buffer,
+): FileLinksOptions => ({ baseUrl, key: clients.length > 0 ? readKey() : undefined, lifeS })
+
 export const dashboardDir = join(root, 'dist', 'dashboard')
 
 /** Who may use this node, and under which names. */

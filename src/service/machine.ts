@@ -3,7 +3,7 @@
 import type { Config } from '../config/config.ts'
 import { version } from '../config/version.ts'
 import type { Check } from '../domain/check.ts'
-import type { GpuId } from '../domain/job.ts'
+import type { GpuId, Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
@@ -33,6 +33,20 @@ export type Machine = ReturnType<typeof createMachine>
 
 /** Name of a GPU's actor at the supervisor. */
 export const childOf = (gpu: GpuId): string => `gpu-${gpu}`
+
+/** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
+export function formerGpus(
+  gpus: readonly Gpu[],
+  running: readonly Job[],
+  deviceOf: (gpu: GpuId) => string = String,
+): Gpu[] {
+  const ids = running.flatMap(({ state }) =>
+    state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
+  )
+  return ids
+    .filter((id) => !gpus.some((gpu) => gpu.id === id))
+    .map((id) => ({ id, device: deviceOf(id) }))
+}
 
 export function createMachine(
   { config, gpus, owned, checkDatabase, log }: MachineOptions,

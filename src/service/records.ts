@@ -12,6 +12,9 @@ import { withReserve } from '../infra/store/sqlite/with-reserve.ts'
 import { createWebhookStore } from '../infra/store/webhook-store.ts'
 import type { ServiceDatabase } from './database/service-database.ts'
 
+/** All running jobs: more than there can be GPUs. */
+export const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
+
 export type Records = Awaited<ReturnType<typeof openRecords>>
 
 /** Takes up the clock and the webhooks of the previous leader. */

@@ -20,10 +20,10 @@ import { createClusterWorkFiles } from '../../infra/store/postgres/cluster-work-
 import { createImageStore } from '../../infra/store/postgres/image-store.ts'
 import { openLedPostgres, whenReachable } from '../database/postgres.ts'
 import { createLeaderActors } from '../leader-actors.ts'
-import { cancelWaitOf, createLeaderApp } from '../leader-app.ts'
+import { cancelWaitOf, createLeaderApp, linksOf } from '../leader-app.ts'
 import type { Machine } from '../machine.ts'
 import type { NodeActors } from '../node-actors.ts'
-import { openRecords } from '../records.ts'
+import { everyRunning, openRecords } from '../records.ts'
 import { supervise } from '../supervision.ts'
 import { createClusterFleet } from './fleet.ts'
 import { createRemoteFiles } from './remote-files.ts'
@@ -51,9 +51,6 @@ export type LeadOptions = Readonly<{
   onGivenUp(part: string): void
   log: Logger
 }>
-
-/** More than there can be GPUs. */
-const everyRunning = { status: ['running'], order: 'asc', limit: 10_000 } as const
 
 /** A queue that waits for the database closes later. */
 const maxCloseMs = 5_000
@@ -92,11 +89,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   resources.defer(fleet.stop)
   const files = createRemoteFiles(fleet, machine.videoFiles)
   const guard = createAddressGuard(config.webhookAllow)
-  const links = {
-    baseUrl: config.baseUrl,
-    key: config.clients.length > 0 ? options.linkKey : undefined,
-    lifeS: config.fileUrlTtlS,
-  }
+  const links = linksOf(config, () => options.linkKey)
   const work = createClusterWorkFiles({ images, data: config.data, local: files })
   const actors = createLeaderActors(system, {
     ...{ config, records, fleet, guard, links, log },

@@ -14,13 +14,13 @@ import { createReferences, type References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
-import type { AttemptKey, JobId } from '../../domain/job.ts'
+import type { AttemptKey, GpuId, JobId } from '../../domain/job.ts'
 import { useClock } from '../../domain/time.ts'
 import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
 import { createPeers } from '../../http/peers/peers.ts'
 import { logOf } from '../../infra/disk/data-directory.ts'
 import { watchFiles } from '../../infra/disk/file-watch.ts'
-import { detectGpus, type Gpu } from '../../infra/machine/gpus.ts'
+import { detectGpus } from '../../infra/machine/gpus.ts'
 import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
@@ -28,7 +28,7 @@ import { readLinkKey } from '../../infra/webhooks/link-key.ts'
 import { preparePostgres, whenReachable } from '../database/postgres.ts'
 import { injectFaults } from '../faults.ts'
 import { announce, openFront } from '../front.ts'
-import { createMachine } from '../machine.ts'
+import { createMachine, formerGpus } from '../machine.ts'
 import { createNodeActors, type NodeActors } from '../node-actors.ts'
 import { endFormerLifeOn, openOwnDisk, removeHalfMade } from '../own-disk.ts'
 import type { Running, StartOptions } from '../running.ts'
@@ -76,7 +76,9 @@ export async function startNode(
   const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
   const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())
   const mine = [...places].flatMap(([gpu, { node }]) => (node === me.name ? [gpu] : []))
-  const owned = [...gpus, ...(await patiently(formerGpus))]
+  const running = await patiently(() => reads.openAttemptsOn(mine))
+  const deviceOf = (gpu: GpuId) => places.get(gpu)?.device ?? String(gpu)
+  const owned = [...gpus, ...formerGpus(gpus, running, deviceOf)]
 
   const machine = createMachine({ config, gpus, owned, checkDatabase, log }, resources)
   await removeHalfMade(config)
@@ -197,16 +199,6 @@ export async function startNode(
       await delay(drainLookMs)
       idle = (await isBusy().catch(() => true)) ? 0 : idle + 1
     }
-  }
-
-  async function formerGpus(): Promise<readonly Gpu[]> {
-    const running = await reads.openAttemptsOn(mine)
-    const ids = running.flatMap(({ state }) =>
-      state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
-    )
-    return ids
-      .filter((id) => !gpus.some((gpu) => gpu.id === id))
-      .map((id) => ({ id, device: places.get(id)?.device ?? String(id) }))
   }
 
   /** At each welcome: attempts may have been given to others while this node was lost. */

@@ -46,7 +46,7 @@ export function createKiller(exitOf: (attempt: string) => { code: number | null 
   }
 }
 
-/** What is on its way out gets a moment to go. Resolves with what is left then. */
+/** Waits a moment for processes that are ending. Resolves with those that are left. */
 export async function vanish<T>(look: () => readonly T[]): Promise<readonly T[]> {
   for (const giveUpAt = Date.now() + vanishMs; Date.now() < giveUpAt; await delay(50)) {
     if (look().length === 0) return []

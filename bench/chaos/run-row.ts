@@ -44,7 +44,7 @@ export type RowResult = Readonly<{
   seconds: number
   killsPerSecond: number
   findings: Findings
-  /** What is no fault, by name. */
+  /** Figures that are no faults, by name. */
   figures?: Readonly<Record<string, string>>
   kept?: string
 }>

@@ -1,4 +1,4 @@
-/** What it costs to ask a node that does not lead. */
+/** The cost of a request through a node that does not lead. */
 import type { ChildProcess } from 'node:child_process'
 import { aDirectory, launchService, removeDirectory } from '../service.ts'
 import { submit } from './client.ts'

@@ -1,4 +1,4 @@
-/** What became of the jobs of the demo: a table, and what was lost. */
+/** The outcome of the jobs of the demo: a table, and the jobs that were lost. */
 import type { JobJson } from '../../src/http/views/job-view.ts'
 
 export type DemoJob = Readonly<{

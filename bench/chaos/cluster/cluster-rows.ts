@@ -1,4 +1,4 @@
-/** Who of a cluster is struck, row by row. */
+/** Nodes of a cluster that each row strikes. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'

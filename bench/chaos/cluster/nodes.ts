@@ -13,7 +13,7 @@ export const lostS = 4
 export type ChaosNode = Readonly<{
   name: string
   dataDir: string
-  /** Of its GPUs: no other node has these. */
+  /** Devices of its GPUs, which no other node has. */
   devices: readonly string[]
   service: KeptService
   /** Its way to PostgreSQL. */

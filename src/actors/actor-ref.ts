@@ -23,6 +23,9 @@ export class ActorFailedError extends Error {
   override readonly name = 'ActorFailedError'
 }
 
+/** There was no answer in time. The actor may still do what it was asked for. */
+export class NoAnswerError extends ActorFailedError {}
+
 /** False when nobody will read it: the actor is not running, or its mailbox is full. */
 export function tell<Message>(actor: ActorRef<Message>, message: NoInfer<Message>): boolean {
   return actor[deliver](message) === 'delivered'
@@ -40,7 +43,10 @@ export function ask<Message extends Tagged, Q extends Question<Message> & Tagged
       reject(new ActorFailedError(why, { cause }))
     }
     const timer = setTimeout(
-      () => giveUp(`${actor.name} did not answer ${question.type} within ${withinMs} ms`),
+      () =>
+        reject(
+          new NoAnswerError(`${actor.name} did not answer ${question.type} within ${withinMs} ms`),
+        ),
       withinMs,
     )
     const replyTo: ActorRef<Answer<Message, Q>> = {

@@ -39,6 +39,9 @@ export type ArchiveActorOptions = Readonly<{
 /** How long to wait before trying again to write what the store could not take. */
 const retryMs = 1_000
 
+/** A machine that does not answer holds up all work on files for half a minute each time. */
+const completeMs = 60_000
+
 /** Owns finished jobs: pins and deletes them. Answers questions about all jobs. */
 export function archiveBehaviour({
   store,
@@ -120,6 +123,9 @@ export function archiveBehaviour({
       case 'retryLater':
         tellLater(self, retryMs, { type: 'retryDue' })
         break
+      case 'completeLater':
+        tellLater(self, completeMs, { type: 'completionDue' })
+        break
       case 'answerPinned':
         pipeAnswer(effect.replyTo, pinned(effect), 'the store could not be read')
         break
@@ -138,6 +144,12 @@ export function archiveBehaviour({
       }
       case 'logKept':
         log.error({ count: effect.count, err: effect.error }, 'files could not be deleted')
+        break
+      case 'logUnconfirmed':
+        log.warn(
+          { count: effect.count, err: effect.error },
+          'a machine did not confirm that it deleted files; it is asked again',
+        )
         break
       case 'logSurveyFailed':
         log.error(

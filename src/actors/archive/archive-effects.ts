@@ -17,12 +17,14 @@ export type ArchiveEffect =
       | { do: 'work'; tasks: readonly Task[] }
       | { do: 'commit'; operations: readonly ArchiveOperation[] }
       | { do: 'retryLater' }
+      | { do: 'completeLater' }
       | ({ do: 'answerPinned'; jobId: JobId; queue: QueueSnapshot | undefined } & Scoped &
           Asks<PinAnswer>)
       | { do: 'tellChanges'; changes: ReadonlyMap<JobId, JobChange> }
       | ({ do: 'logChange'; jobId: JobId; change: RecordChange } & Caused)
       | { do: 'logLost'; lost: readonly LostVideo[] }
       | { do: 'logKept'; count: number; error: unknown }
+      | { do: 'logUnconfirmed'; count: number; error: unknown }
       | { do: 'logSurveyFailed'; error: unknown }
       | { do: 'logBlocked'; error: Error }
       | { do: 'logStale'; why: string }

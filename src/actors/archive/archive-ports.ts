@@ -116,6 +116,14 @@ export type VideoSelection = Readonly<
  */
 export type FileFinding = 'own' | 'changed' | 'other' | 'missing'
 
+/**
+ * The machine of a file did not say whether it has removed the file. It may still do so, but not after its answer to a
+ * later question about the file.
+ */
+export class UnconfirmedRemovalError extends Error {
+  override readonly name = 'UnconfirmedRemovalError'
+}
+
 /** The files of finished videos. */
 export type VideoFiles = {
   /** The file is being downloaded, or was a moment ago. */
@@ -126,7 +134,10 @@ export type VideoFiles = {
    * its machine is not there.
    */
   arePresent(files: readonly FileSize[]): Promise<readonly (boolean | undefined)[]>
-  /** Deletes the file of a video unless it is of another origin, and its previews. */
+  /**
+   * Deletes the file of a video unless it is of another origin, and its previews. Rejects with
+   * `UnconfirmedRemovalError`, or with any other error if the file is still there.
+   */
   remove(video: VideoFile): Promise<FileFinding>
 }
 

@@ -56,6 +56,8 @@ export type ArchiveNews = Readonly<
   | { type: 'worked'; outcomes: readonly TaskOutcome[] }
   | { type: 'written'; result: CommitResult }
   | { type: 'retryDue' }
+  /** Removals without a confirmation may be completed by now. */
+  | { type: 'completionDue' }
   | ({ type: 'selectionFailed'; error: unknown } & Asks<DeletionAnswer>)
   /** What a previous run or incarnation was about to delete. */
   | { type: 'removalsRead'; removals: readonly AnnouncedRemoval[] }
@@ -95,8 +97,13 @@ export type TaskOutcome = Readonly<
   /** The job, or its file, stays, or was deleted before. */
   | { how: 'skipped' }
   | { how: 'refused'; refusal: RefusalError }
-  /** `filename`: of a video whose file could not be deleted. Its removal may be announced. */
-  | { how: 'failed'; error: unknown; filename?: string }
+  /**
+   * `filename`: of a video whose file could not be deleted. Its removal may be announced.
+   * `isVideoDeleted`: the file was deleted, but not the other files of the job.
+   */
+  | { how: 'failed'; error: unknown; filename?: string; isVideoDeleted?: boolean }
+  /** Nobody knows yet whether the file is deleted. Its removal stays announced, and is completed later. */
+  | { how: 'unconfirmed'; error: unknown; filename: string; removal: Removal }
 >
 
 export type RemoveAnswer = 'removed' | RefusalError
@@ -110,10 +117,11 @@ export type DeletedVideo = Readonly<{ jobId: JobId; filename: string }>
 
 export type KeptVideo = DeletedVideo & Readonly<{ why: string }>
 
-/** `kept`: files that are still there, and why. */
+/** `kept`: files that are still there, and why. `unconfirmed`: nobody knows yet whether these are. */
 export type DeletionAnswer = Readonly<{
   deleted: readonly DeletedVideo[]
   kept: readonly KeptVideo[]
+  unconfirmed: readonly DeletedVideo[]
 }>
 
 export type JobDetail = JobView & Readonly<{ attempts: readonly Attempt[] }>

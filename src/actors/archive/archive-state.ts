@@ -16,6 +16,8 @@ export type ArchiveState = Readonly<{
   queue?: QueueSnapshot
   /** Removals that a previous run or incarnation announced are known, and come first. */
   isRecovered: boolean
+  /** Announced removals are read again in a while: some of them have no confirmation. */
+  completesLater: boolean
   /** Messages from before that: questions wait for the queue alone. */
   early: LinkedList<ArchiveCommand | ArchiveQuestion>
   /** Requests that wait for their turn, by number: the lowest is next. */
@@ -51,6 +53,7 @@ export type DoneShare = Share & Readonly<{ outcomes: readonly TaskOutcome[] }>
 
 export const newArchive: ArchiveState = {
   isRecovered: false,
+  completesLater: false,
   early: undefined,
   requests: undefined,
   nextNumber: 1,

@@ -7,7 +7,10 @@ import { type ArchiveState, newArchive } from './archive-state.ts'
 import { deletionOf, requestOf } from './request-rules.ts'
 import { type ArchiveTurn, enqueue, retry, worked, written } from './step-rules.ts'
 
-export const firstTurn: ArchiveTurn = [newArchive, [{ do: 'announce' }, { do: 'readRemovals' }]]
+const readRemovals: ArchiveEffect = { do: 'readRemovals' }
+const survey: ArchiveEffect = { do: 'survey', afterSeq: 0 }
+
+export const firstTurn: ArchiveTurn = [newArchive, [{ do: 'announce' }, readRemovals]]
 
 /** All rules of the archive. Pure: no store, file, clock or actor is used. */
 export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp): ArchiveTurn {
@@ -32,12 +35,14 @@ export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp
       return written(state, mail.result)
     case 'retryDue':
       return retry(state)
+    case 'completionDue':
+      return [{ ...state, completesLater: false }, [readRemovals]]
     case 'storeFailed':
       throw mail.error
   }
   const { queue, isRecovered } = state
   // Before that it looks at them anyway.
-  if (mail.type === 'lookAtFiles') return [state, isRecovered ? [{ do: 'readRemovals' }] : []]
+  if (mail.type === 'lookAtFiles') return [state, isRecovered ? [readRemovals, survey] : []]
   const early: ArchiveTurn = [{ ...state, early: append(state.early, mail) }, []]
   if (!queue) return early
   switch (mail.type) {
@@ -54,7 +59,7 @@ export function transition(state: ArchiveState, mail: ArchiveMail, at: Timestamp
   }
 }
 
-/** Announced removals are completed before anything else happens to their jobs. */
+/** At the start, announced removals are completed before anything else happens to their jobs. */
 function recover(
   state: ArchiveState,
   { removals }: Extract<ArchiveNews, { type: 'removalsRead' }>,
@@ -65,7 +70,7 @@ function recover(
       ? ([state, []] as const)
       : enqueue(state, requestOf({ type: 'completeRemovals', removals }))
   const [next, more] = handleEarly({ ...completing, isRecovered: true }, at)
-  return [next, [...first, ...more, { do: 'survey', afterSeq: 0 }]]
+  return [next, [...first, ...more, ...(state.isRecovered ? [] : [survey])]]
 }
 
 /** All files are looked at once, so that no record names a file that is gone. */

@@ -3,12 +3,13 @@ import type { Scope } from '../../domain/client.ts'
 import { hasExpired, jobNotFound, RefusalError } from '../../domain/errors.ts'
 import { hasFile, type Job, type JobId, type Removal } from '../../domain/job.ts'
 import { fileOf, isSuccessful, mayHaveFile } from '../../domain/video-file.ts'
-import type {
-  ArchiveOperation,
-  ArchiveStore,
-  FileFinding,
-  JobFiles,
-  VideoFiles,
+import {
+  type ArchiveOperation,
+  type ArchiveStore,
+  type FileFinding,
+  type JobFiles,
+  UnconfirmedRemovalError,
+  type VideoFiles,
 } from './archive-ports.ts'
 import type { Task, TaskOutcome } from './archive-protocol.ts'
 import { surveyPage } from './archive-survey.ts'
@@ -53,7 +54,7 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
         for (const planned of plans) {
           if (!isPlan(planned)) outcomes.push(planned)
           else if (error) outcomes.push({ how: 'failed', error })
-          else outcomes.push(await orFailed(() => removeFiles(planned, signal), nameOf(planned)))
+          else outcomes.push(await orUnconfirmed(planned, () => removeFiles(planned, signal)))
         }
         return outcomes
       }),
@@ -95,7 +96,9 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
       // and its name may belong to another job by now.
       case 'deleteVideo': {
         const job = await store.find(jobId, 'everything')
-        return job && mayHaveFile(job) ? { job, removal: 'video' } : { how: 'skipped' }
+        return job && (mayHaveFile(job) || isBeingRemoved(job))
+          ? { job, removal: 'video' }
+          : { how: 'skipped' }
       }
       case 'expire': {
         const job = await store.find(jobId, 'everything')
@@ -132,8 +135,12 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     if (isWanted) return { how: 'kept' }
     const finding = await removeVideo(job)
     if (removal === 'video') return outcomeOf(job, finding)
-    await jobFiles.forget(job.id)
-    return { how: 'done' }
+    try {
+      await jobFiles.forget(job.id)
+      return { how: 'done' }
+    } catch (error) {
+      return { how: 'failed', error, ...nameOf(job), isVideoDeleted: true }
+    }
   }
 
   /** A file that was deleted on request is not looked for: its name may belong to another job. */
@@ -141,13 +148,25 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
     if (!isSuccessful(job)) return 'missing'
     const { fileDeletedAt, fileLost } = job.state
     if (fileDeletedAt !== undefined && fileLost === undefined) return 'missing'
-    return videoFiles.remove(fileOf(job))
+    const file = fileOf(job)
+    try {
+      return await videoFiles.remove(file)
+    } catch (error) {
+      if (!(error instanceof UnconfirmedRemovalError)) throw error
+      const left = await videoFiles.find(file).catch(() => 'unknown' as const)
+      if (left === 'unknown') throw error
+      if (left !== 'missing') throw error.cause ?? error
+      return 'own'
+    }
   }
 
   function outcomeOf(job: Job, finding: FileFinding): TaskOutcome {
     if (!isSuccessful(job)) return { how: 'skipped' }
     const { filename } = job.state
-    const isDeleted = finding === 'own' || finding === 'changed'
+    const isDeleted =
+      finding === 'own' ||
+      finding === 'changed' ||
+      (finding === 'missing' && job.state.removing !== undefined)
     return isDeleted
       ? { how: 'videoDeleted', filename }
       : { how: 'videoLost', filename, loss: lossOf(finding) }
@@ -188,10 +207,24 @@ export function createArchiveWork({ store, videoFiles, jobFiles }: ArchiveWorkOp
   }
 }
 
-const isPlan = (planned: Plan | TaskOutcome): planned is Plan => 'removal' in planned
+const isPlan = (planned: Plan | TaskOutcome): planned is Plan => 'job' in planned
 
-const nameOf = ({ job }: Plan): { filename?: string } =>
+/** Its machine has not confirmed an earlier removal. */
+const isBeingRemoved = (job: Job): boolean => isSuccessful(job) && job.state.removing !== undefined
+
+const nameOf = (job: Job): { filename?: string } =>
   isSuccessful(job) ? { filename: job.state.filename } : {}
+
+async function orUnconfirmed(
+  { job, removal }: Plan,
+  work: () => Promise<TaskOutcome>,
+): Promise<TaskOutcome> {
+  const outcome = await orFailed(work, nameOf(job))
+  if (outcome.how !== 'failed' || !isSuccessful(job)) return outcome
+  const { error } = outcome
+  if (!(error instanceof UnconfirmedRemovalError)) return outcome
+  return { how: 'unconfirmed', error: error.cause ?? error, filename: job.state.filename, removal }
+}
 
 async function orFailed<Result>(
   work: () => Promise<Result>,

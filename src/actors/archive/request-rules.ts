@@ -1,6 +1,6 @@
 /** The tasks of a command, the changes that follow from them, and its answer. */
 import { causeOf } from '../../domain/client.ts'
-import type { RefusalError } from '../../domain/errors.ts'
+import { RefusalError } from '../../domain/errors.ts'
 import type { JobId, Removal, Timestamp } from '../../domain/job.ts'
 import { answer, answerFailed } from '../actor.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
@@ -85,7 +85,11 @@ function operationsAfter(task: Task, outcome: TaskOutcome, at: Timestamp): Archi
     case 'kept':
       return [{ op: 'keepVideo', jobId, at }]
     case 'failed':
-      return outcome.filename === undefined ? [] : [{ op: 'keepVideo', jobId, at }]
+      if (outcome.filename === undefined) return []
+      return [{ op: outcome.isVideoDeleted ? 'forgetVideo' : 'keepVideo', jobId, at }]
+    // On a full disk it could not be announced before.
+    case 'unconfirmed':
+      return [{ op: 'announceRemoval', jobId, removal: outcome.removal, at }]
     case 'skipped':
     case 'refused':
       return []
@@ -114,6 +118,17 @@ export const mustBeWritten = ({ tasks, outcomes }: DoneShare): boolean =>
     return removalOf(task) !== undefined && !['skipped', 'refused'].includes(outcome.how)
   })
 
+/** Removals stay announced that may be completed without an event that says so. A machine that is away joins again. */
+export const isUncertain = ({ request: { command }, outcomes }: DoneShare): boolean =>
+  outcomes.some(
+    (outcome) =>
+      outcome.how === 'unconfirmed' ||
+      (command.type === 'completeRemovals' && outcome.how === 'failed' && !isAway(outcome.error)),
+  )
+
+const isAway = (error: unknown): boolean =>
+  error instanceof RefusalError && error.code === 'node_away'
+
 /** The janitor logs expired jobs, all together. */
 export function logsOf({
   request: { command },
@@ -123,11 +138,13 @@ export function logsOf({
   const cause = 'requestId' in command ? causeOf(command) : {}
   const lost: LostVideo[] = []
   const failed: unknown[] = []
+  const unconfirmed: unknown[] = []
   const effects: ArchiveEffect[] = []
   for (const [task, outcome] of pairs(tasks, outcomes)) {
     const { jobId } = task
     if (outcome.how === 'videoLost') lost.push({ jobId, loss: outcome.loss })
     if (outcome.how === 'failed' && outcome.filename !== undefined) failed.push(outcome.error)
+    if (outcome.how === 'unconfirmed') unconfirmed.push(outcome.error)
     const change = changeOf(task, outcome)
     if (change) effects.push({ do: 'logChange', jobId, change, ...cause })
   }
@@ -135,6 +152,9 @@ export function logsOf({
   // The senders of other commands receive the error.
   if (failed.length > 0 && command.type === 'deleteVideos') {
     effects.push({ do: 'logKept', count: failed.length, error: failed[0] })
+  }
+  if (unconfirmed.length > 0) {
+    effects.push({ do: 'logUnconfirmed', count: unconfirmed.length, error: unconfirmed[0] })
   }
   return effects
 }
@@ -157,11 +177,16 @@ export function answerTo(
     case 'completeRemovals':
       return []
     case 'expire': {
-      const failed = outcomes.find((outcome) => outcome.how === 'failed')
+      const failed = outcomes.find(({ how }) => how === 'failed' || how === 'unconfirmed')
       const gone = pairs(tasks, outcomes).flatMap(([{ jobId }, { how }]) =>
         how === 'done' ? [jobId] : [],
       )
-      return [answer(command.replyTo, { gone, ...(failed && { error: failed.error }) })]
+      return [
+        answer(command.replyTo, {
+          gone,
+          ...(failed && 'error' in failed && { error: failed.error }),
+        }),
+      ]
     }
     case 'deleteVideos': {
       const failed = storeFailureIn(outcomes)
@@ -191,11 +216,15 @@ function deletionAnswer(tasks: readonly Task[], outcomes: readonly TaskOutcome[]
       const { filename } = outcome
       return [{ jobId, filename, why: 'Another file has this name now. It was not deleted.' }]
     }),
+    unconfirmed: all.flatMap(([{ jobId }, outcome]) =>
+      outcome.how === 'unconfirmed' ? [{ jobId, filename: outcome.filename }] : [],
+    ),
   }
 }
 
 /** The code alone: the message of a system error has the path in it. */
 function whyNotDeleted(error: unknown): string {
+  if (error instanceof RefusalError) return error.message
   const { code } = error as { code?: unknown }
   const why = typeof code === 'string' ? ` (${code})` : ''
   return `The file could not be deleted${why}. Try again when the administrator has checked RESULTS_DIR.`
@@ -208,12 +237,21 @@ function answerToOne(
 ): ArchiveEffect {
   if (outcome?.how === 'refused') return answer<RefusalError>(command.replyTo, outcome.refusal)
   if (outcome?.how === 'failed') {
+    if (outcome.error instanceof RefusalError) {
+      return answer<RefusalError>(command.replyTo, outcome.error)
+    }
     return answerFailed(command.replyTo, 'the job could not be changed', outcome.error)
   }
+  if (outcome?.how === 'unconfirmed') return answer<RefusalError>(command.replyTo, unconfirmed)
   if (command.type === 'remove') return answer(command.replyTo, 'removed')
   const { jobId, scope, replyTo } = command
   return { do: 'answerPinned', jobId, scope, replyTo, queue }
 }
+
+const unconfirmed = new RefusalError(
+  'node_away',
+  'The machine with the video did not answer. Nobody knows yet whether the video is deleted. Try again.',
+)
 
 /** Rejects the question of the sender. */
 export const giveUp = ({ command }: Request, error: Error): readonly ArchiveEffect[] =>

@@ -23,6 +23,7 @@ import {
   answerTo,
   giveUp,
   isFinished,
+  isUncertain,
   logsOf,
   mustBeWritten,
   operationsOf,
@@ -143,6 +144,10 @@ function conclude(
     const done = { ...request, outcomes: [...request.outcomes, ...outcomes] }
     if (isFinished(done)) effects.push(...answerTo(done, state.queue))
     else next = addRequest(next, done)
+  }
+  if (!next.completesLater && shares.some(isUncertain)) {
+    next = { ...next, completesLater: true }
+    effects.push({ do: 'completeLater' })
   }
   const [started, more] = startStep(next)
   return [started, [...effects, ...more]]

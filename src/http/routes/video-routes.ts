@@ -14,7 +14,13 @@ import { noVideo } from '../response/send-file.ts'
 import { createPreviewSender, type PreviewSenderOptions } from '../response/send-preview.ts'
 import { createVideoSender, type VideoSenderOptions } from '../response/send-video.ts'
 import type { FileLinks } from '../views/file-links.ts'
-import { KeptFilesJson, keptFileJson } from '../views/kept-file.ts'
+import {
+  deletionWithinMs,
+  KeptFilesJson,
+  keptFileJson,
+  UnconfirmedFilesJson,
+  unconfirmedFileJson,
+} from '../views/kept-file.ts'
 import { Count, Time, Uuid } from '../views/words.ts'
 
 export type VideoRoutesOptions = PreviewSenderOptions &
@@ -54,6 +60,7 @@ const DeletedVideosJson = v.object({
     v.description('never there, or deleted before: a repeated DELETE is harmless'),
   ),
   kept: v.optional(KeptFilesJson),
+  unconfirmed: v.optional(UnconfirmedFilesJson),
 })
 type DeletedVideosJson = v.InferOutput<typeof DeletedVideosJson>
 
@@ -154,7 +161,10 @@ export function videoRoutes(options: VideoRoutesOptions) {
         details: 'With exactly one of `filenames`, `ids`, `all=true`; the last is for admins.',
         query: DeleteVideosQuery,
         answers: {
-          200: { means: 'They are deleted, but for those in `kept`', json: DeletedVideosJson },
+          200: {
+            means: 'They are deleted, but for those in `kept` and perhaps `unconfirmed`',
+            json: DeletedVideosJson,
+          },
         },
         refusals: ['forbidden'],
       }),
@@ -168,13 +178,16 @@ export function videoRoutes(options: VideoRoutesOptions) {
         const scope = all ? orThrow(everything(c.var.client)) : c.var.scope
         const { requestId } = c.var
         const command = { type: 'deleteVideos', selection, scope, requestId } as const
-        const { deleted, kept } = await ask(archive, command, 60_000)
+        const { deleted, kept, unconfirmed } = await ask(archive, command, deletionWithinMs)
         const found = new Set<string>()
-        for (const { jobId, filename } of [...deleted, ...kept]) found.add(jobId).add(filename)
+        for (const { jobId, filename } of [...deleted, ...kept, ...unconfirmed]) {
+          found.add(jobId).add(filename)
+        }
         const answer: DeletedVideosJson = {
           deleted: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
           not_found: [...(ids ?? filenames ?? [])].filter((name) => !found.has(name)),
           ...(kept.length > 0 && { kept: kept.map(keptFileJson) }),
+          ...(unconfirmed.length > 0 && { unconfirmed: unconfirmed.map(unconfirmedFileJson) }),
         }
         return c.json(answer, 200)
       },

@@ -9,6 +9,7 @@ import { route } from '../request/route.ts'
 import { orThrow } from '../response/outcome.ts'
 import { createPreviewSender, type PreviewSenderOptions } from '../response/send-preview.ts'
 import { createVideoSender, type VideoSenderOptions } from '../response/send-video.ts'
+import { deletionWithinMs } from '../views/kept-file.ts'
 import { videoIdOf } from '../views/video-id.ts'
 import { ContentQuery, listVideosQuery } from './schemas.ts'
 import { VideoJson } from './video-view.ts'
@@ -122,7 +123,7 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
         access: 'client',
         summary: 'Cancel a video and delete it with its record',
         answers: { 200: { means: 'It is gone', json: DeletedVideoJson } },
-        refusals: [...ofOneVideo.refusals, 'job_stopping'],
+        refusals: [...ofOneVideo.refusals, 'job_stopping', 'node_away'],
       }),
       async (c) => {
         const jobId = idOf(c)
@@ -132,7 +133,8 @@ export function openAiVideoRoutes(options: OpenAiVideoOptions) {
           { type: 'cancel', selection: { ids: [jobId] }, scope, requestId },
           cancelWithinMs,
         )
-        orThrow(await ask(archive, { type: 'remove', jobId, scope, requestId }))
+        const command = { type: 'remove', jobId, scope, requestId } as const
+        orThrow(await ask(archive, command, deletionWithinMs))
         const answer: DeletedVideoJson = {
           id: videoIdOf(jobId),
           object: 'video.deleted',

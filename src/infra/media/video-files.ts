@@ -30,20 +30,42 @@ export function createVideoFiles(
   const { resultsDir } = data
   const names = createNamesOnDisk(resultsDir)
   const remembered = new LRUCache<JobId, Remembered>({ max: maxRemembered })
+  /** An answer about a file that is being removed would not stay true. */
+  const removals = new Map<JobId, Promise<unknown>>()
   return {
     exists: names.has,
     isInUse,
-    find,
+    async find(video) {
+      await removals.get(video.jobId)
+      return look(video)
+    },
     arePresent: (files) => Promise.all(files.map(isPresent)),
     async remove(video) {
-      const finding = await find(video)
-      if (finding === 'own' || finding === 'changed') {
-        await rm(join(resultsDir, video.filename), { force: true })
-      }
-      await removePreviews(data, video.jobId)
-      remembered.delete(video.jobId)
-      return finding
+      const { jobId } = video
+      const earlier = removals.get(jobId)
+      const removal = (async () => {
+        await earlier
+        return removeFile(video)
+      })()
+      const end = removal
+        .catch(() => {})
+        .finally(() => {
+          if (removals.get(jobId) === end) removals.delete(jobId)
+        })
+      removals.set(jobId, end)
+      return removal
     },
+  }
+
+  /** The video last: if this fails, the video is there. */
+  async function removeFile(video: VideoFile): Promise<FileFinding> {
+    const finding = await look(video)
+    await removePreviews(data, video.jobId)
+    if (finding === 'own' || finding === 'changed') {
+      await rm(join(resultsDir, video.filename), { force: true })
+    }
+    remembered.delete(video.jobId)
+    return finding
   }
 
   async function isPresent({ filename, bytes }: FileSize): Promise<boolean> {
@@ -52,7 +74,7 @@ export function createVideoFiles(
     return typeof stats !== 'string' && Number(stats.size) === bytes
   }
 
-  async function find(video: VideoFile): Promise<FileFinding> {
+  async function look(video: VideoFile): Promise<FileFinding> {
     const path = join(resultsDir, video.filename)
     const stats = await statRegularFile(path)
     if (stats === 'other') return 'other'

@@ -1,15 +1,20 @@
 /** Files of jobs on the machines that made them. */
-import { ask, tell } from '../../actors/actor-ref.ts'
-import type { JobFiles, VideoFiles } from '../../actors/archive/archive-ports.ts'
+import { ActorFailedError, ask, NoAnswerError, tell } from '../../actors/actor-ref.ts'
+import {
+  type JobFiles,
+  UnconfirmedRemovalError,
+  type VideoFiles,
+} from '../../actors/archive/archive-ports.ts'
 import type { Housekeeping } from '../../actors/janitor/janitor-ports.ts'
 import type { NodeCommand } from '../../actors/node/node-protocol.ts'
 import type { Fleet } from '../../actors/queue/fleet.ts'
 import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
-import { RefusalError } from '../../domain/errors.ts'
+import { messageOf, RefusalError } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 
 /** A file is read once to be recognised, which takes long on a slow disk. */
-const withinMs = 30_000
+const defaultWithinMs = 30_000
 
 export type RemoteFiles = VideoFiles &
   JobFiles &
@@ -19,15 +24,38 @@ export type RemoteFiles = VideoFiles &
 export function createRemoteFiles(
   fleet: Fleet,
   { isInUse }: Pick<VideoFiles, 'isInUse'>,
+  withinMs = defaultWithinMs,
 ): RemoteFiles {
+  /** When each node last left a question without an answer. */
+  const silentAt = new Map<NodeName, number>()
   const nodeWith = (gpu: GpuId) => {
     const name = fleet.nodeOf(gpu)
     const actors = name && fleet.at(name)
-    if (actors) return actors.node
+    if (actors) return { name, node: actors.node }
     throw new RefusalError(
       'node_away',
       `The file is on the machine "${name ?? 'unknown'}", which is not running now.`,
     )
+  }
+  /** Removals take turns: those that follow a silent one do not wait for the same machine again. */
+  const patiently = async <Result>(
+    name: NodeName,
+    work: () => Promise<Result>,
+  ): Promise<Result> => {
+    if (performance.now() - (silentAt.get(name) ?? Number.NEGATIVE_INFINITY) < withinMs) {
+      throw new RefusalError(
+        'service_busy',
+        `The machine "${name}" has the file and does not respond. Try again later.`,
+      )
+    }
+    try {
+      const result = await work()
+      silentAt.delete(name)
+      return result
+    } catch (error) {
+      if (error instanceof NoAnswerError) silentAt.set(name, performance.now())
+      throw error
+    }
   }
   const tellAll = (
     message: NodeCommand & { type: 'discardWork' | 'forgetJob' | 'removeLeftOvers' },
@@ -37,8 +65,20 @@ export function createRemoteFiles(
   return {
     // All downloads go through this node.
     isInUse,
-    find: async (video) => ask(nodeWith(video.gpu), { type: 'findVideo', video }, withinMs),
-    remove: async (video) => ask(nodeWith(video.gpu), { type: 'removeVideo', video }, withinMs),
+    async find(video) {
+      const { name, node } = nodeWith(video.gpu)
+      return patiently(name, () => ask(node, { type: 'findVideo', video }, withinMs))
+    },
+    async remove(video) {
+      const { name, node } = nodeWith(video.gpu)
+      return patiently(name, () => ask(node, { type: 'removeVideo', video }, withinMs)).catch(
+        (error: unknown) => {
+          throw error instanceof ActorFailedError
+            ? new UnconfirmedRemovalError(messageOf(error), { cause: error })
+            : error
+        },
+      )
+    },
 
     async arePresent(files) {
       const byNode = Map.groupBy(files, ({ gpu }) => fleet.nodeOf(gpu))

@@ -15,8 +15,8 @@ import { newArchive } from '../../../src/actors/archive/archive-state.ts'
 import { transition } from '../../../src/actors/archive/archive-transition.ts'
 import type { JobView } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
-import { DiskFullError, jobNotFound } from '../../../src/domain/errors.ts'
-import type { Expired } from '../../../src/domain/job.ts'
+import { DiskFullError, jobNotFound, RefusalError } from '../../../src/domain/errors.ts'
+import type { Expired, Removal } from '../../../src/domain/job.ts'
 import { jobId, midnight, queueSettings } from '../../support/jobs.ts'
 
 const deleter = createPlace<DeletionAnswer>('deleter')
@@ -48,7 +48,11 @@ describe('a deletion of videos', () => {
     expect(archive.commits()).toEqual([
       { do: 'tellChanges', changes: new Map([[jobId(1), 'status']]) },
       { do: 'logChange', jobId: jobId(1), change: 'video deleted', requestId: 'r1' },
-      answer(deleter, { deleted: [{ jobId: jobId(1), filename: 'fox.mp4' }], kept: [] }),
+      answer(deleter, {
+        deleted: [{ jobId: jobId(1), filename: 'fox.mp4' }],
+        kept: [],
+        unconfirmed: [],
+      }),
     ])
   })
 
@@ -63,7 +67,11 @@ describe('a deletion of videos', () => {
       { do: 'commit', operations: [{ op: 'forgetVideo', jobId: jobId(2), at: midnight }] },
     ])
     expect(archive.commits()).toContainEqual(
-      answer(deleter, { deleted: [{ jobId: jobId(2), filename: 'owl.mp4' }], kept: [] }),
+      answer(deleter, {
+        deleted: [{ jobId: jobId(2), filename: 'owl.mp4' }],
+        kept: [],
+        unconfirmed: [],
+      }),
     )
   })
 
@@ -136,12 +144,117 @@ describe('a deletion of videos', () => {
       {
         deleted: [],
         kept: [{ jobId: jobId(1), filename: 'fox.mp4', why: expect.stringContaining('Another') }],
+        unconfirmed: [],
       },
     ])
   })
 })
 
+describe('a removal that its machine does not confirm', () => {
+  const error = new Error('no answer')
+  const unconfirmed = (n: number, removal: Removal): TaskOutcome => ({
+    ...{ how: 'unconfirmed', error, removal },
+    filename: `${n}.mp4`,
+  })
+
+  it('stays announced, and the answer says neither that the file is deleted nor that it is kept', () => {
+    const archive = anArchive()
+    archive.deletes(1, 2)
+    const [commit] = archive.works([
+      unconfirmed(1, 'video'),
+      { how: 'videoDeleted', filename: '2.mp4' },
+    ])
+    expect(operationsIn(commit)).toEqual([
+      { op: 'announceRemoval', jobId: jobId(1), removal: 'video', at: midnight },
+      { op: 'forgetVideo', jobId: jobId(2), at: midnight },
+    ])
+    const effects = archive.commits()
+    expect(answersIn<DeletionAnswer>(effects)).toEqual([
+      {
+        deleted: [{ jobId: jobId(2), filename: '2.mp4' }],
+        kept: [],
+        unconfirmed: [{ jobId: jobId(1), filename: '1.mp4' }],
+      },
+    ])
+    expect(effects).toContainEqual({ do: 'logUnconfirmed', count: 1, error })
+  })
+
+  it('of a job is refused, and of an expired job has not happened', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
+    archive.tell({ type: 'expire', jobIds: [jobId(2)], replyTo: janitor })
+    archive.works([unconfirmed(1, 'remove')])
+    const [refusal] = answersIn<RemoveAnswer>(archive.commits())
+    expect(refusal).toMatchObject({ code: 'node_away', message: expect.stringContaining('Nobody') })
+    archive.works([unconfirmed(2, 'expire')])
+    expect(answersIn<ExpireAnswer>(archive.commits())).toEqual([{ gone: [], error }])
+  })
+
+  it('is completed later, again and again until the machine has answered', () => {
+    const archive = anArchive()
+    archive.deletes(1)
+    archive.works([unconfirmed(1, 'video')])
+    expect(archive.commits()).toContainEqual({ do: 'completeLater' })
+    archive.deletes(2)
+    archive.works([unconfirmed(2, 'video')])
+    expect(archive.commits()).not.toContainEqual({ do: 'completeLater' })
+    const removals = [1, 2].map((n) => ({ jobId: jobId(n), removal: 'video' }) as const)
+    for (const _ of ['once', 'again']) {
+      expect(archive.tell({ type: 'completionDue' })).toEqual([{ do: 'readRemovals' }])
+      archive.tell({ type: 'removalsRead', removals })
+      expect(archive.works([{ how: 'failed', error }, done])).toHaveLength(1)
+      expect(archive.commits()).toContainEqual({ do: 'completeLater' })
+    }
+    archive.tell({ type: 'completionDue' })
+    archive.tell({ type: 'removalsRead', removals })
+    const [commit] = archive.works([{ how: 'kept' }, done])
+    expect(operationsIn(commit)).toEqual([
+      { op: 'keepVideo', jobId: jobId(1), at: midnight },
+      { op: 'forgetVideo', jobId: jobId(2), at: midnight },
+    ])
+    expect(archive.commits()).not.toContainEqual({ do: 'completeLater' })
+  })
+
+  it('waits for a machine that is away until that joins', () => {
+    const archive = anArchive()
+    archive.tell({
+      ...{ type: 'removalsRead' },
+      removals: [{ jobId: jobId(1), removal: 'video' }],
+    })
+    const away = new RefusalError('node_away', 'off')
+    expect(archive.works([{ how: 'failed', error: away }])).toEqual([])
+  })
+
+  it('is stored as announced when the disk has room again', () => {
+    const archive = anArchive()
+    archive.deletes(1)
+    archive.works([unconfirmed(1, 'video')])
+    archive.tell({ type: 'written', result: { how: 'full', error: full } })
+    expect(archive.tell({ type: 'retryDue' })).toMatchObject([
+      { do: 'commit', operations: [{ op: 'announceRemoval', jobId: jobId(1) }] },
+    ])
+  })
+})
+
 describe('the removal of a job', () => {
+  it('is refused with the reason when its machine is away', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
+    const error = new RefusalError('node_away', 'off')
+    archive.works([{ how: 'failed', error, filename: 'fox.mp4' }])
+    expect(answersIn<RemoveAnswer>(archive.commits())).toEqual([error])
+  })
+
+  it('that fails behind the video records that the video is deleted', () => {
+    const archive = anArchive()
+    archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })
+    const error = new Error('permission denied')
+    const outcome = { how: 'failed', error, filename: 'fox.mp4', isVideoDeleted: true } as const
+    const [commit] = archive.works([outcome])
+    expect(operationsIn(commit)).toEqual([{ op: 'forgetVideo', jobId: jobId(1), at: midnight }])
+    expect(archive.commits()).toContainEqual(expect.objectContaining({ do: 'answerFailed' }))
+  })
+
   it('forgets the job once its files are deleted', () => {
     const archive = anArchive()
     expect(archive.tell({ type: 'remove', jobId: jobId(1), scope, replyTo: remover })).toEqual([
@@ -241,11 +354,13 @@ describe('an archive that has just started', () => {
     const starting = anArchive({ isNew: true })
     expect(starting.tell({ type: 'lookAtFiles' })).toEqual([])
     const archive = anArchive()
-    expect(archive.tell({ type: 'lookAtFiles' })).toEqual([{ do: 'readRemovals' }])
+    expect(archive.tell({ type: 'lookAtFiles' })).toEqual([
+      { do: 'readRemovals' },
+      { do: 'survey', afterSeq: 0 },
+    ])
     const removals = [{ jobId: jobId(1), removal: 'video' } as const]
     expect(archive.tell({ type: 'removalsRead', removals })).toEqual([
       { do: 'work', tasks: [{ do: 'completeRemoval', ...removals[0] }] },
-      { do: 'survey', afterSeq: 0 },
     ])
   })
 

@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { ArchiveOperation, FileFinding } from '../../../src/actors/archive/archive-ports.ts'
+import {
+  type ArchiveOperation,
+  type FileFinding,
+  UnconfirmedRemovalError,
+} from '../../../src/actors/archive/archive-ports.ts'
 import type { Task } from '../../../src/actors/archive/archive-protocol.ts'
 import { createArchiveWork } from '../../../src/actors/archive/archive-work.ts'
 import { mayExpire } from '../../../src/actors/archive/removal-rules.ts'
@@ -113,6 +117,52 @@ describe('a removal', () => {
     })
     expect(await carryOut([{ do: 'expire', jobId: jobId(1) }])).toEqual([{ how: 'kept' }])
     expect(deleted).toEqual([])
+  })
+})
+
+describe('a removal without an answer from its machine', () => {
+  const cause = new Error('no answer')
+  const unanswered = () => Promise.reject(new UnconfirmedRemovalError('no answer', { cause }))
+
+  it('is unconfirmed when the machine does not answer a second question either', async () => {
+    const { carryOut, deleted } = someWork([finished(1), finished(2)], {
+      remove: unanswered,
+      look: () => Promise.reject(cause),
+    })
+    expect(await carryOut([...deletions(1), remove(2)])).toEqual([
+      { how: 'unconfirmed', error: cause, filename: 'video-1.mp4', removal: 'video' },
+      { how: 'unconfirmed', error: cause, filename: 'video-2.mp4', removal: 'remove' },
+    ])
+    expect(deleted).toEqual([])
+  })
+
+  it.each([
+    [
+      'is done when the machine then says that nothing is there',
+      'missing',
+      { how: 'videoDeleted' },
+    ],
+    ['has failed when the machine then says that the file is there', 'own', { how: 'failed' }],
+  ] as const)('%s', async (_, finding, outcome) => {
+    const { carryOut } = someWork([finished(1)], { remove: unanswered, finding })
+    expect(await carryOut(deletions(1))).toMatchObject([outcome])
+  })
+
+  it('is tried again on request, and a file that is gone by then was deleted', async () => {
+    const { carryOut, deleted } = someWork([finished(1, { removing: 'video' })], {
+      finding: 'missing',
+    })
+    const outcome = { how: 'videoDeleted', filename: 'video-1.mp4' }
+    expect(await carryOut(deletions(1))).toEqual([outcome])
+    expect(deleted).toEqual(['video-1.mp4'])
+  })
+
+  it('has deleted the video when only the other files of the job could not be deleted', async () => {
+    const error = new Error('permission denied')
+    const { carryOut } = someWork([finished(1)], { forget: () => Promise.reject(error) })
+    expect(await carryOut([remove(1)])).toEqual([
+      { how: 'failed', error, filename: 'video-1.mp4', isVideoDeleted: true },
+    ])
   })
 })
 
@@ -245,11 +295,15 @@ function someWork(
     isInUse = () => false,
     finding = 'own',
     remove = () => {},
+    look = async () => finding,
+    forget = async () => {},
     announce = async () => ({ how: 'committed' }),
   }: {
     isInUse?(): boolean
     finding?: FileFinding
     remove?(video: VideoFile): void | Promise<void>
+    look?(): Promise<FileFinding>
+    forget?(): Promise<void>
     announce?(): Promise<CommitResult>
   } = {},
 ) {
@@ -273,7 +327,7 @@ function someWork(
     },
     videoFiles: {
       isInUse,
-      find: async () => finding,
+      find: look,
       arePresent: async (files) => files.map(() => true),
       async remove(video) {
         await remove(video)
@@ -282,7 +336,12 @@ function someWork(
         return finding
       },
     },
-    jobFiles: { forget: async (id) => void deleted.push(id) },
+    jobFiles: {
+      async forget(id) {
+        await forget()
+        deleted.push(id)
+      },
+    },
   })
   const carryOut = (tasks: readonly Task[]) =>
     work.carryOut(tasks, midnight, new AbortController().signal)

@@ -13,7 +13,7 @@ import {
 import { open } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { VideoFile } from '../../../src/domain/video-file.ts'
 import { createVideoFiles } from '../../../src/infra/media/video-files.ts'
@@ -48,6 +48,29 @@ describe('the file of a video', () => {
     expect(existsSync(path)).toBe(false)
     expect(await files.find(video)).toBe('missing')
     expect(await files.remove(video)).toBe('missing')
+  })
+
+  it('is not looked at while it is being removed', async () => {
+    const video = await published()
+    const files = someFiles()
+    const removal = files.remove(video)
+    const again = files.remove(video)
+    const findings = [files.find(video), files.find(video)]
+    expect(await Promise.all([...findings, removal, again])).toEqual([
+      'missing',
+      'missing',
+      'own',
+      'missing',
+    ])
+  })
+
+  it('is there when its removal has failed', async () => {
+    const video = await published()
+    const directory = join(dirname(resultsDir), 'previews', `${video.jobId}.thumbnail.webp`)
+    mkdirSync(join(directory, 'in the way'), { recursive: true })
+    const files = someFiles()
+    await expect(files.remove(video)).rejects.toThrow()
+    expect(await files.find(video)).toBe('own')
   })
 
   it.each<[what: string, damage: () => void]>([

@@ -11,7 +11,13 @@ import type { ClientEnv } from '../../request/client-env.ts'
 import { DeleteJobsQuery } from '../../request/parameters.ts'
 import { route } from '../../request/route.ts'
 import { found, orThrow } from '../../response/outcome.ts'
-import { KeptFilesJson, keptFileJson } from '../../views/kept-file.ts'
+import {
+  deletionWithinMs,
+  KeptFilesJson,
+  keptFileJson,
+  UnconfirmedFilesJson,
+  unconfirmedFileJson,
+} from '../../views/kept-file.ts'
 import { Uuid } from '../../views/words.ts'
 
 export type CancelRoutesOptions = Readonly<{
@@ -33,6 +39,7 @@ const CanceledJson = v.object({
   not_found: v.array(Uuid),
   deleted_files: v.array(v.object({ id: Uuid, filename: v.string() })),
   kept_files: v.optional(KeptFilesJson),
+  unconfirmed_files: v.optional(UnconfirmedFilesJson),
 })
 type CanceledJson = v.InferOutput<typeof CanceledJson>
 
@@ -67,14 +74,11 @@ export function cancelRoutes({ queue, archive, cancelWithinMs }: CancelRoutesOpt
         { type: 'cancel', selection, scope, requestId },
         cancelWithinMs,
       )
-      const { deleted, kept } = delete_files
-        ? await ask(archive, {
-            type: 'deleteVideos',
-            scope,
-            requestId,
-            selection: ids ? { ids } : { status: status ?? ['success'] },
-          })
-        : { deleted: [], kept: [] }
+      const videos = ids ? { ids } : { status: status ?? (['success'] as const) }
+      const command = { type: 'deleteVideos', scope, requestId, selection: videos } as const
+      const { deleted, kept, unconfirmed } = delete_files
+        ? await ask(archive, command, deletionWithinMs)
+        : { deleted: [], kept: [], unconfirmed: [] }
       const ended = await Promise.all(
         rest.map((jobId) => ask(archive, { type: 'find', jobId, scope })),
       )
@@ -90,6 +94,9 @@ export function cancelRoutes({ queue, archive, cancelWithinMs }: CancelRoutesOpt
         not_found: unknown,
         deleted_files: deleted.map(({ jobId, filename }) => ({ id: jobId, filename })),
         ...(kept.length > 0 && { kept_files: kept.map(keptFileJson) }),
+        ...(unconfirmed.length > 0 && {
+          unconfirmed_files: unconfirmed.map(unconfirmedFileJson),
+        }),
       }
       return c.json(answer, canceling.length > 0 ? 202 : 200)
     },

@@ -75,7 +75,10 @@ export async function startAlone(
     gpus: gpus.map(({ id }) => id),
     kinds: gpuModels,
     startsWarm: own.startsWarm,
-    files: { results: videoFiles, work: workFiles, videos: videoFiles, jobs: workFiles },
+    files: {
+      ...{ results: videoFiles, work: workFiles, videos: videoFiles, jobs: workFiles },
+      away: () => [],
+    },
     watchesDisks: true,
     cancelWaitMs: cancelWaitOf(config),
     observe: machine.observe,

@@ -58,6 +58,8 @@ export type LeaderActorsOptions = Readonly<{
     work: WorkFiles
     videos: VideoFiles
     jobs: JobFiles
+    /** GPUs whose machines are away, so that their videos can be neither counted on nor deleted. */
+    away(): readonly GpuId[]
   }>
   housekeeping: Housekeeping
   /** The janitor looks after the disks of this machine as well. */
@@ -134,7 +136,10 @@ export function createLeaderActors(system: ActorSystem, options: LeaderActorsOpt
       const { hold } = records
       return janitorBehaviour({
         housekeeping: options.housekeeping,
-        retention: { store: stores.retention, archive, limits, ...(hold && { hold }) },
+        retention: {
+          ...{ store: stores.retention, archive, limits, away: files.away },
+          ...(hold && { hold }),
+        },
         watchesDisks: options.watchesDisks,
         uptime: bootMs,
         ...{ queue, minFreeBytes, observe, log },

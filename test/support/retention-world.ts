@@ -210,7 +210,7 @@ export async function createWorld(limits: RetentionLimits) {
       case 'readLatestEnd':
         return { type: 'latestEndRead', latestEnd: await retention.latestEnd() }
       case 'weigh':
-        return { type: 'weighed', bytes: await retention.videoBytes() }
+        return { type: 'weighed', bytes: await retention.videoBytes([]) }
       case 'readPage':
         return { type: 'pageRead', jobs: await retention.finished(effect.filter) }
       case 'expire': {

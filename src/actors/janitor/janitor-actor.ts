@@ -1,4 +1,5 @@
 import type { Hold } from '../../domain/hold.ts'
+import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { Observe } from '../../domain/observation.ts'
 import { wallNow } from '../../domain/time.ts'
@@ -42,6 +43,8 @@ export type RetentionDuty = Readonly<{
   store: RetentionStore
   archive: ActorRef<ArchiveMessage>
   limits: RetentionLimits
+  /** GPUs whose machines are away, with all videos that were made on them. */
+  away(): readonly GpuId[]
   /** In force since the start of the service. */
   hold?: Hold
 }>
@@ -130,7 +133,7 @@ export function janitorBehaviour({
 
   function performRetention(
     effect: Exclude<RetentionEffect, AnswerEffect | LogEffect>,
-    { store, archive }: RetentionDuty,
+    { store, archive, away }: RetentionDuty,
     self: ActorRef<JanitorMessage>,
   ): void {
     switch (effect.do) {
@@ -152,10 +155,10 @@ export function janitorBehaviour({
         observe({ saw: 'deletionsJudged', hold: effect.hold })
         break
       case 'weigh':
-        pipe(self, store.videoBytes(), (bytes) => ({ type: 'weighed', bytes }), stepFailed)
+        pipe(self, store.videoBytes(away()), (bytes) => ({ type: 'weighed', bytes }), stepFailed)
         break
       case 'readPage': {
-        const page = store.finished(effect.filter)
+        const page = store.finished({ ...effect.filter, away: away() })
         pipe(self, page, (jobs) => ({ type: 'pageRead', jobs }), stepFailed)
         break
       }

@@ -1,6 +1,6 @@
 import type { Disk } from '../../domain/disk.ts'
 import type { Hold } from '../../domain/hold.ts'
-import type { JobId, JobStatus, Timestamp } from '../../domain/job.ts'
+import type { GpuId, JobId, JobStatus, Timestamp } from '../../domain/job.ts'
 /** What is done for the disks besides working on them. */
 export type Housekeeping = {
   /** Each place that is written to, though several may be on one disk. */
@@ -22,8 +22,8 @@ export type RetentionStore = {
   latestEnd(): Promise<Timestamp | undefined>
   /** Remembers that the service runs now, and the hold on deletions, for the next start. */
   noteClock(hold: Hold | undefined): Promise<void>
-  /** What all videos that are there take together. */
-  videoBytes(): Promise<number>
+  /** What all videos that are there take together, without those that were made on these GPUs. */
+  videoBytes(away: readonly GpuId[]): Promise<number>
   /** Jobs that are over and not pinned: the one that ended first comes first. */
   finished(filter: FinishedFilter): Promise<readonly FinishedJob[]>
 }
@@ -36,6 +36,8 @@ export type FinishedFilter = Readonly<{
   status?: readonly FinishedStatus[]
   /** Only jobs whose file is there. */
   withVideo?: boolean
+  /** No jobs with a file that was made on these GPUs: their machines are away. */
+  away?: readonly GpuId[]
 }>
 
 export type FinishedStatus = Extract<JobStatus, 'success' | 'error' | 'canceled'>

@@ -23,16 +23,18 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
 
     noteClock: (hold) => noteClock(db, hold),
 
-    async videoBytes() {
-      const { bytes } = await db
+    async videoBytes(away) {
+      let query = db
         .selectFrom('job')
         .select(({ fn }) => fn.sum<number | null>('file_bytes').as('bytes'))
         .where('file_bytes', 'is not', null)
-        .executeTakeFirstOrThrow()
+      // Otherwise the index alone answers.
+      if (away.length > 0) query = query.where('gpu', 'not in', away)
+      const { bytes } = await query.executeTakeFirstOrThrow()
       return bytes ?? 0
     },
 
-    async finished({ limit, after, endedBefore, status, withVideo }) {
+    async finished({ limit, after, endedBefore, status, withVideo, away = [] }) {
       let query = finished
         .select(['id', 'seq', 'ended_at', 'file_bytes'])
         .select(({ exists, selectFrom }) =>
@@ -43,6 +45,8 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
               .where('delivery.status', '=', 'pending'),
           ).as('is_awaited'),
         )
+        // The archive completes what it has announced.
+        .where('removing', 'is', null)
         .orderBy('ended_at')
         .orderBy('seq')
         .limit(limit)
@@ -55,6 +59,16 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
       // Otherwise SQLite goes by the index of statuses, and sorts all that it finds.
       if (status) query = query.where(unindexed<FinishedStatus>('status'), 'in', status)
       if (withVideo) query = query.where('file_bytes', 'is not', null)
+      if (away.length > 0) {
+        query = query.where(({ or, and, eb }) =>
+          or([
+            eb('gpu', 'is', null),
+            eb('gpu', 'not in', away),
+            // A file that was lost is looked for once more before its job expires.
+            and([eb('file_bytes', 'is', null), eb('file_lost', 'is', null)]),
+          ]),
+        )
+      }
       const rows = await query.execute()
       return rows.map(({ id, seq, ended_at, file_bytes, is_awaited }) => ({
         jobId: id,

@@ -53,6 +53,8 @@ export type ClusterFleet = Fleet &
     nodes: Nodes
     /** GPUs that nodes have now, and former ones that this node still has a generation on. */
     gpus(): readonly GpuDevice[]
+    /** GPUs of nodes that are away or were removed. */
+    away(): readonly GpuId[]
     /** Base URL of the node that has the files of a job. */
     holder(job: Job): Readonly<{ url: string }> | 'here' | 'away'
     /** Letters of nodes may have been lost: all announce themselves again. */
@@ -120,6 +122,8 @@ export function createClusterFleet({
       },
     },
     gpus: () => members().flatMap(({ gpus }) => gpus),
+    away: () =>
+      [...places].flatMap(([gpu, { node }]) => (node === me || joined.has(node) ? [] : [gpu])),
     holder(job) {
       const gpu = 'gpu' in job.state ? job.state.gpu : undefined
       const name = gpu === undefined ? me : nodeOf(gpu)

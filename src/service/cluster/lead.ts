@@ -97,7 +97,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     // Its GPUs join as those of all nodes do.
     ...{ node: me, gpus: [], kinds },
     startsWarm: own.startsWarm,
-    files: { results: machine.videoFiles, work, videos: files, jobs: files },
+    files: { results: machine.videoFiles, work, videos: files, jobs: files, away: fleet.away },
     // Each node looks after its own.
     watchesDisks: false,
     cancelWaitMs: cancelWaitOf(config),

@@ -9,7 +9,8 @@ import {
 import { janitorBehaviour } from '../../../src/actors/janitor/janitor-actor.ts'
 import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import type { Disk } from '../../../src/domain/disk.ts'
-import { anActor, midnight } from '../../support/jobs.ts'
+import type { GpuId } from '../../../src/domain/job.ts'
+import { anActor, gpu1, midnight } from '../../support/jobs.ts'
 import { createProbe } from '../../support/probe.ts'
 
 const minute = 60_000
@@ -147,6 +148,47 @@ describe('a janitor', () => {
     expect(janitor.hears(failed)).toHaveLength(2)
   })
 
+  it('neither counts nor chooses videos on machines that are away', async () => {
+    const asked: (readonly GpuId[] | undefined)[] = []
+    const quiet = () => {}
+    anActor(
+      'janitor',
+      janitorBehaviour({
+        queue: createProbe<QueueMessage>('queue').ref,
+        retention: {
+          archive: createProbe<ArchiveMessage>('archive').ref,
+          store: {
+            latestEnd: async () => undefined,
+            noteClock: async () => {},
+            async videoBytes(away) {
+              asked.push(away)
+              return 8
+            },
+            async finished({ away }) {
+              asked.push(away)
+              return []
+            },
+          },
+          limits: { retentionMs: 0, maxResultBytes: 7, tombstoneMs: 0 },
+          away: () => [gpu1],
+        },
+        watchesDisks: false,
+        minFreeBytes: 0,
+        observe: () => {},
+        log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+        everyMs: 1,
+        housekeeping: {
+          measure: async () => [],
+          backUp: async () => {},
+          removeLeftOvers: async () => {},
+          restoreReserve: async () => {},
+        },
+      }),
+    )
+    await expect.poll(() => asked.length).toBeGreaterThan(1)
+    expect(asked.slice(0, 2)).toEqual([[gpu1], [gpu1]])
+  })
+
   it('does as it says, again and again', async () => {
     const done: string[] = []
     const queue = createProbe<QueueMessage>('queue')
@@ -163,6 +205,7 @@ describe('a janitor', () => {
           finished: async () => [],
         },
         limits: { retentionMs: 0, maxResultBytes: 0, tombstoneMs: 0 },
+        away: () => [],
       },
       minFreeBytes: 100,
       observe: () => {},

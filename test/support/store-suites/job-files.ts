@@ -74,7 +74,7 @@ export function describeFiles(stores: StoresOfTest): void {
       expect(await find(1)).not.toHaveProperty('state.removing')
       expect(await withVideo()).toEqual([])
       expect(await stores.jobs.isNamePromised('video-1.mp4')).toBe(false)
-      expect(await stores.retention.videoBytes()).toBe(0)
+      expect(await stores.retention.videoBytes([])).toBe(0)
       expect(await stores.jobs.findLost('video-1.mp4', 'everything')).toMatchObject({
         id: jobId(1),
       })

@@ -1,12 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import type { FinishedFilter } from '../../../src/actors/janitor/janitor-ports.ts'
-import { jobId } from '../jobs.ts'
+import type { GpuId } from '../../../src/domain/job.ts'
+import { gpu1, gpu2, jobId } from '../jobs.ts'
 import {
+  announce,
   claim,
   error,
   expire,
   finish,
   forgetVideo,
+  keepVideo,
+  loseVideo,
   minute,
   pin,
   submit,
@@ -22,10 +26,9 @@ export function describeRetentionStore(name: string, createStores: CreateStores)
 
     describe('what is over', () => {
       it('comes in the order of the ends, a page at a time', async () => {
-        expect([await stores.retention.latestEnd(), await stores.retention.videoBytes()]).toEqual([
-          undefined,
-          0,
-        ])
+        expect([await stores.retention.latestEnd(), await stores.retention.videoBytes([])]).toEqual(
+          [undefined, 0],
+        )
         await commit(stores, [
           ...[submit(1), claim(1), finish(1, success, 1, minute(9))],
           ...[submit(2), claim(2), finish(2, error, 1, minute(8))],
@@ -43,10 +46,34 @@ export function describeRetentionStore(name: string, createStores: CreateStores)
         expect(await ids({ status: ['error'] })).toEqual([jobId(2)])
         expect(await ids({ withVideo: true })).toEqual([3, 1].map(jobId))
         expect(await stores.retention.latestEnd()).toBe(minute(9))
-        expect(await stores.retention.videoBytes()).toBe(3 * video.bytes)
+        expect(await stores.retention.videoBytes([])).toBe(3 * video.bytes)
         await commit(stores, [forgetVideo(1), expire(3)])
-        expect(await stores.retention.videoBytes()).toBe(video.bytes)
+        expect(await stores.retention.videoBytes([])).toBe(video.bytes)
         expect(await ids({})).toEqual([2, 1].map(jobId))
+      })
+
+      it('does not come while its removal is announced', async () => {
+        await commit(stores, [submit(1), claim(1), finish(1, success), announce(1)])
+        expect(await stores.retention.finished({ limit: 9 })).toEqual([])
+        await commit(stores, [keepVideo(1)])
+        expect(await stores.retention.finished({ limit: 9 })).toHaveLength(1)
+      })
+
+      it('leaves out files of machines that are away, and no job without a file', async () => {
+        await commit(stores, [
+          ...[submit(1), claim(1), finish(1, success, 1, minute(1))],
+          ...[submit(2), claim(2, 1, { gpu: gpu1 }), finish(2, success, 1, minute(2))],
+          ...[submit(3), claim(3, 1, { gpu: gpu1 }), finish(3, error, 1, minute(3))],
+          ...[submit(4), claim(4, 1, { gpu: gpu1 }), finish(4, success, 1, minute(4))],
+          ...[submit(5), claim(5, 1, { gpu: gpu1 }), finish(5, success, 1, minute(5))],
+          ...[forgetVideo(4), loseVideo(5, 'missing')],
+        ])
+        const idsWithout = async (...away: GpuId[]) =>
+          (await stores.retention.finished({ limit: 9, away })).map(({ jobId: id }) => id)
+        expect(await idsWithout(gpu2)).toEqual([1, 2, 3, 4, 5].map(jobId))
+        expect(await idsWithout(gpu1, gpu2)).toEqual([1, 3, 4].map(jobId))
+        expect(await stores.retention.videoBytes([gpu2])).toBe(2 * video.bytes)
+        expect(await stores.retention.videoBytes([gpu1])).toBe(video.bytes)
       })
     })
   })

@@ -39,8 +39,8 @@ export type NodeActorsOptions = Readonly<{
   endUnwatched(watched: readonly AttemptKey[]): Promise<void>
   /** The service is not worth running without the actor that stands for the machine. */
   isNodeSignificant?: boolean
-  /** Reads the image of a job that another node took; absent: images are on this disk. */
-  fetchImage?(jobId: JobId): Promise<Buffer | undefined>
+  /** Reads a part of the image of a job that another node took; absent: images are on this disk. */
+  fetchImagePart?(jobId: JobId, part: number): Promise<Buffer | undefined>
   /** Called before all actors announce themselves to the queue. */
   onWelcome?(): void
   log: Logger
@@ -49,7 +49,7 @@ export type NodeActorsOptions = Readonly<{
 export type NodeActors = ReturnType<typeof createNodeActors>
 
 export function createNodeActors(system: ActorSystem, options: NodeActorsOptions) {
-  const { config, machine, env, queue, fetchImage, onWelcome, log } = options
+  const { config, machine, env, queue, fetchImagePart, onWelcome, log } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { gpus, owned, observe, forkServer } = machine
   const node = createPlace<NodeMessage>('node')
@@ -70,7 +70,9 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
   const runners = new Map(
     owned.map(({ id: gpu, device }) => {
       const runner = createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log })
-      const whole = fetchImage ? withFetchedImage(runner, { data, fetchImage, log }) : runner
+      const whole = fetchImagePart
+        ? withFetchedImage(runner, { data, fetchImagePart, log })
+        : runner
       return [gpu, noting(whole, watched)]
     }),
   )

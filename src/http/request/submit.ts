@@ -11,6 +11,9 @@ import type { ClientEnv } from './client-env.ts'
 import { repeatedHeader, repetitionOf } from './edge.ts'
 import type { RepeatedJobs } from './repeated-jobs.ts'
 
+/** The image is stored first. In a cluster it is sent to PostgreSQL, and that ends after 100 s. */
+const imageWithinMs = 120_000
+
 export type Submitted = Readonly<{
   /** `repeated`: an earlier request created the job. */
   view: JobView & Readonly<{ repeated?: boolean }>
@@ -28,7 +31,8 @@ export const createSubmit =
   async (c: Context<ClientEnv>, draft: VideoDraft): Promise<Submitted> => {
     const { client, requestId } = c.var
     const repetition = repetitionOf(c)
-    const answer = await ask(queue, { type: 'submit', draft, client, repetition, requestId })
+    const command = { type: 'submit', draft, client, repetition, requestId } as const
+    const answer = await ask(queue, command, draft.image ? imageWithinMs : undefined)
     if (answer instanceof RefusalError && answer.awaits) {
       const etaSeconds = await secondsUntilNext(answer.awaits)
       throw new RefusalError(answer.code, answer.message, { etaSeconds })

@@ -18,15 +18,22 @@ import { sync } from '../disk/sync.ts'
 
 export type FetchedImageOptions = Readonly<{
   data: Pick<DataDirectory, 'workDir'>
-  /** `undefined`: there is none. */
-  fetchImage(jobId: JobId): Promise<Buffer | undefined>
+  /** Parts are numbered from 0. `undefined`: there is none. */
+  fetchImagePart(jobId: JobId, part: number): Promise<Buffer | undefined>
   log: Logger
   retryMs?: number
+  maxWaitMs?: number
 }>
 
 const defaultRetryMs = 1_000
 
-/** Starts a generation when its image is on this disk. Waits for a database that does not respond. */
+/** Longer than a database server takes to start again. The GPU has no other work meanwhile. */
+const defaultMaxWaitMs = 5 * 60_000
+
+/**
+ * Starts a generation when its image is on this disk. Waits for a database that does not respond, but not for ever: this
+ * node may have the only line that is too slow.
+ */
 export function withFetchedImage(
   runner: GenerationRunner,
   options: FetchedImageOptions,
@@ -48,7 +55,13 @@ type Start = Readonly<{ order: AttemptOrder; image: InputImage; observer: Genera
 function startLater(
   runner: GenerationRunner,
   { order, image, observer }: Start,
-  { data, fetchImage, log, retryMs = defaultRetryMs }: FetchedImageOptions,
+  {
+    data,
+    fetchImagePart,
+    log,
+    retryMs = defaultRetryMs,
+    maxWaitMs = defaultMaxWaitMs,
+  }: FetchedImageOptions,
 ): GenerationHandle {
   const { jobId, epoch } = order
   const ending = new AbortController()
@@ -82,31 +95,51 @@ function startLater(
 
   async function bringImage(): Promise<Failure | undefined> {
     try {
-      const bytes = await fetchPatiently()
+      const bytes = await fetchAll()
       if (!bytes) return { code: 'generation_failed', message: gone }
       if (hashOf(bytes) !== image.sha256) return { code: 'generation_failed', message: damaged }
       // It is not cut off, so that nothing is written after the end of the attempt.
       await writeImage(data, jobId, bytes)
       return undefined
     } catch (error) {
-      const code = environmentFaultOf(error) ?? 'generation_failed'
+      const isUnreachable = error instanceof DatabaseUnreachableError
+      const fault = isUnreachable ? 'environment_broken' : environmentFaultOf(error)
+      const code = fault ?? 'generation_failed'
       return { code, message: `The image could not be brought to this node: ${messageOf(error)}` }
     }
   }
 
-  async function fetchPatiently(): Promise<Buffer | undefined> {
+  async function fetchAll(): Promise<Buffer | undefined> {
+    const parts: Buffer[] = []
+    for (let length = 0; length < image.bytes; ) {
+      const part = await fetchPatiently(parts.length)
+      if (!part) return undefined
+      parts.push(part)
+      length += part.length
+    }
+    return Buffer.concat(parts)
+  }
+
+  async function fetchPatiently(part: number): Promise<Buffer | undefined> {
+    const since = performance.now()
     for (let failures = 0; ; failures++) {
       try {
-        return await Promise.race([fetchImage(jobId), ended])
+        return await Promise.race([fetchImagePart(jobId, part), ended])
       } catch (error) {
         if (!(error instanceof DatabaseUnreachableError)) throw error
+        if (performance.now() - since > maxWaitMs) throw tooSlow(maxWaitMs, error)
         const phrase = 'the image of a job cannot be fetched for now; it is fetched again'
-        if (failures === 0) log.warn({ jobId, epoch, err: error }, phrase)
+        if (failures === 0) log.warn({ jobId, epoch, part, err: error }, phrase)
         await delay(retryMs, undefined, { signal })
       }
     }
   }
 }
+
+const tooSlow = (ms: number, { message }: DatabaseUnreachableError): DatabaseUnreachableError =>
+  new DatabaseUnreachableError(
+    `no part of it has arrived for ${Math.round(ms / 1000)} s. ${message}`,
+  )
 
 const gone = 'The image of this job is not in the database any more. Submit the job again.'
 

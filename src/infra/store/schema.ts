@@ -209,6 +209,7 @@ type NodeGpuTable = {
 /** Images of open jobs, in PostgreSQL only: with SQLite they are in the work directory. */
 type ImageTable = {
   job_id: JobId
+  part: number
   bytes: Buffer
 }
 

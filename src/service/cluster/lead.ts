@@ -71,7 +71,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     await openLedPostgres(url, { config, gpuModels: kinds, term, onOver, log }),
     ({ close }) => close(),
   )
-  const images = createImageStore(led.db)
+  const images = createImageStore(led.db, term)
   await patiently(images.removeOrphans)
   const records = await patiently(() => openRecords(led, { config, reserve, log }))
   const system = startActorSystem()

@@ -141,7 +141,7 @@ export async function startNode(
     ...{ config, machine, env, housekeeping, log },
     queue: gate.queue,
     onWelcome: () => gate.open(welcomedAt),
-    fetchImage: reads.readImage,
+    fetchImagePart: reads.readImagePart,
     endUnwatched,
     isNodeSignificant: true,
   })

@@ -14,7 +14,7 @@ import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { GenerationResult } from '../../../src/actors/gpu/gpu-ports.ts'
 import { DatabaseUnreachableError } from '../../../src/domain/errors.ts'
-import type { VideoRequest } from '../../../src/domain/job.ts'
+import type { JobId, VideoRequest } from '../../../src/domain/job.ts'
 import { imageOf } from '../../../src/infra/disk/data-directory.ts'
 import { withFetchedImage } from '../../../src/infra/generation/fetched-image.ts'
 import { createFakeRunner } from '../../support/fake-runner.ts'
@@ -22,13 +22,14 @@ import { aRequest, jobId } from '../../support/jobs.ts'
 
 describe('a generation whose image is in the database', () => {
   it('is started when the image is whole on this disk', async () => {
-    const { start, generations, fetched, path } = aNode(async () => picture)
+    const parts = [picture.subarray(0, 4), picture.subarray(4)]
+    const { start, generations, fetched, path } = aNode(async (part) => parts[part])
     const { observer } = start()
     await expect.poll(() => generations).toHaveLength(1)
     expect(generations[0]).toMatchObject({ began: 'started', order, observer })
     expect(readFileSync(path)).toEqual(picture)
     expect(readdirSync(dirname(path))).toEqual(['image'])
-    expect(fetched).toEqual([jobId(1)])
+    expect(fetched).toEqual([0, 1].map((part) => ({ id: jobId(1), part })))
   })
 
   it('is started at once when it has no image, or one that is on this disk, and adopted at once', () => {
@@ -53,6 +54,26 @@ describe('a generation whose image is in the database', () => {
     await expect.poll(() => generations).toHaveLength(1)
     expect(fetched).toHaveLength(4)
     expect(warnings).toEqual(['the image of a job cannot be fetched for now; it is fetched again'])
+  })
+
+  it('goes on with the part that did not arrive', async () => {
+    let failures = 2
+    const { start, generations, fetched } = aNode(async (part) => {
+      if (part === 1 && failures-- > 0) throw unreachable
+      return part === 0 ? picture.subarray(0, 4) : picture.subarray(4)
+    })
+    start()
+    await expect.poll(() => generations).toHaveLength(1)
+    expect(fetched.map(({ part }) => part)).toEqual([0, 1, 1, 1])
+  })
+
+  it('fails as by the environment, with the reason, when no part arrives for too long', async () => {
+    const { start, generations } = aNode(async () => Promise.reject(unreachable), { maxWaitMs: 20 })
+    const { results } = start()
+    await expect.poll(() => results).toHaveLength(1)
+    const message = expect.stringMatching(/no part of it has arrived .* PostgreSQL cannot be used/)
+    expect(results).toEqual([{ how: 'failed', failure: { code: 'environment_broken', message } }])
+    expect(generations).toEqual([])
   })
 
   it.each([
@@ -151,21 +172,25 @@ const order = { jobId: jobId(1), epoch: 1, request }
 
 const unreachable = new DatabaseUnreachableError('PostgreSQL cannot be used')
 
-function aNode(fetchImage: () => Promise<Buffer | undefined>, { retryMs = 1 } = {}) {
+function aNode(
+  fetchImage: (part: number) => Promise<Buffer | undefined>,
+  { retryMs = 1, maxWaitMs = 60_000 } = {},
+) {
   const workDir = mkdtempSync(join(tmpdir(), 'fetched-image-'))
   onTestFinished(() => rmSync(workDir, { recursive: true, force: true }))
   const { runner: inner, generations } = createFakeRunner()
-  const fetched: string[] = []
+  const fetched: { id: JobId; part: number }[] = []
   const warnings: string[] = []
   const quiet = () => {}
   const runner = withFetchedImage(inner, {
     data: { workDir },
-    fetchImage(id) {
-      fetched.push(id)
-      return fetchImage()
+    fetchImagePart(id, part) {
+      fetched.push({ id, part })
+      return fetchImage(part)
     },
     log: { debug: quiet, info: quiet, warn: (_, phrase) => warnings.push(phrase), error: quiet },
     retryMs,
+    maxWaitMs,
   })
   const begin =
     (how: 'start' | 'adopt') =>

@@ -9,12 +9,15 @@ export type Break =
   /** The commit arrives, and its answer does not. */
   | 'after the commit'
 
+const commit = 'commit\0'
+
 export type BreakingProxy = Awaited<ReturnType<typeof aBreakingProxy>>
 
 export async function aBreakingProxy(serverUrl: string) {
   const target = new URL(serverUrl)
   const open = new Set<() => void>()
   let next: Break | undefined
+  let statement = commit
   let staysDown = false
   let isDown = false
   const server = net.createServer((client) => {
@@ -29,7 +32,7 @@ export async function aBreakingProxy(serverUrl: string) {
     open.add(end)
     for (const socket of [client, database]) socket.on('error', end).on('close', end)
     client.on('data', (bytes) => {
-      if (next === undefined || !bytes.includes('commit\0')) {
+      if (next === undefined || !bytes.includes(statement)) {
         database.write(bytes)
         return
       }
@@ -55,9 +58,10 @@ export async function aBreakingProxy(serverUrl: string) {
   url.port = String((server.address() as net.AddressInfo).port)
   return {
     url: url.href,
-    /** Breaks around the next commit, and then `staysDown` or accepts connections again. */
-    breakNext(how: Break, then: 'goes on' | 'stays down' = 'goes on') {
+    /** Breaks around the next commit, or statement with this text, and then `staysDown` or accepts connections again. */
+    breakNext(how: Break, then: 'goes on' | 'stays down' = 'goes on', at = commit) {
       next = how
+      statement = at
       staysDown = then === 'stays down'
     },
     goDown() {

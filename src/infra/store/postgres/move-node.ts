@@ -77,7 +77,7 @@ export async function moveImages(
 
 async function hashIn(target: Kysely<Database>, jobId: JobId): Promise<string | undefined> {
   const { rows } = await sql<{ hash: string }>`
-    select encode(sha256(bytes), 'hex') as hash from image where job_id = ${jobId}
+    select encode(sha256(string_agg(bytes, '' order by part)), 'hex') as hash from image where job_id = ${jobId}
   `.execute(target)
   return rows[0]?.hash
 }

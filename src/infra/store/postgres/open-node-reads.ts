@@ -3,7 +3,7 @@ import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression } 
 import type { GpuId, Job, JobId } from '../../../domain/job.ts'
 import { toJob } from '../job-rows.ts'
 import type { Database } from '../schema.ts'
-import { createImageStore } from './image-store.ts'
+import { readImagePart } from './image-store.ts'
 import { createPool } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
 
@@ -14,7 +14,8 @@ export type NodeReads = {
   find(jobId: JobId): Promise<Job | undefined>
   /** Running jobs on these GPUs, in the order of submission. */
   openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
-  readImage(jobId: JobId): Promise<Buffer | undefined>
+  /** Parts are numbered from 0. Undefined behind the last one. */
+  readImagePart(jobId: JobId, part: number): Promise<Buffer | undefined>
   close(): Promise<void>
 }
 
@@ -25,7 +26,6 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
     dialect: createPostgresDialect(await createPool(url, reads), { fence }),
     plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
   })
-  const images = createImageStore(db)
   const jobs = () => db.selectFrom('job').selectAll().where('deleted_at', 'is', null)
 
   return {
@@ -43,7 +43,7 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
       return rows.map(toJob)
     },
 
-    readImage: images.read,
+    readImagePart: (jobId, part) => readImagePart(db, jobId, part),
     close: () => db.destroy(),
   }
 }

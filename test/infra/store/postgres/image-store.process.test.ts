@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { DatabaseUnreachableError, DiskFullError } from '../../../../src/domain/errors.ts'
-import type { JobId } from '../../../../src/domain/job.ts'
 import {
   createWorkFiles,
   jobDirectory,
@@ -13,31 +14,43 @@ import {
 import { maxImageBytes } from '../../../../src/infra/media/uploads.ts'
 import { createClusterWorkFiles } from '../../../../src/infra/store/postgres/cluster-work-files.ts'
 import { TermOverError } from '../../../../src/infra/store/postgres/fence.ts'
-import { createImageStore } from '../../../../src/infra/store/postgres/image-store.ts'
+import {
+  createImageStore,
+  type ImageStore,
+  maxPartBytes,
+} from '../../../../src/infra/store/postgres/image-store.ts'
 import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
 import { openPostgres } from '../../../../src/infra/store/postgres/open-postgres.ts'
 import { aSmallDisk, canMount } from '../../../support/disk/small-disk.ts'
 import { gpu1, jobId } from '../../../support/jobs.ts'
 import { aDataDirectory } from '../../../support/service.ts'
 import { aBreakingProxy } from '../../../support/store/breaking-proxy.ts'
+import { wholeImage } from '../../../support/store/images.ts'
 import { missing, takeTerm, usePostgresServer } from '../../../support/store/postgres-stores.ts'
+import { aSlowProxy } from '../../../support/store/slow-proxy.ts'
 import { began, claim, finish, submit, success } from '../../../support/store-suites/operations.ts'
 
 describe.skipIf(missing)('images in PostgreSQL', () => {
   const server = usePostgresServer()
 
-  async function aLeader(options: { directory?: string } = {}) {
+  type LeaderOptions = { directory?: string; bytesPerSecond?: number; maxKeepMs?: number }
+
+  async function aLeader({ bytesPerSecond, maxKeepMs, ...options }: LeaderOptions = {}) {
     const direct = await server().createDatabase(options)
     await migratePostgres(direct)
-    const proxy = await aBreakingProxy(direct)
+    const line = bytesPerSecond === undefined ? direct : await aSlowProxy(direct, bytesPerSecond)
+    const proxy = await aBreakingProxy(line)
     const fence = { term: await takeTerm(direct), onOver() {} }
     const settings = { url: proxy.url, task: 'ti2v-5B', gpuModels: new Map() }
     const { db, jobs, close } = await openPostgres(settings, fence)
     onTestFinished(close)
-    const images = createImageStore(db)
+    const images = createImageStore(db, fence.term)
     const workDir = aDataDirectory()
     const data = { workDir, logsDir: workDir }
-    const files = createClusterWorkFiles({ images, data, local: createWorkFiles(data) })
+    const files = createClusterWorkFiles({
+      ...{ images, data, local: createWorkFiles(data) },
+      ...(maxKeepMs !== undefined && { maxKeepMs }),
+    })
     const anUpload = (uploadId: string, bytes: Buffer) => {
       const path = uploadOf(data, uploadId)
       writeFileSync(path, bytes)
@@ -46,11 +59,8 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     return { direct, proxy, images, files, data, anUpload, queue: jobs.queue }
   }
 
-  const keptIn = async (
-    { read }: { read(jobId: JobId): Promise<Buffer | undefined> },
-    ...numbers: number[]
-  ) => {
-    const found = await Promise.all(numbers.map((n) => read(jobId(n))))
+  const keptIn = async ({ read }: Pick<ImageStore, 'read'>, ...numbers: number[]) => {
+    const found = await Promise.all(numbers.map((n) => read(jobId(n), 0)))
     return numbers.filter((_, position) => found[position] !== undefined)
   }
 
@@ -59,15 +69,15 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     const bytes = randomBytes(maxImageBytes)
     const path = anUpload('one', bytes)
     await files.keepImage(jobId(1), 'one')
-    expect(bytes.equals((await images.read(jobId(1))) ?? Buffer.of())).toBe(true)
+    expect(bytes.equals(await wholeImage(images.read, jobId(1)))).toBe(true)
     expect(existsSync(path)).toBe(false)
-    expect(await images.read(jobId(2))).toBeUndefined()
+    expect(await images.read(jobId(2), 0)).toBeUndefined()
   })
 
   it('are removed when their job has ended, with its directory on this node', async () => {
     const { images, files, data } = await aLeader()
-    await images.keep(jobId(1), Buffer.from('one'))
-    await images.keep(jobId(2), Buffer.from('two'))
+    await images.keep(jobId(1), [Buffer.from('one')])
+    await images.keep(jobId(2), [Buffer.from('two')])
     await mkdir(join(jobDirectory(data, jobId(1)), '1'), { recursive: true })
     await files.discard(jobId(1))
     expect(await keptIn(images, 1, 2)).toEqual([2])
@@ -77,7 +87,7 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
 
   it('are removed later when PostgreSQL does not respond at the end of their job', async () => {
     const { images, files, proxy } = await aLeader()
-    for (const n of [1, 2, 3]) await images.keep(jobId(n), Buffer.from('image'))
+    for (const n of [1, 2, 3]) await images.keep(jobId(n), [Buffer.from('image')])
     proxy.goDown()
     await expect(files.discard(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
     proxy.goUp()
@@ -87,7 +97,7 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
 
   it('that have no open job are removed, and others remain', async () => {
     const { images, queue } = await aLeader()
-    for (const n of [1, 2, 3, 4]) await images.keep(jobId(n), Buffer.from('image'))
+    for (const n of [1, 2, 3, 4]) await images.keep(jobId(n), [Buffer.from('image')])
     await queue.commit([submit(1), submit(2), submit(3)])
     await queue.commit([claim(2), claim(3, 1, { gpu: gpu1 }), began(3), finish(3, success)])
     expect(await images.removeOrphans()).toBe(2)
@@ -96,7 +106,7 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
 
   it('are not stored by a leader whose term is over', async () => {
     const { images, files, anUpload, direct } = await aLeader()
-    await images.keep(jobId(1), Buffer.from('before'))
+    await images.keep(jobId(1), [Buffer.from('before')])
     await takeTerm(direct)
     anUpload('late', Buffer.from('after'))
     await expect(files.keepImage(jobId(2), 'late')).rejects.toThrow(TermOverError)
@@ -105,12 +115,44 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     expect(await keptIn(images, 1, 2)).toEqual([1])
   })
 
+  it('are sent over a slow line while beats, elections and commits go on', async () => {
+    const { direct, ...rest } = await aLeader({ bytesPerSecond: 500_000 })
+    rest.anUpload('one', randomBytes(1_000_000))
+    let isStored = false
+    const stored = rest.files.keepImage(jobId(1), 'one').then(() => {
+      isStored = true
+    })
+    const leader = new pg.Client(direct)
+    await leader.connect()
+    onTestFinished(() => leader.end())
+    let slowestMs = 0
+    while (!isStored) {
+      const since = performance.now()
+      await leader.query('update leader set beat = beat + 1')
+      slowestMs = Math.max(slowestMs, performance.now() - since)
+      await delay(20)
+    }
+    await stored
+    expect(slowestMs).toBeLessThan(1_000)
+  })
+
+  it('are given up with a reason when they take too long, and what was stored is removed later', async () => {
+    const { images, files, anUpload } = await aLeader({ maxKeepMs: 0 })
+    anUpload('one', randomBytes(maxPartBytes))
+    await images.keep(jobId(1), [Buffer.from('part')])
+    const refused = files.keepImage(jobId(1), 'one')
+    await expect(refused).rejects.toThrow(DatabaseUnreachableError)
+    await expect(refused).rejects.toThrow('could not be sent to PostgreSQL within 0 s')
+    await files.discard(jobId(2))
+    expect(await keptIn(images, 1)).toEqual([])
+  })
+
   it.each(['before the commit', 'after the commit'] as const)(
     'are refused when the network breaks %s: nothing of the request is stored',
     async (when) => {
       const { images, files, anUpload, proxy } = await aLeader()
       const path = anUpload('one', Buffer.from('image'))
-      proxy.breakNext(when, 'stays down')
+      proxy.breakNext(when, 'stays down', 'insert into image')
       for (const _ of ['broken', 'down']) {
         const refused = files.keepImage(jobId(1), 'one')
         await expect(refused).rejects.toThrow(DatabaseUnreachableError)
@@ -119,7 +161,7 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
       expect(existsSync(path)).toBe(true)
       proxy.goUp()
       await files.keepImage(jobId(1), 'one')
-      expect(await images.read(jobId(1))).toEqual(Buffer.from('image'))
+      expect(await wholeImage(images.read, jobId(1))).toEqual(Buffer.from('image'))
     },
   )
 
@@ -130,8 +172,7 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     disk.fill()
     await expect(files.keepImage(jobId(1), 'one')).rejects.toThrow(DiskFullError)
     disk.makeRoom()
-    expect(await images.read(jobId(1))).toBeUndefined()
     await files.keepImage(jobId(1), 'one')
-    expect(await images.read(jobId(1))).toHaveLength(maxImageBytes)
+    expect(await wholeImage(images.read, jobId(1))).toHaveLength(maxImageBytes)
   })
 })

@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
-import { createImageStore } from '../../../../src/infra/store/postgres/image-store.ts'
+import { putImage } from '../../../../src/infra/store/postgres/image-store.ts'
 import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
 import { openNodeReads } from '../../../../src/infra/store/postgres/open-node-reads.ts'
 import { gpu0, gpu1, gpu2, jobId } from '../../../support/jobs.ts'
 import { aBreakingProxy } from '../../../support/store/breaking-proxy.ts'
+import { wholeImage } from '../../../support/store/images.ts'
 import { missing, openStores, usePostgresServer } from '../../../support/store/postgres-stores.ts'
+import { aSlowProxy } from '../../../support/store/slow-proxy.ts'
 import {
   began,
   claim,
@@ -28,7 +31,7 @@ describe.skipIf(missing)('a node that does not lead', () => {
     const proxy = await aBreakingProxy(direct)
     const reads = await openNodeReads(proxy.url)
     onTestFinished(reads.close)
-    return { leader, proxy, reads }
+    return { leader, proxy, reads, direct }
   }
 
   it('reads each job as the leader has written it last, and none that was deleted', async () => {
@@ -54,17 +57,29 @@ describe.skipIf(missing)('a node that does not lead', () => {
 
   it('reads the image of a job', async () => {
     const { leader, reads } = await aFollower()
-    await createImageStore(leader.db).keep(jobId(1), Buffer.from('image'))
-    expect(await reads.readImage(jobId(1))).toEqual(Buffer.from('image'))
-    expect(await reads.readImage(jobId(2))).toBeUndefined()
+    await putImage(leader.db, jobId(1), Buffer.from('image'))
+    expect(await reads.readImagePart(jobId(1), 0)).toEqual(Buffer.from('image'))
+    expect(await reads.readImagePart(jobId(1), 1)).toBeUndefined()
+    expect(await reads.readImagePart(jobId(2), 0)).toBeUndefined()
   })
+
+  it('reads an image over a line on which that takes longer than a query may', async () => {
+    const { leader, direct } = await aFollower()
+    const image = randomBytes(1_500_000)
+    await putImage(leader.db, jobId(1), image)
+    // A byte travels as two characters.
+    const slow = await openNodeReads(await aSlowProxy(direct, 250_000))
+    onTestFinished(slow.close)
+    const read = await wholeImage(slow.readImagePart, jobId(1))
+    expect(read.equals(image)).toBe(true)
+  }, 60_000)
 
   it('rejects reads while PostgreSQL does not respond, and reads again afterwards', async () => {
     const { leader, reads, proxy } = await aFollower()
     await leader.jobs.commit([submit(1)])
     proxy.goDown()
     await expect(reads.find(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
-    await expect(reads.readImage(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
+    await expect(reads.readImagePart(jobId(1), 0)).rejects.toThrow(DatabaseUnreachableError)
     proxy.goUp()
     expect(await reads.find(jobId(1))).toMatchObject({ seq: 1 })
   })

@@ -1,0 +1,82 @@
+/** Files of nodes that have directories of their own. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import {
+  type ClusterNode,
+  nodesOf,
+  startCluster,
+  startClusterNode,
+  untilPresent,
+} from '../support/cluster/service-cluster.ts'
+import { quick } from '../support/service.ts'
+import { missing, usePostgresServer } from '../support/store/postgres-stores.ts'
+
+vi.setConfig({ testTimeout: 120_000 })
+
+describe.skipIf(missing)('files of a cluster', () => {
+  const server = usePostgresServer()
+
+  const two = async () => {
+    const nodes = await startCluster(await server().createDatabase(), 2, { SIM_SPEED: '300' })
+    return nodes as [ClusterNode, ClusterNode]
+  }
+
+  const command = (node: ClusterNode, path: string) => node.request(path, { method: 'POST' })
+
+  const untilLost = (name: string, seenBy: ClusterNode) =>
+    vi.waitFor(
+      async () => {
+        const found = (await nodesOf(seenBy)).find((node) => node.name === name)
+        expect(found?.state).toBe('lost')
+      },
+      { timeout: 20_000 },
+    )
+
+  const fileOn = (node: ClusterNode, filename: string | null) =>
+    join(node.dataDir, 'results', filename ?? '')
+
+  it('do not count while their node is away, so that nothing else is deleted in their place', async () => {
+    const [a, b] = await two()
+    const purge = (maxBytes: number) =>
+      a.json<object>('/admin/purge', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ dry_run: false, max_bytes: maxBytes }),
+      })
+    await command(a, '/nodes/a/drain')
+    const older = await a.until(await a.submit({ prompt: 'on b' }))
+    expect(older).toMatchObject({ status: 'success', node: 'b' })
+    await command(a, '/nodes/a/resume')
+    await b.powerOff()
+    await untilLost('b', a)
+    const younger = await a.until(await a.submit({ prompt: 'on a' }))
+    expect(younger).toMatchObject({ status: 'success', node: 'a' })
+    const room = (younger.file?.bytes ?? 0) + 1
+    expect(await purge(room)).toMatchObject({ jobs: 0, kept: 0, complete: true })
+    const again = await startClusterNode(String(b.env.DATABASE_URL), 'b', { dataDir: b.dataDir })
+    await untilPresent([a, again])
+    expect(await purge(room)).toMatchObject({ jobs: 1, kept: 0, complete: true })
+    expect(existsSync(fileOn(b, older.filename))).toBe(false)
+    expect(existsSync(fileOn(a, younger.filename))).toBe(true)
+  })
+
+  it('are not overwritten where somebody has put them: on the leader the name is taken, elsewhere the job fails', async () => {
+    const [a, b] = await two()
+    await command(a, '/nodes/a/drain')
+    for (const node of [a, b]) writeFileSync(fileOn(node, `on ${node.name}.mp4`), 'film')
+    const refused = await a.request('/generate', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ...quick, prompt: 'a fox', filename: 'on a.mp4' }),
+    })
+    expect([refused.status, await refused.json()]).toMatchObject([409, { code: 'filename_taken' }])
+    const id = await a.submit({ prompt: 'a fox', filename: 'on b.mp4' })
+    const message = expect.stringContaining('on b.mp4 appeared in RESULTS_DIR')
+    expect(await a.until(id)).toMatchObject({
+      status: 'error',
+      error: { code: 'conversion_failed', message },
+    })
+    expect(readFileSync(fileOn(b, 'on b.mp4'), 'utf8')).toBe('film')
+  })
+})

@@ -41,6 +41,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
           '  SHUTDOWN kill is not possible with DATABASE_URL. Use detach, or drain where generations end with the service.',
         ]
       : []),
+    ...(result.success ? notShareable(result.output) : []),
     ...(env.WARM_START === 'on' && env.WAN_LAUNCHER === '0'
       ? ['  WARM_START=on needs WAN_LAUNCHER']
       : []),
@@ -61,6 +62,23 @@ function unreachable({
     `  HOST ${HOST} is only reached from this machine, and with DATABASE_URL other machines forward requests to this ` +
       'one. Set HOST=0.0.0.0, and API_TOKENS. If all nodes run on this machine, set NODE_URL=http://127.0.0.1:<PORT>.',
   ]
+}
+
+/** Other nodes could not use this directory. */
+function notShareable({
+  DATABASE_URL,
+  RESULTS_DIR,
+  RESULTS_SHARED,
+}: Pick<v.InferOutput<typeof Env>, 'DATABASE_URL' | 'RESULTS_DIR' | 'RESULTS_SHARED'>): string[] {
+  if (!RESULTS_SHARED) return []
+  if (DATABASE_URL === undefined) {
+    return [
+      '  RESULTS_SHARED needs DATABASE_URL: it is for several nodes with one directory. Without DATABASE_URL, RESULTS_DIR ' +
+        'alone may be on a network file system.',
+    ]
+  }
+  if (RESULTS_DIR !== undefined) return []
+  return ['  RESULTS_SHARED needs RESULTS_DIR: the directory that all nodes mount.']
 }
 
 const loopback = /^(?:localhost|127\..*|\[?::1\]?|\[?::ffff:127\..*)$/i
@@ -104,6 +122,8 @@ function toConfig(env: v.InferOutput<typeof Env>) {
       stateDb,
     },
     databaseUrl: env.DATABASE_URL,
+    /** All nodes have the same `resultsDir`. */
+    resultsShared: env.RESULTS_SHARED,
     node: { name: env.NODE_NAME, url: env.NODE_URL, lostMs: env.NODE_LOST_S * 1000 },
     linkKey: join(dataDir, 'link.key'),
     archiveDir: join(dataDir, 'archive'),

@@ -70,6 +70,10 @@ export const Env = v.object({
     'holds `results/`, `logs/`, `work/`, `backups/`, `previews/`, `embeddings/`, `archive/`, `state.db`; one service each',
   ),
   RESULTS_DIR: setting(v.optional(path), 'finished videos', '`results/` in `DATA_DIR`'),
+  RESULTS_SHARED: setting(
+    v.optional(onOrOff, '0'),
+    'with `DATABASE_URL`, `1`: `RESULTS_DIR` is [one directory](cluster.md#a-shared-directory) on a file system that all nodes mount; the same on all nodes',
+  ),
   LOGS_DIR: setting(v.optional(path), 'a log for each job', '`logs/` in `DATA_DIR`'),
   STATE_DB: setting(v.optional(path), 'the database; on a local disk', '`state.db` in `DATA_DIR`'),
   DATABASE_URL: setting(

@@ -33,7 +33,7 @@ import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
 import { createLane, type Memory } from './request/lane.ts'
 import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
-import { createNodeFiles, type Holder } from './response/node-files.ts'
+import { createNodeFiles, type Holder, type NodeFileKind } from './response/node-files.ts'
 import type { Downloads } from './response/send-file.ts'
 import type { Previews } from './response/send-preview.ts'
 import { adminRoutes } from './routes/admin-routes.ts'
@@ -90,7 +90,7 @@ export type AppOptions = Readonly<{
     downloads: Downloads
     videoFiles: Pick<VideoFiles, 'find'>
     /** Where the files of a job are; absent: here. */
-    holder?: (job: Job) => Holder
+    holder?: (job: Job, kind: NodeFileKind) => Holder
   }>
   limits: Readonly<{
     maxFrames: number

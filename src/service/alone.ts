@@ -9,6 +9,7 @@ import { createAddressGuard } from '../domain/address-guard.ts'
 import type { Job } from '../domain/job.ts'
 import { soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
+import { resultsDirectory } from '../infra/disk/results-directory.ts'
 import { detectGpus } from '../infra/machine/gpus.ts'
 import { createHousekeeping } from '../infra/upkeep/housekeeping.ts'
 import { readLinkKey } from '../infra/webhooks/link-key.ts'
@@ -44,13 +45,14 @@ export async function startAlone(
   const { jobs, backups } = opened
   const records = await openRecords(opened, { config, reserve, log })
   const { jobs: running } = await jobs.archive.list(everyRunning, 'everything')
-  await removeHalfMade(config)
+  const results = resultsDirectory(config.data.resultsDir)
+  await removeHalfMade(config, results)
   const find = (jobId: Job['id']) => jobs.archive.find(jobId, 'everything')
   await endFormerLifeOn(config, { running, find, log })
 
   const owned = [...gpus, ...formerGpus(gpus, running)]
   const machine = createMachine(
-    { config, gpus, owned, checkDatabase: opened.check, log },
+    { config, gpus, owned, results, checkDatabase: opened.check, log },
     resources,
   )
   const { archiveDir, data } = config

@@ -11,7 +11,7 @@ import type { Logger } from '../domain/log.ts'
 import { createApp } from '../http/app.ts'
 import type { Peers } from '../http/peers/peers.ts'
 import type { Memory } from '../http/request/lane.ts'
-import type { Holder } from '../http/response/node-files.ts'
+import type { Holder, NodeFileKind } from '../http/response/node-files.ts'
 import type { FileLinksOptions } from '../http/views/file-links.ts'
 import type { Nodes } from '../http/views/node-view.ts'
 import { logOf } from '../infra/disk/data-directory.ts'
@@ -38,7 +38,7 @@ export type LeaderAppOptions = Readonly<{
   machines: Machines
   nodes: Nodes
   /** Where the files of a job are; absent: here. */
-  holder?: (job: Job) => Holder
+  holder?: (job: Job, kind: NodeFileKind) => Holder
   records: Records
   database: Pick<ServiceDatabase, 'bytes'>
   /** Actors of this machine. */

@@ -3,9 +3,11 @@
 import type { Config } from '../config/config.ts'
 import { version } from '../config/version.ts'
 import type { Check } from '../domain/check.ts'
+import { messageOf } from '../domain/errors.ts'
 import type { GpuId, Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
+import type { ResultsDirectory } from '../infra/disk/results-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
 import { keepChecking, type StandingChecks } from '../infra/installation/standing-checks.ts'
 import { createGpuMeter } from '../infra/machine/gpu-meter.ts'
@@ -24,6 +26,7 @@ export type MachineOptions = Readonly<{
   gpus: readonly Gpu[]
   /** Those, and former ones that still have a generation to watch. */
   owned: readonly Gpu[]
+  results: ResultsDirectory
   /** Whether the database can be used. */
   checkDatabase(): Promise<Check>
   log: Logger
@@ -49,7 +52,7 @@ export function formerGpus(
 }
 
 export function createMachine(
-  { config, gpus, owned, checkDatabase, log }: MachineOptions,
+  { config, gpus, owned, results, checkDatabase, log }: MachineOptions,
   resources: AsyncDisposableStack,
 ) {
   const { data, wan } = config
@@ -62,7 +65,10 @@ export function createMachine(
     log,
   })
   const clock = createClockCheck(metrics.observe)
-  const looks = installationLooks(wan)
+  const looks = {
+    ...installationLooks(wan),
+    ...(config.resultsShared && { results: () => lookAtResults(results) }),
+  }
   const checks: StandingChecks = resources.use(keepChecking({ database: checkDatabase, ...looks }))
   const names = new Set(Object.keys(looks))
   const forkServer = createForkServer(wan.python)
@@ -81,9 +87,17 @@ export function createMachine(
     measured: createGpuMeter(owned),
     forkServer,
     downloads,
-    videoFiles: createVideoFiles(data, downloads),
+    results,
+    videoFiles: createVideoFiles(results, data, downloads),
     workFiles: createWorkFiles(data),
     previews: createPreviews(data, forkServer.startTool),
     uploads: createUploads(data, forkServer.startTool),
   }
 }
+
+/** Where it is another file system, it may be away. */
+const lookAtResults = ({ path, check }: ResultsDirectory): Promise<Check> =>
+  check().then(
+    () => ({ name: 'results', ok: true, detail: path }),
+    (error: unknown) => ({ name: 'results', ok: false, detail: messageOf(error) }),
+  )

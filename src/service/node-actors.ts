@@ -41,6 +41,8 @@ export type NodeActorsOptions = Readonly<{
   isNodeSignificant?: boolean
   /** Reads a part of the image of a job that another node took; absent: images are on this disk. */
   fetchImagePart?(jobId: JobId, part: number): Promise<Buffer | undefined>
+  /** Whether a job still runs in this attempt; absent: no other node can have it. */
+  isCurrent?(attempt: AttemptKey): Promise<boolean>
   /** Called before all actors announce themselves to the queue. */
   onWelcome?(): void
   log: Logger
@@ -49,7 +51,7 @@ export type NodeActorsOptions = Readonly<{
 export type NodeActors = ReturnType<typeof createNodeActors>
 
 export function createNodeActors(system: ActorSystem, options: NodeActorsOptions) {
-  const { config, machine, env, queue, fetchImagePart, onWelcome, log } = options
+  const { config, machine, env, queue, fetchImagePart, isCurrent, onWelcome, log } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { gpus, owned, observe, forkServer } = machine
   const node = createPlace<NodeMessage>('node')
@@ -79,7 +81,9 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
 
   const children = [
     child(system, conversion, () => {
-      const tools = createVideoTools({ data, fit: config.fit720, start: forkServer.startTool })
+      const { results } = machine
+      const { startTool: start } = forkServer
+      const tools = createVideoTools({ data, results, isCurrent, fit: config.fit720, start })
       const limit = config.maxConversions
       return conversionBehaviour({ task: wan.task, tools, queue, limit, log })
     }),

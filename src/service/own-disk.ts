@@ -5,20 +5,21 @@ import type { Logger } from '../domain/log.ts'
 import { createDirectories, removeUploads } from '../infra/disk/data-directory.ts'
 import { lockDirectory } from '../infra/disk/lock.ts'
 import { createReserve } from '../infra/disk/reserve.ts'
+import type { ResultsDirectory } from '../infra/disk/results-directory.ts'
 import { endFormerLife } from '../infra/generation/former-life.ts'
 import { forgetPreviews } from '../infra/media/previews.ts'
-import { removeUnfinished } from '../infra/media/video-tools.ts'
+import { removeUnfinished } from '../infra/media/publication.ts'
 
 /** Locks the directory, and creates what is missing in it. Throws with a message for the operator. */
 export function openOwnDisk(config: Config, resources: AsyncDisposableStack) {
   const lock = resources.adopt(lockDirectory(config.dataDir), ({ release }) => release())
-  createDirectories(config.data)
+  createDirectories(config.data, config.resultsShared ? 'shared' : 'own')
   return { lockPath: lock.path, reserve: createReserve(config.reserve) }
 }
 
 /** Removes what was being made when a former life ended. */
-export async function removeHalfMade({ data }: Config): Promise<void> {
-  await removeUnfinished(data.resultsDir)
+export async function removeHalfMade({ data }: Config, results: ResultsDirectory): Promise<void> {
+  await removeUnfinished(results)
   await removeUploads(data)
   await forgetPreviews(data)
 }

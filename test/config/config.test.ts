@@ -24,6 +24,7 @@ describe('the configuration', () => {
         logsDir: resolve('data/logs'),
         stateDb: resolve('data/state.db'),
       },
+      resultsShared: false,
       node: { name: undefined, url: undefined, lostMs: 10_000 },
       linkKey: resolve('data/link.key'),
       archiveDir: resolve('data/archive'),
@@ -81,6 +82,7 @@ describe('the configuration', () => {
       CORS_ORIGINS: 'https://app.example.org, http://localhost:5173',
       DATA_DIR: '/srv/wan',
       RESULTS_DIR: '/srv/results',
+      RESULTS_SHARED: '1',
       LOGS_DIR: 'my logs',
       STATE_DB: '/srv/state.sqlite',
       DATABASE_URL: 'postgres://wan:secret@db.lan/wan',
@@ -144,6 +146,7 @@ describe('the configuration', () => {
         stateDb: '/srv/state.sqlite',
       },
       databaseUrl: 'postgres://wan:secret@db.lan/wan',
+      resultsShared: true,
       node: { name: 'gpu-7', url: 'http://10.0.0.7:8080', lostMs: 20_000 },
       linkKey: '/srv/wan/link.key',
       archiveDir: '/srv/wan/archive',
@@ -245,6 +248,7 @@ const everyFault = {
   SYNC_WAIT_S: '0',
   MIN_FREE_DISK_MB: '-1',
   DATABASE_URL: 'mysql://wan:secret@db.lan/wan',
+  RESULTS_SHARED: 'yes',
   DEFAULT_JOB_S: ' 540',
   FAULT_INJECTION: 'true',
   WAN_LAUNCHER: 'yes',
@@ -266,6 +270,7 @@ describe('an environment that is not usable', () => {
         TRUST_PROXY must be a whole number
         CORS_ORIGINS must be * or origins like https://app.example.org, with nothing behind the host
         FILE_URL_TTL_S must be a whole number
+        RESULTS_SHARED must be 0 or 1
         DATABASE_URL must be a URL with the name of a database, like postgres://user:password@host/wan
         WAN_TASK must be one of ti2v-5B, t2v-A14B, i2v-A14B
         WAN_EXTRA_ARGS must be a JSON array of strings, like ["--t5_cpu"]
@@ -331,6 +336,19 @@ describe('an environment that is not usable', () => {
     const DATABASE_URL = 'postgres://wan@db.lan/wan'
     const env = { DATABASE_URL, HOST: '0.0.0.0', SHUTDOWN: 'kill' }
     expect(() => readConfig(env)).toThrow('SHUTDOWN kill is not possible with DATABASE_URL')
+  })
+
+  it('is one where a directory of results is to be shared that other nodes cannot have', () => {
+    const RESULTS_SHARED = '1'
+    const RESULTS_DIR = '/mnt/videos'
+    const alone = () => readConfig({ RESULTS_SHARED, RESULTS_DIR })
+    expect(alone).toThrow('RESULTS_SHARED needs DATABASE_URL')
+    const node = { DATABASE_URL: 'postgres://wan@db.lan/wan', HOST: '0.0.0.0', RESULTS_SHARED }
+    expect(() => readConfig(node)).toThrow('RESULTS_SHARED needs RESULTS_DIR')
+    expect(readConfig({ ...node, RESULTS_DIR })).toMatchObject({
+      resultsShared: true,
+      data: { resultsDir: RESULTS_DIR },
+    })
   })
 
   it('is one where what only the launcher does is wanted without it', () => {

@@ -33,7 +33,7 @@ export function createFakeVideoTools(): { tools: VideoTools; steps: readonly Fak
     tools: {
       inspect: (attempt) => take('inspect', attempt),
       encode: (conversion, source, signal) => take('encode', conversion, { source, signal }),
-      publish: (conversion) => take('publish', conversion),
+      publish: (conversion, signal) => take('publish', conversion, { signal }),
       withdraw: (output) => take('withdraw', output),
     },
   }

@@ -1,7 +1,7 @@
 /** Files that look like published videos to all that reads no frames. */
 import { randomBytes } from 'node:crypto'
 import type { JobId } from '../../src/domain/job.ts'
-import { ownerComment } from '../../src/infra/media/video-signature.ts'
+import { makerComment } from '../../src/infra/media/video-signature.ts'
 
 /** A box of an MP4 file. */
 export function box(type: string, ...content: readonly Buffer[]): Buffer {
@@ -19,9 +19,9 @@ export function movieWith(comment: string): Buffer {
 }
 
 /** A published video of a job with so many random bytes in the place of frames. */
-export const aFileOf = (jobId: JobId, bytes = 1_000): Buffer =>
+export const aFileOf = (jobId: JobId, bytes = 1_000, epoch = 1): Buffer =>
   Buffer.concat([
     box('ftyp', Buffer.from('isom')),
-    movieWith(ownerComment(jobId, { seed: 7 })),
+    movieWith(makerComment({ jobId, epoch }, { seed: 7 })),
     box('mdat', randomBytes(bytes)),
   ])

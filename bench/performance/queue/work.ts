@@ -6,6 +6,7 @@ import type { GenerationResult, GenerationRunner } from '../../../src/actors/gpu
 import { readConfig } from '../../../src/config/config.ts'
 import type { GpuId, JobId } from '../../../src/domain/job.ts'
 import { createDirectories, createWorkFiles } from '../../../src/infra/disk/data-directory.ts'
+import { resultsDirectory } from '../../../src/infra/disk/results-directory.ts'
 import { createGenerationRunner } from '../../../src/infra/generation/runner.ts'
 import { createVideoTools } from '../../../src/infra/media/video-tools.ts'
 import type { ShimEnd } from '../../../src/infra/processes/fork-server.ts'
@@ -52,7 +53,10 @@ export function createWork(directory: string): (n: number) => Promise<void> {
       ...{ data, wan, gpu, device, env, starter, observe, log: silent },
     })
   })
-  const tools = createVideoTools({ data, fit, start: startChild })
+  const tools = createVideoTools({
+    ...{ data, fit, start: startChild },
+    results: resultsDirectory(data.resultsDir),
+  })
   const workFiles = createWorkFiles(data)
 
   return async (n) => {
@@ -65,8 +69,9 @@ export function createWork(directory: string): (n: number) => Promise<void> {
     const conversion = { ...order, filename: `${jobId}.mp4` }
     const source = await tools.inspect(conversion)
     if (source.how !== 'readable') throw new Error(`job ${n} left no video`)
-    await tools.encode(conversion, source.facts, new AbortController().signal)
-    await tools.publish(conversion)
+    const { signal } = new AbortController()
+    await tools.encode(conversion, source.facts, signal)
+    await tools.publish(conversion, signal)
     await workFiles.discard(jobId)
     free.push(runner)
   }

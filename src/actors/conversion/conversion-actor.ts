@@ -1,10 +1,10 @@
 import { environmentFaultOf } from '../../domain/failures.ts'
-import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
+import type { AttemptKey } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { WanTask } from '../../domain/wan-tasks.ts'
 import { type ActorRef, actorOf, type Behaviour, pipe, tell, tellLater } from '../actor.ts'
 import type { QueueMessage } from '../queue/queue-protocol.ts'
-import type { VideoTools } from './conversion-ports.ts'
+import type { Conversion, VideoTools } from './conversion-ports.ts'
 import type { ConversionEffect, ConversionMessage, ConversionState } from './conversion-protocol.ts'
 import { startConverter, transition } from './conversion-transition.ts'
 
@@ -25,7 +25,7 @@ export function conversionBehaviour({
   limit,
   log,
 }: ConversionActorOptions): Behaviour<ConversionState, ConversionMessage> {
-  const encoding = new Map<string, AbortController>()
+  const interruptible = new Map<string, AbortController>()
 
   return actorOf<ConversionState, ConversionMessage, ConversionEffect>({
     initial: startConverter(limit),
@@ -33,7 +33,7 @@ export function conversionBehaviour({
     perform,
     // The queue asks the next incarnation for the same conversions again.
     terminate() {
-      for (const controller of encoding.values()) controller.abort()
+      for (const controller of interruptible.values()) controller.abort()
     },
   })
 
@@ -50,10 +50,10 @@ export function conversionBehaviour({
         break
       }
       case 'encode': {
-        const { conversion } = effect
+        const { conversion, source } = effect
         pipe(
           self,
-          encode(effect),
+          interruptibly(conversion, (signal) => tools.encode(conversion, source, signal)),
           (video) => ({ type: 'encoded', ...keyOf(conversion), video }),
           (error) => stepFailed(conversion, error),
         )
@@ -63,7 +63,7 @@ export function conversionBehaviour({
         const { conversion } = effect
         pipe(
           self,
-          tools.publish(conversion),
+          interruptibly(conversion, (signal) => tools.publish(conversion, signal)),
           () => ({ type: 'published', ...keyOf(conversion) }),
           (error) => stepFailed(conversion, error),
         )
@@ -79,7 +79,7 @@ export function conversionBehaviour({
         )
         break
       case 'interrupt':
-        encoding.get(nameOf(effect.attempt))?.abort()
+        interruptible.get(nameOf(effect.attempt))?.abort()
         break
       case 'withdraw': {
         // Of a failure nobody can do anything; the next start of the service removes unfinished files.
@@ -95,16 +95,16 @@ export function conversionBehaviour({
     }
   }
 
-  async function encode({
-    conversion,
-    source,
-  }: Extract<ConversionEffect, { do: 'encode' }>): Promise<VideoFacts> {
+  async function interruptibly<Result>(
+    conversion: Conversion,
+    work: (signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
     const controller = new AbortController()
-    encoding.set(nameOf(conversion), controller)
+    interruptible.set(nameOf(conversion), controller)
     try {
-      return await tools.encode(conversion, source, controller.signal)
+      return await work(controller.signal)
     } finally {
-      encoding.delete(nameOf(conversion))
+      interruptible.delete(nameOf(conversion))
     }
   }
 }

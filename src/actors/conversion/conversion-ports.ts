@@ -5,9 +5,12 @@ export type VideoTools = {
   inspect(conversion: Conversion): Promise<SourceVideo>
   /** Makes the finished file beside its final place; resolves with what ffprobe finds in it. */
   encode(conversion: Conversion, source: VideoFacts, signal: AbortSignal): Promise<VideoFacts>
-  /** Gives the finished file its name, at once and for good. */
-  publish(conversion: Conversion): Promise<void>
-  /** Removes what a conversion has made: unfinished files, and a published one if it is the job's. */
+  /**
+   * Gives the finished file its name, at once and for good. Rejects when the job runs in another attempt by now. May wait
+   * long, and does nothing any more once `signal` is aborted.
+   */
+  publish(conversion: Conversion, signal: AbortSignal): Promise<void>
+  /** Removes what an attempt has made: unfinished files, and its published one. */
   withdraw(output: ConversionOutput): Promise<void>
 }
 

@@ -14,13 +14,13 @@ import { nodeKeyHeader, type Peers } from '../peers/peers.ts'
 
 import { noSuchRange, type SentFile } from './send-file.ts'
 
-/** `away`: on a node that is not running, or is lost. */
+/** `here`: on this machine, or on a file system that it has mounted. `away`: on a node that is not running, or is lost. */
 export type Holder = Readonly<{ url: string }> | 'here' | 'away'
 
 export type NodeFileKind = 'video' | 'thumbnail' | 'spritesheet' | 'log'
 
 export type NodeFilesOptions = Readonly<{
-  holder(job: Job): Holder
+  holder(job: Job, kind: NodeFileKind): Holder
   peers: Pick<Peers, 'call' | 'nodeKey'>
   log: Pick<Logger, 'warn'>
   /** Longest wait for the begin of a file. */
@@ -79,7 +79,7 @@ export function createNodeFiles({
 }: NodeFilesOptions): NodeFiles {
   return {
     send(c, job, kind, options) {
-      const where = holder(job)
+      const where = holder(job, kind)
       if (where === 'here') return undefined
       return where === 'away' ? Promise.reject(nodeAway()) : sendFrom(where, c, job, kind, options)
     },

@@ -1,10 +1,11 @@
 /** Paths below the data directory. */
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { JobFiles } from '../../actors/archive/archive-ports.ts'
 import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
 import type { Epoch, JobId } from '../../domain/job.ts'
+import { notThere, type ResultsMode } from './results-directory.ts'
 import { sync } from './sync.ts'
 
 export type DataDirectory = Readonly<{
@@ -80,9 +81,12 @@ export async function removeUploads({ workDir }: Pick<DataDirectory, 'workDir'>)
   for (const name of left) await rm(join(workDir, name), { recursive: true, force: true })
 }
 
-export function createDirectories(data: DataDirectory): void {
+/** A shared directory of results must be there: to create one would hide that its file system is not mounted. */
+export function createDirectories(data: DataDirectory, results: ResultsMode = 'own'): void {
   const { workDir, resultsDir, logsDir, previewsDir, stateDb } = data
-  for (const directory of [workDir, resultsDir, logsDir, previewsDir, dirname(stateDb)]) {
+  for (const directory of [workDir, logsDir, previewsDir, dirname(stateDb)]) {
     mkdirSync(directory, { recursive: true })
   }
+  if (results === 'own') mkdirSync(resultsDir, { recursive: true })
+  else if (!existsSync(resultsDir)) throw new Error(notThere(resultsDir))
 }

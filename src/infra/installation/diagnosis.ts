@@ -17,6 +17,7 @@ import { describeUrl } from '../store/postgres/pool.ts'
 import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
 import { isOurs } from './own-service.ts'
+import { checkSharing } from './sharing-check.ts'
 import { simulatorDir } from './simulation.ts'
 import { checkWarmStart } from './warm-start-check.ts'
 
@@ -33,6 +34,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
     ...Object.values(looks).map((look) => look().then(findingOf)),
     ...(config.databaseUrl === undefined ? [] : [checkPostgres(config.databaseUrl)]),
     checkDisks(config),
+    checkSharing(config),
     checkMemory(config, simulated),
     checkPort(config),
     checkWarmStart({ config, env, simulated }),

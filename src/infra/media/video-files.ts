@@ -1,5 +1,5 @@
 /** The files of finished videos: found, recognised and deleted by name. */
-import { rm, stat } from 'node:fs/promises'
+import { opendir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LRUCache } from 'lru-cache'
 import type { FileFinding, FileSize, VideoFiles } from '../../actors/archive/archive-ports.ts'
@@ -9,9 +9,10 @@ import type { VideoFile } from '../../domain/video-file.ts'
 import type { DataDirectory } from '../disk/data-directory.ts'
 import { createNamesOnDisk } from '../disk/names-on-disk.ts'
 import { openRegularFile, type RegularFile, statRegularFile } from '../disk/regular-file.ts'
+import type { ResultsDirectory } from '../disk/results-directory.ts'
 import type { Downloads } from './downloads.ts'
 import { removePreviews } from './previews.ts'
-import { contentSignature, ownerOf } from './video-signature.ts'
+import { contentSignature, makerOf } from './video-signature.ts'
 
 /** A file is read once, and not again until it changes. */
 const maxRemembered = 10_000
@@ -24,10 +25,11 @@ export type LocalVideoFiles = Omit<VideoFiles, 'arePresent'> &
 type Remembered = Readonly<{ identity: string; finding: FileFinding }>
 
 export function createVideoFiles(
-  data: Pick<DataDirectory, 'resultsDir' | 'previewsDir'>,
+  results: ResultsDirectory,
+  data: Pick<DataDirectory, 'previewsDir'>,
   { isInUse }: Pick<Downloads, 'isInUse'>,
 ): LocalVideoFiles {
-  const { resultsDir } = data
+  const { path: resultsDir } = results
   const names = createNamesOnDisk(resultsDir)
   const remembered = new LRUCache<JobId, Remembered>({ max: maxRemembered })
   /** An answer about a file that is being removed would not stay true. */
@@ -69,16 +71,14 @@ export function createVideoFiles(
   }
 
   async function isPresent({ filename, bytes }: FileSize): Promise<boolean> {
-    const stats = await statRegularFile(join(resultsDir, filename))
-    if (stats === 'missing') await reallyMissing()
+    const stats = await statFile(join(resultsDir, filename))
     return typeof stats !== 'string' && Number(stats.size) === bytes
   }
 
   async function look(video: VideoFile): Promise<FileFinding> {
     const path = join(resultsDir, video.filename)
-    const stats = await statRegularFile(path)
-    if (stats === 'other') return 'other'
-    if (stats === 'missing') return reallyMissing()
+    const stats = await statFile(path)
+    if (typeof stats === 'string') return stats
     const known = remembered.get(video.jobId)
     if (known?.identity === identityOf(stats)) return known.finding
     const file = await openRegularFile(path)
@@ -93,9 +93,13 @@ export function createVideoFiles(
   }
 
   /** Without its directory, which may be on a disk that is away, nothing is known of a file. */
-  async function reallyMissing(): Promise<'missing'> {
-    await stat(resultsDir)
-    return 'missing'
+  async function statFile(path: string): Promise<RegularFile['stats'] | 'missing' | 'other'> {
+    const stats = await statRegularFile(path)
+    if (stats !== 'missing') return stats
+    await results.check()
+    // A network file system remembers for a while that there was no such file. To open the directory asks its server.
+    await (await opendir(resultsDir)).close()
+    return statRegularFile(path)
   }
 }
 
@@ -113,7 +117,7 @@ async function recognise(
   if (facts.signature !== undefined && isSameSize) {
     if ((await contentSignature(handle, size)) === facts.signature) return 'own'
   }
-  const owner = await ownerOf(handle, size)
+  const owner = (await makerOf(handle, size))?.jobId
   if (facts.signature === undefined && isSameSize && (owner ?? jobId) === jobId) return 'own'
   return owner === jobId ? 'changed' : 'other'
 }

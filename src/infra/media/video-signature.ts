@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import * as v from 'valibot'
-import { JobId, type VideoRequest } from '../../domain/job.ts'
+import { type AttemptKey, type Epoch, JobId, type VideoRequest } from '../../domain/job.ts'
 
 /**
  * The index of an MP4 is in its first part, and tells two videos apart by the sizes of their frames.
@@ -19,18 +19,24 @@ export async function contentSignature(handle: FileHandle, size: number): Promis
   return `parts:${hash.digest('base64url')}`
 }
 
-/** The comment in each published file. It names the job whatever the name of the file. */
-export const ownerComment = (jobId: JobId, { seed }: Pick<VideoRequest, 'seed'>): string =>
-  `wan-supervisor job ${jobId} seed ${seed}`
+/** The comment in each published file. It names the attempt whatever the name of the file. */
+export const makerComment = (
+  { jobId, epoch }: AttemptKey,
+  { seed }: Pick<VideoRequest, 'seed'>,
+): string => `wan-supervisor job ${jobId} seed ${seed} epoch ${epoch}`
 
-const ownerPattern = /^wan-supervisor job (\S+)/
+const makerPattern = /^wan-supervisor job (\S+)(?: seed \d+ epoch (\d{1,15})$)?/
 
-/** The job that a video was made for. Undefined when its comment names none, or it is no MP4. */
-export async function ownerOf(handle: FileHandle, size: number): Promise<JobId | undefined> {
+/** The attempt that made a file. Files of earlier versions name the job alone. */
+export type Maker = Readonly<{ jobId: JobId; epoch?: Epoch }>
+
+/** Undefined when the comment of a file names no job, or it is no MP4. */
+export async function makerOf(handle: FileHandle, size: number): Promise<Maker | undefined> {
   const movie = await readMovieBox(handle, size)
-  const comment = movie && commentIn(movie)
-  const owner = v.safeParse(JobId, ownerPattern.exec(comment ?? '')?.[1])
-  return owner.success ? owner.output : undefined
+  const [, job, epoch] = makerPattern.exec((movie && commentIn(movie)) ?? '') ?? []
+  const jobId = v.safeParse(JobId, job)
+  if (!jobId.success) return undefined
+  return { jobId: jobId.output, ...(epoch !== undefined && { epoch: Number(epoch) }) }
 }
 
 /** The index of a video with 10,000 frames takes about 200 KB. */

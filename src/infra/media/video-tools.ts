@@ -1,4 +1,4 @@
-import { link, readdir, rename, rm, unlink } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type {
@@ -7,19 +7,27 @@ import type {
   VideoTools,
 } from '../../actors/conversion/conversion-ports.ts'
 import { environmentFaultOf } from '../../domain/failures.ts'
-import type { AttemptKey, JobId, VideoFacts } from '../../domain/job.ts'
+import type { AttemptKey, VideoFacts } from '../../domain/job.ts'
 import { type Dimensions, dimensions } from '../../domain/wan-tasks.ts'
 import { attemptDirectory, type DataDirectory, sourceVideoPath } from '../disk/data-directory.ts'
 import { hasNoRoom } from '../disk/free-space.ts'
 import { isRegularFile, openRegularFile } from '../disk/regular-file.ts'
+import type { ResultsDirectory } from '../disk/results-directory.ts'
 import { sync } from '../disk/sync.ts'
 import { attemptCookie, killStrays } from '../processes/strays.ts'
 import { runTool, type StartTool, ToolError } from '../processes/tool.ts'
+import { makerAt, prefixOf, publish, withdraw } from './publication.ts'
 import { firstVideo, maxProbeBytes, videoInput } from './video-input.ts'
-import { contentSignature, ownerComment, ownerOf } from './video-signature.ts'
+import { contentSignature, makerComment } from './video-signature.ts'
 
 export type VideoToolsOptions = Readonly<{
-  data: DataDirectory
+  data: Pick<DataDirectory, 'workDir'>
+  results: ResultsDirectory
+  /**
+   * Whether the job of an attempt still runs in that attempt; waits until it is known. Absent: no other node can have
+   * the job.
+   */
+  isCurrent?: ((attempt: AttemptKey) => Promise<boolean>) | undefined
   /** How 704 becomes 720: bars of 8 pixels on two sides, or a slightly stretched picture. */
   fit: 'pad' | 'scale'
   start: StartTool
@@ -30,7 +38,13 @@ const probeMs = 60_000
 const encodeMs = 15 * 60_000
 
 /** ffprobe, ffmpeg and the way into `RESULTS_DIR`. */
-export function createVideoTools({ data, fit, start }: VideoToolsOptions): VideoTools {
+export function createVideoTools({
+  data,
+  results,
+  isCurrent,
+  fit,
+  start,
+}: VideoToolsOptions): VideoTools {
   /** Each run of ffmpeg writes to a name of its own: one that outlived its service may still write. */
   const unfinished = new Map<string, string>()
 
@@ -54,8 +68,10 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
 
     async encode(conversion, source, signal) {
       const from = sourceVideoPath(attemptDirectory(data, conversion))
-      const to = join(data.resultsDir, `${namePrefix(conversion)}${crypto.randomUUID()}.mp4`)
-      unfinished.set(namePrefix(conversion), to)
+      const prefix = prefixOf(results, conversion)
+      const to = join(results.path, `${prefix}${crypto.randomUUID()}.mp4`)
+      await results.check()
+      unfinished.set(prefix, to)
       await killStrays(conversion)
       const filter = filterFor(source, dimensions(conversion.request.size), fit)
       const codec = filter
@@ -75,7 +91,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       const args = [
         ...['-nostdin', '-hide_banner', '-v', 'error', '-y', ...videoInput(from)],
         ...['-map', `0:${firstVideo}`, '-map', '0:a?', ...codec, '-c:a', 'copy'],
-        ...['-metadata', `comment=${ownerComment(conversion.jobId, conversion.request)}`],
+        ...['-metadata', `comment=${makerComment(conversion, conversion.request)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
       const env = { ...process.env, ...attemptCookie(conversion) }
@@ -85,7 +101,7 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
         await sync(to)
         return await finishedFacts(to)
       } catch (error) {
-        const isFull = hasNoRoom(data.resultsDir)
+        const isFull = hasNoRoom(results.path)
         // Another try writes to another name.
         await rm(to, { force: true }).catch(() => {})
         // ffmpeg does not always say so, or not last.
@@ -95,40 +111,35 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
       }
     },
 
-    /** Never over a file that is not this job's own, which a crash may have left here just so. */
-    async publish(conversion) {
-      const from = unfinished.get(namePrefix(conversion))
+    async publish(conversion, signal) {
+      const from = unfinished.get(prefixOf(results, conversion))
       if (from === undefined) throw new Error('nothing has been made that could be published')
-      const to = join(data.resultsDir, conversion.filename)
-      try {
-        await link(from, to)
-        await unlink(from)
-      } catch (error) {
-        if ((error as { code?: string }).code !== 'EEXIST') throw error
-        if ((await ownerAt(to)) !== conversion.jobId) {
-          throw new Error(`${conversion.filename} appeared in RESULTS_DIR and is not this job's.`, {
-            cause: error,
-          })
-        }
-        await rename(from, to)
+      if (isCurrent && !(await isCurrent(conversion))) {
+        throw new Error(
+          'The job does not run in this attempt any more, so the video is not published.',
+        )
       }
-      await sync(data.resultsDir)
+      signal.throwIfAborted()
+      await results.check()
+      await publish(results, from, conversion)
     },
 
-    /** A file of another origin may have the name, so the file itself is asked. */
     async withdraw(output) {
       await killStrays(output)
-      unfinished.delete(namePrefix(output))
-      await removeUnfinished(data.resultsDir, namePrefix(output))
-      const published = join(data.resultsDir, output.filename)
-      if ((await ownerAt(published)) === output.jobId) await rm(published, { force: true })
+      unfinished.delete(prefixOf(results, output))
+      await withdraw(results, output)
     },
   }
 
   /** The job may have succeeded after the backup was made that the database comes from. */
-  async function withoutAttempt({ jobId, filename }: ConversionOutput): Promise<SourceVideo> {
-    const published = join(data.resultsDir, filename)
-    if ((await ownerAt(published)) !== jobId) return { how: 'lost' }
+  async function withoutAttempt({
+    jobId,
+    epoch,
+    filename,
+  }: ConversionOutput): Promise<SourceVideo> {
+    const published = join(results.path, filename)
+    const maker = await makerAt(published)
+    if (maker?.jobId !== jobId || (maker.epoch ?? epoch) < epoch) return { how: 'lost' }
     return { how: 'published', facts: await finishedFacts(published) }
   }
 
@@ -143,31 +154,6 @@ export function createVideoTools({ data, fit, start }: VideoToolsOptions): Video
     }
   }
 }
-
-/** The job that is named in a video. */
-async function ownerAt(path: string): Promise<JobId | undefined> {
-  const file = await openRegularFile(path)
-  if (file === 'missing' || file === 'other') return undefined
-  try {
-    return await ownerOf(file.handle, Number(file.stats.size))
-  } finally {
-    await file.handle.close()
-  }
-}
-
-/** Removes what conversions left that were cut off: all of it, or that of one attempt. */
-export async function removeUnfinished(
-  resultsDir: string,
-  prefix = unfinishedPrefix,
-): Promise<void> {
-  const left = (await readdir(resultsDir)).filter((name) => name.startsWith(prefix))
-  for (const name of left) await rm(join(resultsDir, name), { recursive: true, force: true })
-}
-
-/** Hidden, and no name that anybody can ask for: what it marks is not to be served. */
-const unfinishedPrefix = '.unfinished.'
-
-const namePrefix = ({ jobId, epoch }: AttemptKey): string => `${unfinishedPrefix}${jobId}.${epoch}.`
 
 const Probe = v.object({
   streams: v.tuple([

@@ -27,6 +27,7 @@ import { everyRunning, openRecords } from '../records.ts'
 import { supervise } from '../supervision.ts'
 import { createClusterFleet } from './fleet.ts'
 import { createRemoteFiles } from './remote-files.ts'
+import { sweepResults } from './results-sweep.ts'
 
 export type LeadOptions = Readonly<{
   config: Config
@@ -88,6 +89,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   })
   resources.defer(fleet.stop)
   const files = createRemoteFiles(fleet, machine.videoFiles)
+  const { resultsShared } = config
   const guard = createAddressGuard(config.webhookAllow)
   const links = linksOf(config, () => options.linkKey)
   const work = createClusterWorkFiles({ images, data: config.data, local: files })
@@ -97,12 +99,22 @@ export async function takeLead(term: number, options: LeadOptions) {
     // Its GPUs join as those of all nodes do.
     ...{ node: me, gpus: [], kinds },
     startsWarm: own.startsWarm,
-    files: { results: machine.videoFiles, work, videos: files, jobs: files, away: fleet.away },
+    files: {
+      ...{ results: machine.videoFiles, work, jobs: files },
+      // In a shared directory, all videos are at hand.
+      ...(resultsShared
+        ? { videos: machine.videoFiles, away: () => [] }
+        : { videos: files, away: fleet.away }),
+    },
     // Each node looks after its own.
     watchesDisks: false,
     cancelWaitMs: cancelWaitOf(config),
     observe: machine.observe,
   })
+  if (resultsShared) {
+    const jobs = led.jobs.archive
+    resources.defer(sweepResults({ results: machine.results, jobs, log }).stop)
+  }
   queue.seat(actors.queue)
   archive.seat(actors.archive)
   const supervisor = supervise(system, {
@@ -120,7 +132,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     ...{ config, machine, actors, own, records, guard, links, memory, children, log },
     machines: createMachines(fleet, fleet.gpus),
     nodes: fleet.nodes,
-    holder: fleet.holder,
+    holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),
     database: led,
     peers,
   })

@@ -38,6 +38,7 @@ import { createNodeApp } from './follower-app.ts'
 import { createGate, type LeaderActors } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
+import { openNodeResults, whyNotShared } from './node-results.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
 
 const drainLookMs = 500
@@ -80,8 +81,10 @@ export async function startNode(
   const deviceOf = (gpu: GpuId) => places.get(gpu)?.device ?? String(gpu)
   const owned = [...gpus, ...formerGpus(gpus, running, deviceOf)]
 
-  const machine = createMachine({ config, gpus, owned, checkDatabase, log }, resources)
-  await removeHalfMade(config)
+  const sharing = { config, connection: database.mail, me, secret: keys.secret, log }
+  const results = await patiently(() => openNodeResults(sharing))
+  const machine = createMachine({ config, gpus, owned, results, checkDatabase, log }, resources)
+  await removeHalfMade(config, results)
   const { archiveDir, data } = config
   const known = async (jobIds: readonly JobId[]) => {
     const found = await Promise.all(jobIds.map(reads.find))
@@ -115,7 +118,7 @@ export async function startNode(
       me,
       description: { url: nodeUrl, version, gpus, maxLoads: config.maxConcurrentLoads },
       clock,
-      observer: { rejoined: () => gate.reopen(), expelled: end },
+      observer: { rejoined, expelled: end },
       log,
       lostMs: config.node.lostMs,
     }),
@@ -142,6 +145,7 @@ export async function startNode(
     queue: gate.queue,
     onWelcome: () => gate.open(welcomedAt),
     fetchImagePart: reads.readImagePart,
+    isCurrent,
     endUnwatched,
     isNodeSignificant: true,
   })
@@ -167,6 +171,7 @@ export async function startNode(
     observer: { leads: (term) => void becomeLeader(term), follows, deposed: end },
     log,
   })
+  void checkSharing()
   machine.forkServer.warmUp()
   announce(front, config, gpus, log)
 
@@ -199,6 +204,23 @@ export async function startNode(
       await delay(drainLookMs)
       idle = (await isBusy().catch(() => true)) ? 0 : idle + 1
     }
+  }
+
+  /** A node that was cut off may not know yet that its job runs elsewhere. */
+  async function isCurrent({ jobId, epoch }: AttemptKey): Promise<boolean> {
+    const job = await patiently(() => reads.find(jobId))
+    return job?.state.status === 'running' && job.epoch === epoch
+  }
+
+  function rejoined(): void {
+    gate.reopen()
+    void checkSharing()
+  }
+
+  /** While this node was lost, or about to join, others may have begun to share a directory. */
+  async function checkSharing(): Promise<void> {
+    const why = await patiently(() => whyNotShared(sharing)).catch(() => undefined)
+    if (why !== undefined) end(why)
   }
 
   /** At each welcome: attempts may have been given to others while this node was lost. */

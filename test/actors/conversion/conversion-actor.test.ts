@@ -449,14 +449,14 @@ describe('the actor of the converter', () => {
   it.each(['stop', 'kill'] as const)('interrupts everything at its %s', async (how) => {
     const { actor, queue, step } = aConversionActor({ limit: 2 })
     await queue.next()
-    const encodings: FakeStep[] = []
     for (const n of [1, 2]) {
       tell(actor.ref, { type: 'convert', ...conversion(n) })
       ;(await step('inspect', n)).succeeds(readable())
-      encodings.push(await step('encode', n))
     }
+    ;(await step('encode', 2)).succeeds(aVideo())
+    const steps = [await step('encode', 1), await step('publish', 2)]
     actor[how]()
-    await expect.poll(() => encodings.map(({ signal }) => signal?.aborted)).toEqual([true, true])
+    await expect.poll(() => steps.map(({ signal }) => signal?.aborted)).toEqual([true, true])
     expect(queue.told).toEqual([])
   })
 })

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { VideoFile } from '../../../src/domain/video-file.ts'
+import { resultsDirectory } from '../../../src/infra/disk/results-directory.ts'
 import { createVideoFiles } from '../../../src/infra/media/video-files.ts'
 import { contentSignature } from '../../../src/infra/media/video-signature.ts'
 import { aVideo, gpu0, jobId } from '../../support/jobs.ts'
@@ -165,6 +166,7 @@ async function listen(): Promise<void> {
 
 const someFiles = () =>
   createVideoFiles(
-    { resultsDir, previewsDir: join(resultsDir, '..', 'previews') },
+    resultsDirectory(resultsDir),
+    { previewsDir: join(resultsDir, '..', 'previews') },
     { isInUse: () => false },
   )

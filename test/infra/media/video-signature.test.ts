@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { contentSignature, ownerOf } from '../../../src/infra/media/video-signature.ts'
+import {
+  contentSignature,
+  makerComment,
+  makerOf,
+} from '../../../src/infra/media/video-signature.ts'
 import { jobId } from '../../support/jobs.ts'
 import { aFileOf, box, movieWith } from '../../support/mp4.ts'
 
@@ -34,7 +38,7 @@ describe('the owner of a video', () => {
     ['it is empty', Buffer.alloc(0), undefined],
     ['it is text', Buffer.from('film'), undefined],
   ])('is found in its comment: %s', async (_what, content, owner) => {
-    expect(await ownerIn(content)).toBe(owner)
+    expect(await makerIn(content)).toEqual(owner && { jobId: owner })
   })
 
   it('is looked for in any bytes without an error', async () => {
@@ -51,9 +55,17 @@ describe('the owner of a video', () => {
     )
     await fc.assert(
       fc.asyncProperty(anyBytes, async (content) => {
-        expect(await ownerIn(content)).not.toBe(null)
+        expect(await makerIn(content)).not.toBe(null)
       }),
     )
+  })
+})
+
+describe('the attempt that made a video', () => {
+  it('is named in the comment of the file', async () => {
+    const maker = { jobId: jobId(1), epoch: 12 }
+    const content = Buffer.concat([box('ftyp'), movieWith(makerComment(maker, { seed: 7 }))])
+    expect(await makerIn(content)).toEqual(maker)
   })
 })
 
@@ -88,7 +100,7 @@ function longBox(type: string, bytes: number): Buffer {
   return content
 }
 
-const ownerIn = (content: Buffer) => withFile(content, ownerOf)
+const makerIn = (content: Buffer) => withFile(content, makerOf)
 const signatureIn = (content: Buffer) => withFile(content, contentSignature)
 
 async function withFile<T>(

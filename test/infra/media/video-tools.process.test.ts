@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
 import { JobId } from '../../../src/domain/job.ts'
+import { resultsDirectory } from '../../../src/infra/disk/results-directory.ts'
 import { createPreviews } from '../../../src/infra/media/previews.ts'
+import { makerAt } from '../../../src/infra/media/publication.ts'
 import { createVideoTools } from '../../../src/infra/media/video-tools.ts'
 import { startChild } from '../../../src/infra/processes/tool.ts'
 import { irregularFiles } from '../../support/hostile-files.ts'
@@ -14,7 +16,7 @@ import { aPicture } from '../../support/pictures.ts'
 import { aDataDirectory, quick } from '../../support/service.ts'
 
 /** An attempt that has ended, and what the service then does with what it has left. */
-function anEndedAttempt() {
+function anEndedAttempt(isCurrent?: () => Promise<boolean>) {
   const root = aDataDirectory()
   const data = {
     workDir: join(root, 'work'),
@@ -23,6 +25,7 @@ function anEndedAttempt() {
     previewsDir: join(root, 'previews'),
     stateDb: join(root, 'state.db'),
   }
+  const results = resultsDirectory(data.resultsDir)
   const jobId = v.parse(JobId, crypto.randomUUID())
   const attempt = { jobId, epoch: 1 }
   const attemptDir = join(data.workDir, jobId, '1')
@@ -34,7 +37,7 @@ function anEndedAttempt() {
     ...{ data, attempt },
     at: (name: string) => join(attemptDir, name),
     result: (name: string) => join(data.resultsDir, name),
-    tools: createVideoTools({ data, fit: 'pad', start: startChild }),
+    tools: createVideoTools({ data, results, isCurrent, fit: 'pad', start: startChild }),
     previews: createPreviews(data, startChild),
     conversion: {
       ...attempt,
@@ -101,6 +104,44 @@ describe('what a generation has left', () => {
     if (source.how !== 'readable') return
     const facts = await tools.encode(conversion, source.facts, AbortSignal.timeout(20_000))
     expect(facts).toMatchObject({ width: 1280, height: 720, frames: 5 })
+  })
+})
+
+describe('the video of an attempt', () => {
+  async function encoded(isCurrent?: () => Promise<boolean>) {
+    const world = anEndedAttempt(isCurrent)
+    const { tools, conversion, at } = world
+    aVideo(at('video.mp4'))
+    const source = await tools.inspect(conversion)
+    if (source.how !== 'readable') throw new Error('the generation left no video')
+    await tools.encode(conversion, source.facts, AbortSignal.timeout(20_000))
+    return world
+  }
+
+  it('is published under its name, and names the attempt', async () => {
+    const { tools, conversion, attempt, data, result } = await encoded(async () => true)
+    await tools.publish(conversion, new AbortController().signal)
+    expect(readdirSync(data.resultsDir)).toEqual(['a.mp4'])
+    expect(await makerAt(result('a.mp4'))).toEqual(attempt)
+  })
+
+  it('is not published when the job runs in another attempt by now', async () => {
+    const { tools, conversion, data, result } = await encoded(async () => false)
+    const { signal } = new AbortController()
+    await expect(tools.publish(conversion, signal)).rejects.toThrow('is not published')
+    expect(existsSync(result('a.mp4'))).toBe(false)
+    await tools.withdraw(conversion)
+    expect(readdirSync(data.resultsDir)).toEqual([])
+  })
+
+  it('is not published when the conversion was interrupted while that was found out', async () => {
+    const interruption = new AbortController()
+    const { tools, conversion, result } = await encoded(async () => {
+      interruption.abort()
+      return true
+    })
+    await expect(tools.publish(conversion, interruption.signal)).rejects.toThrow('abort')
+    expect(existsSync(result('a.mp4'))).toBe(false)
   })
 })
 

@@ -16,6 +16,7 @@ import * as rememberStarts from './015-remember-starts.ts'
 import * as indexColdRuns from './016-index-cold-runs.ts'
 import * as formCluster from './017-form-cluster.ts'
 import * as numberGpusOfNodes from './018-number-gpus-of-nodes.ts'
+import * as shareResults from './019-share-results.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -37,4 +38,5 @@ export const migrations = {
   '016-index-cold-runs': indexColdRuns,
   '017-form-cluster': formCluster,
   '018-number-gpus-of-nodes': numberGpusOfNodes,
+  '019-share-results': shareResults,
 }

@@ -51,6 +51,13 @@ describe('a connection', () => {
     expect(await send(request, true)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
   })
 
+  it('refuses more headers than it reads, and drops none', async () => {
+    const { send } = await serve()
+    const many = (count: number) => get('/docs', `${'a:b\r\n'.repeat(count)}Expect: miracles\r\n`)
+    expect(await send(many(900), true)).toMatch(/^HTTP\/1\.1 417 /)
+    expect(await send(many(1_200), true)).toMatch(/^HTTP\/1\.1 431 /)
+  })
+
   it('closes on CONNECT', async () => {
     const { send } = await serve()
     expect(await send('CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n')).toBe('')

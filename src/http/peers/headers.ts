@@ -20,7 +20,10 @@ function createPasses(connection: string | undefined): (name: string) => boolean
     (!named.has(name) || neverRemoved.has(name))
 }
 
-/** Headers of a request, as Node sends them: each name before its value. `own` replace those of the client. */
+/**
+ * Headers of a request, as Node sends them: each name before its value. `own` replace those of the client, and come
+ * first: some versions of Node drop headers beyond a limit, and the keys of this node must not be among them.
+ */
 export function requestHeaders(
   { rawHeaders, headers }: Pick<IncomingMessage, 'rawHeaders' | 'headers'>,
   own: Readonly<Record<string, string>>,
@@ -32,7 +35,7 @@ export function requestHeaders(
     const lower = name.toLowerCase()
     if (passes(lower) && !(lower in own)) passed.push(name, value)
   }
-  return [...passed, ...Object.entries(own).flat()]
+  return [...Object.entries(own).flat(), ...passed]
 }
 
 /** Headers of a response; repeated ones stay repeated. */

@@ -43,15 +43,17 @@ export type NodeActorsOptions = Readonly<{
   fetchImagePart?(jobId: JobId, part: number): Promise<Buffer | undefined>
   /** Whether a job still runs in this attempt; absent: no other node can have it. */
   isCurrent?(attempt: AttemptKey): Promise<boolean>
-  /** Called before all actors announce themselves to the queue. */
+  /** The queue knows this node. */
   onWelcome?(): void
+  /** Called before all actors announce themselves to the queue. */
+  onAnnounce?(): void
   log: Logger
 }>
 
 export type NodeActors = ReturnType<typeof createNodeActors>
 
 export function createNodeActors(system: ActorSystem, options: NodeActorsOptions) {
-  const { config, machine, env, queue, fetchImagePart, isCurrent, onWelcome, log } = options
+  const { config, machine, env, queue, fetchImagePart, isCurrent, log } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { gpus, owned, observe, forkServer } = machine
   const node = createPlace<NodeMessage>('node')
@@ -112,6 +114,7 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
             gpus: owned.map(({ id }) => id),
             childOf,
             measured: machine.measured,
+            noteWelcome: () => options.onWelcome?.(),
             endUnwatched: () => options.endUnwatched([...watched.values()]),
             announce,
           },
@@ -138,7 +141,7 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
   }
 
   function announce(): void {
-    onWelcome?.()
+    options.onAnnounce?.()
     tell(conversion, { type: 'announce' })
     tell(caretaker, { type: 'announce' })
     for (const gpu of places.values()) tell(gpu, { type: 'announce' })

@@ -8,6 +8,7 @@ import {
   type Behaviour,
   pipe,
   pipeAnswer,
+  tellLater,
 } from '../actor.ts'
 import type { ChildView, SupervisorMessage } from '../supervisor/supervisor-protocol.ts'
 import type { Machine } from './node-ports.ts'
@@ -19,6 +20,8 @@ import type {
   NodeWork,
 } from './node-protocol.ts'
 import { startNode, transition } from './node-transition.ts'
+
+const lookAgainMs = 1_000
 
 export type NodeActorOptions = Readonly<{
   machine: Machine
@@ -39,6 +42,9 @@ export function nodeBehaviour({
 
   function perform(effect: Exclude<NodeEffect, AnswerEffect>, self: ActorRef<NodeMessage>): void {
     switch (effect.do) {
+      case 'noteWelcome':
+        machine.noteWelcome()
+        break
       case 'endUnwatched':
         pipe(
           self,
@@ -46,6 +52,9 @@ export function nodeBehaviour({
           () => ({ type: 'lookEnded' }),
           (error) => ({ type: 'lookFailed', error }),
         )
+        break
+      case 'lookLater':
+        tellLater(self, lookAgainMs, { type: 'lookDue' })
         break
       case 'announce':
         machine.announce()

@@ -15,6 +15,8 @@ export type Machine = Readonly<{
   /** The supervisor's name for the actor of a GPU. */
   childOf(gpu: GpuId): string
   measured(): ReadonlyMap<GpuId, GpuReading>
+  /** The queue knows this machine. */
+  noteWelcome(): void
   /** Ends processes of attempts that do not run any more, and that no actor watches. */
   endUnwatched(): Promise<void>
   /** Has all actors that the queue waits for announce themselves. */

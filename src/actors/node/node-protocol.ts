@@ -30,8 +30,10 @@ export type NodeCommand =
   /** The queue knows this node. */
   | Readonly<{ type: 'welcome' }>
 
-/** How the look for processes that nobody watches went. */
-export type NodeNews = Readonly<{ type: 'lookEnded' } | { type: 'lookFailed'; error: unknown }>
+/** How the look for processes that nobody watches went, and that one that failed is to be repeated. */
+export type NodeNews = Readonly<
+  { type: 'lookEnded' } | { type: 'lookFailed'; error: unknown } | { type: 'lookDue' }
+>
 
 export type NodeMessage = NodeCommand | NodeNews
 
@@ -50,13 +52,17 @@ export type GpuReading = Readonly<{
   temperatureC: number
 }>
 
-/** `looking`: for processes that nobody watches. `again`: another welcome came meanwhile. */
-export type NodeState = Readonly<{ phase: 'idle' } | { phase: 'looking'; again: boolean }>
+/** `looking`: for processes that nobody watches. `again`: another welcome came meanwhile. `hasFailed`: the last look. */
+export type NodeState = Readonly<
+  { phase: 'idle' } | { phase: 'looking'; again: boolean; hasFailed: boolean }
+>
 
 export type NodeEffect =
   | AnswerEffect
   | Readonly<
+      | { do: 'noteWelcome' }
       | { do: 'endUnwatched' }
+      | { do: 'lookLater' }
       | { do: 'announce' }
       | { do: 'logFailure'; error: unknown }
       | { do: 'work'; work: NodeWork }

@@ -1,10 +1,9 @@
 import type { Step } from '../actor.ts'
 import type { NodeEffect, NodeMessage, NodeState } from './node-protocol.ts'
 
-const look: Step<NodeState, NodeEffect> = [
-  { phase: 'looking', again: false },
-  [{ do: 'endUnwatched' }],
-]
+const look: NodeEffect = { do: 'endUnwatched' }
+const noteWelcome: NodeEffect = { do: 'noteWelcome' }
+const looking = { phase: 'looking', again: false, hasFailed: false } as const
 
 export const startNode: Step<NodeState, NodeEffect> = [{ phase: 'idle' }, []]
 
@@ -16,16 +15,26 @@ export const startNode: Step<NodeState, NodeEffect> = [{ phase: 'idle' }, []]
 export function transition(state: NodeState, message: NodeMessage): Step<NodeState, NodeEffect> {
   switch (message.type) {
     case 'welcome':
-      return state.phase === 'looking' ? [{ ...state, again: true }, []] : look
+      return state.phase === 'looking'
+        ? [{ ...state, again: true }, [noteWelcome]]
+        : [looking, [noteWelcome, look]]
     case 'lookEnded':
       // What is running may have changed since the look began.
       return state.phase === 'looking' && state.again
-        ? look
+        ? [looking, [look]]
         : [{ phase: 'idle' }, [{ do: 'announce' }]]
-    // The node asks to be welcomed until it is.
+    // The queue claims for no GPU of this machine before it is announced, and may welcome it no second time.
     case 'lookFailed':
-      return [{ phase: 'idle' }, [{ do: 'logFailure', error: message.error }]]
+      return [
+        { ...looking, hasFailed: true },
+        [...logFirst(state, message.error), { do: 'lookLater' }],
+      ]
+    case 'lookDue':
+      return state.phase === 'looking' ? [{ ...state, again: false }, [look]] : [state, []]
     default:
       return [state, [{ do: 'work', work: message }]]
   }
 }
+
+const logFirst = (state: NodeState, error: unknown): readonly NodeEffect[] =>
+  state.phase === 'looking' && state.hasFailed ? [] : [{ do: 'logFailure', error }]

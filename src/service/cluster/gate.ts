@@ -17,10 +17,10 @@ export type Gate = Readonly<{
   close(leader: LeaderActors | undefined): void
   /** Letters may have been lost in either direction. */
   reopen(): void
-  /** How often it was closed. */
-  closings(): number
-  /** The queue knows this node. Ignored if the gate was closed again since that number of closings. */
-  open(closings: number): void
+  /** The queue knows this node. */
+  welcomed(): void
+  /** Nothing is left that the queue does not know. Ignored if the gate was closed since the latest welcome. */
+  open(): void
   /** No more jobs are wanted. Told to each leader that welcomes this node. */
   leave(): void
   stop(): void
@@ -36,7 +36,7 @@ export function createGate(
   const place = createPlace<QueueMessage>('queue')
   let leader: LeaderActors | undefined
   let isOpen = false
-  let closings = 0
+  let isWelcome = false
   let isLeaving = false
   const knocking = setInterval(knock, knockMs)
 
@@ -47,9 +47,11 @@ export function createGate(
       shut()
     },
     reopen: shut,
-    closings: () => closings,
-    open(known) {
-      if (!leader || known !== closings) return
+    welcomed() {
+      isWelcome = true
+    },
+    open() {
+      if (!leader || !isWelcome) return
       place.seat(leader.queue)
       isOpen = true
       if (isLeaving) tellLeaving()
@@ -60,6 +62,7 @@ export function createGate(
     },
     stop() {
       clearInterval(knocking)
+      leader = undefined
       place.vacate()
     },
   }
@@ -67,7 +70,7 @@ export function createGate(
   function shut(): void {
     place.vacate()
     isOpen = false
-    closings += 1
+    isWelcome = false
     knock()
   }
 

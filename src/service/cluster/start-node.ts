@@ -61,8 +61,6 @@ export async function startNode(
   let election: Election | undefined
   let own: NodeActors | undefined
   let hasLooked = false
-  /** Closings of the gate at the latest welcome. */
-  let welcomedAt = 0
   const found = hasNoGpus(config) ? [] : await detectGpus(config)
   await using resources = new AsyncDisposableStack()
   const { lockPath, reserve } = openOwnDisk(config, resources)
@@ -143,7 +141,8 @@ export async function startNode(
   const nodeActors = createNodeActors(system, {
     ...{ config, machine, env, housekeeping, log },
     queue: gate.queue,
-    onWelcome: () => gate.open(welcomedAt),
+    onWelcome: gate.welcomed,
+    onAnnounce: gate.open,
     fetchImagePart: reads.readImagePart,
     isCurrent,
     endUnwatched,
@@ -156,7 +155,11 @@ export async function startNode(
       createDiskGuard(system, { config, housekeeping, queue: gate.queue, observe, log }),
     ],
     places: [nodeActors.supervisor],
-    tellGone: nodeActors.tellGone,
+    tellGone(id, givenUp) {
+      // It may have been welcomed, and not have announced anybody yet.
+      if (id === nodeActors.actors.node.name) gate.reopen()
+      else nodeActors.tellGone(id, givenUp)
+    },
     onGivenUp,
     log,
   })
@@ -225,7 +228,6 @@ export async function startNode(
 
   /** At each welcome: attempts may have been given to others while this node was lost. */
   async function endUnwatched(watched: readonly AttemptKey[]): Promise<void> {
-    welcomedAt = gate.closings()
     const running = await reads.openAttemptsOn(mine)
     await endFormerLifeOn(config, {
       running,

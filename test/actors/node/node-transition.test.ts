@@ -9,23 +9,40 @@ describe('a node', () => {
       node.tell({ type: 'lookEnded' }),
       node.tell({ type: 'welcome' }),
     ])) {
-      expect(told).toEqual([['endUnwatched'], ['announce'], ['endUnwatched']])
+      expect(told).toEqual([
+        ['noteWelcome', 'endUnwatched'],
+        ['announce'],
+        ['noteWelcome', 'endUnwatched'],
+      ])
     }
   })
 
   it('looks again when it is welcomed while it looks: what runs may have changed', () => {
     const node = aNode()
     node.tell({ type: 'welcome' })
-    expect(node.tell({ type: 'welcome' })).toEqual([])
+    expect(node.tell({ type: 'welcome' })).toEqual(['noteWelcome'])
     expect(node.tell({ type: 'lookEnded' })).toEqual(['endUnwatched'])
     expect(node.tell({ type: 'lookEnded' })).toEqual(['announce'])
   })
 
-  it('announces nothing after a look that failed, until it is welcomed again', () => {
+  it('announces nothing after a look that failed, and looks again until one succeeds', () => {
+    const node = aNode()
+    const lookFailed = { type: 'lookFailed', error: new Error('no') } as const
+    node.tell({ type: 'welcome' })
+    expect(node.tell(lookFailed)).toEqual(['logFailure', 'lookLater'])
+    expect(node.tell({ type: 'lookDue' })).toEqual(['endUnwatched'])
+    expect(node.tell(lookFailed)).toEqual(['lookLater'])
+    expect(node.tell({ type: 'lookDue' })).toEqual(['endUnwatched'])
+    expect(node.tell({ type: 'lookEnded' })).toEqual(['announce'])
+  })
+
+  it('looks once for all welcomes that came while it waited to look again', () => {
     const node = aNode()
     node.tell({ type: 'welcome' })
-    expect(node.tell({ type: 'lookFailed', error: new Error('no') })).toEqual(['logFailure'])
-    expect(node.tell({ type: 'welcome' })).toEqual(['endUnwatched'])
+    node.tell({ type: 'lookFailed', error: new Error('no') })
+    expect(node.tell({ type: 'welcome' })).toEqual(['noteWelcome'])
+    expect(node.tell({ type: 'lookDue' })).toEqual(['endUnwatched'])
+    expect(node.tell({ type: 'lookEnded' })).toEqual(['announce'])
   })
 })
 

@@ -1,6 +1,7 @@
 /** Numbers of GPUs in the whole cluster. A device keeps its number for good, also while its node is away. */
 import type { GpuId } from '../domain/job.ts'
 import type { Connection } from './database.ts'
+import { renamedGpus } from './gpu-identity.ts'
 import type { NodeGpu } from './member-rules.ts'
 import type { NodeName } from './node-name.ts'
 
@@ -8,16 +9,24 @@ export type GpuPlace = Readonly<{ node: NodeName; device: string; name?: string;
 
 type Device = Omit<NodeGpu, 'id'>
 
+/** `id`: the number of the GPU on its machine. It is certain if the UUID is known. */
+export type FoundGpu = Device & Readonly<{ id?: number }>
+
 /**
- * The GPUs of a node with their numbers, in the given order. A device without a number gets the smallest one that no
- * device has. Name and UUID are stored as they are now. May be repeated when it fails.
+ * The GPUs of a node with their numbers, in the given order. A GPU keeps its number when it is named by its UUID instead
+ * of its number on the machine, or the reverse. One without a number gets the smallest one that no GPU has. Name and
+ * UUID are stored as they are now. May be repeated when it fails.
+ *
+ * `identified`: the given GPUs with their UUIDs, as far as these can be read.
  */
 export async function numberGpus(
   { query }: Connection,
   node: NodeName,
-  gpus: readonly Device[],
+  gpus: readonly FoundGpu[],
+  identified: (gpus: readonly FoundGpu[]) => Promise<readonly FoundGpu[]> = async () => gpus,
 ): Promise<readonly NodeGpu[]> {
   const devices = gpus.map(({ device }) => device)
+  await renameKnown()
   while (!(await insertNew())) {
     // Another node has taken one of the numbers. Each failure is the success of another node, so they end.
   }
@@ -31,6 +40,20 @@ export async function numberGpus(
     if (id === undefined) throw new Error(`the number of GPU ${device} of ${node} was deleted`)
     return { id, ...describe({ device, name, uuid }) }
   })
+
+  /** Only if there is something to rename: nvidia-smi takes seconds to answer on some machines. */
+  async function renameKnown(): Promise<void> {
+    const { rows } = await query<Row>('select * from node_gpu where node = $1', [node])
+    const isKnown = (wanted: string) => rows.some(({ device }) => device === wanted)
+    if (devices.every(isKnown) || rows.every(({ device }) => devices.includes(device))) return
+    const now = (await identified(gpus)).map(({ id, ...gpu }) => ({
+      ...gpu,
+      ...(gpu.uuid !== undefined && id !== undefined && { index: id }),
+    }))
+    const renamed = renamedGpus(rows, now)
+    const ids = renamed.map(({ id }) => id)
+    await query(rename, [node, ids, renamed.map(({ device }) => device)])
+  }
 
   /** All or nothing, so that the numbers of a node follow the order of its devices. */
   async function insertNew(): Promise<boolean> {
@@ -68,6 +91,11 @@ const insert = `
     where id not in (select id from node_gpu)
   ) as free using (place)
   order by place`
+
+const rename = `
+  update node_gpu set device = now.device
+  from unnest($2::int[], $3::text[]) as now (id, device)
+  where node_gpu.node = $1 and node_gpu.id = now.id`
 
 const update = `
   update node_gpu set name = now.name, uuid = now.uuid

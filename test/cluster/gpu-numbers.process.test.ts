@@ -8,6 +8,8 @@ import { NodeName } from '../../src/cluster/node-name.ts'
 import { aClusterDatabase } from '../support/cluster/members.ts'
 import { usePostgres } from '../support/cluster/postgres.ts'
 
+type Rest<All extends unknown[]> = All extends [unknown, unknown, ...infer Others] ? Others : never
+
 const missing = postgresMissing()
 const why = missing ? `: ${missing}` : ''
 
@@ -52,6 +54,21 @@ describe.skipIf(missing)(`numbers of the GPUs of a cluster on PostgreSQL${why}`,
         [1, { node: 'b', device: '0' }],
       ]),
     )
+  })
+
+  it('remain when their node names its GPUs by UUID instead of number, and back', async () => {
+    const { connection } = await aConnection()
+    const uuids = ['GPU-aaaa', 'GPU-bbbb']
+    const byNumber = [0, 1].map((id) => ({ id, device: `${id}` }))
+    const byUuid = uuids.map((uuid, id) => ({ id, device: uuid, uuid }))
+    const listed = byNumber.map((gpu, at) => ({ ...gpu, uuid: uuids[at] ?? '' }))
+    const idsOf = async (...given: Rest<Parameters<typeof numberGpus>>) =>
+      (await numberGpus(connection, named('b'), ...given)).map(({ id }) => id)
+    await numbersOf(connection, 'a', '0', '1')
+    expect(await idsOf(byNumber)).toEqual([2, 3])
+    expect(await idsOf(byUuid.toReversed())).toEqual([3, 2])
+    expect(await idsOf(byNumber, async () => listed)).toEqual([2, 3])
+    expect((await readGpuPlaces(connection)).size).toBe(4)
   })
 
   it('are none for a node without GPUs', async () => {

@@ -36,6 +36,20 @@ export async function detectGpus(
   return visibleGpus(visible, await list())
 }
 
+/** The GPUs with their UUIDs, as far as nvidia-smi answers. */
+export async function identifyGpus<Known extends Pick<Gpu, 'device' | 'uuid'>>(
+  gpus: readonly Known[],
+  list: () => Promise<NvidiaSmiAnswer> = listGpus,
+): Promise<readonly Known[]> {
+  if (gpus.every(({ uuid }) => uuid !== undefined)) return gpus
+  const answer = await list()
+  const listed = answer.ok ? answer.gpus : []
+  return gpus.map((gpu) => {
+    const found = listed.find(({ index }) => String(index) === gpu.device)
+    return found && gpu.uuid === undefined ? { ...gpu, uuid: found.uuid } : gpu
+  })
+}
+
 /** Numbers alone are taken as they are: nvidia-smi could only add names, and may hang. */
 async function chosenGpus(
   entries: readonly string[],

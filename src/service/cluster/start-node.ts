@@ -20,7 +20,7 @@ import { type Answering, answerNodes } from '../../http/forwarding/node-routes.t
 import { createPeers } from '../../http/peers/peers.ts'
 import { logOf } from '../../infra/disk/data-directory.ts'
 import { watchFiles } from '../../infra/disk/file-watch.ts'
-import { detectGpus } from '../../infra/machine/gpus.ts'
+import { detectGpus, identifyGpus } from '../../infra/machine/gpus.ts'
 import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
@@ -70,7 +70,7 @@ export async function startNode(
   const database = resources.adopt(await openClusterDatabase({ url }), ({ close }) => close())
   const clock = await patiently(() => readDatabaseClock(database.beats))
   useClock(clock.now)
-  const gpus = await patiently(() => numberGpus(database.mail, me.name, found))
+  const gpus = await patiently(() => numberGpus(database.mail, me.name, found, identifyGpus))
   const places = new Map(await patiently(() => readGpuPlaces(database.mail)))
   const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
   const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { detectGpus } from '../../../src/infra/machine/gpus.ts'
+import { detectGpus, identifyGpus } from '../../../src/infra/machine/gpus.ts'
 import type { NvidiaSmiAnswer } from '../../../src/infra/machine/nvidia-smi.ts'
 
 const rtx = {
@@ -155,5 +155,16 @@ describe('a machine without a usable GPU', () => {
     const detection = detectGpus({}, list)
     await expect(detection).rejects.toThrow(says)
     await expect(detection).rejects.toThrow(/make demo.*wanctl serve --sim/)
+  })
+})
+
+describe('GPUs without UUIDs', () => {
+  it('get those that nvidia-smi has for their numbers', async () => {
+    const gpus = [{ device: '1' }, { device: '7' }]
+    expect(await identifyGpus(gpus, bothGpus)).toEqual([
+      { device: '1', uuid: h200.uuid },
+      { device: '7' },
+    ])
+    expect(await identifyGpus(gpus, noAnswer)).toEqual(gpus)
   })
 })

@@ -6,6 +6,7 @@ import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
 import { type Mail, openMail } from '../../src/cluster/mail.ts'
 import { joinCluster } from '../../src/cluster/membership.ts'
+import type { MailAddress } from '../../src/cluster/outbox.ts'
 import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
 import { startPostgresServer } from '../postgres.ts'
 import { ms, quantile, type Report, times } from './figures.ts'
@@ -49,7 +50,7 @@ export async function mail(say: (line: string) => void): Promise<Report> {
 }
 
 type Node = {
-  name: string
+  address: MailAddress
   mail: Mail
   received: number
   onLetter: (body: string) => void
@@ -68,7 +69,7 @@ async function aNode(url: string, name: string, started: AsyncDisposableStack): 
     log,
   })
   const node: Node = {
-    name,
+    address: { node: name, session: membership.session() },
     received: 0,
     onLetter: quiet,
     mail: openMail({
@@ -95,7 +96,7 @@ async function aNode(url: string, name: string, started: AsyncDisposableStack): 
 async function measureRoundTrips(nodes: readonly Node[]): Promise<number[]> {
   const [asker, ...others] = nodes as [Node, ...Node[]]
   for (const other of others) {
-    other.onLetter = () => void other.mail.post({ node: asker.name, session: 1 }, 'answer')
+    other.onLetter = () => void other.mail.post(asker.address, 'answer')
   }
   const taken: number[] = []
   while (taken.length < roundTrips) {
@@ -104,7 +105,7 @@ async function measureRoundTrips(nodes: readonly Node[]): Promise<number[]> {
     const answered = new Promise<void>((resolve) => {
       asker.onLetter = () => resolve()
     })
-    asker.mail.post({ node: other.name, session: 1 }, 'question')
+    asker.mail.post(other.address, 'question')
     await answered
     taken.push(performance.now() - sentAt)
   }
@@ -120,7 +121,7 @@ async function measureFlood(nodes: readonly Node[]): Promise<number> {
   const begunAt = performance.now()
   for (let n = 0; n < letters; n++) {
     const to = nodes[n % nodes.length] as Node
-    sender.mail.post({ node: to.name, session: 1 }, body)
+    sender.mail.post(to.address, body)
     if (n % 1_000 === 0) while (sender.mail.counts().waiting > 10_000) await delay(1)
   }
   while (arrived() < letters) await delay(1)

@@ -108,10 +108,15 @@ export async function joinCluster({
     return home === me.home || state !== 'present'
   }
 
+  /**
+   * A node of this name may have been removed. Other nodes remember its last session and send nothing to earlier ones,
+   * so the first session is the time: fewer sessions begin than milliseconds pass.
+   */
   async function insert(): Promise<number | undefined> {
     const { rows } = await query<{ session: string }>(
       `insert into node (name, home, run, session, state, beat, url, version, gpus, max_loads)
-       values ($1, $2, $3, 1, 'present', 0, $4, $5, $6, $7) on conflict do nothing returning session`,
+       values ($1, $2, $3, floor(extract(epoch from clock_timestamp()) * 1000)::bigint, 'present', 0, $4, $5, $6, $7)
+       on conflict do nothing returning session`,
       [me.name, me.home, run, ...descriptionColumns(current)],
     )
     return sessionIn(rows)

@@ -154,6 +154,24 @@ describe.skipIf(missing)('a cluster', () => {
     expect((await nodesOf(b)).map(({ name }) => name)).toEqual(['a', 'b'])
   })
 
+  it('gives jobs to a machine that was started again once, removed, and is started again', async () => {
+    const url = await server().createDatabase()
+    const [a, b] = (await startCluster(url, 2)) as [ClusterNode, ClusterNode]
+    const { dataDir } = b
+    await b.stop()
+    const restarted = await startClusterNode(url, 'b', { dataDir })
+    await untilPresent([a, restarted])
+    await restarted.stop()
+    const remove = async () =>
+      expect((await a.request('/nodes/b', { method: 'DELETE' })).status).toBe(200)
+    await vi.waitFor(remove, { timeout: 10_000 })
+    const again = await startClusterNode(url, 'b', { dataDir })
+    await untilPresent([a, again])
+    await a.request('/nodes/a/drain', { method: 'POST' })
+    const id = await a.submit({ prompt: 'on b' })
+    expect(await a.until(id)).toMatchObject({ status: 'success', node: 'b' })
+  })
+
   it('brings an image that one node took to the node that runs the job', async () => {
     const nodes = await three()
     const [a, b, c] = nodes

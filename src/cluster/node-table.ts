@@ -30,10 +30,18 @@ export async function readNodes({ query }: Connection, name?: string): Promise<N
 export const listNodes = async (connection: Connection): Promise<readonly ClusterNode[]> =>
   (await readNodes(connection)).entries.map(({ node }) => node)
 
-/** False: there is no such node. A node that runs notices it and ends. */
-export async function removeNode({ query }: Connection, name: string): Promise<boolean> {
-  const { count } = await query('delete from node where name = $1', [name])
-  return count > 0
+export async function isPresent(connection: Connection, name: string): Promise<boolean> {
+  const [entry] = (await readNodes(connection, name)).entries
+  return entry?.node.state === 'present'
+}
+
+/** False: the node is present, and remains. A lost node that is removed and still runs notices it and ends. */
+export async function removeNode(connection: Connection, name: string): Promise<boolean> {
+  const { count } = await connection.query(
+    "delete from node where name = $1 and state <> 'present'",
+    [name],
+  )
+  return count > 0 || !(await isPresent(connection, name))
 }
 
 export const descriptionColumns = ({

@@ -101,6 +101,12 @@ export const hasExpired = (
     { expiredAt },
   )
 
+export const nodeIsPresent = (name: string): RefusalError =>
+  new RefusalError(
+    'node_present',
+    `The node "${name}" is running. Stop the service there, then remove the node.`,
+  )
+
 /** The store cannot write for want of room; what it was told before is safe. */
 export class DiskFullError extends Error {
   override readonly name = 'DiskFullError'

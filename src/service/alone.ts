@@ -111,7 +111,7 @@ export async function startAlone(
         },
       ],
       // The queue refuses to remove the only node, which is there.
-      remove: async () => {},
+      remove: (_, letGo) => letGo(),
     },
     database: opened,
     children: () => ask(supervisor, { type: 'whichChildren' }),

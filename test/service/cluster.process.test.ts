@@ -191,13 +191,21 @@ describe.skipIf(missing)('a cluster', () => {
     }
   })
 
-  it('lets a node that is stopped with SHUTDOWN=drain end its job and take no other', async () => {
+  it('lets a node that is stopped with SHUTDOWN=drain end its job and take no other, and does not have it removed meanwhile', async () => {
     const nodes = await startCluster(await server().createDatabase(), 2, { SHUTDOWN: 'drain' })
     const [a, b] = nodes as [ClusterNode, ClusterNode]
     const ids: string[] = []
     for (let n = 0; n < 6; n++) ids.push(await a.submit({ prompt: `job ${n}`, steps: 40 }))
     for (const id of ids.slice(0, 2)) await a.until(id, isGenerating)
-    expect(await b.stop()).toBe(0)
+    const stopped = b.stop()
+    const gpuOfB = async () => {
+      const { gpus } = await a.json<{ gpus: { node: string; state: string }[] }>('/gpus')
+      return gpus.find(({ node }) => node === 'b')?.state
+    }
+    await expect.poll(gpuOfB, { timeout: 10_000 }).toBe('down')
+    const refused = await a.request('/nodes/b', { method: 'DELETE' })
+    expect([refused.status, await refused.json()]).toMatchObject([409, { code: 'node_present' }])
+    expect(await stopped).toBe(0)
     expect(startsOn(b)).toBe(1)
     const ended = await Promise.all(ids.slice(0, 2).map((id) => a.until(id)))
     expect(ended.map(({ node }) => node).toSorted()).toEqual(['a', 'b'])

@@ -19,7 +19,7 @@ export function anApp({
   dashboardDir = '',
   ownHosts,
   tasks = [],
-  nodes = { members: () => [], remove: async () => {} },
+  nodes = { members: () => [], remove: (_, letGo) => letGo() },
   queue = createPlace('queue'),
   clients = [],
   peers,

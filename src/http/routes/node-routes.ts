@@ -103,17 +103,18 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
       async (c) => {
         const { name: node } = c.req.valid('param')
         const known = await viewOf(node)
-        const answer = await ask(queue, { type: 'removeNode', node })
-        if (!isHalfRemoved(answer, known)) orThrow(answer)
-        await nodes.remove(node)
+        await nodes.remove(node, async () => {
+          const answer = await ask(queue, { type: 'removeNode', node })
+          if (!isUnknown(answer)) orThrow(answer)
+        })
         return c.json(known, 200)
       },
     )
 }
 
-/** An earlier removal failed after the queue had forgotten the node. */
-const isHalfRemoved = (answer: unknown, { state }: NodeJson): boolean =>
-  answer instanceof RefusalError && answer.code === 'node_not_found' && state !== 'present'
+/** The queue never had a job there, or an earlier removal failed after the queue had let the node go. */
+const isUnknown = (answer: unknown): boolean =>
+  answer instanceof RefusalError && answer.code === 'node_not_found'
 
 const noNode = (name: NodeName) =>
   new RefusalError('node_not_found', `This service has no node "${name}"; GET /nodes lists them.`)

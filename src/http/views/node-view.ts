@@ -9,8 +9,11 @@ import { Count, iso, Time } from './words.ts'
 /** The nodes that share the queue. A service without a cluster is the only one. */
 export type Nodes = Readonly<{
   members(): readonly Member[]
-  /** Forgets a node that the queue has let go. Repeated, it changes nothing. */
-  remove(name: NodeName): Promise<void>
+  /**
+   * Forgets a node after the queue has let it go. Repeated, it changes nothing. Rejects with `node_present` if the node
+   * runs, in most cases before the queue is asked.
+   */
+  remove(name: NodeName, letGo: () => Promise<void>): Promise<void>
 }>
 
 /** The node that has this GPU. Undefined: a GPU of a node that was removed. */

@@ -15,9 +15,10 @@ import type { ClusterDatabase } from '../../cluster/database.ts'
 import type { GpuPlace } from '../../cluster/gpu-numbers.ts'
 import type { ClusterNode, MemberEvent, NodeState } from '../../cluster/member-rules.ts'
 import { type MemberWatch, watchMembers } from '../../cluster/member-watch.ts'
-import { removeNode } from '../../cluster/node-table.ts'
+import { isPresent, removeNode } from '../../cluster/node-table.ts'
 import type { MailAddress } from '../../cluster/outbox.ts'
 import type { References } from '../../cluster/references.ts'
+import { nodeIsPresent } from '../../domain/errors.ts'
 import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
@@ -116,8 +117,11 @@ export function createClusterFleet({
     },
     nodes: {
       members: () => members().map(toMember),
-      async remove(name) {
-        await removeNode(database.mail, name)
+      async remove(name, letGo) {
+        // The queue does not know of a node that drains, or that has not joined this leader yet.
+        if (await isPresent(database.mail, name)) throw nodeIsPresent(name)
+        await letGo()
+        if (!(await removeNode(database.mail, name))) throw nodeIsPresent(name)
         removed.add(name)
       },
     },

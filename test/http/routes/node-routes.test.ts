@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
 import { tell } from '../../../src/actors/actor.ts'
 import type { NodeUse, QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
-import { RefusalError } from '../../../src/domain/errors.ts'
+import { nodeIsPresent, RefusalError } from '../../../src/domain/errors.ts'
 import { type Member, NodeName } from '../../../src/domain/node.ts'
 import type { NodeJson } from '../../../src/http/views/node-view.ts'
 import { anActor, gpu0, gpu1, midnight } from '../../support/jobs.ts'
@@ -55,7 +55,13 @@ function aCluster(
   })
   const nodes = {
     members: () => members,
-    remove: async (name: NodeName) => void commands.push(`forget ${name}`),
+    async remove(name: NodeName, letGo: () => Promise<void>) {
+      if (members.some((one) => one.name === name && one.state === 'present')) {
+        throw nodeIsPresent(name)
+      }
+      await letGo()
+      commands.push(`forget ${name}`)
+    },
   }
   const app = anApp({ queue, nodes })
   const request = async (method: string, path: string) => {
@@ -143,8 +149,9 @@ describe('DELETE /nodes/{name}', () => {
   })
 
   it('does not forget a node that the queue refuses to let go', async () => {
-    const refusal = new RefusalError('node_present', 'it is running')
-    const { request, commands } = aCluster([member(a), member(b)], [use(a), use(b)], refusal)
+    const refusal = nodeIsPresent(b)
+    const members = [member(a), member(b, 'left')]
+    const { request, commands } = aCluster(members, [use(a), use(b)], refusal)
     expect(await request('DELETE', '/nodes/b')).toMatchObject({
       status: 409,
       body: { code: 'node_present' },
@@ -160,10 +167,13 @@ describe('DELETE /nodes/{name}', () => {
     expect(commands).toEqual(['removeNode c', 'forget c'])
   })
 
-  it('does not forget a node that has joined and that the queue does not know yet', async () => {
+  it('refuses a node that runs, whatever the queue knows of it', async () => {
     const { request, commands } = aCluster([member(a), member(c)], [use(a)], unknown)
-    expect(await request('DELETE', '/nodes/c')).toMatchObject({ status: 404 })
-    expect(commands).toEqual(['removeNode c'])
+    expect(await request('DELETE', '/nodes/c')).toMatchObject({
+      status: 409,
+      body: { code: 'node_present' },
+    })
+    expect(commands).toEqual([])
   })
 
   it('refuses a node that is not in the cluster without asking the queue', async () => {

@@ -1,6 +1,6 @@
 /** Commands of operators for a whole node: drain, resume, remove. */
 import { causeOf } from '../../../domain/client.ts'
-import { RefusalError } from '../../../domain/errors.ts'
+import { nodeIsPresent, RefusalError } from '../../../domain/errors.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import { answer } from '../../actor.ts'
 import { nodeUse } from '../queue-answers.ts'
@@ -44,10 +44,7 @@ export function removeNode(
 ): QueueStep {
   const node = state.nodes.get(name)
   if (!node) return [state, [answer(replyTo, unknownNode(name))]]
-  if (node.presence === 'present') {
-    const detail = `The node "${name}" is running. Stop the service there, then remove the node.`
-    return [state, [answer(replyTo, new RefusalError('node_present', detail))]]
-  }
+  if (node.presence === 'present') return [state, [answer(replyTo, nodeIsPresent(name))]]
   const [next, effects] = forgetNode(state, name, at)
   return [next, [...effects, answer(replyTo, 'removed')]]
 }

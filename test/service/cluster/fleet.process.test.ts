@@ -1,0 +1,68 @@
+import * as v from 'valibot'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { postgresMissing } from '../../../bench/postgres.ts'
+import { refOf } from '../../../src/actors/actor-ref.ts'
+import { listNodes } from '../../../src/cluster/node-table.ts'
+import { createReferences } from '../../../src/cluster/references.ts'
+import { NodeName } from '../../../src/domain/node.ts'
+import { createClusterFleet } from '../../../src/service/cluster/fleet.ts'
+import { aClusterDatabase, aMember, noLog } from '../../support/cluster/members.ts'
+import { usePostgres } from '../../support/cluster/postgres.ts'
+
+const [leader, x] = ['leader', 'x'].map((name) => v.parse(NodeName, name)) as [NodeName, NodeName]
+
+async function aFleet(url: string) {
+  const database = await aClusterDatabase(url)
+  const here = () => ({ node: leader, session: 1 })
+  const nothing = refOf<object>('nobody', () => true)
+  const fleet = createClusterFleet({
+    ...{ me: leader, term: 0, database, places: new Map(), kinds: new Map(), log: noLog },
+    ...{ busyGpus: async () => [], queue: nothing, archive: nothing, lostMs: 60_000 },
+    own: {
+      node: nothing,
+      conversion: nothing,
+      caretaker: nothing,
+      template: nothing,
+      gpu: () => nothing,
+    },
+    references: createReferences({ here, post: () => true, log: noLog }),
+  })
+  onTestFinished(fleet.stop)
+  return { database, nodes: fleet.nodes }
+}
+
+const missing = postgresMissing()
+const why = missing ? `: ${missing}` : ''
+
+describe.skipIf(missing)(`the removal of a node of a cluster on PostgreSQL${why}`, () => {
+  const postgres = usePostgres()
+
+  it('is refused while the node runs, before the queue is asked', async () => {
+    const { url } = await postgres.aDatabase()
+    const { nodes } = await aFleet(url)
+    await aMember(url, x)
+    let asked = 0
+    const removal = nodes.remove(x, async () => void asked++)
+    await expect(removal).rejects.toMatchObject({ code: 'node_present' })
+    expect(asked).toBe(0)
+  })
+
+  it('is refused when the node is started meanwhile, and the node remains', async () => {
+    const { url } = await postgres.aDatabase()
+    const { nodes, database } = await aFleet(url)
+    const { membership } = await aMember(url, x)
+    await membership.leave()
+    const removal = nodes.remove(x, async () => void (await aMember(url, x)))
+    await expect(removal).rejects.toMatchObject({ code: 'node_present' })
+    expect(await listNodes(database.mail)).toMatchObject([{ name: x, state: 'present' }])
+  })
+
+  it('may be repeated', async () => {
+    const { url } = await postgres.aDatabase()
+    const { nodes, database } = await aFleet(url)
+    const { membership } = await aMember(url, x)
+    await membership.leave()
+    for (let n = 0; n < 2; n++) await nodes.remove(x, async () => {})
+    expect(await listNodes(database.mail)).toEqual([])
+  })
+})

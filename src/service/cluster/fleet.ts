@@ -23,6 +23,7 @@ import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
 import type { Nodes } from '../../http/views/node-view.ts'
+import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
 import { childOf } from '../machine.ts'
 import type { FleetMessage } from './fleet-protocol.ts'
 
@@ -62,6 +63,12 @@ export type ClusterFleet = Fleet &
     missed(): void
     stop(): Promise<void>
   }>
+
+/** Rejects as the stores do, so that clients learn that PostgreSQL does not respond. */
+const stored = <Result>(work: Promise<Result>): Promise<Result> =>
+  work.catch((error: unknown) => {
+    throw toStoreError(error)
+  })
 
 /** More than nodes take to join a new leader. */
 const lookAtFilesMs = 5_000
@@ -119,9 +126,9 @@ export function createClusterFleet({
       members: () => members().map(toMember),
       async remove(name, letGo) {
         // The queue does not know of a node that drains, or that has not joined this leader yet.
-        if (await isPresent(database.mail, name)) throw nodeIsPresent(name)
+        if (await stored(isPresent(database.mail, name))) throw nodeIsPresent(name)
         await letGo()
-        if (!(await removeNode(database.mail, name))) throw nodeIsPresent(name)
+        if (!(await stored(removeNode(database.mail, name)))) throw nodeIsPresent(name)
         removed.add(name)
       },
     },

@@ -4,6 +4,7 @@ import { postgresMissing } from '../../../bench/postgres.ts'
 import { refOf } from '../../../src/actors/actor-ref.ts'
 import { listNodes } from '../../../src/cluster/node-table.ts'
 import { createReferences } from '../../../src/cluster/references.ts'
+import { DatabaseUnreachableError } from '../../../src/domain/errors.ts'
 import { NodeName } from '../../../src/domain/node.ts'
 import { createClusterFleet } from '../../../src/service/cluster/fleet.ts'
 import { aClusterDatabase, aMember, noLog } from '../../support/cluster/members.ts'
@@ -55,6 +56,18 @@ describe.skipIf(missing)(`the removal of a node of a cluster on PostgreSQL${why}
     const removal = nodes.remove(x, async () => void (await aMember(url, x)))
     await expect(removal).rejects.toMatchObject({ code: 'node_present' })
     expect(await listNodes(database.mail)).toMatchObject([{ name: x, state: 'present' }])
+  })
+
+  it('fails as unreachable while PostgreSQL does not respond, also after the queue has let the node go', async () => {
+    const { url } = await postgres.aDatabase()
+    const { nodes } = await aFleet(url)
+    const { membership } = await aMember(url, x)
+    await membership.leave()
+    const stop = () => postgres.server().stop('SIGKILL')
+    await expect(nodes.remove(x, stop)).rejects.toThrow(DatabaseUnreachableError)
+    await expect(nodes.remove(x, async () => {})).rejects.toThrow(DatabaseUnreachableError)
+    await postgres.server().startAgain()
+    await nodes.remove(x, async () => {})
   })
 
   it('may be repeated', async () => {

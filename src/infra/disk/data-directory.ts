@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import type { JobFiles } from '../../actors/archive/archive-ports.ts'
 import type { WorkFiles } from '../../actors/queue/queue-ports.ts'
 import type { Epoch, JobId } from '../../domain/job.ts'
-import { notThere, type ResultsMode } from './results-directory.ts'
+import { notThere } from './results-directory.ts'
 import { sync } from './sync.ts'
 
 export type DataDirectory = Readonly<{
@@ -82,7 +82,7 @@ export async function removeUploads({ workDir }: Pick<DataDirectory, 'workDir'>)
 }
 
 /** A shared directory of results must be there: to create one would hide that its file system is not mounted. */
-export function createDirectories(data: DataDirectory, results: ResultsMode = 'own'): void {
+export function createDirectories(data: DataDirectory, results: 'own' | 'shared' = 'own'): void {
   const { workDir, resultsDir, logsDir, previewsDir, stateDb } = data
   for (const directory of [workDir, logsDir, previewsDir, dirname(stateDb)]) {
     mkdirSync(directory, { recursive: true })

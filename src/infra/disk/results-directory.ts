@@ -1,11 +1,11 @@
 /** The directory of finished videos: of this machine alone, or one that all nodes of a cluster mount. */
-import { createHmac, randomUUID } from 'node:crypto'
+import { createHmac, randomBytes, randomUUID } from 'node:crypto'
 import { link, open, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../domain/errors.ts'
 import { readRegularFile } from './regular-file.ts'
 
-/** `id`: that of the cluster. `home`: random id of this node's data directory. */
+/** `id`: that of the directory. `home`: random id of this node's data directory. */
 export type SharedResults = Readonly<{ id: string; home: string }>
 
 export type ResultsDirectory = Readonly<{
@@ -19,7 +19,7 @@ export type ResultsDirectory = Readonly<{
 /** Hidden, and no name that a client can ask for: files with this prefix are not served. */
 export const unfinishedPrefix = '.unfinished.'
 
-/** Contains the id of the cluster, so that a node notices that it has mounted something else. */
+/** Contains the id of a shared directory, so that a node notices that it has mounted something else. */
 export const markerName = '.wan-cluster'
 
 const maxMarkerBytes = 1_000
@@ -36,22 +36,25 @@ export const resultsDirectory = (path: string, shared?: SharedResults): ResultsD
 
 async function requireMarker(resultsDir: string, id: string): Promise<void> {
   const marker = await readMarker(resultsDir)
-  const why = refuseResults({ resultsDir, isShared: true, mode: 'shared', marker, id })
   // To conversions and clients, this is a file system that is away.
-  if (why !== undefined) throw Object.assign(new Error(why), { code: 'ENOTCONN' })
+  if (marker !== id) throw Object.assign(new Error(notShared(resultsDir, id)), { code: 'ENOTCONN' })
 }
 
-/** The same on all nodes of a cluster. Another database has another secret. */
-export const clusterIdOf = (secret: string): string =>
-  createHmac('sha256', secret).update('wan-supervisor: shared results').digest('hex').slice(0, 32)
+/** Begins the ids of the directories of one cluster. Another database has another secret. */
+const clusterOf = (secret: string): string =>
+  createHmac('sha256', secret).update('wan-supervisor: shared results').digest('hex').slice(0, 16)
 
-/** The id of the cluster that uses this directory; undefined: there is none in it. */
+/** An id for a directory that a cluster begins to share. */
+export const newResultsId = (secret: string): string =>
+  `${clusterOf(secret)}-${randomBytes(8).toString('hex')}`
+
+/** The id of a directory; undefined: it has none. */
 export async function readMarker(resultsDir: string): Promise<string | undefined> {
   const content = await readRegularFile(join(resultsDir, markerName), maxMarkerBytes)
   return content?.toString().trim()
 }
 
-/** By a link, so that the file is there as a whole or not at all, and nothing is overwritten. */
+/** Gives a directory an id if it has none. By a link, so that the file is there as a whole or not at all. */
 export async function writeMarker(resultsDir: string, id: string): Promise<void> {
   const unfinished = join(resultsDir, `${markerName}.${randomUUID()}`)
   try {
@@ -76,41 +79,37 @@ export async function writeMarker(resultsDir: string, id: string): Promise<void>
   }
 }
 
-/** How the nodes of a cluster keep their videos. */
-export type ResultsMode = 'own' | 'shared'
-
 /** Why a node must not start with its directory of results; undefined: it may. */
 export function refuseResults({
   resultsDir,
   isShared,
-  mode,
+  recorded,
   marker,
-  id,
+  secret,
 }: Readonly<{
   resultsDir: string
   /** `RESULTS_SHARED` of this node. */
   isShared: boolean
-  /** As the database has it. */
-  mode: ResultsMode
+  /** Id of the directory that the nodes of the cluster share; undefined: each has one of its own. */
+  recorded: string | undefined
   marker: string | undefined
-  id: string
+  /** That of the cluster. */
+  secret: string
 }>): string | undefined {
-  if (!isShared) return mode === 'shared' ? sharedByOthers : undefined
-  if (marker === id) return undefined
-  const path = join(resultsDir, markerName)
-  if (marker !== undefined) {
+  if (!isShared) return recorded === undefined ? undefined : sharedByOthers
+  if (marker !== undefined && !marker.startsWith(`${clusterOf(secret)}-`)) {
     return (
-      `RESULTS_DIR ${resultsDir} belongs to the cluster of another database, as ${path} says. Set RESULTS_DIR to the ` +
-      'directory of this cluster. If the other cluster does not exist any more, delete that file.'
+      `RESULTS_DIR ${resultsDir} belongs to the cluster of another database, as its file ${markerName} says. Set ` +
+      'RESULTS_DIR to the directory of this cluster. If the other cluster does not exist any more, delete that file.'
     )
   }
-  if (mode === 'own') return undefined
-  return (
-    `RESULTS_DIR ${resultsDir} is not the directory that this cluster shares: it has no file ${markerName}. Check that ` +
-    'its file system is mounted, and that RESULTS_DIR leads to the same directory on all nodes. If the videos were ' +
-    `moved here on purpose, run: echo ${id} > ${path}`
-  )
+  return recorded === undefined || marker === recorded ? undefined : notShared(resultsDir, recorded)
 }
+
+const notShared = (resultsDir: string, id: string): string =>
+  `RESULTS_DIR ${resultsDir} is not the directory that this cluster shares: its file ${markerName} is missing or has ` +
+  'another id. Check that its file system is mounted, and that RESULTS_DIR leads to the same directory on all nodes. If ' +
+  `the videos were moved here on purpose, run: echo ${id} > ${join(resultsDir, markerName)}`
 
 export const notThere = (resultsDir: string): string =>
   `RESULTS_DIR ${resultsDir} does not exist. With RESULTS_SHARED=1 the service does not create it: mount the file system ` +

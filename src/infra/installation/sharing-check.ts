@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import type { Config } from '../../config/config.ts'
 import { messageOf } from '../../domain/errors.ts'
-import { clusterIdOf, notThere, readMarker, refuseResults } from '../disk/results-directory.ts'
+import { notThere, readMarker, refuseResults } from '../disk/results-directory.ts'
 import { inspectSharing } from '../store/postgres/inspect-sharing.ts'
 import { type Finding, finding } from './finding.ts'
 
@@ -15,11 +15,11 @@ export async function checkSharing({
   if (databaseUrl === undefined) return []
   if (isShared && !existsSync(resultsDir)) return [fault(notThere(resultsDir))]
   try {
-    const { secret = '', results: mode = 'own' } = (await inspectSharing(databaseUrl)) ?? {}
-    if (!isShared && mode === 'own') return []
+    const { secret = '', results } = (await inspectSharing(databaseUrl)) ?? {}
+    const recorded = results ?? undefined
+    if (!isShared && recorded === undefined) return []
     const marker = isShared ? await readMarker(resultsDir) : undefined
-    const id = clusterIdOf(secret)
-    const why = refuseResults({ resultsDir, isShared, mode, marker, id })
+    const why = refuseResults({ resultsDir, isShared, recorded, marker, secret })
     return [why === undefined ? finding('results', 'ok', resultsDir) : fault(why)]
   } catch (error) {
     return [fault(messageOf(error))]

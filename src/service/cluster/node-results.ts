@@ -4,9 +4,8 @@ import { findRunningNode } from '../../cluster/running-nodes.ts'
 import type { Config } from '../../config/config.ts'
 import type { Logger } from '../../domain/log.ts'
 import {
-  clusterIdOf,
+  newResultsId,
   type ResultsDirectory,
-  type ResultsMode,
   readMarker,
   refuseResults,
   resultsDirectory,
@@ -27,22 +26,36 @@ export type NodeResultsOptions = Readonly<{
  * with a message for the operator when this node does not keep its videos where the others do. May be repeated.
  */
 export async function openNodeResults(options: NodeResultsOptions): Promise<ResultsDirectory> {
-  const { config, connection, me, secret, log } = options
+  const { resultsDir } = options.config.data
+  const before = await requireShared(options)
+  if (!options.config.resultsShared) return resultsDirectory(resultsDir)
+  if (before === undefined) await share(options)
+  // Nodes that start at once may have begun to share different directories. The first one is recorded.
+  const id = before ?? (await requireShared(options))
+  if (id === undefined)
+    throw new Error('The directory of results was recorded, and is not any more.')
+  return resultsDirectory(resultsDir, { id, home: options.me.home })
+}
+
+async function share({ config, connection, me, secret, log }: NodeResultsOptions): Promise<void> {
   const { resultsDir } = config.data
-  const id = clusterIdOf(secret)
+  const other = await findRunningNode(connection, me.name, { lostMs: config.node.lostMs })
+  // It may have been the first one to share.
+  if (other && (await readRecorded(connection)) === undefined) throw notAlone(other)
+  await writeMarker(resultsDir, newResultsId(secret))
+  const { count } = await connection.query(
+    'update cluster_key set results = $1 where results is null',
+    [await readMarker(resultsDir)],
+  )
+  if (count > 0)
+    log.info({ resultsDir }, 'the nodes of this cluster share one directory of results')
+}
+
+/** The id of the directory that all nodes share; undefined: there is none. */
+async function requireShared(options: NodeResultsOptions): Promise<string | undefined> {
   const refusal = await whyNotShared(options)
   if (refusal !== undefined) throw new Error(refusal)
-  if (!config.resultsShared) return resultsDirectory(resultsDir)
-  if ((await readMode(connection)) === 'own') {
-    const { lostMs } = config.node
-    const other = await findRunningNode(connection, me.name, { lostMs })
-    // It may have been the first one to share.
-    if (other && (await readMode(connection)) === 'own') throw notAlone(other)
-    await writeMarker(resultsDir, id)
-    await connection.query(`update cluster_key set results = 'shared'`)
-    log.info({ resultsDir }, 'the nodes of this cluster share one directory of results')
-  }
-  return resultsDirectory(resultsDir, { id, home: me.home })
+  return readRecorded(options.connection)
 }
 
 /** Why this node does not keep its videos where the others do; undefined: it does. */
@@ -53,14 +66,14 @@ export async function whyNotShared({
 }: Pick<NodeResultsOptions, 'config' | 'connection' | 'secret'>): Promise<string | undefined> {
   const { data, resultsShared: isShared } = config
   const { resultsDir } = data
-  const mode = await readMode(connection)
+  const recorded = await readRecorded(connection)
   const marker = isShared ? await readMarker(resultsDir) : undefined
-  return refuseResults({ resultsDir, isShared, mode, marker, id: clusterIdOf(secret) })
+  return refuseResults({ resultsDir, isShared, recorded, marker, secret })
 }
 
-async function readMode({ query }: Connection): Promise<ResultsMode> {
-  const { rows } = await query<{ results: ResultsMode }>('select results from cluster_key')
-  return rows[0]?.results ?? 'own'
+async function readRecorded({ query }: Connection): Promise<string | undefined> {
+  const { rows } = await query<{ results: string | null }>('select results from cluster_key')
+  return rows[0]?.results ?? undefined
 }
 
 const notAlone = ({ name, url }: Readonly<{ name: string; url: string }>): Error =>

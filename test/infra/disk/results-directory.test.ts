@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import {
-  clusterIdOf,
   markerName,
+  newResultsId,
   readMarker,
   refuseResults,
   resultsDirectory,
@@ -17,11 +17,12 @@ beforeEach(() => {
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
 })
 
-const id = clusterIdOf('a secret')
+const secret = 'a secret'
+const id = newResultsId(secret)
 const shared = { id, home: 'home-of-a' }
 
 describe('a shared directory of results', () => {
-  it('is recognised by the id of its cluster', async () => {
+  it('is recognised by its id', async () => {
     const results = resultsDirectory(directory, shared)
     await expect(results.check()).rejects.toMatchObject({
       code: 'ENOTCONN',
@@ -31,11 +32,11 @@ describe('a shared directory of results', () => {
     expect(await readMarker(directory)).toBe(id)
     await results.check()
     expect(readdirSync(directory)).toEqual([markerName])
-    const other = resultsDirectory(directory, { ...shared, id: clusterIdOf('another secret') })
-    await expect(other.check()).rejects.toThrow('belongs to the cluster of another database')
+    const other = resultsDirectory(directory, { ...shared, id: newResultsId(secret) })
+    await expect(other.check()).rejects.toThrow('is not the directory that this cluster shares')
   })
 
-  it('keeps the id of the cluster that came first', async () => {
+  it('keeps the id that it got first', async () => {
     await Promise.all(['first', 'second', 'third'].map((one) => writeMarker(directory, one)))
     const first = await readMarker(directory)
     await writeMarker(directory, 'late')
@@ -65,23 +66,25 @@ describe('a directory of one machine', () => {
 describe('the directory of a node', () => {
   const refuse = (options: Partial<Parameters<typeof refuseResults>[0]>) =>
     refuseResults({
-      ...{ resultsDir: '/mnt/videos', isShared: true, mode: 'shared', marker: id, id },
+      ...{ resultsDir: '/mnt/videos', isShared: true, recorded: id, marker: id, secret },
       ...options,
     })
+  const [none, ofOther] = [undefined, newResultsId('another secret')]
 
   it.each<[what: string, options: Parameters<typeof refuse>[0]]>([
     ['that of the cluster', {}],
-    ['the first one that is shared', { mode: 'own', marker: undefined }],
-    ['one that was about to be shared', { mode: 'own' }],
-    ['one of its own, as all have', { mode: 'own', isShared: false, marker: undefined }],
+    ['the first one that is shared', { recorded: none, marker: none }],
+    ['one that was about to be shared', { recorded: none }],
+    ['one of its own, as all have', { recorded: none, marker: none, isShared: false }],
   ])('is accepted when it is %s', (_what, options) => {
     expect(refuse(options)).toBeUndefined()
   })
 
   it.each<[what: string, options: Parameters<typeof refuse>[0], why: string]>([
-    ['another one than the others have', { marker: undefined }, `run: echo ${id} > /mnt/videos/.w`],
-    ['that of another cluster', { marker: 'other' }, 'Set RESULTS_DIR to the directory of this'],
-    ['that of another cluster', { marker: 'other', mode: 'own' }, 'of another database'],
+    ['another one than the others have', { marker: none }, `run: echo ${id} > /mnt/videos/.wan-c`],
+    ['shared by nobody else', { marker: newResultsId(secret) }, 'is missing or has another id'],
+    ['that of another cluster', { marker: ofOther }, 'Set RESULTS_DIR to the directory of this'],
+    ['that of another cluster', { marker: ofOther, recorded: none }, 'of another database'],
     ['not shared as those of the others are', { isShared: false }, 'Set RESULTS_SHARED=1'],
   ])('is refused when it is %s, and the message says what to do', (_what, options, why) => {
     expect(refuse(options)).toContain(why)

@@ -4,9 +4,10 @@ import { toStoreError } from './postgres-errors.ts'
 /** Longer than a server takes that is alive. */
 const maxQueryMs = 5_000
 
-export type Sharing = Readonly<{ secret: string; results: 'own' | 'shared' }>
+/** `results`: id of the directory that the nodes share. */
+export type Sharing = Readonly<{ secret: string; results: string | null }>
 
-/** How the nodes of a cluster keep their videos. Undefined: no node of this version has used the database yet. */
+/** Undefined: no node of this version has used the database yet. */
 export async function inspectSharing(url: string): Promise<Sharing | undefined> {
   const pool = await createPool(url, { max: 1, maxQueryMs })
   try {

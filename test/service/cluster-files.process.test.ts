@@ -1,7 +1,8 @@
 /** Files of nodes that have directories of their own. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
+import type { JobId } from '../../src/domain/job.ts'
 import {
   type ClusterNode,
   nodesOf,
@@ -9,6 +10,7 @@ import {
   startClusterNode,
   untilPresent,
 } from '../support/cluster/service-cluster.ts'
+import { aFileOf } from '../support/mp4.ts'
 import { quick } from '../support/service.ts'
 import { missing, usePostgresServer } from '../support/store/postgres-stores.ts'
 
@@ -17,8 +19,8 @@ vi.setConfig({ testTimeout: 120_000 })
 describe.skipIf(missing)('files of a cluster', () => {
   const server = usePostgresServer()
 
-  const two = async () => {
-    const nodes = await startCluster(await server().createDatabase(), 2, { SIM_SPEED: '300' })
+  const two = async (env: NodeJS.ProcessEnv = { SIM_SPEED: '300' }) => {
+    const nodes = await startCluster(await server().createDatabase(), 2, env)
     return nodes as [ClusterNode, ClusterNode]
   }
 
@@ -59,6 +61,34 @@ describe.skipIf(missing)('files of a cluster', () => {
     expect(await purge(room)).toMatchObject({ jobs: 1, kept: 0, complete: true })
     expect(existsSync(fileOn(b, older.filename))).toBe(false)
     expect(existsSync(fileOn(a, younger.filename))).toBe(true)
+  })
+
+  it('of attempts that were not recorded are removed when their node is back, and no other file', async () => {
+    const [a, b] = await two({ SIM_SPEED: '100' })
+    await command(a, '/nodes/a/drain')
+    const id = await a.submit({ prompt: 'a fox', filename: 'fox.mp4', steps: 200 })
+    await a.until(id, ({ stage }) => stage !== null && stage !== 'converting')
+    await b.powerOff()
+    await untilLost('b', a)
+    await command(a, '/nodes/a/resume')
+    expect(await a.until(id)).toMatchObject({ status: 'success', node: 'a' })
+    // As if b had died between the name of the file and the record.
+    writeFileSync(fileOn(b, 'fox.mp4'), aFileOf(id as JobId, 1_000, 1))
+    copyFileSync(fileOn(a, 'fox.mp4'), fileOn(b, 'a copy of fox.mp4'))
+    writeFileSync(fileOn(b, 'after a backup.mp4'), aFileOf(id as JobId, 1_000, 9))
+    writeFileSync(fileOn(b, 'of an unknown job.mp4'), aFileOf(crypto.randomUUID() as JobId))
+    writeFileSync(fileOn(b, 'film.mp4'), 'film')
+    const again = await startClusterNode(String(b.env.DATABASE_URL), 'b', { dataDir: b.dataDir })
+    await expect
+      .poll(() => again.log('videos that were not recorded were removed'), { timeout: 20_000 })
+      .toMatchObject([{ removed: ['fox.mp4'] }])
+    expect(readdirSync(join(b.dataDir, 'results')).toSorted()).toEqual([
+      'a copy of fox.mp4',
+      'after a backup.mp4',
+      'film.mp4',
+      'of an unknown job.mp4',
+    ])
+    expect(existsSync(fileOn(a, 'fox.mp4'))).toBe(true)
   })
 
   it('are not overwritten where somebody has put them: on the leader the name is taken, elsewhere the job fails', async () => {

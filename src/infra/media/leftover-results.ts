@@ -1,21 +1,23 @@
-/** Files in a shared directory of results that nobody needs, for example of nodes that never return. */
+/** Files in a directory of results that nobody needs, for example of attempts that were given to other nodes. */
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, open, opendir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { type AttemptKey, isOpen, type Job, JobId } from '../../domain/job.ts'
+import { type AttemptKey, type Job, JobId } from '../../domain/job.ts'
 import { type ResultsDirectory, unfinishedPrefix } from '../disk/results-directory.ts'
 import { makerAt, takeAway } from './publication.ts'
 import type { Maker } from './video-signature.ts'
 
 export type LeftoverOptions = Readonly<{
   results: ResultsDirectory
-  /** As it is stored; undefined: there is none, or it was deleted. */
+  /** As it is stored; undefined: nothing is known of it. */
   find(jobId: JobId): Promise<Job | undefined>
-  /** Which of these names the records of videos have. */
+  /** Which of these names the records of videos in this directory have. */
   recorded(filenames: readonly string[]): Promise<ReadonlySet<string>>
   /** Younger files may be those of an attempt that is about to be recorded. */
   minAgeMs?: number
+  /** Unfinished files are left to others. */
+  onlyVideos?: boolean
 }>
 
 const defaultMinAgeMs = 3_600_000
@@ -29,6 +31,7 @@ export async function removeLeftoverResults({
   find,
   recorded,
   minAgeMs = defaultMinAgeMs,
+  onlyVideos = false,
 }: LeftoverOptions): Promise<readonly string[]> {
   await results.check()
   const before = (await now(results)) - minAgeMs
@@ -48,17 +51,18 @@ export async function removeLeftoverResults({
 
   async function remove(name: string): Promise<boolean> {
     const path = join(results.path, name)
-    if (!name.startsWith('.')) return removeVideo(path, name)
+    if (!name.startsWith('.')) return removeVideo(path)
+    if (onlyVideos) return false
     const attempt = attemptIn(name)
     if (attempt && isRunning(await find(attempt.jobId), attempt)) return false
     await rm(path, { recursive: true, force: true })
     return true
   }
 
-  async function removeVideo(path: string, name: string): Promise<boolean> {
+  async function removeVideo(path: string): Promise<boolean> {
     const maker = await makerAt(path)
     const job = maker && (await find(maker.jobId))
-    if (!maker || !job || !isLeftover(maker, job, name)) return false
+    if (!maker || !job || !isLeftover(maker, job)) return false
     const aside = join(results.path, `${results.unfinishedPrefix}${randomUUID()}.old`)
     return takeAway(
       path,
@@ -110,12 +114,12 @@ const isRunning = (job: Job | undefined, { epoch }: AttemptKey): boolean =>
   job?.state.status === 'running' && job.epoch === epoch
 
 /**
- * A file of an attempt whose result was not recorded. A copy of a recorded video under another name has the recorded
- * epoch, and belongs to whoever made the copy. Files of earlier versions have no epoch.
+ * A file of an attempt whose result was not recorded and will not be. A copy of a recorded video under another name has
+ * the recorded epoch, and belongs to whoever made the copy. A later epoch than that of the job was claimed after the
+ * backup that the database was restored from. Files of earlier versions have no epoch.
  */
-export function isLeftover({ epoch }: Maker, job: Job, name: string): boolean {
+export function isLeftover({ epoch }: Maker, { epoch: latest, state: { status } }: Job): boolean {
   if (epoch === undefined) return false
-  if (isOpen(job)) return epoch < job.epoch
-  if (job.state.status === 'success') return epoch !== job.epoch && name !== job.state.filename
-  return true
+  const isWanted = status === 'running' || status === 'success'
+  return isWanted ? epoch < latest : epoch <= latest
 }

@@ -39,6 +39,7 @@ import { createGate, type LeaderActors } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
 import { openNodeResults, whyNotShared } from './node-results.ts'
+import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
 
 const drainLookMs = 500
@@ -83,6 +84,7 @@ export async function startNode(
   const results = await patiently(() => openNodeResults(sharing))
   const machine = createMachine({ config, gpus, owned, results, checkDatabase, log }, resources)
   await removeHalfMade(config, results)
+  const leftovers = createOwnLeftovers({ config, results, reads, gpus: mine, log })
   const { archiveDir, data } = config
   const known = async (jobIds: readonly JobId[]) => {
     const found = await Promise.all(jobIds.map(reads.find))
@@ -237,6 +239,7 @@ export async function startNode(
       log,
     })
     hasLooked = true
+    leftovers.remove()
   }
 
   async function checkDatabase(): Promise<Check> {

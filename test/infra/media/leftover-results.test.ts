@@ -4,7 +4,10 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Job, JobState } from '../../../src/domain/job.ts'
 import { resultsDirectory, writeMarker } from '../../../src/infra/disk/results-directory.ts'
-import { removeLeftoverResults } from '../../../src/infra/media/leftover-results.ts'
+import {
+  type LeftoverOptions,
+  removeLeftoverResults,
+} from '../../../src/infra/media/leftover-results.ts'
 import { aQueuedJob, aVideo, gpu0, jobId, midnight } from '../../support/jobs.ts'
 import { aFileOf, box, movieWith } from '../../support/mp4.ts'
 
@@ -39,8 +42,14 @@ function put(name: string, content: Buffer | string = '', hoursAgo = 2): void {
   utimesSync(path, at, at)
 }
 
-const remove = (...jobs: readonly Job[]) =>
+const remove = (...jobs: readonly Job[]) => removeWith({}, ...jobs)
+
+const removeWith = (
+  options: Pick<LeftoverOptions, 'minAgeMs' | 'onlyVideos'>,
+  ...jobs: readonly Job[]
+) =>
   removeLeftoverResults({
+    ...options,
     results: resultsDirectory(directory, { id: 'id', home: homeOfA }),
     find: async (id) => jobs.find((job) => job.id === id),
     recorded: async (names) => {
@@ -80,6 +89,7 @@ describe('a video without a record', () => {
     ['another attempt was recorded', 1, aJob(1, 2, successful)],
     ['a later attempt runs', 1, aJob(1, 2, running)],
     ['a later attempt has been given back', 1, aJob(1, 2, waiting)],
+    ['its attempt has been given back', 2, aJob(1, 2, waiting)],
     ['its job was canceled', 2, aJob(1, 2, { status: 'canceled', endedAt: midnight })],
   ])('is removed when %s', async (_what, epoch, job) => {
     put('other.mp4', aFileOf(jobId(1), 10, epoch))
@@ -94,6 +104,11 @@ describe('a video without a record', () => {
     ['its attempt runs, and may be recorded', aFileOf(jobId(1), 10, 2), aJob(1, 2, running)],
     ['it is a copy of the recorded one', aFileOf(jobId(1), 10, 2), aJob(1, 2, successful)],
     ['its job is unknown, as after a restore', aFileOf(jobId(1), 10, 1), aJob(2, 2, successful)],
+    [
+      'its attempt is later than the restored record',
+      aFileOf(jobId(1), 10, 3),
+      aJob(1, 2, { status: 'canceled', endedAt: midnight }),
+    ],
     ['it names no job', Buffer.from('film'), aJob(1, 2, successful)],
     [
       'it is of an earlier version',
@@ -105,6 +120,14 @@ describe('a video without a record', () => {
     put('notes.txt')
     expect(await remove(job)).toEqual([])
     expect(left()).toEqual(['notes.txt', 'other.mp4'])
+  })
+
+  it('is removed alone where unfinished files are left to others', async () => {
+    put('other.mp4', aFileOf(jobId(1), 10, 1), 0)
+    put('.unfinished.something')
+    const options = { minAgeMs: 0, onlyVideos: true }
+    await expect.poll(() => removeWith(options, aJob(1, 2, successful))).toEqual(['other.mp4'])
+    expect(left()).toEqual(['.unfinished.something'])
   })
 
   it('stays for an hour', async () => {

@@ -1,6 +1,8 @@
 /** Records that a node reads for its own generations. Another node leads, and writes them. */
 import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression } from 'kysely'
+import { nameKey } from '../../../domain/filename.ts'
 import type { GpuId, Job, JobId } from '../../../domain/job.ts'
+import { dialectOf } from '../dialect.ts'
 import { toJob } from '../job-rows.ts'
 import type { Database } from '../schema.ts'
 import { readImagePart } from './image-store.ts'
@@ -12,6 +14,10 @@ const reads = { max: 2, maxQueryMs: 10_000 }
 
 export type NodeReads = {
   find(jobId: JobId): Promise<Job | undefined>
+  /** Also a deleted job, until its remains are forgotten. */
+  findEvenDeleted(jobId: JobId): Promise<Job | undefined>
+  /** Which of these names belong to videos, or jobs that run, of these GPUs. */
+  recordedNames(filenames: readonly string[], gpus: readonly GpuId[]): Promise<ReadonlySet<string>>
   /** Running jobs on these GPUs, in the order of submission. */
   openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
   /** Parts are numbered from 0. Undefined behind the last one. */
@@ -26,12 +32,33 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
     dialect: createPostgresDialect(await createPool(url, reads), { fence }),
     plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
   })
-  const jobs = () => db.selectFrom('job').selectAll().where('deleted_at', 'is', null)
+  const evenDeleted = db.selectFrom('job').selectAll()
+  const jobs = () => evenDeleted.where('deleted_at', 'is', null)
+  const { isFileName } = dialectOf(db)
 
   return {
     async find(jobId) {
       const row = await jobs().where('id', '=', jobId).executeTakeFirst()
       return row && toJob(row)
+    },
+
+    async findEvenDeleted(jobId) {
+      const row = await evenDeleted.where('id', '=', jobId).executeTakeFirst()
+      return row && toJob(row)
+    },
+
+    async recordedNames(filenames, gpus) {
+      if (filenames.length === 0) return new Set()
+      const rows = await db
+        .selectFrom('job')
+        .select('filename')
+        .where('deleted_at', 'is', null)
+        .where(isFileName('filename', filenames))
+        .where('status', 'in', ['running', 'success'])
+        .where('gpu', 'in', gpus)
+        .execute()
+      const keys = new Set(rows.map(({ filename }) => nameKey(filename ?? '')))
+      return new Set(filenames.filter((filename) => keys.has(nameKey(filename))))
     },
 
     async openAttemptsOn(gpus) {

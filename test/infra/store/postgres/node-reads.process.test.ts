@@ -55,6 +55,26 @@ describe.skipIf(missing)('a node that does not lead', () => {
     expect(await reads.openAttemptsOn([])).toEqual([])
   })
 
+  it('reads a deleted job as long as its remains are there', async () => {
+    const { leader, reads } = await aFollower()
+    expect(await reads.findEvenDeleted(jobId(1))).toBeUndefined()
+    await leader.jobs.commit([submit(1), claim(1), began(1), finish(1, success), remove(1)])
+    expect(await reads.findEvenDeleted(jobId(1))).toMatchObject({ epoch: 1 })
+  })
+
+  it('knows which names belong to jobs of its GPUs', async () => {
+    const { leader, reads } = await aFollower()
+    await leader.jobs.commit([1, 2, 3, 4].map((n) => submit(n)))
+    await leader.jobs.commit([claim(1), began(1), finish(1, success), remove(1)])
+    await leader.jobs.commit([claim(2), began(2), finish(2, success)])
+    await leader.jobs.commit([claim(3), claim(4, 1, { gpu: gpu1 })])
+    const names = ['video-1.mp4', 'VIDEO-2.mp4', 'video-3.mp4', 'video-4.mp4', 'other.mp4']
+    const recorded = await reads.recordedNames(names, [gpu0])
+    expect(recorded).toEqual(new Set(['VIDEO-2.mp4', 'video-3.mp4']))
+    expect(await reads.recordedNames(names, [gpu2])).toEqual(new Set())
+    expect(await reads.recordedNames([], [gpu0])).toEqual(new Set())
+  })
+
   it('reads the image of a job', async () => {
     const { leader, reads } = await aFollower()
     await putImage(leader.db, jobId(1), Buffer.from('image'))

@@ -65,6 +65,8 @@ export function createVideoFiles(
     await removePreviews(data, video.jobId)
     if (finding === 'own' || finding === 'changed') {
       await rm(join(resultsDir, video.filename), { force: true })
+      // One may have been made meanwhile.
+      await removePreviews(data, video.jobId).catch(() => {})
     }
     remembered.delete(video.jobId)
     return finding

@@ -231,13 +231,8 @@ export async function startNode(
   /** At each welcome: attempts may have been given to others while this node was lost. */
   async function endUnwatched(watched: readonly AttemptKey[]): Promise<void> {
     const running = await reads.openAttemptsOn(mine)
-    await endFormerLifeOn(config, {
-      running,
-      watched,
-      mayConvert: hasLooked,
-      find: reads.find,
-      log,
-    })
+    const known = { running, watched, mayConvert: hasLooked }
+    await endFormerLifeOn(config, { ...known, find: reads.find, log })
     hasLooked = true
     leftovers.remove()
   }

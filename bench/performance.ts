@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { replaceBlock } from '../scripts/written-block.ts'
+import { clusterScale } from './performance/cluster-scale.ts'
 import { election } from './performance/election.ts'
 import { failover } from './performance/failover.ts'
 import { type Report, toMarkdown } from './performance/figures.ts'
@@ -42,6 +43,7 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string', default: '1' },
     'fsync-ms': { type: 'string', default: '0' },
     pairs: { type: 'string', default: '4' },
+    nodes: { type: 'string', default: '100' },
     dry: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -68,6 +70,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   election,
   failover,
   forwarding,
+  'cluster-scale': (say) => clusterScale(say, Number(values.nodes)),
 }
 
 const help = `npm run bench -- [benchmark…] [options]
@@ -80,6 +83,7 @@ Let nothing else run meanwhile.
   --minutes N      of the soak (1; its long form, of ${longMinutes}, has a table of its own) and at rest (1)
   --fsync-ms N     of the soak: how much longer each fsync takes than on this disk (0; needs a C compiler)
   --pairs N        of services, for each of the pieces (4; an even number)
+  --nodes N        of a large cluster, besides the leader and its successor (100)
   --dry            write nothing into the documentation
 `
 

@@ -30,7 +30,7 @@ export const postgresMissing = (): string | undefined =>
  * Starts a server with a random password, since others on the machine can reach it too. `isDurable: false`
  * waits for no disk: for tests that kill no server.
  */
-export async function startPostgresServer({ isDurable = true } = {}) {
+export async function startPostgresServer({ isDurable = true, maxConnections = 200 } = {}) {
   const bin = postgresBin()
   if (bin === undefined) throw new Error(postgresMissing())
   const directory = mkdtempSync(join(tmpdir(), 'wan-postgres-'))
@@ -52,7 +52,7 @@ export async function startPostgresServer({ isDurable = true } = {}) {
   execFileSync(join(bin, 'initdb'), initdb, { ...asUser, cwd: directory, stdio: 'ignore' })
   const settings = [
     ...['-D', data, '-p', `${port}`, '-k', directory],
-    ...['-c', `listen_addresses=${loopback}`, '-c', 'max_connections=200'],
+    ...['-c', `listen_addresses=${loopback}`, '-c', `max_connections=${maxConnections}`],
     ...(isDurable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off']),
   ]
   const url = (database: string) =>

@@ -86,6 +86,7 @@ export function launchService(
     return found ? Promise.resolve(found) : new Promise((resolve) => waiting.add({ isIt, resolve }))
   }
   async function crash(): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return
     const ended = once(child, 'exit')
     child.kill('SIGKILL')
     await ended
@@ -104,6 +105,9 @@ export function launchService(
 
     /** Resident memory in MB. */
     memory: () => statusOf(child.pid ?? 0, 'VmRSS') / 1024,
+
+    /** Its highest value since the start. */
+    peakMemory: () => statusOf(child.pid ?? 0, 'VmHWM') / 1024,
 
     /** CPU seconds so far. */
     cpu: () => cpuOf(child.pid ?? 0),

@@ -1,10 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Asks again and again, for as long as a minute. */
-export async function until(isSo: () => Promise<boolean>, everyMs = 5): Promise<void> {
-  const patience = performance.now() + 60_000
+/** Asks again and again, by default for as long as a minute. */
+export async function until(
+  isSo: () => Promise<boolean>,
+  everyMs = 5,
+  maxMs = 60_000,
+): Promise<void> {
+  const patience = performance.now() + maxMs
   while (!(await isSo())) {
-    if (performance.now() > patience) throw new Error('it has not come about within a minute')
+    if (performance.now() > patience) {
+      throw new Error(`it has not come about within ${maxMs / 1_000} s`)
+    }
     await delay(everyMs)
   }
 }

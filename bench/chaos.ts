@@ -6,6 +6,8 @@ import { runClusterRow } from './chaos/cluster/run-cluster-row.ts'
 import { columns } from './chaos/oracle.ts'
 import { type RowName, rowNames } from './chaos/rows.ts'
 import { clearAway, type RowResult, runRow } from './chaos/run-row.ts'
+import { checkOut } from './earlier-version.ts'
+import { canMount } from './small-disk.ts'
 
 const help = `npm run chaos -- [options]
 
@@ -20,6 +22,8 @@ const help = `npm run chaos -- [options]
   --postgres         store the jobs of every row in PostgreSQL
   --cluster          several nodes on PostgreSQL; rows: ${clusterRowNames.join(', ')}
   --nodes N          nodes of the cluster, at most 5 (3); --gpus are those of each node
+  --at-once N        faults at different nodes at the same time (1)
+  --from COMMIT      the other version of the row upgrade (HEAD)
   --keep             keep the data directories; chaos.log in them is the log of the service
   --markdown         print the table as Markdown
 `
@@ -37,6 +41,8 @@ const { values } = parseArgs({
     postgres: { type: 'boolean', default: false },
     cluster: { type: 'boolean', default: false },
     nodes: { type: 'string', default: '3' },
+    'at-once': { type: 'string', default: '1' },
+    from: { type: 'string', default: 'HEAD' },
     keep: { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -44,10 +50,11 @@ const { values } = parseArgs({
 })
 
 const names: readonly string[] = values.cluster ? clusterRowNames : rowNames
-const chosen = values.row?.split(',') ?? names
+const chosen =
+  values.row?.split(',') ?? names.filter((name) => canMount || name !== 'postgres-full')
 const faults = [
   ...chosen.filter((name) => !names.includes(name)).map((name) => `there is no row ${name}`),
-  ...(['kills', 'jobs', 'pause', 'seconds', 'seed', 'gpus', 'cancels', 'nodes'] as const)
+  ...(['kills', 'jobs', 'pause', 'seconds', 'seed', 'gpus', 'cancels', 'nodes', 'at-once'] as const)
     .filter((name) => !(Number(values[name]) >= 0))
     .map((name) => `--${name} must be a number`),
 ]
@@ -66,6 +73,16 @@ async function main(): Promise<void> {
     })
   }
   build()
+  const checkout = chosen.includes('upgrade') ? checkOut(values.from) : undefined
+  try {
+    await runRows(checkout?.build())
+  } finally {
+    checkout?.remove()
+  }
+}
+
+/** `earlier`: program of another version. */
+async function runRows(earlier: string | undefined): Promise<void> {
   const seed = Number(values.seed)
   say(`seed ${seed}`)
 
@@ -86,7 +103,12 @@ async function main(): Promise<void> {
       say: (progress: string) => say(`${row}: ${progress}`),
     }
     const result = values.cluster
-      ? await runClusterRow(row as ClusterRowName, { ...options, nodes: Number(values.nodes) })
+      ? await runClusterRow(row as ClusterRowName, {
+          ...options,
+          nodes: Number(values.nodes),
+          atOnce: Number(values['at-once']),
+          earlier,
+        })
       : await runRow(row as RowName, options)
     results.push(result)
     report(result)

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   accessSync,
+  appendFileSync,
   chownSync,
   mkdirSync,
   mkdtempSync,
@@ -26,14 +27,29 @@ export const postgresMissing = (): string | undefined =>
     ? 'PostgreSQL is not installed; on Debian: apt install postgresql'
     : undefined
 
-/**
- * Starts a server with a random password, since others on the machine can reach it too. `isDurable: false`
- * waits for no disk: for tests that kill no server.
- */
-export async function startPostgresServer({ isDurable = true, maxConnections = 200 } = {}) {
+type ServerOptions = Readonly<{
+  /** False: it waits for no disk, for tests that kill no server. */
+  isDurable?: boolean
+  maxConnections?: number
+  /** Directory in which its own is created, for instance on a small disk. */
+  under?: string
+  /** Address that it listens at besides loopback, with the network of its clients. */
+  reach?: Readonly<{ address: string; network: string }>
+  /** Settings of PostgreSQL, as `name=value`. */
+  more?: readonly string[]
+}>
+
+/** Starts a server with a random password, since others on the machine can reach it too. */
+export async function startPostgresServer({
+  isDurable = true,
+  maxConnections = 200,
+  under = tmpdir(),
+  reach,
+  more = [],
+}: ServerOptions = {}) {
   const bin = postgresBin()
   if (bin === undefined) throw new Error(postgresMissing())
-  const directory = mkdtempSync(join(tmpdir(), 'wan-postgres-'))
+  const directory = mkdtempSync(join(under, 'wan-postgres-'))
   const data = join(directory, 'data')
   const passwordFile = join(directory, 'password')
   const password = randomBytes(16).toString('hex')
@@ -50,20 +66,29 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
     ...['-E', 'UTF8', '--locale', 'C', '--no-sync'],
   ]
   execFileSync(join(bin, 'initdb'), initdb, { ...asUser, cwd: directory, stdio: 'ignore' })
+  if (reach) {
+    appendFileSync(join(data, 'pg_hba.conf'), `host all all ${reach.network} scram-sha-256\n`)
+  }
+  const addresses = [loopback, ...(reach ? [reach.address] : [])]
   const settings = [
     ...['-D', data, '-p', `${port}`, '-k', directory],
-    ...['-c', `listen_addresses=${loopback}`, '-c', `max_connections=${maxConnections}`],
-    ...(isDurable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off']),
+    ...[
+      `listen_addresses=${addresses.join(',')}`,
+      `max_connections=${maxConnections}`,
+      ...(isDurable ? [] : ['fsync=off', 'full_page_writes=off']),
+      ...more,
+    ].flatMap((setting) => ['-c', setting]),
   ]
   const url = (database: string) =>
     `postgres://${user}:${password}@${loopback}:${port}/${encodeURIComponent(database)}`
-  let child = await start()
+  let child = await answering(launch())
 
   return {
     port,
     password,
     /** Its process, and each of its connections as a child of that. */
     pid: () => child.pid ?? 0,
+    isUp: () => !hasEnded(child),
     url,
     /** Creates an empty database and returns its URL. `directory`: on another disk, for its tables alone. */
     async createDatabase({ directory }: { directory?: string } = {}): Promise<string> {
@@ -82,7 +107,7 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
     stop,
     async restart(): Promise<void> {
       await stop('SIGINT')
-      child = await start()
+      child = await answering(launch())
     },
     /** Sends a signal to the server and to each of its connections, for instance to freeze them. */
     signal(name: NodeJS.Signals): void {
@@ -94,9 +119,9 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
         }
       }
     },
-    /** Starts it again after `stop`. */
+    /** Starts it again after `stop`, or after it ended by itself. Resolves when it answers. */
     async startAgain(): Promise<void> {
-      child = await start()
+      child = await answering(hasEnded(child) ? launch() : child)
     },
     async [Symbol.asyncDispose]() {
       await stop('SIGINT')
@@ -104,13 +129,16 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
     },
   }
 
-  async function start(): Promise<ChildProcess> {
+  function launch(): ChildProcess {
     const program = join(bin ?? '', 'postgres')
-    const launch = () => spawn(program, settings, { ...asUser, cwd: directory, stdio: 'ignore' })
-    let started = launch()
+    return spawn(program, settings, { ...asUser, cwd: directory, stdio: 'ignore' })
+  }
+
+  async function answering(server: ChildProcess): Promise<ChildProcess> {
+    let started = server
     for (let patience = 400; ; patience--) {
       // The memory of a server that was killed is in use until its connections have ended.
-      if (started.exitCode !== null) started = launch()
+      if (hasEnded(started)) started = launch()
       const client = new Client(url('postgres'))
       try {
         await client.connect()
@@ -124,7 +152,7 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
   }
 
   async function stop(signal: NodeJS.Signals): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (hasEnded(child)) return
     const ended = once(child, 'exit')
     child.kill(signal)
     await ended
@@ -142,6 +170,9 @@ export async function startPostgresServer({ isDurable = true, maxConnections = 2
 }
 
 const user = 'postgres'
+
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean =>
+  exitCode !== null || signalCode !== null
 
 function treeOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')

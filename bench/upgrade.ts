@@ -5,7 +5,7 @@
  *
  * `--installed DIRECTORY`: the earlier version, with its packages, instead of a commit.
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import { root } from '../src/config/root.ts'
 import { simulateCheckpoint } from '../src/infra/installation/simulation.ts'
 import { castOf, isFork } from './chaos/processes.ts'
+import { checkOut } from './earlier-version.ts'
 import { aDirectory, removeDirectory } from './service.ts'
 
 type Status = Readonly<{ status: string; attempt: number; file_url: string | null }>
@@ -23,9 +24,10 @@ const { values } = parseArgs({
 })
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
-const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim()
 
-const earlier = values.installed ?? join(aDirectory(), 'checkout')
+const checkout = values.installed === undefined ? checkOut(values.from) : undefined
+const earlier = values.installed ?? checkout?.path ?? ''
+if (checkout) say(`installed ${checkout.title}`)
 const dataDir = aDirectory()
 let running: Running | undefined
 let batches = 0
@@ -34,22 +36,11 @@ try {
 } finally {
   running?.child.kill('SIGKILL')
   spawnSync('pkill', ['-KILL', '-f', dataDir])
-  if (values.installed === undefined) {
-    git('worktree', 'remove', '--force', earlier)
-    removeDirectory(join(earlier, '..'))
-  }
+  checkout?.remove()
   removeDirectory(dataDir)
 }
 
-function install(): void {
-  git('worktree', 'add', '--detach', earlier, values.from)
-  say(`installing ${git('-C', earlier, 'log', '-1', '--format=%h %s')}`)
-  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
-  execFileSync('npm', ['ci', ...quiet], { cwd: earlier, stdio: 'inherit' })
-}
-
 async function check(): Promise<void> {
-  if (values.installed === undefined) install()
   running = await start(earlier, { SIM_SPEED: '1000' })
   const finished = await submit(running, { filename: 'finished.mp4' })
   await until(async () => (await statusOf(running, finished)).status === 'success')

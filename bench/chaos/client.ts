@@ -3,7 +3,6 @@ import type { JobJson } from '../../src/http/views/job-view.ts'
 import type { Random } from './random.ts'
 import type { KeptService } from './service.ts'
 
-const pollMs = 60
 const patienceMs = 5_000
 const maxOpen = 16
 
@@ -27,6 +26,7 @@ export function createClient(
     cancels,
     repeats,
     insists = false,
+    pollMs = 60,
   }: {
     random: Random
     waiting: number
@@ -34,12 +34,15 @@ export function createClient(
     repeats: number
     /** Sends an order with the same key until it is accepted. */
     insists?: boolean
+    /** Time between two looks at the jobs. */
+    pollMs?: number
   },
 ) {
   const orders: Order[] = []
   const endings = new Map<string, string>()
   const flips = new Set<string>()
   const doubles = new Set<string>()
+  let fullDisks = 0
   const cancelling = new Set<Promise<void>>()
   let open = true
   const feeding = feed()
@@ -50,6 +53,8 @@ export function createClient(
     flips: flips as ReadonlySet<string>,
     /** Orders that were sent again with the same key and made another job. */
     doubles: doubles as ReadonlySet<string>,
+    /** Number of orders that were refused because a disk was full. */
+    fullDisks: () => fullDisks,
 
     /** Takes no more orders; resolves when every cancel has been answered. */
     async close(): Promise<void> {
@@ -129,6 +134,7 @@ export function createClient(
       },
       body: JSON.stringify({ prompt, size: '1280x720', frames: 5, steps: 4 }),
     })
+    if (response.status === 507) fullDisks++
     return response.ok ? ((await response.json()) as { id: string }).id : undefined
   }
 

@@ -18,6 +18,8 @@ export type RowOptions = Readonly<{
   kills: number
   /** Goes on killing until so many jobs have been accepted. */
   jobs: number
+  /** Kills that are under way at the same time, at different nodes. */
+  atOnce?: number
   /** The longest that everybody is left in peace before a kill, in milliseconds. */
   pauseMs: number
   seed: number
@@ -168,15 +170,19 @@ export async function strikeAgain(
 ): Promise<number> {
   let kills = 0
   let saidAt = Date.now()
-  while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
-    await delay(random.between(0, options.pauseMs))
-    await jobsKeepUp(options, kills, jobs)
-    if (await strike()) kills++
-    if (Date.now() - saidAt < progressMs) continue
-    saidAt = Date.now()
-    options.say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
-  }
+  await Promise.all(Array.from({ length: options.atOnce ?? 1 }, strikeOn))
   return kills
+
+  async function strikeOn(): Promise<void> {
+    while ((kills < options.kills || jobs() < options.jobs) && Date.now() < options.until) {
+      await delay(random.between(0, options.pauseMs))
+      await jobsKeepUp(options, kills, jobs)
+      if (await strike()) kills++
+      if (Date.now() - saidAt < progressMs) continue
+      saidAt = Date.now()
+      options.say(`${kills} of ${options.kills} kills, ${jobs()} jobs`)
+    }
+  }
 }
 
 /** Where jobs are asked for, they get time enough to come with the kills rather than after them. */

@@ -32,6 +32,7 @@ export function keepService(
   gpus: number,
   env: NodeJS.ProcessEnv = {},
   onLine: (line: LogLine) => void = () => {},
+  program: () => string = () => main,
 ) {
   const problems: string[] = []
   let wanted = true
@@ -103,7 +104,7 @@ export function keepService(
 
   function start() {
     const preload = env.STEPPED_CLOCK === undefined ? [] : ['--import', steppedClock]
-    const child = spawn(process.execPath, [...preload, main], {
+    const child = spawn(process.execPath, [...preload, program()], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...compiled, ...environment(dataDir, gpus), ...env },
     })

@@ -75,16 +75,19 @@ export async function startService({
   atEnd = onTestFinished,
   dataDir = aDataDirectory(atEnd),
   env = {},
+  within = [],
   maxFiles,
 }: {
   atEnd?: AtEnd
   dataDir?: string
   env?: NodeJS.ProcessEnv
+  /** Program that starts it, with arguments, for instance on a machine of a network. */
+  within?: readonly string[]
   /** Open files that it may have; by default as many as this process. */
   maxFiles?: number
 } = {}) {
   if (isFollower) await startLeaderOf(dataDir, env, atEnd)
-  const command = [process.execPath, main]
+  const command = [...within, process.execPath, main]
   const limited = ['sh', '-c', `ulimit -n ${maxFiles}; exec "$@"`, 'sh', ...command]
   const [program = '', ...args] = maxFiles === undefined ? command : limited
   const child = spawn(program, args, {

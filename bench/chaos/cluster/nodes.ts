@@ -1,14 +1,18 @@
 /** Nodes of one cluster, each a real service with a data directory and networks of its own. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { main } from '../../built.ts'
 import { loopback } from '../../performance/free-port.ts'
 import type { PostgresServer } from '../../postgres.ts'
 import { everythingOf, type Identity, identify, signal } from '../processes.ts'
-import { type KeptService, keepService } from '../service.ts'
+import { type KeptService, keepService, type LogLine } from '../service.ts'
 import { createLink, type Link } from './link.ts'
 
 /** A crashed leader is noticed after 3 s, a lost machine after this time. */
 export const lostS = 4
+
+/** Generations of two seconds: faults find them at work, and a cluster leaves time for other work on the machine. */
+const simSpeed = '3'
 
 export type ChaosNode = Readonly<{
   name: string
@@ -25,6 +29,8 @@ export type ChaosNode = Readonly<{
   leadsSince(): number | undefined
   /** It stands still, so clients leave it alone. */
   stops: { isFrozen: boolean }
+  /** Program of its next start. */
+  version: { main: string }
   close(): void
 }>
 
@@ -78,9 +84,11 @@ export async function startNodes(
       NODE_LOST_S: String(lostS),
       GPU_IDS: devices.join(','),
       SIM_JOURNAL: join(root, 'journal'),
+      SIM_SPEED: simSpeed,
       ...envOf(dataDir, index),
     }
-    const service = keepService(dataDir, gpus, env, ({ msg, node }) => {
+    const version = { main }
+    const onLine = ({ msg, node }: LogLine) => {
       if (msg === 'this node leads the cluster') {
         leads = { pid: service.identity()?.pid, since: Date.now() }
       }
@@ -88,10 +96,11 @@ export async function startNodes(
       if (msg === 'a node is lost; its jobs run elsewhere' && node) {
         losses.push({ node, at: Date.now() })
       }
-    })
+    }
+    const service = keepService(dataDir, gpus, env, onLine, () => version.main)
     const stops = { isFrozen: false }
     return {
-      ...{ name, dataDir, devices, service, database, door, env, stops },
+      ...{ name, dataDir, devices, service, database, door, env, stops, version },
       leadsSince: () =>
         leads && service.url() && leads.pid === service.identity()?.pid ? leads.since : undefined,
       close() {

@@ -1,7 +1,7 @@
 /** Asks living nodes again and again, as a client of the cluster would. */
 import type { ChaosNode } from './nodes.ts'
 
-const everyMs = 100
+const everyMs = 200
 const patienceMs = 3_000
 /** Answers that are farther apart than this are worth counting. */
 const gapMs = 1_000

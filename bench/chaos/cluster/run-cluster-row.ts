@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { JobJson } from '../../../src/http/views/job-view.ts'
 import { startPostgresServer } from '../../postgres.ts'
+import { mountSmallDisk } from '../../small-disk.ts'
 import { createClient } from '../client.ts'
 import { createKiller, vanish } from '../killer.ts'
 import { judge } from '../oracle.ts'
@@ -20,8 +21,10 @@ import {
 } from '../run-row.ts'
 import { maxAttempts } from '../service.ts'
 import { watchGenerations } from '../watch.ts'
-import { type ClusterRowName, type ClusterWorld, clockSteps, clusterRows } from './cluster-rows.ts'
+import { type ClusterRowName, clockSteps, clusterRows, strikesDatabase } from './cluster-rows.ts'
+import type { ClusterWorld } from './cluster-world.ts'
 import { type ChaosNode, clockOf, type Loss, setClock, startNodes } from './nodes.ts'
+import { smallDisk, smallSettings } from './postgres-strokes.ts'
 import { isLiving, probe } from './prober.ts'
 
 /** A machine that was powered off, and what it was at work on. */
@@ -30,12 +33,15 @@ type PowerOff = Readonly<{ node: string; at: number; attempts: readonly string[]
 /** Kills at random among several nodes, lets everything finish, and judges. */
 export async function runClusterRow(
   row: ClusterRowName,
-  options: RowOptions & { nodes: number },
+  options: RowOptions & { nodes: number; earlier?: string | undefined },
 ): Promise<RowResult> {
-  const { nodes: count, gpus, seed, cancels, keep, say } = options
+  const { nodes: count, gpus, seed, cancels, keep, say, earlier } = options
   const startedAt = Date.now()
   const root = mkdtempSync(join(tmpdir(), 'wan-chaos-'))
-  await using postgres = await startPostgresServer()
+  using disk = row === 'postgres-full' ? mountSmallDisk(smallDisk) : undefined
+  await using postgres = await startPostgresServer(
+    disk && { under: disk.path, more: smallSettings },
+  )
   const fleet = await startNodes(root, { count, gpus, postgres }, (dataDir, index) => {
     if (row !== 'clocks') return {}
     setClock({ dataDir }, clockSteps[index % clockSteps.length] ?? 0)
@@ -69,6 +75,8 @@ export async function runClusterRow(
       cancels,
       repeats: 0.05,
       insists: true,
+      // All nodes share the cores of one machine.
+      pollMs: 250,
     })
     const random = createRandom(seed, row)
     const powerOffs: PowerOff[] = []
@@ -78,9 +86,16 @@ export async function runClusterRow(
       const attempts = there.filter((attempt) => ours.has(attempt))
       powerOffs.push({ node: name, at: Date.now(), attempts })
     }
-    const world: ClusterWorld = { root, random, fleet, postgres, kill: killer.kill, onPowerOff }
+    const kinds = new Map<string, number>()
+    const world: ClusterWorld = {
+      ...{ root, random, fleet, postgres, disk, earlier, onPowerOff },
+      kill: killer.kill,
+      struck: new Set(),
+      count: (kind) => kinds.set(kind, (kinds.get(kind) ?? 0) + 1),
+    }
     const strike = () => clusterRows[row](world)
-    const kills = await strikeAgain(options, random, strike, () => accepted(client).length)
+    const pace = strikesDatabase(row) ? { ...options, atOnce: 1 } : options
+    const kills = await strikeAgain(pace, random, strike, () => accepted(client).length)
     const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
     say('letting everything finish')
     prober.stop()
@@ -146,6 +161,8 @@ export async function runClusterRow(
         'videos left on lost nodes': String(stranded),
         'nodes lost': String(fleet.losses.length),
         'processes deposed': String(fleet.depositions()),
+        'refused with 507': String(client.fullDisks()),
+        kinds: [...kinds].map(([kind, count]) => `${kind} ${count}`).join(', '),
       },
       ...(keep && { kept: root }),
     }

@@ -2,14 +2,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { main } from '../../built.ts'
 import { killEverythingOf } from '../processes.ts'
 import { environment } from '../service.ts'
 import type { ChaosNode } from './nodes.ts'
 
-export function startTwin({ env, devices }: ChaosNode, dataDir: string) {
+export function startTwin({ env, devices, version }: ChaosNode, dataDir: string) {
   mkdirSync(dataDir, { recursive: true })
-  const child = spawn(process.execPath, [main], {
+  const child = spawn(process.execPath, [version.main], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...environment(dataDir, devices.length), ...env },
   })

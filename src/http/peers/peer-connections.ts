@@ -7,9 +7,16 @@ import {
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { Socket } from 'node:net'
+import { createReach } from './reach.ts'
 
 /** A node in the same network accepts within milliseconds. */
 const defaultConnectMs = 2_000
+
+/**
+ * Time between two checks of a node that has not responded yet. Bytes that were sent into a dead link are
+ * repeated by the kernel for a quarter of an hour.
+ */
+const defaultCheckMs = 3_000
 
 const agentOptions = {
   keepAlive: true,
@@ -41,8 +48,15 @@ export type PeerCall = Readonly<{
 
 export type PeerConnections = ReturnType<typeof createPeerConnections>
 
-export function createPeerConnections({ connectMs = defaultConnectMs } = {}) {
+type PeerTimes = Readonly<{ connectMs?: number; checkMs?: number; reachMs?: number | undefined }>
+
+export function createPeerConnections({
+  connectMs = defaultConnectMs,
+  checkMs = defaultCheckMs,
+  reachMs,
+}: PeerTimes = {}) {
   const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) }
+  const isReached = createReach({ limitMs: reachMs })
 
   return {
     /** `onConnected`: the body can be sent. Nothing of it is read before. */
@@ -50,17 +64,20 @@ export function createPeerConnections({ connectMs = defaultConnectMs } = {}) {
       { url, method, path, headers }: PeerRequest,
       onConnected: (request: ClientRequest) => void,
     ): PeerCall {
-      const { protocol, hostname, port } = new URL(url)
+      const { protocol, hostname: name, port } = new URL(url)
       const isTls = protocol === 'https:'
+      // Without the brackets of an IPv6 address.
+      const hostname = name.replace(/^\[|\]$/g, '')
+      const portNumber = Number(port || (isTls ? 443 : 80))
       const request = (isTls ? httpsRequest : httpRequest)({
         agent: isTls ? agents.https : agents.http,
-        // Without the brackets of an IPv6 address.
-        hostname: hostname.replace(/^\[|\]$/g, ''),
-        port: port || undefined,
+        hostname,
+        port: portNumber,
         ...{ method, path, headers },
       })
       const { promise, resolve } = Promise.withResolvers<PeerOutcome>()
       let isConnected = false
+      let checks: NodeJS.Timeout | undefined
       const tooLate = setTimeout(
         () => request.destroy(new Error(`no connection within ${connectMs} ms`)),
         connectMs,
@@ -68,17 +85,25 @@ export function createPeerConnections({ connectMs = defaultConnectMs } = {}) {
       const connected = () => {
         clearTimeout(tooLate)
         isConnected = true
+        checks = setInterval(check, checkMs)
         onConnected(request)
       }
-      const fail = (error: Error) => {
-        clearTimeout(tooLate)
-        resolve({ how: isConnected ? 'lost' : 'unsent', error })
+      const check = async () => {
+        if (await isReached(hostname, portNumber)) return
+        if (checks) request.destroy(new Error(`no packets reach ${hostname}:${portNumber}`))
       }
+      const settle = (outcome: PeerOutcome) => {
+        clearTimeout(tooLate)
+        clearInterval(checks)
+        checks = undefined
+        resolve(outcome)
+      }
+      const fail = (error: Error) => settle({ how: isConnected ? 'lost' : 'unsent', error })
       request.once('socket', (socket: Socket) => {
         if (socket.connecting) socket.once(isTls ? 'secureConnect' : 'connect', connected)
         else connected()
       })
-      request.once('response', (response) => resolve({ how: 'answered', response }))
+      request.once('response', (response) => settle({ how: 'answered', response }))
       request.on('error', fail)
       request.once('close', () => fail(new Error('the connection was closed')))
       return { request, outcome: promise }

@@ -21,20 +21,26 @@ type NodeOptions = Readonly<{
   env?: NodeJS.ProcessEnv
   dataDir?: string
   atEnd?: AtEnd
+  within?: readonly string[]
 }>
 
 /** `GPU_IDS`: one simulated GPU each. A node that stands still is lost after 4 s. */
 export async function startClusterNode(
   DATABASE_URL: string,
   name: string,
-  { env: more = {}, atEnd = onTestFinished, dataDir = aDataDirectory(atEnd) }: NodeOptions = {},
+  {
+    env: more = {},
+    atEnd = onTestFinished,
+    dataDir = aDataDirectory(atEnd),
+    within = [],
+  }: NodeOptions = {},
 ): Promise<ClusterNode> {
   const env = {
     ...{ DATABASE_URL, NODE_NAME: name, NODE_LOST_S: '4' },
     ...{ GPU_IDS: '0', SIM_SPEED: '30' },
     ...more,
   }
-  const service = await startService({ env, dataDir, atEnd })
+  const service = await startService({ env, dataDir, atEnd, within })
   return {
     ...{ ...service, name, env },
     async powerOff() {

@@ -10,6 +10,7 @@ import {
   commaSeparated,
   hostNames,
   jsonArray,
+  nodeUrl,
   onOrOff,
   origins,
   path,
@@ -87,7 +88,7 @@ export const Env = v.object({
     'the host name',
   ),
   NODE_URL: setting(
-    v.optional(url),
+    v.optional(nodeUrl),
     'with `DATABASE_URL`, URL by which the other machines reach this service; port 0 is that of `PORT`',
     '`http://`, the host name, and `PORT`',
   ),

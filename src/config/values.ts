@@ -48,6 +48,15 @@ export const url = v.pipe(
   v.transform((text) => text.replace(/\/+$/, '')),
 )
 
+/** Other nodes put the path of a request behind it. It is in the log and in `GET /nodes`, so it must hold no password. */
+export const nodeUrl = v.pipe(
+  url,
+  v.check((text) => {
+    const { protocol, origin, href } = new URL(text)
+    return /^https?:$/.test(protocol) && href === `${origin}/`
+  }, 'must be http or https, a host and a port, like http://gpu-1.lan:8080, without user and path'),
+)
+
 export const postgresUrl = v.pipe(
   v.string(),
   // The value is not repeated: it may have a password in it.

@@ -217,6 +217,8 @@ describe('the configuration', () => {
   })
 })
 
+const nodeUrlRule =
+  'must be http or https, a host and a port, like http://gpu-1.lan:8080, without user and path'
 const originRule = 'must be * or origins like https://app.example.org, with nothing behind the host'
 
 const nameRule = 'must have a name of 1 to 64 letters, digits and . _ - that begins with a letter'
@@ -381,6 +383,10 @@ describe('an environment that is not usable', () => {
     ['CORS_ORIGINS', 'https://*.example.org/x', originRule],
     ['CORS_ORIGINS', 'null', originRule],
     ['HOST_BASE_URL', '/videos', 'must be a URL, like https://videos.example.org'],
+    ['NODE_URL', 'https://proxy.lan/gpu-1', nodeUrlRule],
+    ['NODE_URL', 'https://user:secret@gpu-1.lan', nodeUrlRule],
+    ['NODE_URL', 'http://gpu-1.lan:8080/?node=1', nodeUrlRule],
+    ['NODE_URL', 'gpu-1.lan:8080', nodeUrlRule],
   ])('is one where %s is %j', (name, value, fault) => {
     expect(faultsOf({ [name]: value })).toEqual([`${name} ${fault}`])
   })

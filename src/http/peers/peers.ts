@@ -13,6 +13,9 @@ export const forwardKeyHeader = 'wan-forward-key'
 /** Shows that a node sends a request of its own. */
 export const nodeKeyHeader = 'wan-node-key'
 
+/** Name of the node that a request of a node is for. Any other node refuses it with 421. */
+export const nodeNameHeader = 'wan-node-name'
+
 /** IP address of the client, or its IPv6 network. */
 export const clientAddressHeader = 'wan-client-address'
 

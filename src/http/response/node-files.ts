@@ -10,12 +10,14 @@ import type { Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { breakOff, type Outgoing } from '../fast/outgoing.ts'
 import { responseHeaders } from '../peers/headers.ts'
-import { nodeKeyHeader, type Peers } from '../peers/peers.ts'
+import { nodeKeyHeader, nodeNameHeader, type Peers } from '../peers/peers.ts'
 
 import { noSuchRange, type SentFile } from './send-file.ts'
 
 /** `here`: on this machine, or on a file system that it has mounted. `away`: on a node that is not running, or is lost. */
-export type Holder = Readonly<{ url: string }> | 'here' | 'away'
+export type Holder = NodePlace | 'here' | 'away'
+
+export type NodePlace = Readonly<{ name: string; url: string }>
 
 export type NodeFileKind = 'video' | 'thumbnail' | 'spritesheet' | 'log'
 
@@ -86,7 +88,7 @@ export function createNodeFiles({
   }
 
   async function sendFrom(
-    { url }: Readonly<{ url: string }>,
+    node: NodePlace,
     c: Context,
     job: Job,
     kind: NodeFileKind,
@@ -95,9 +97,9 @@ export function createNodeFiles({
     const { method, headers } = asked ?? { method: c.req.method, headers: c.req.header() }
     const end = begin(job, downloads)
     try {
-      const response = await open(c, url, `/internal/jobs/${job.id}/${kind}`, method, headers)
+      const response = await open(c, node, `/internal/jobs/${job.id}/${kind}`, method, headers)
       const { statusCode: status = 502 } = response
-      if (status >= 400) throw await refusalOf(c, url, response, onFinding)
+      if (status >= 400) throw await refusalOf(c, node, response, onFinding)
       onFinding?.(true)
       const passed = passOn(outgoingOf(c), response)
       passed.once('close', end)
@@ -115,7 +117,7 @@ export function createNodeFiles({
 
   async function open(
     c: Context,
-    url: string,
+    { name, url }: NodePlace,
     path: string,
     method: string,
     headers: Readonly<Record<string, string>>,
@@ -130,7 +132,7 @@ export function createNodeFiles({
         ...{ url, method, path },
         headers: [
           ...['Host', new URL(url).host, 'X-Request-Id', outgoing.requestId],
-          ...[nodeKeyHeader, peers.nodeKey, ...wanted],
+          ...[nodeKeyHeader, peers.nodeKey, nodeNameHeader, name, ...wanted],
         ],
       },
       (connected) => connected.end(),
@@ -149,10 +151,15 @@ export function createNodeFiles({
 
   async function refusalOf(
     c: Context,
-    url: string,
+    { name, url }: NodePlace,
     response: IncomingMessage,
     onFinding: NodeFileOptions['onFinding'],
   ): Promise<RefusalError> {
+    if (response.statusCode === 421) {
+      response.resume()
+      log.warn({ node: name, url }, 'the URL of a node leads to another node')
+      return nodeAway()
+    }
     const body: unknown = await text(response)
       .then(JSON.parse)
       .catch(() => undefined)

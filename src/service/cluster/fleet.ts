@@ -22,6 +22,7 @@ import { nodeIsPresent } from '../../domain/errors.ts'
 import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
+import type { Holder } from '../../http/response/node-files.ts'
 import type { Nodes } from '../../http/views/node-view.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
 import { childOf } from '../machine.ts'
@@ -57,8 +58,8 @@ export type ClusterFleet = Fleet &
     gpus(): readonly GpuDevice[]
     /** GPUs of nodes that are away or were removed. */
     away(): readonly GpuId[]
-    /** Base URL of the node that has the files of a job. */
-    holder(job: Job): Readonly<{ url: string }> | 'here' | 'away'
+    /** Where the files of a job are. */
+    holder(job: Job): Holder
     /** Letters of nodes may have been lost: all announce themselves again. */
     missed(): void
     stop(): Promise<void>
@@ -140,7 +141,7 @@ export function createClusterFleet({
       const name = gpu === undefined ? me : nodeOf(gpu)
       if (name === me) return 'here'
       const node = members().find((one) => one.name === name)
-      return node?.state === 'present' ? { url: node.url } : 'away'
+      return node?.state === 'present' ? { name: node.name, url: node.url } : 'away'
     },
     async stop() {
       clearTimeout(looking)

@@ -105,7 +105,7 @@ export async function startNode(
   }
   const knownLeader = createKnownLeader(database.mail)
   const children = async () => (own ? ask(own.supervisor, { type: 'whichChildren' }) : [])
-  const answering = (app: Answering) => answerNodes(app, { peers, files, log })
+  const answering = (app: Answering) => answerNodes(app, { name: me.name, peers, files, log })
   const follower = createNodeApp({ config, machine, peers, knownLeader, children, log })
   resources.defer(follower.close)
   const frontOptions = { config, gpus: owned, memory, peers, observe, log }

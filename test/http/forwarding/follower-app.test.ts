@@ -166,7 +166,9 @@ describe('a client that hangs up before its response', () => {
       seen.push(outgoing.wasCut ? 'cut' : 'hung up')
       return c.text('')
     })
-    const server = await serve(answerNodes(app, { peers, log: aLog().log, files: noFiles }))
+    const server = await serve(
+      answerNodes(app, { name: 'a', peers, log: aLog().log, files: noFiles }),
+    )
     return { ...server, seen }
   }
 

@@ -39,7 +39,7 @@ const job: WithFile = {
 const path = `/files/${encodeURIComponent(filename)}`
 
 /** A node with the files of the job. */
-async function aNode(finding: FileFinding = 'own') {
+async function aNode(finding: FileFinding = 'own', name = 'gpu-1') {
   const dataDir = aDataDirectory()
   const [resultsDir, previewsDir] = [join(dataDir, 'results'), join(dataDir, 'previews')]
   for (const directory of [resultsDir, previewsDir]) mkdirSync(directory)
@@ -56,7 +56,8 @@ async function aNode(finding: FileFinding = 'own') {
     previews: { of: async (_: unknown, kind: string) => `${kind}.webp` },
     videoFiles: { find: async () => finding },
   }
-  return serve(answerNodes(other, { peers, files, log: aLog().log }))
+  const server = await serve(answerNodes(other, { name, peers, files, log: aLog().log }))
+  return { ...server, name: 'gpu-1' }
 }
 
 async function aLeader(holder: Holder) {
@@ -171,8 +172,14 @@ describe('previews and logs on another node', () => {
 })
 
 describe('a node that is not there', () => {
-  it.each(['away', 'dead'])('has its files refused when it is %s', async (how) => {
-    const leader = await aLeader(how === 'away' ? 'away' : { url: await aDeadUrl() })
+  const name = 'gpu-1'
+
+  it.each<[string, () => Promise<Holder>]>([
+    ['away', async () => 'away'],
+    ['dead', async () => ({ name, url: await aDeadUrl() })],
+    ['not the one at its URL', () => aNode('missing', 'gpu-2')],
+  ])('has its files refused when it is %s', async (_, holder) => {
+    const leader = await aLeader(await holder())
     for (const wanted of [path, `/jobs/${job.id}/thumbnail`, `/jobs/${job.id}/log`]) {
       const response = await get(leader.url + wanted)
       expect(response.status).toBe(503)
@@ -191,7 +198,7 @@ describe('a node that is not there', () => {
       response.writeHead(200, { 'Content-Length': '1000' })
       response.write('begin', () => response.destroy())
     })
-    const leader = await aLeader(node)
+    const leader = await aLeader({ ...node, name })
     const follower = await aFollower(anElection(leader))
     for (const { url } of [leader, follower]) {
       const response = get(url + path).then((one) => one.text())
@@ -207,7 +214,7 @@ describe('a node that is not there', () => {
     const node = await aPlainLeader((_request, response) => {
       response.writeHead(status).end(body)
     })
-    const leader = await aLeader(node)
+    const leader = await aLeader({ ...node, name })
     const response = await get(leader.url + path)
     expect(response.status).toBe(503)
     expect(await response.json()).toMatchObject({ code: 'service_busy' })

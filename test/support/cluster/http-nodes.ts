@@ -68,7 +68,7 @@ export async function aFollower(
     ...options,
   })
   onTestFinished(app.close)
-  const server = await serve(answerNodes(app, { peers, log, files: noFiles }))
+  const server = await serve(answerNodes(app, { name: 'follower', peers, log, files: noFiles }))
   return { ...server, lines }
 }
 

@@ -6,6 +6,7 @@ import type { Config } from '../config/config.ts'
 import { root } from '../config/root.ts'
 import { version } from '../config/version.ts'
 import type { AddressGuard } from '../domain/address-guard.ts'
+import type { StandingCheck } from '../domain/check.ts'
 import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createApp } from '../http/app.ts'
@@ -45,6 +46,8 @@ export type LeaderAppOptions = Readonly<{
   children(): Promise<readonly ChildView[]>
   /** Other nodes of the cluster; absent: there are none. */
   peers?: Peers
+  /** Whether none of them can lead. */
+  isCertain?: () => boolean
   guard: AddressGuard
   links: FileLinksOptions
   memory: Memory
@@ -63,6 +66,7 @@ export function createLeaderApp({
   database,
   children,
   peers,
+  isCertain = () => true,
   guard,
   links,
   memory,
@@ -94,16 +98,20 @@ export function createLeaderApp({
     status: {
       version,
       task: wan.task,
-      checks: machine.standing,
+      checks: () => (isCertain() ? machine.standing() : doubting(machine.standing())),
       children,
       history: records.stores.history,
       async scrape() {
         const { queue, webhooks } = actors
         const { members } = nodes
         const whole = { queue, webhooks, machines, members, databaseBytes: database.bytes }
-        const sources = { whole, children, measured, checks: checks.standing }
+        const sources = {
+          ...{ children, measured, checks: checks.standing },
+          ...(isCertain() && { whole }),
+        }
         return metrics.expose(await readFigures(sources))
       },
+      ...(peers && { isCertain }),
     },
     memory,
     ...(peers && { peers }),
@@ -113,6 +121,14 @@ export function createLeaderApp({
     log,
   })
 }
+
+/** The latest look at the database may be older than the doubt. */
+const doubting = (checks: readonly StandingCheck[]): readonly StandingCheck[] =>
+  checks.map((check) =>
+    check.name === 'database'
+      ? { ...check, ok: false, detail: 'It does not confirm that this node leads.', ageMs: 0 }
+      : check,
+  )
 
 /** `readKey`: that of links, which only clients with tokens need. */
 export const linksOf = (

@@ -2,6 +2,7 @@ import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { type ActorRef, createPlace } from '../../src/actors/actor.ts'
 import type { ArchiveMessage } from '../../src/actors/archive/archive-protocol.ts'
+import type { EventMessage } from '../../src/actors/event/event-protocol.ts'
 import type { QueueMessage } from '../../src/actors/queue/queue-protocol.ts'
 import type { TokenHolder } from '../../src/domain/client.ts'
 import type { Observe } from '../../src/domain/observation.ts'
@@ -25,6 +26,8 @@ export function anApp({
   peers,
   archive = createPlace('archive'),
   files = {},
+  isCertain,
+  events = createPlace('events'),
 }: {
   observe?: Observe
   dashboardDir?: string
@@ -36,6 +39,8 @@ export function anApp({
   peers?: Peers
   archive?: ActorRef<ArchiveMessage>
   files?: Partial<AppOptions['files']>
+  isCertain?: () => boolean
+  events?: ActorRef<EventMessage>
 } = {}) {
   const quiet = () => {}
   const app = createApp({
@@ -43,7 +48,7 @@ export function anApp({
       queue,
       archive,
       eta: createPlace('eta'),
-      events: createPlace('events'),
+      events,
       webhooks: createPlace('webhooks'),
       janitor: createPlace('janitor'),
     },
@@ -94,6 +99,7 @@ export function anApp({
         estimates: async () => [],
       },
       scrape: async () => '',
+      ...(isCertain && { isCertain }),
     },
     memory: { isShort: () => false },
     ...(peers && { peers }),

@@ -213,7 +213,8 @@ function clientOf(url: string, token?: string) {
       let job = await status(id)
       const isOver = async () => {
         job = await status(id)
-        return isSo(job)
+        // A refusal has a number there.
+        return typeof job.status === 'string' && isSo(job)
       }
       await vi.waitUntil(isOver, { timeout, interval: 30 }).catch(() => {
         throw new Error(`the job has not come so far: ${JSON.stringify(job)}`)

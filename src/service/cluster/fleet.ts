@@ -46,6 +46,8 @@ export type ClusterFleetOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   archive: ActorRef<ArchiveMessage>
   lostMs: number
+  /** Whether PostgreSQL has confirmed that no other node leads. */
+  isCertain(): boolean
   log: Logger
 }>
 
@@ -86,6 +88,7 @@ export function createClusterFleet({
   queue,
   archive,
   lostMs,
+  isCertain,
   log,
 }: ClusterFleetOptions): ClusterFleet {
   let hasLooked = false
@@ -254,7 +257,7 @@ export function createClusterFleet({
   }
 
   function toMember({ name, url, version, state }: ClusterNode): Member {
-    const role = name === me ? 'leader' : 'follower'
+    const role = name === me && isCertain() ? 'leader' : 'follower'
     return { name: v.parse(NodeName, name), url, version, role, state }
   }
 

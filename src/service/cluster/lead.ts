@@ -25,6 +25,7 @@ import type { Machine } from '../machine.ts'
 import type { NodeActors } from '../node-actors.ts'
 import { everyRunning, openRecords } from '../records.ts'
 import { supervise } from '../supervision.ts'
+import { watchCertainty } from './certainty.ts'
 import { createClusterFleet } from './fleet.ts'
 import { createRemoteFiles } from './remote-files.ts'
 import { sweepResults } from './results-sweep.ts'
@@ -47,6 +48,8 @@ export type LeadOptions = Readonly<{
   children(): Promise<readonly ChildView[]>
   housekeeping: Housekeeping
   reserve: Reserve
+  /** Whether PostgreSQL has confirmed that no other node leads. */
+  isCertain(): boolean
   /** Another node leads. */
   onOver(why: string): void
   onGivenUp(part: string): void
@@ -60,7 +63,7 @@ export type Lead = Awaited<ReturnType<typeof takeLead>>
 
 export async function takeLead(term: number, options: LeadOptions) {
   const { config, url, me, machine, own, database, places, references } = options
-  const { onOver, onGivenUp, reserve, memory, peers, log } = options
+  const { isCertain, onOver, onGivenUp, reserve, memory, peers, log } = options
   const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
   await using resources = new AsyncDisposableStack()
   for (const [gpu, place] of await patiently(() => readGpuPlaces(database.mail))) {
@@ -84,6 +87,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   const archive = createPlace<ArchiveMessage>('archive')
   const fleet = createClusterFleet({
     ...{ me, term, database, places, kinds, busyGpus, references, queue, archive, log },
+    isCertain,
     own: own.actors,
     lostMs: config.node.lostMs,
   })
@@ -134,8 +138,10 @@ export async function takeLead(term: number, options: LeadOptions) {
     nodes: fleet.nodes,
     holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),
     database: led,
-    peers,
+    ...{ peers, isCertain },
   })
+  const endStreams = () => void tell(actors.events, { type: 'close' })
+  resources.defer(watchCertainty(isCertain, endStreams))
   const held = resources.move()
 
   return {

@@ -33,6 +33,7 @@ import { createNodeActors, type NodeActors } from '../node-actors.ts'
 import { endFormerLifeOn, openOwnDisk, removeHalfMade } from '../own-disk.ts'
 import type { Running, StartOptions } from '../running.ts'
 import { supervise } from '../supervision.ts'
+import { leadsForCertain } from './certainty.ts'
 import { createDiskGuard } from './disk-guard.ts'
 import { createNodeApp } from './follower-app.ts'
 import { createGate, type LeaderActors } from './gate.ts'
@@ -41,9 +42,7 @@ import { type Lead, takeLead } from './lead.ts'
 import { openNodeResults, whyNotShared } from './node-results.ts'
 import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
-
-const drainLookMs = 500
-const idleLooks = 3
+import { untilIdle } from './until-idle.ts'
 
 /** Longer than actors get to stop. */
 const maxShutdownMs = 10_000
@@ -203,12 +202,8 @@ export async function startNode(
   /** Resolves when the jobs of this node have ended. */
   async function drain(): Promise<void> {
     gate.leave()
-    const isBusy = async () => (await reads.openAttemptsOn(owned.map(({ id }) => id))).length > 0
-    // The leader may have given it one more job before it heard.
-    for (let idle = 0; idle < idleLooks; ) {
-      await delay(drainLookMs)
-      idle = (await isBusy().catch(() => true)) ? 0 : idle + 1
-    }
+    const ids = owned.map(({ id }) => id)
+    await untilIdle(async () => (await reads.openAttemptsOn(ids)).length > 0)
   }
 
   /** A node that was cut off may not know yet that its job runs elsewhere. */
@@ -271,6 +266,7 @@ export async function startNode(
         ...{ config, url, machine, own: nodeActors, database, places, references },
         ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
         ...{ onGivenUp, housekeeping, reserve, log },
+        isCertain: () => leadsForCertain(election?.standing()),
       })
       for (const actor of lead.published) references.publish(actor)
       gate.close(lead.actors)

@@ -65,8 +65,11 @@ export function createMachine(
     log,
   })
   const clock = createClockCheck(metrics.observe)
+  const { 'generate.py': script, checkpoint, ...tools } = installationLooks(wan)
   const looks = {
-    ...installationLooks(wan),
+    // A node without GPUs generates nothing.
+    ...(owned.length > 0 && { 'generate.py': script, checkpoint }),
+    ...tools,
     ...(config.resultsShared && { results: () => lookAtResults(results) }),
   }
   const checks: StandingChecks = resources.use(keepChecking({ database: checkDatabase, ...looks }))

@@ -49,6 +49,19 @@ describe.skipIf(missing)('a cluster', () => {
     expect(Math.min(...nodes.map(startsOn))).toBeGreaterThan(0)
   })
 
+  it('needs neither Wan2.2 nor a model on a leader without GPUs', async () => {
+    const url = await server().createDatabase()
+    const none = { GPU_IDS: 'none', WAN_DIR: '/nowhere', WAN_CKPT_DIR: '/nowhere' }
+    const leader = await startClusterNode(url, 'a', { env: none })
+    await untilLeads(leader)
+    const worker = await startClusterNode(url, 'b')
+    await untilPresent([worker])
+    const id = await leader.submit({ prompt: 'a fox' })
+    expect(await leader.until(id)).toMatchObject({ status: 'success', node: 'b' })
+    expect((await worker.request('/ready')).status).toBe(200)
+    expect(leader.log('no job is claimed: the environment fails')).toEqual([])
+  })
+
   it('whose leader is killed goes on with the same attempts, and the killed node joins again', async () => {
     const [a, b, c] = await three()
     const ids: string[] = []

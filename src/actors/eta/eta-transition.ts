@@ -34,8 +34,11 @@ export function transition(state: EtaState, message: EtaMessage, clock: Clock): 
     case 'queueChanged': {
       const [line, queue] = toSteady(state.line, message.queue, shiftMs)
       const seen = { ...state, line, estimator: see(state.estimator, queue), isTicking: true }
-      const [next, effects] = thenForecast([seen, []], clock)
-      const changed = queue.running.changedSince(state.estimator.queue?.running)
+      const { queue: before } = state.estimator
+      // The GPUs of a node that joins for the first time were in no earlier message.
+      const hasOthers = before !== undefined && before.gpus !== queue.gpus
+      const [next, effects] = thenForecast(hasOthers ? tellSpeeds(seen, now) : [seen, []], clock)
+      const changed = queue.running.changedSince(before?.running)
       return [check(next, now, changed), state.isTicking ? effects : [...effects, checkLater]]
     }
     case 'forecastDue':

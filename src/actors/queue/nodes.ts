@@ -79,11 +79,11 @@ export function withEnvironmentOn<State extends Fleet>(
 export const isHeld = ({ hasRoom, environment }: QueueNode): boolean =>
   !hasRoom || claimsAllowed(environment) === 'none'
 
-/** Undefined while there is a node with room, or none at all. */
+/** Undefined while a node with GPUs has room, or none is known. */
 export function fullNode({ nodes }: Pick<Fleet, 'nodes'>): QueueNode | undefined {
   let full: QueueNode | undefined
   for (const node of nodes.values()) {
-    if (node.presence === 'lost') continue
+    if (node.presence === 'lost' || node.gpus.length === 0) continue
     if (node.hasRoom) return undefined
     full ??= node
   }

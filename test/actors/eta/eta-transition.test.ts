@@ -77,6 +77,14 @@ describe('the rules of the EtaActor', () => {
     expect(toldOf(learned)).toEqual([])
   })
 
+  it('tell the queue the speeds again when a node has joined with GPUs', () => {
+    const first: EtaMessage = { type: 'queueChanged', queue: aQueue({ ready: [], gpus: [] }) }
+    const { state } = handle([first])
+    const { effects } = handle([empty], state)
+    const told = effects.flatMap((effect) => (effect.do === 'tellSpeeds' ? [effect] : []))
+    expect(told.map(({ loadSeconds }) => [...loadSeconds.keys()])).toEqual([gpus])
+  })
+
   it('judge no estimate by a second attempt', () => {
     const { state } = handle([empty, seen(1)])
     const attempt = { ...aFinished(1, 100), attempts: 2 }

@@ -71,6 +71,18 @@ describe('the limits of a node', () => {
     })
   })
 
+  it('refuse jobs while all nodes with GPUs are full, whatever room a node without GPUs has', () => {
+    const queue = aQueue({ gpus: [] })
+    queue.joins(away, [gpu1])
+    queue.tell({ type: 'roomChecked', node: away, hasRoom: false })
+    expect(queue.refusalOf(1)).toMatchObject({ code: 'disk_full' })
+    expect(summaryOf(queue.state())).toMatchObject({ hasRoom: false, hold: { reason: 'disk' } })
+    queue.tell({ type: 'roomChecked', node: away, hasRoom: true })
+    queue.tell({ type: 'roomChecked', node: home, hasRoom: false })
+    queue.ready(gpu1)
+    expect(queue.submits(2)).toEqual([gpu1])
+  })
+
   it('pause the claims of the node alone on which the environment fails', () => {
     const queue = aQueue()
     queue.joins(away, [gpu1])

@@ -88,6 +88,25 @@ describe.skipIf(missing)('a cluster', () => {
     expect(startsOn(a) + startsOn(b)).toBe(3)
   })
 
+  it('ends a job as canceled that was on a removed machine, also after the leader has changed', async () => {
+    const [a, b, c] = await three({ SIM_SPEED: '5' })
+    for (const node of ['a', 'b']) await a.request(`/nodes/${node}/drain`, { method: 'POST' })
+    const id = await b.submit({ prompt: 'on c', steps: 50 })
+    await a.until(id, isGenerating)
+    await c.powerOff()
+    const isLost = async () =>
+      expect((await nodesOf(a)).find(({ name }) => name === 'c')?.state).toBe('lost')
+    await vi.waitFor(isLost, { timeout: 20_000 })
+    expect((await a.request('/nodes/c', { method: 'DELETE' })).status).toBe(200)
+    await a.stop()
+    await untilLeads(b)
+    await vi.waitFor(async () => expect((await b.status(id)).status).toBe('queued'), {
+      timeout: 20_000,
+    })
+    await b.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    expect(await b.status(id)).toMatchObject({ status: 'canceled' })
+  })
+
   it('cancels a job through a node that neither leads nor runs it, with no process left', async () => {
     const [a, b, c] = await three({ SIM_SPEED: '5' })
     const ids: string[] = []

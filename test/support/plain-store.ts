@@ -34,7 +34,7 @@ export type StoredJob = Readonly<{
   /** How many attempts have been given back as failed, by themselves and not by the environment. */
   failures: number
   attempt?: StoredAttempt
-  /** Attempts that failed as `node_lost`. */
+  /** Attempts that failed as `node_lost`, and are not accounted for. */
   lost: readonly LostAttempt[]
 }>
 
@@ -79,6 +79,14 @@ export function createPlainStore() {
     apply(operation: QueueOperation): void {
       if (operation.op === 'setGpuHealth') {
         gpus.set(operation.gpu, operation.health)
+        return
+      }
+      if (operation.op === 'account') {
+        for (const { jobId, epoch } of operation.attempts) {
+          const job = jobs.get(jobId)
+          assert(job, 'only attempts of a job are accounted for')
+          jobs.set(jobId, { ...job, lost: job.lost.filter((one) => one.epoch !== epoch) })
+        }
         return
       }
       const { jobId, at } = operation

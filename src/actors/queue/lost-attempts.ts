@@ -18,16 +18,25 @@ export const findLost = (
 ): LostAttempt | undefined =>
   get(lost, jobId)?.find((one) => one.epoch === epoch && one.gpu === gpu)
 
-/** A GPU that announces itself has no process of any other attempt than the one that it holds. */
-export function accountFor(lost: LostAttempts, gpu: GpuId, holding?: AttemptKey): LostAttempts {
+/** Attempts on this GPU, but for the one that it holds. */
+export function attemptsOn(
+  lost: LostAttempts,
+  gpu: GpuId,
+  holding?: AttemptKey,
+): readonly LostAttempt[] {
   const isHeld = (one: LostAttempt) =>
-    one.gpu !== gpu || (one.jobId === holding?.jobId && one.epoch === holding.epoch)
+    one.jobId === holding?.jobId && one.epoch === holding.epoch
+  return [...values(lost)].flat().filter((one) => one.gpu === gpu && !isHeld(one))
+}
+
+export function withoutAttempts(
+  lost: LostAttempts,
+  attempts: readonly LostAttempt[],
+): LostAttempts {
   let left = lost
-  for (const attempts of values(lost)) {
-    const held = attempts.filter(isHeld)
-    const [first] = attempts
-    if (!first || held.length === attempts.length) continue
-    left = held.length > 0 ? set(left, first.jobId, held) : remove(left, first.jobId)
+  for (const { jobId } of attempts) {
+    const others = get(left, jobId)?.filter((one) => !attempts.includes(one)) ?? []
+    left = others.length > 0 ? set(left, jobId, others) : remove(left, jobId)
   }
   return left
 }

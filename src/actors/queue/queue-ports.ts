@@ -18,10 +18,17 @@ import type {
 import type { NewWebhook } from '../../domain/webhook.ts'
 
 /** Changes to the store that the queue makes. A change with an outdated epoch is refused by the store. */
-export type QueueOperation = JobOperation | GpuOperation
+export type QueueOperation = JobOperation | GpuOperation | AttemptOperation
 
 /** What is remembered of a GPU, as a whole. */
 export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: GpuHealth }>
+
+/** No process of these attempts is left on the node that was lost with them. */
+export type AttemptOperation = Readonly<{
+  op: 'account'
+  attempts: readonly AttemptKey[]
+  at: Timestamp
+}>
 
 /** Changes to the record of a job that has not ended, up to its end. */
 export type JobOperation = Readonly<
@@ -112,7 +119,7 @@ export type StoredQueue = Readonly<{
   waiting: readonly StoredWaiting[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
-  /** Attempts of open jobs that failed as `node_lost`. */
+  /** Attempts of open jobs that failed as `node_lost` and are not accounted for. */
   lost: readonly LostAttempt[]
   /** Oldest first. */
   submissions: readonly PastSubmission[]

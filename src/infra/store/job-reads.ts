@@ -203,6 +203,7 @@ async function loadLost(db: Kysely<Database>): Promise<LostAttempt[]> {
     .where('job.epoch', '>', 0)
     .where('outcome', '=', 'error')
     .where('attempt.failure', 'like', '{"code":"node_lost"%')
+    .where('accounted_at', 'is', null)
     .orderBy('job.seq')
     .orderBy('attempt.epoch')
     .execute()

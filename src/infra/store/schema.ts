@@ -165,6 +165,8 @@ type AttemptTable = {
   command: string | null
   /** Null until the attempt starts, or unknown. */
   start: GenerationStartKind | null
+  /** Lost with its node, and no process of it is left there. */
+  accounted_at: Timestamp | null
 }
 
 /** One row. */

@@ -90,6 +90,8 @@ async function apply(
   switch (operation.op) {
     case 'setGpuHealth':
       return setGpuHealth(trx, operation)
+    case 'account':
+      return account(trx, operation)
     case 'announceRemoval':
     case 'keepVideo':
     case 'forgetVideo':
@@ -116,6 +118,20 @@ async function setGpuHealth(
     .values({ id, health })
     .onConflict((conflict) => conflict.column('id').doUpdateSet({ health }))
     .execute()
+}
+
+async function account(
+  trx: Kysely<Database>,
+  { attempts, at }: Extract<QueueOperation, { op: 'account' }>,
+): Promise<void> {
+  for (const { jobId, epoch } of attempts) {
+    await trx
+      .updateTable('attempt')
+      .set({ accounted_at: at })
+      .where('job_id', '=', jobId)
+      .where('epoch', '=', epoch)
+      .execute()
+  }
 }
 
 /** Together: to look for them at each submit took longer than the submit. */

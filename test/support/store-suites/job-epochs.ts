@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { gpu0, gpu1, jobId } from '../jobs.ts'
 import {
+  account,
   began,
   canceled,
   claim,
@@ -77,6 +78,14 @@ export function describeEpochs(stores: StoresOfTest): void {
         { jobId: jobId(1), ...claimed, startedAt: minute(2) },
         { jobId: jobId(2), ...claimed, generatedAt: minute(3) },
       ])
+    })
+
+    it('is not known to a starting queue once it is accounted for, and others of its job are', async () => {
+      await commit(stores, [
+        ...[submit(1), claim(1), loseNode(1), claim(1, 2, { gpu: gpu1 }), loseNode(1, 2)],
+        ...[submit(2), claim(2), loseNode(2), account(1), account(2)],
+      ])
+      expect((await stores.jobs.load(0)).lost).toMatchObject([{ jobId: jobId(1), epoch: 2 }])
     })
 
     it('goes on as if it had never been released when it is taken back', async () => {

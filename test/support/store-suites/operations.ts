@@ -83,6 +83,13 @@ export const loseNode = (n: number, epoch = 1): StoreOperation => ({
   at: minute(5),
 })
 
+/** Nothing is left on the node that was lost with it. */
+export const account = (n: number, epoch = 1): StoreOperation => ({
+  op: 'account',
+  attempts: [{ jobId: jobId(n), epoch }],
+  at: minute(6),
+})
+
 export const release = (n: number, epoch = 1, failed = true): StoreOperation => ({
   op: 'release',
   jobId: jobId(n),

@@ -13,7 +13,6 @@ import type {
 } from '../../../domain/job.ts'
 import { hourMs } from '../../../domain/time.ts'
 import { type ActorRef, answer } from '../../actor.ts'
-import { accountFor } from '../lost-attempts.ts'
 import { nodeOn } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
@@ -22,6 +21,7 @@ import type { RunningJob } from '../running-jobs.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
 import { reclaim } from './lost-node-rules.ts'
 import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
+import { accountFor } from './unaccounted.ts'
 
 export function welcomeGpu(
   state: QueueState,
@@ -30,10 +30,10 @@ export function welcomeGpu(
 ): QueueStep {
   // It is asked again when its node returns.
   if (nodeOn(state, gpu).presence === 'lost') return [state, []]
-  const lost = accountFor(state.lost, gpu, holding)
-  const known = lost === state.lost ? state : { ...state, lost }
-  if (state.readyGpus.get(gpu) === incarnation) return [known, []]
-  return welcome(known, { gpu, incarnation, ...(holding && { holding }) }, at)
+  const [known, accounts] = accountFor(state, [gpu], at, holding)
+  if (state.readyGpus.get(gpu) === incarnation) return [known, accounts]
+  const [next, effects] = welcome(known, { gpu, incarnation, ...(holding && { holding }) }, at)
+  return [next, [...accounts, ...effects]]
 }
 
 function welcome(

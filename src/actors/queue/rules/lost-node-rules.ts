@@ -2,7 +2,7 @@
 import { defaultFilename } from '../../../domain/filename.ts'
 import type { AttemptKey, Failure, GpuId, Timestamp } from '../../../domain/job.ts'
 import type { NodeName } from '../../../domain/node.ts'
-import { accountFor, findLost, noteLost } from '../lost-attempts.ts'
+import { findLost, noteLost, withoutAttempts } from '../lost-attempts.ts'
 import { nodeNameOf } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { LostAttempt } from '../queue-ports.ts'
@@ -13,6 +13,7 @@ import { end, giveBack } from './attempt-ends.ts'
 import { assign } from './claim-rules.ts'
 import { absent, gpusOf, withNodes } from './node-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
+import { accountFor } from './unaccounted.ts'
 
 /** The node is out of reach. Its jobs return to the queue, and no attempt is counted. */
 export function loseNode(
@@ -37,14 +38,14 @@ export function forgetNode(state: QueueState, name: NodeName, at: Timestamp): Qu
   const [released, effects] = eachJob(off, name, at, (now, job) =>
     job.cancelRequested
       ? end(now, job, { status: 'canceled' }, at)
-      : giveBack(now, job, at, lostOn(name)),
+      : giveBack({ ...now, lost: noteLost(now.lost, lostOf(job)) }, job, at, lostOn(name)),
   )
   const nodes = new Map(released.nodes)
   nodes.delete(name)
   const nodeOf = new Map(released.nodeOf)
   for (const gpu of gpus) nodeOf.delete(gpu)
-  const lost = gpus.reduce((left, gpu) => accountFor(left, gpu), released.lost)
-  return [withNodes({ ...released, nodes, nodeOf, lost }), effects]
+  const [accounted, accounts] = accountFor({ ...released, nodes, nodeOf }, gpus, at)
+  return [withNodes(accounted), [...effects, ...accounts]]
 }
 
 /** All of them before another job is claimed: each has its old place by then. */
@@ -88,7 +89,7 @@ export function reclaim(
     cancelRequested: false,
   }
   return [
-    withRunning({ ...dequeue(state, jobId, seq), lost: accountFor(state.lost, gpu) }, running),
+    withRunning({ ...dequeue(state, jobId, seq), lost: withoutAttempts(state.lost, [lost]) }, running),
     [
       stored({ op: 'reclaim', jobId, epoch, attempt: attempts, gpu, filename, ...times, at }),
       { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },

@@ -1,9 +1,11 @@
 /** Jobs of which a process may be left on a node that is lost. */
-import type { JobId } from '../../../domain/job.ts'
+import type { AttemptKey, GpuId, JobId, Timestamp } from '../../../domain/job.ts'
 import { get, remove } from '../../ordered-map.ts'
+import { attemptsOn, withoutAttempts } from '../lost-attempts.ts'
 import { nodeNameOf } from '../nodes.ts'
 import type { Outcome } from '../queue-ports.ts'
 import type { QueueState } from '../queue-state.ts'
+import { type QueueStep, stored } from './queue-steps.ts'
 
 /** `canceled` says that no process of the job is left, which nobody knows of a node that is lost. */
 export function outcomeOfCancel(
@@ -22,4 +24,23 @@ export function outcomeOfCancel(
 export const withoutLost = (state: QueueState, jobId: JobId): QueueState => {
   const lost = remove(state.lost, jobId)
   return lost === state.lost ? state : { ...state, lost }
+}
+
+/**
+ * No process is left on these GPUs but that of the attempt that one of them holds: they have announced themselves, or
+ * an operator says that their machine is off. It is stored, for a later leader.
+ */
+export function accountFor(
+  state: QueueState,
+  gpus: readonly GpuId[],
+  at: Timestamp,
+  holding?: AttemptKey,
+): QueueStep {
+  const found = gpus.flatMap((gpu) => attemptsOn(state.lost, gpu, holding))
+  if (found.length === 0) return [state, []]
+  const attempts = found.map(({ jobId, epoch }) => ({ jobId, epoch }))
+  return [
+    { ...state, lost: withoutAttempts(state.lost, found) },
+    [stored({ op: 'account', attempts, at })],
+  ]
 }

@@ -17,6 +17,7 @@ import * as indexColdRuns from './016-index-cold-runs.ts'
 import * as formCluster from './017-form-cluster.ts'
 import * as numberGpusOfNodes from './018-number-gpus-of-nodes.ts'
 import * as shareResults from './019-share-results.ts'
+import * as accountForLostAttempts from './020-account-for-lost-attempts.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -39,4 +40,5 @@ export const migrations = {
   '017-form-cluster': formCluster,
   '018-number-gpus-of-nodes': numberGpusOfNodes,
   '019-share-results': shareResults,
+  '020-account-for-lost-attempts': accountForLostAttempts,
 }

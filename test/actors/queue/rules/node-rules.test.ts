@@ -32,6 +32,7 @@ import {
   queueSettings,
   sentOnce,
 } from '../../../support/jobs.ts'
+import { createPlainStore, type PlainStore } from '../../../support/plain-store.ts'
 
 const [home, away] = ['home', 'away'] as [NodeName, NodeName]
 const operator = createPlace<NodeUse | 'removed' | RefusalError>('operator')
@@ -254,6 +255,31 @@ describe('a node that is lost', () => {
     }
   })
 
+  it.each(['return', 'removal', 'removal before it was lost'])(
+    'leaves nothing in doubt for a queue that starts after its %s',
+    (accountFor) => {
+      const store = createPlainStore()
+      const queue = running(1, 2, {}, store)
+      if (accountFor === 'removal before it was lost') {
+        queue.tell({ type: 'nodeLeft', node: away, gpus: [gpu1] })
+      } else queue.loses(away)
+      if (accountFor === 'return') {
+        queue.tell({ type: 'drainGpu', gpu: gpu1, replyTo: someone })
+        queue.joins(away, [gpu1])
+        queue.readyAgain(gpu1)
+      } else queue.tell({ type: 'removeNode', node: away, replyTo: operator })
+      const next = aQueue({}, store.load(), store)
+      expect(answers(next.cancels(2))).toMatchObject([{ canceled: [jobId(2)] }])
+    },
+  )
+
+  it('stays in doubt for a queue that starts before anybody has accounted for it', () => {
+    const store = createPlainStore()
+    running(1, 2, {}, store).loses(away)
+    const next = aQueue({}, store.load(), store)
+    expect(answers(next.cancels(2))).toMatchObject([{ canceled: [], rest: [jobId(2)] }])
+  })
+
   it('makes canceled what was to be canceled on a node that had left, when the operator removes it', () => {
     const queue = running(1, 2)
     queue.tell({ type: 'nodeLeft', node: away, gpus: [gpu1] })
@@ -344,8 +370,13 @@ describe('a generation on a node that returns', () => {
 type Queue = ReturnType<typeof aQueue>
 
 /** Job 1 runs on GPU 0 at home, job 2 on GPU 1 away. */
-function running(first: number, second: number, options: Partial<QueueSettings> = {}) {
-  const queue = aQueue(options)
+function running(
+  first: number,
+  second: number,
+  options: Partial<QueueSettings> = {},
+  store?: PlainStore,
+) {
+  const queue = aQueue(options, store?.load(), store)
   queue.ready(gpu0)
   queue.submits(first)
   queue.joins(away, [gpu1])
@@ -355,7 +386,11 @@ function running(first: number, second: number, options: Partial<QueueSettings> 
 }
 
 /** The queue's rules on a first node with GPU 0. */
-function aQueue(options: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
+function aQueue(
+  options: Partial<QueueSettings> = {},
+  stored: Partial<StoredQueue> = {},
+  store?: PlainStore,
+) {
   let state = restoreQueue(
     { ...queueSettings, node: home, gpus: [gpu0], ...options },
     {
@@ -367,6 +402,7 @@ function aQueue(options: Partial<QueueSettings> = {}, stored: Partial<StoredQueu
   const tell = (message: QueueCommand | QueueNews): readonly QueueEffect[] => {
     const [next, effects] = transition(state, message, midnight)
     state = next
+    for (const effect of effects) if (effect.do === 'store') store?.apply(effect.operation)
     return effects
   }
   const submit = (n: number) => {

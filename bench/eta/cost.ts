@@ -36,6 +36,7 @@ export function costOf(waiting: number): Cost {
       waiting: Array.from({ length: waiting }, (_, index) => aJob(index + 9)),
       running: gpus.map((gpu) => running(aJob(gpu + 1), gpu, begin)),
       gpus: new Map(),
+      drainedNodes: new Set(),
       lost: [],
       submissions: [],
     },

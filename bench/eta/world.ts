@@ -68,6 +68,7 @@ export function play(workload: Workload, seed: number): Played {
     waiting: [],
     running: [],
     gpus: new Map(),
+    drainedNodes: new Set(),
     lost: [],
     submissions: [],
   })

@@ -118,6 +118,7 @@ function aWorld(count: number) {
       waiting: Array.from({ length: waiting }, (_, index) => aJob(count + index + 1)),
       running: gpus.map((gpu) => running(aJob(gpu + 1), gpu, begin)),
       gpus: new Map(),
+      drainedNodes: new Set(),
       lost: [],
       submissions: [],
     },

@@ -8,6 +8,7 @@ import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { numberGpus, readGpuPlaces } from '../../src/cluster/gpu-numbers.ts'
 import { NodeName } from '../../src/cluster/node-name.ts'
 import type { InputImage } from '../../src/domain/job.ts'
+import { soleNode } from '../../src/domain/node.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { imageOf } from '../../src/infra/disk/data-directory.ts'
 import { migrateToLatest } from '../../src/infra/store/migrate.ts'
@@ -194,8 +195,11 @@ describe.skipIf(missing)('wanctl migrate', () => {
     expect(existsSync(place(2))).toBe(true)
   })
 
-  it('gives this node the numbers that its GPUs have, and those of GPUs that it had', async () => {
+  it('gives this node the numbers that its GPUs have, and those of GPUs that it had, and leaves it drained', async () => {
     const dataDir = await aDatabaseOf(2)
+    await inDatabase(dataDir, async (store) => {
+      await store.commit([{ op: 'setNodeDrained', node: soleNode, drained: true }])
+    })
     const database = await server().createDatabase()
     await migratePostgres(database)
     const { beats, close } = await openClusterDatabase({ url: database })
@@ -215,6 +219,7 @@ describe.skipIf(missing)('wanctl migrate', () => {
     const again = await migrate(dataDir, database, env)
     expect(again).toMatchObject({ code: 0 })
     expect(await readGpuPlaces(beats)).toEqual(places)
+    expect((await beats.query('select name from drained_node')).rows).toEqual([{ name: node }])
   })
 
   it('refuses while a service uses the source or the target', async () => {

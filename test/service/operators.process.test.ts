@@ -66,6 +66,20 @@ describe('the node of a service without a cluster', () => {
     expect(job).toMatchObject({ status: 'success', node: 'local' })
   })
 
+  it('that is drained gets no jobs on a GPU that it is given later', async () => {
+    const dataDir = aDataDirectory()
+    const service = await startService({ dataDir, env: { GPU_IDS: '0' } })
+    await service.json('/nodes/local/drain', { method: 'POST' })
+    await service.stop()
+    const again = await startService({ dataDir, env: { GPU_IDS: '0,1' } })
+    await expect.poll(() => gpu(again, 1)).toMatchObject({ state: 'drained' })
+    const id = await again.submit({ prompt: 'a' })
+    expect(await again.json('/nodes/local/resume', { method: 'POST' })).toMatchObject({
+      drained: false,
+    })
+    expect(await again.until(id)).toMatchObject({ status: 'success' })
+  })
+
   it('cannot be removed', async () => {
     const service = await startService()
     const response = await service.request('/nodes/local', { method: 'DELETE' })

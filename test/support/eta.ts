@@ -37,7 +37,15 @@ export function aQueue({
 }): QueueState {
   const restored = restoreQueue(
     { ...queueSettings, gpus },
-    { nextSeq: waiting + 1, waiting: jobs, running, gpus: new Map(), lost: [], submissions: [] },
+    {
+      nextSeq: waiting + 1,
+      waiting: jobs,
+      running,
+      gpus: new Map(),
+      drainedNodes: new Set(),
+      lost: [],
+      submissions: [],
+    },
   )
   return { ...restored, readyGpus: new Map(ready.map((gpu) => [gpu, `gpu-${gpu}.1`])) }
 }

@@ -20,6 +20,7 @@ import type {
   Timestamp,
   VideoRequest,
 } from '../../src/domain/job.ts'
+import type { NodeName } from '../../src/domain/node.ts'
 
 export type StoredJob = Readonly<{
   jobId: JobId
@@ -51,6 +52,7 @@ export function createPlainStore() {
   /** In the order in which they were taken, whatever `seq` says. */
   const jobs = new Map<JobId, StoredJob>()
   const gpus = new Map<GpuId, GpuHealth>()
+  const drainedNodes = new Set<NodeName>()
   const keys = new Map<string, Earlier>()
 
   const all = () => [...jobs.values()]
@@ -69,6 +71,7 @@ export function createPlainStore() {
         waiting: having('queued').toSorted(bySeq).map(toJob),
         running: having('running').toSorted(bySeq).map(toJob),
         gpus: new Map(gpus),
+        drainedNodes: new Set(drainedNodes),
         lost: all().flatMap(({ status, lost }) =>
           status === 'queued' || status === 'running' ? lost : [],
         ),
@@ -79,6 +82,11 @@ export function createPlainStore() {
     apply(operation: QueueOperation): void {
       if (operation.op === 'setGpuHealth') {
         gpus.set(operation.gpu, operation.health)
+        return
+      }
+      if (operation.op === 'setNodeDrained') {
+        if (operation.drained) drainedNodes.add(operation.node)
+        else drainedNodes.delete(operation.node)
         return
       }
       if (operation.op === 'account') {

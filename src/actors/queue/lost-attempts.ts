@@ -24,8 +24,7 @@ export function attemptsOn(
   gpu: GpuId,
   holding?: AttemptKey,
 ): readonly LostAttempt[] {
-  const isHeld = (one: LostAttempt) =>
-    one.jobId === holding?.jobId && one.epoch === holding.epoch
+  const isHeld = (one: LostAttempt) => one.jobId === holding?.jobId && one.epoch === holding.epoch
   return [...values(lost)].flat().filter((one) => one.gpu === gpu && !isHeld(one))
 }
 

@@ -47,6 +47,10 @@ export const newNode = ({
 export const nodeNameOf = ({ nodeOf, settings }: Fleet, gpu: GpuId): NodeName =>
   nodeOf.get(gpu) ?? settings.node
 
+/** Includes former GPUs whose generations continue. */
+export const gpusOf = ({ nodeOf }: Pick<Fleet, 'nodeOf'>, name: NodeName): GpuId[] =>
+  [...nodeOf].flatMap(([gpu, node]) => (node === name ? [gpu] : []))
+
 /** The node that news is of. Undefined for one that has not joined, or was removed. */
 export const nodeNamed = (
   { nodes, settings }: Fleet,

@@ -30,7 +30,8 @@ export function summaryOf(state: QueueState): QueueSummary {
 
 export function nodeUse(state: QueueState, node: QueueNode): NodeUse {
   const { name, presence, gpus, maxConcurrentLoads, hasRoom } = node
-  const drained = gpus.length > 0 && gpus.every((gpu) => healthOf(state, gpu).drained)
+  const areDrained = gpus.length > 0 && gpus.every((gpu) => healthOf(state, gpu).drained)
+  const drained = state.drainedNodes.has(name) || areDrained
   const hold = holdOfPlace(node)
   const known = { name, presence, gpus, maxConcurrentLoads, drained, hasRoom }
   return { ...known, ...(hold && { hold }) }

@@ -15,13 +15,17 @@ import type {
   VideoFacts,
   VideoRequest,
 } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { NewWebhook } from '../../domain/webhook.ts'
 
 /** Changes to the store that the queue makes. A change with an outdated epoch is refused by the store. */
 export type QueueOperation = JobOperation | GpuOperation | AttemptOperation
 
-/** What is remembered of a GPU, as a whole. */
-export type GpuOperation = Readonly<{ op: 'setGpuHealth'; gpu: GpuId; health: GpuHealth }>
+/** What is remembered of a GPU as a whole, and whether those are drained that its node gets later. */
+export type GpuOperation = Readonly<
+  | { op: 'setGpuHealth'; gpu: GpuId; health: GpuHealth }
+  | { op: 'setNodeDrained'; node: NodeName; drained: boolean }
+>
 
 /** No process of these attempts is left on the node that was lost with them. */
 export type AttemptOperation = Readonly<{
@@ -119,6 +123,7 @@ export type StoredQueue = Readonly<{
   waiting: readonly StoredWaiting[]
   running: readonly Job[]
   gpus: ReadonlyMap<GpuId, GpuHealth>
+  drainedNodes: ReadonlySet<NodeName>
   /** Attempts of open jobs that failed as `node_lost` and are not accounted for. */
   lost: readonly LostAttempt[]
   /** Oldest first. */

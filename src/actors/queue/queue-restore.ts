@@ -6,7 +6,13 @@ import { fromSorted } from '../ordered-map.ts'
 import { lostAttempts } from './lost-attempts.ts'
 import { newNode } from './nodes.ts'
 import type { StoredQueue, StoredWaiting } from './queue-ports.ts'
-import { noneRecent, type QueueSettings, type QueueState, type WaitingJob } from './queue-state.ts'
+import {
+  healthOf,
+  noneRecent,
+  type QueueSettings,
+  type QueueState,
+  type WaitingJob,
+} from './queue-state.ts'
 import { type RunningJob, RunningJobs } from './running-jobs.ts'
 
 /** The queue as the store remembers it. Running jobs wait for their GPU or for the converter to report. */
@@ -43,7 +49,8 @@ export function restoreQueue(
     recent: noneRecent,
     readyGpus: new Map(),
     givenUpGpus: new Set(),
-    gpuHealth: stored.gpus,
+    gpuHealth: healthOfGpus(settings, stored),
+    drainedNodes: stored.drainedNodes,
     expectedProbes: new Map(),
     secondsPerJob: new Map(),
     loadSeconds: new Map(),
@@ -72,6 +79,18 @@ function nodesOf(
     nodes.set(name, { ...node, presence: 'left' })
   }
   return { nodes, nodeOf }
+}
+
+/** The first node may have been started with more GPUs than it had when it was drained. */
+function healthOfGpus(
+  { node, gpus }: QueueSettings,
+  { gpus: stored, drainedNodes }: StoredQueue,
+): QueueState['gpuHealth'] {
+  if (!drainedNodes.has(node)) return stored
+  const drained = gpus.map(
+    (gpu) => [gpu, { ...healthOf({ gpuHealth: stored }, gpu), drained: true }] as const,
+  )
+  return new Map([...stored, ...drained])
 }
 
 /** Picks the settings of the queue: a configuration has more, and some are secret. */

@@ -42,6 +42,8 @@ export type QueueState = Readonly<{
   /** Their generations are heard of no more, and must not hold up the others. */
   givenUpGpus: ReadonlySet<GpuId>
   gpuHealth: ReadonlyMap<GpuId, GpuHealth>
+  /** All GPUs of these nodes are drained, also those that are added later. */
+  drainedNodes: ReadonlySet<NodeName>
   /** Quarantines whose timer runs, by their begin. */
   expectedProbes: ReadonlyMap<GpuId, Timestamp>
   secondsPerJob: ReadonlyMap<GpuId, number>

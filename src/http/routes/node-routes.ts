@@ -55,8 +55,8 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
         access: 'admin',
         summary: 'Drain every GPU of a node',
         details:
-          'Its GPUs end their jobs and take no new ones, also after a restart. Repeating it is harmless. ' +
-          'A GPU that is added to the node later is not drained.',
+          'Its GPUs end their jobs and take no new ones, also after a restart, and so do GPUs that are added ' +
+          'later, until the node or one of its GPUs is resumed. Repeating it is harmless.',
         answers: { 200: { means: 'The node as it is now', json: NodeJson } },
         refusals: ['node_not_found'],
       }),

@@ -27,10 +27,11 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
 
   return {
     async load(submittedSince) {
-      const [waiting, running, gpus, lost, submitted, last] = await Promise.all([
+      const [waiting, running, gpus, drained, lost, submitted, last] = await Promise.all([
         loadWaiting(db),
         jobs('everything').where('status', '=', 'running').orderBy('seq').execute(),
         db.selectFrom('gpu').selectAll().execute(),
+        db.selectFrom('drained_node').selectAll().execute(),
         loadLost(db),
         db
           .selectFrom('submission')
@@ -52,6 +53,7 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
         waiting,
         running: running.map(toJob),
         gpus: new Map(gpus.map(({ id, health }) => [id, JSON.parse(health) as GpuHealth])),
+        drainedNodes: new Set(drained.map(({ name }) => name)),
         lost,
         submissions: submitted,
       }

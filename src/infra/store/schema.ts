@@ -21,6 +21,7 @@ export type Database = {
   job: JobTable
   attempt: AttemptTable
   gpu: GpuTable
+  drained_node: DrainedNodeTable
   webhook: WebhookTable
   delivery: DeliveryTable
   delivery_clock: DeliveryClockTable
@@ -103,6 +104,9 @@ type GpuTable = {
   /** JSON, a GpuHealth. */
   health: string
 }
+
+/** A row for each drained node. */
+type DrainedNodeTable = { name: NodeName }
 
 type WebhookTable = {
   id: WebhookId

@@ -90,6 +90,8 @@ async function apply(
   switch (operation.op) {
     case 'setGpuHealth':
       return setGpuHealth(trx, operation)
+    case 'setNodeDrained':
+      return setNodeDrained(trx, operation)
     case 'account':
       return account(trx, operation)
     case 'announceRemoval':
@@ -118,6 +120,19 @@ async function setGpuHealth(
     .values({ id, health })
     .onConflict((conflict) => conflict.column('id').doUpdateSet({ health }))
     .execute()
+}
+
+async function setNodeDrained(
+  trx: Kysely<Database>,
+  { node: name, drained }: Extract<QueueOperation, { op: 'setNodeDrained' }>,
+): Promise<void> {
+  await (drained
+    ? trx
+        .insertInto('drained_node')
+        .values({ name })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+    : trx.deleteFrom('drained_node').where('name', '=', name).execute())
 }
 
 async function account(

@@ -17,6 +17,7 @@ import type { JobView } from '../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
 import { DiskFullError, jobNotFound, RefusalError } from '../../../src/domain/errors.ts'
 import type { Expired, Removal } from '../../../src/domain/job.ts'
+import type { NodeName } from '../../../src/domain/node.ts'
 import { jobId, midnight, queueSettings } from '../../support/jobs.ts'
 
 const deleter = createPlace<DeletionAnswer>('deleter')
@@ -459,6 +460,7 @@ function anArchive({ isNew = false } = {}) {
     waiting: [],
     running: [],
     gpus: new Map(),
+    drainedNodes: new Set<NodeName>(),
     lost: [],
     submissions: [],
   }

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { restoreQueue } from '../../../src/actors/queue/queue-restore.ts'
+import type { NodeName } from '../../../src/domain/node.ts'
 import { queueSettings } from '../../support/jobs.ts'
 
 it('the state of the queue holds only the settings of the queue, and no token', () => {
@@ -8,6 +9,7 @@ it('the state of the queue holds only the settings of the queue, and no token', 
     waiting: [],
     running: [],
     gpus: new Map(),
+    drainedNodes: new Set<NodeName>(),
     lost: [],
     submissions: [],
   }

@@ -102,7 +102,14 @@ describe('a reading of a generation that has loaded', () => {
     tell({
       type: 'loaded',
       stored: {
-        ...{ nextSeq: 10, gpus: new Map(), lost: [], submissions: [], waiting: [aQueuedJob(9)] },
+        ...{
+          nextSeq: 10,
+          gpus: new Map(),
+          drainedNodes: new Set(),
+          lost: [],
+          submissions: [],
+          waiting: [aQueuedJob(9)],
+        },
         running: [aRunningJob(1), aRunningJob(2, { gpu: gpu1 })],
       },
     })

@@ -370,6 +370,7 @@ const emptyStore = {
   waiting: [],
   running: [],
   gpus: new Map(),
+  drainedNodes: new Set<NodeName>(),
   lost: [],
   submissions: [],
 }

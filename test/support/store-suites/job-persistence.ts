@@ -1,8 +1,9 @@
 /** Contract of a store of jobs: what the next process finds. */
 import { describe, expect, it } from 'vitest'
+import type { NodeName } from '../../../src/domain/node.ts'
 import { jobId } from '../jobs.ts'
 import { claim, made, submit } from './operations.ts'
-import { commit, type StoresOfTest } from './stores.ts'
+import { commit, type StoreOperation, type StoresOfTest } from './stores.ts'
 
 export function describePersistence(stores: StoresOfTest): void {
   describe('a database', () => {
@@ -19,6 +20,17 @@ export function describePersistence(stores: StoresOfTest): void {
         waiting: [{ id: jobId(3) }],
         running: [{ id: jobId(2) }],
       })
+    })
+
+    it('knows which nodes are drained when it is opened again', async () => {
+      const drain = (node: NodeName, drained: boolean): StoreOperation => ({
+        ...{ op: 'setNodeDrained', node, drained },
+      })
+      const [one, other] = ['one', 'other'] as [NodeName, NodeName]
+      await commit(stores, [drain(one, true), drain(one, true), drain(other, true)])
+      await commit(stores, [drain(other, false), drain(other, false)])
+      await stores.reopen()
+      expect((await stores.jobs.load(0)).drainedNodes).toEqual(new Set([one]))
     })
   })
 }

@@ -72,6 +72,7 @@ export function describeSubmissions(stores: StoresOfTest): void {
         waiting: [],
         running: [],
         gpus: new Map(),
+        drainedNodes: new Set(),
         lost: [],
         submissions: [],
       })

@@ -106,11 +106,21 @@ export async function takeTerm(url: string): Promise<number> {
   }
 }
 
-const tables = ['job', 'attempt', 'gpu', 'webhook', 'delivery', 'submission', 'estimate', 'clock']
+const tables = [
+  'job',
+  'attempt',
+  'gpu',
+  'drained_node',
+  'webhook',
+  'delivery',
+  'submission',
+  'estimate',
+  'clock',
+]
 
 /** To truncate so many tables takes longer than to delete a few rows. */
 async function empty({ db }: PostgresStores): Promise<void> {
-  for (const table of ['delivery', 'webhook', 'job', 'gpu', 'clock'] as const) {
+  for (const table of ['delivery', 'webhook', 'job', 'gpu', 'drained_node', 'clock'] as const) {
     await db.deleteFrom(table).execute()
   }
 }

@@ -1,11 +1,10 @@
 /** Which GPUs are there, and which of them may be given work. */
-import { type Caused, causeOf } from '../../../domain/client.ts'
+import { causeOf } from '../../../domain/client.ts'
 import { RefusalError } from '../../../domain/errors.ts'
 import { blamesGpu } from '../../../domain/failures.ts'
 import type {
   Failure,
   FailureCode,
-  GpuHealth,
   GpuId,
   JobId,
   Quarantine,
@@ -13,14 +12,15 @@ import type {
 } from '../../../domain/job.ts'
 import { hourMs } from '../../../domain/time.ts'
 import { type ActorRef, answer } from '../../actor.ts'
-import { nodeOn } from '../nodes.ts'
+import { nodeNameOf, nodeOn } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
 import { gpuUse, healthOf, type QueueState } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
+import { endNodeDrain } from './drain-rules.ts'
 import { reclaim } from './lost-node-rules.ts'
-import { type QueueStep, stored, without, withoutGpu, withRunning } from './queue-steps.ts'
+import { type QueueStep, withHealth, without, withoutGpu, withRunning } from './queue-steps.ts'
 import { accountFor } from './unaccounted.ts'
 
 export function welcomeGpu(
@@ -127,8 +127,10 @@ export function drainOrResume(
     type === 'drainGpu'
       ? { ...healthOf(state, gpu), drained: true }
       : { drained: false, failures: [] }
-  const [next, effects] = withHealth(state, gpu, health, causeOf(message))
-  return thenAssign([next, [...effects, answer(replyTo, gpuUse(next, gpu))]], at)
+  const [begun, ended]: QueueStep =
+    type === 'resumeGpu' ? endNodeDrain(state, nodeNameOf(state, gpu)) : [state, []]
+  const [next, effects] = withHealth(begun, gpu, health, causeOf(message))
+  return thenAssign([next, [...ended, ...effects, answer(replyTo, gpuUse(next, gpu))]], at)
 }
 
 /** The job of a GPU is not to be adopted by the next incarnation of its actor. */
@@ -230,18 +232,6 @@ function thenExpectProbe(
   const expectedProbes = new Map([...state.expectedProbes, [gpu, since]])
   const withinMs = Math.max(0, until - at)
   return [{ ...state, expectedProbes }, [...effects, { do: 'expectProbe', gpu, since, withinMs }]]
-}
-
-export function withHealth(
-  state: QueueState,
-  gpu: GpuId,
-  health: GpuHealth,
-  cause: Caused = {},
-): QueueStep {
-  return [
-    { ...state, gpuHealth: new Map([...state.gpuHealth, [gpu, health]]) },
-    [stored({ op: 'setGpuHealth', gpu, health }), { do: 'logGpu', gpu, health, ...cause }],
-  ]
 }
 
 const isKnown = (state: QueueState, gpu: GpuId): boolean =>

@@ -3,7 +3,7 @@ import { defaultFilename } from '../../../domain/filename.ts'
 import type { AttemptKey, Failure, GpuId, Timestamp } from '../../../domain/job.ts'
 import type { NodeName } from '../../../domain/node.ts'
 import { findLost, noteLost, withoutAttempts } from '../lost-attempts.ts'
-import { nodeNameOf } from '../nodes.ts'
+import { gpusOf, nodeNameOf } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { LostAttempt } from '../queue-ports.ts'
 import type { QueueNews } from '../queue-protocol.ts'
@@ -11,7 +11,7 @@ import { type QueueState, waitingJob } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { end, giveBack } from './attempt-ends.ts'
 import { assign } from './claim-rules.ts'
-import { absent, gpusOf, withNodes } from './node-rules.ts'
+import { absent, withNodes } from './node-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 import { accountFor } from './unaccounted.ts'
 
@@ -89,7 +89,10 @@ export function reclaim(
     cancelRequested: false,
   }
   return [
-    withRunning({ ...dequeue(state, jobId, seq), lost: withoutAttempts(state.lost, [lost]) }, running),
+    withRunning(
+      { ...dequeue(state, jobId, seq), lost: withoutAttempts(state.lost, [lost]) },
+      running,
+    ),
     [
       stored({ op: 'reclaim', jobId, epoch, attempt: attempts, gpu, filename, ...times, at }),
       { do: 'logStatus', jobId, status: 'running', epoch, attempt: attempts, gpu },

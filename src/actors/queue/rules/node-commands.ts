@@ -3,18 +3,18 @@ import { causeOf } from '../../../domain/client.ts'
 import { nodeIsPresent, RefusalError } from '../../../domain/errors.ts'
 import type { Timestamp } from '../../../domain/job.ts'
 import { answer } from '../../actor.ts'
+import { gpusOf } from '../nodes.ts'
 import { nodeUse } from '../queue-answers.ts'
-import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueCommand } from '../queue-protocol.ts'
 import { healthOf, type QueueState } from '../queue-state.ts'
 import { thenAssign } from './claim-rules.ts'
-import { withHealth } from './gpu-rules.ts'
+import { setNodeDrained } from './drain-rules.ts'
 import { forgetNode } from './lost-node-rules.ts'
-import type { QueueStep } from './queue-steps.ts'
+import { type QueueStep, withHealth } from './queue-steps.ts'
 
 type Command<Type> = Extract<QueueCommand, { type: Type }>
 
-/** Each of its GPUs is drained or resumed, so that each keeps it over a restart and a change of the leader. */
+/** Each of its GPUs is drained or resumed, and the node remembers it for those that it gets later. */
 export function drainOrResumeNode(
   state: QueueState,
   message: Command<'drainNode' | 'resumeNode'>,
@@ -23,16 +23,15 @@ export function drainOrResumeNode(
   const { type, node: name, replyTo } = message
   const node = state.nodes.get(name)
   if (!node) return [state, [answer(replyTo, unknownNode(name))]]
-  let now = state
-  const effects: QueueEffect[] = []
-  for (const gpu of node.gpus) {
-    const health =
-      type === 'drainNode'
-        ? { ...healthOf(now, gpu), drained: true }
-        : { drained: false, failures: [] }
+  const isDrain = type === 'drainNode'
+  let [now, effects] = setNodeDrained(state, name, isDrain)
+  for (const gpu of gpusOf(state, name)) {
+    const health = isDrain
+      ? { ...healthOf(now, gpu), drained: true }
+      : { drained: false, failures: [] }
     const [next, more] = withHealth(now, gpu, health, causeOf(message))
     now = next
-    effects.push(...more)
+    effects = [...effects, ...more]
   }
   return thenAssign([now, [...effects, answer(replyTo, nodeUse(now, node))]], at)
 }

@@ -1,11 +1,12 @@
 /** Membership: which nodes are there, with which GPUs. */
 import type { GpuId, Timestamp } from '../../../domain/job.ts'
 import type { NodeName } from '../../../domain/node.ts'
-import { newNode, type QueueNode, withNode } from '../nodes.ts'
+import { gpusOf, newNode, type QueueNode, withNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueNews } from '../queue-protocol.ts'
 import type { QueueState } from '../queue-state.ts'
 import { assign } from './claim-rules.ts'
+import { drainAdded } from './drain-rules.ts'
 import type { QueueStep } from './queue-steps.ts'
 
 type News<Type> = Extract<QueueNews, { type: Type }>
@@ -23,9 +24,10 @@ export function joinNode(
   }
   const given = gpus.filter((gpu) => state.nodeOf.get(gpu) !== name)
   const taken = known?.gpus.filter((gpu) => !gpus.includes(gpu)) ?? []
-  const next = withNodes(withoutGpus(owning(state, name, gpus), [...given, ...taken]), node)
+  const owned = withNodes(withoutGpus(owning(state, name, gpus), [...given, ...taken]), node)
+  const [next, drains] = drainAdded(owned, name)
   const [assigned, effects] = assign(next, at)
-  return [assigned, [...welcomed(assigned, known, node), ...effects]]
+  return [assigned, [...drains, ...welcomed(assigned, known, node), ...effects]]
 }
 
 /** The node was stopped: its generations continue, and it is expected back. */
@@ -45,10 +47,6 @@ export function absent(
   const node = { ...known, presence, templateLoad: undefined }
   return withNodes(withoutGpus(owned, gpusOf(owned, name)), node)
 }
-
-/** Includes former GPUs whose generations continue. */
-export const gpusOf = ({ nodeOf }: QueueState, name: NodeName): GpuId[] =>
-  [...nodeOf].flatMap(([gpu, node]) => (node === name ? [gpu] : []))
 
 /** With the GPUs that get jobs made again from the nodes. */
 export function withNodes(state: QueueState, ...changed: readonly QueueNode[]): QueueState {

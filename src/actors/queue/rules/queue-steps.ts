@@ -1,5 +1,6 @@
 /** Small changes of the queue's state that several rules make. */
-import type { GpuId, JobId } from '../../../domain/job.ts'
+import type { Caused } from '../../../domain/client.ts'
+import type { GpuHealth, GpuId, JobId } from '../../../domain/job.ts'
 import { remove, set } from '../../ordered-map.ts'
 import { withEnvironmentOn, withNode } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
@@ -58,4 +59,16 @@ export function without<T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> {
   const rest = new Set(set)
   rest.delete(item)
   return rest
+}
+
+export function withHealth(
+  state: QueueState,
+  gpu: GpuId,
+  health: GpuHealth,
+  cause: Caused = {},
+): QueueStep {
+  return [
+    { ...state, gpuHealth: new Map([...state.gpuHealth, [gpu, health]]) },
+    [stored({ op: 'setGpuHealth', gpu, health }), { do: 'logGpu', gpu, health, ...cause }],
+  ]
 }

@@ -18,6 +18,7 @@ import * as formCluster from './017-form-cluster.ts'
 import * as numberGpusOfNodes from './018-number-gpus-of-nodes.ts'
 import * as shareResults from './019-share-results.ts'
 import * as accountForLostAttempts from './020-account-for-lost-attempts.ts'
+import * as drainNodes from './021-drain-nodes.ts'
 
 /** In order; a migration stays as it is once released. */
 export const migrations = {
@@ -41,4 +42,5 @@ export const migrations = {
   '018-number-gpus-of-nodes': numberGpusOfNodes,
   '019-share-results': shareResults,
   '020-account-for-lost-attempts': accountForLostAttempts,
+  '021-drain-nodes': drainNodes,
 }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import SQLite from 'better-sqlite3'
 import { CompiledQuery, Kysely, sql } from 'kysely'
 import type { GpuId } from '../../../domain/job.ts'
+import { soleNode } from '../../../domain/node.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import { UnusableDatabaseError } from '../unusable-database.ts'
@@ -91,6 +92,7 @@ export async function moveToPostgres({
           )
         }
       }
+      await moveDrain(source, target, node)
       return {
         outcome: wasThere ? 'was there already' : 'moved',
         rows,
@@ -150,6 +152,20 @@ async function copy(
     done += rows.length
     onProgress?.(table, done, total)
   }
+}
+
+/** Without a cluster, the machine has another name. */
+async function moveDrain(
+  source: SQLite.Database,
+  target: Kysely<Database>,
+  { name }: MovedNode,
+): Promise<void> {
+  if (!source.prepare('select 1 from drained_node where name = ?').get(soleNode)) return
+  await target
+    .insertInto('drained_node')
+    .values({ name })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
 }
 
 /** Rows that come next are numbered behind those that were moved. */

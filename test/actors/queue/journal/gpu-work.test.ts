@@ -21,7 +21,15 @@ const aQueue = (jobs: Readonly<{ waiting?: Job[]; running?: Job[] }>, ...news: Q
   news.reduce<QueueState>(
     (state, message) => transition(state, message, midnight)[0],
     restoreQueue(queueSettings, {
-      ...{ nextSeq: 10, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [] },
+      ...{
+        nextSeq: 10,
+        waiting: [],
+        running: [],
+        gpus: new Map(),
+        drainedNodes: new Set(),
+        lost: [],
+        submissions: [],
+      },
       ...jobs,
     }),
   )

@@ -286,6 +286,7 @@ const nothingStored: StoredQueue = {
   waiting: [],
   running: [],
   gpus: new Map(),
+  drainedNodes: new Set(),
   lost: [],
   submissions: [],
 }

@@ -129,7 +129,15 @@ type Scene = Readonly<{
 function aQueue(gpus: ReadonlyMap<typeof gpu0, GpuHealth> = new Map()) {
   let state = restoreQueue(
     { ...queueSettings, gpus: [gpu0], jobsPerHour: 3, quarantineMs: minute },
-    { nextSeq: 1, waiting: [], running: [], gpus, lost: [], submissions: [] },
+    {
+      nextSeq: 1,
+      waiting: [],
+      running: [],
+      gpus,
+      drainedNodes: new Set(),
+      lost: [],
+      submissions: [],
+    },
   )
   let at = midnight
   let steady = midnight

@@ -352,7 +352,16 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
       quarantineMs: minute,
       ...settings,
     },
-    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [], ...stored },
+    {
+      nextSeq: 1,
+      waiting: [],
+      running: [],
+      gpus: new Map(),
+      drainedNodes: new Set(),
+      lost: [],
+      submissions: [],
+      ...stored,
+    },
   )
   let now = midnight
   const tell = (message: QueueCommand | QueueNews): readonly QueueEffect[] => {

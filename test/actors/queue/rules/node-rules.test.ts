@@ -161,11 +161,59 @@ describe('a node', () => {
     if (type === 'resumeNode') queue.tell({ type: 'drainNode', node: away, replyTo: operator })
     const effects = queue.tell({ type, node: away, replyTo: operator })
     const drained = type === 'drainNode'
-    expect(operations(effects)).toEqual(
-      [gpu1, gpu2].map((gpu) => ({ op: 'setGpuHealth', gpu, health: { drained, failures: [] } })),
-    )
+    expect(operations(effects)).toEqual([
+      { op: 'setNodeDrained', node: away, drained },
+      ...[gpu1, gpu2].map((gpu) => ({
+        ...{ op: 'setGpuHealth', gpu, health: { drained, failures: [] } },
+      })),
+    ])
     expect(answers(effects)).toMatchObject([{ name: away, drained }])
     expect(queue.submits(1, 2, 3)).toEqual(drained ? [gpu0] : [gpu0, gpu1, gpu2])
+  })
+
+  it.each(['by the same queue', 'by a queue that has started since'])(
+    'that is drained has a GPU drained that is added later: %s',
+    (seen) => {
+      const store = createPlainStore()
+      const first = aQueue({}, store.load(), store)
+      first.joins(away, [gpu1])
+      first.tell({ type: 'drainNode', node: away, replyTo: operator })
+      const queue = seen === 'by the same queue' ? first : aQueue({}, store.load(), store)
+      queue.joins(away, [gpu1, gpu2])
+      queue.ready(gpu0, gpu1, gpu2)
+      expect(queue.submits(1, 2)).toEqual([gpu0])
+      expect(store.load().gpus.get(gpu2)).toMatchObject({ drained: true })
+      expect(claims(queue.tell({ type: 'resumeNode', node: away, replyTo: operator }))).toEqual([
+        gpu1,
+      ])
+      expect(queue.submits(3)).toEqual([gpu2])
+    },
+  )
+
+  it('that was drained while it was away is drained when it joins', () => {
+    const store = createPlainStore()
+    const first = aQueue({}, store.load(), store)
+    first.tell({ type: 'nodeLeft', node: away, gpus: [] })
+    const drained = first.tell({ type: 'drainNode', node: away, replyTo: operator })
+    expect(answers(drained)).toMatchObject([{ name: away, drained: true }])
+    const queue = aQueue({}, store.load(), store)
+    queue.joins(away, [gpu1])
+    queue.ready(gpu1)
+    expect(queue.submits(1)).toEqual([])
+  })
+
+  it('one of whose GPUs is resumed keeps the others drained, and not those that are added later', () => {
+    const store = createPlainStore()
+    const options = { gpus: [gpu0, gpu1] }
+    const first = aQueue({ gpus: [gpu0] }, store.load(), store)
+    first.tell({ type: 'drainNode', node: home, replyTo: operator })
+    const second = aQueue(options, store.load(), store)
+    second.ready(gpu0, gpu1)
+    expect(second.submits(1)).toEqual([])
+    expect(claims(second.tell({ type: 'resumeGpu', gpu: gpu0, replyTo: someone }))).toEqual([gpu0])
+    const third = aQueue({ gpus: [gpu0, gpu1, gpu2] }, store.load(), store)
+    third.ready(gpu1, gpu2)
+    expect(third.submits(2, 3)).toEqual([gpu2])
   })
 
   it.each(['drainNode', 'resumeNode', 'removeNode'] as const)(
@@ -394,7 +442,15 @@ function aQueue(
   let state = restoreQueue(
     { ...queueSettings, node: home, gpus: [gpu0], ...options },
     {
-      ...{ nextSeq: 10, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [] },
+      ...{
+        nextSeq: 10,
+        waiting: [],
+        running: [],
+        gpus: new Map(),
+        drainedNodes: new Set(),
+        lost: [],
+        submissions: [],
+      },
       ...stored,
     },
   )

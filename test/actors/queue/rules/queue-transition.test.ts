@@ -1431,6 +1431,7 @@ describe('a queue taken up from the store', () => {
     waiting,
     running: [aRunningJob(1), converting],
     gpus: new Map(),
+    drainedNodes: new Set(),
     lost: [],
     submissions: [],
   }
@@ -1797,7 +1798,16 @@ type Queue = ReturnType<typeof aQueue>
 function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQueue> = {}) {
   let state = restoreQueue(
     { ...queueSettings, ...settings },
-    { nextSeq: 1, waiting: [], running: [], gpus: new Map(), lost: [], submissions: [], ...stored },
+    {
+      nextSeq: 1,
+      waiting: [],
+      running: [],
+      gpus: new Map(),
+      drainedNodes: new Set(),
+      lost: [],
+      submissions: [],
+      ...stored,
+    },
   )
   let now = midnight
 

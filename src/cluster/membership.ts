@@ -18,17 +18,23 @@ export type MembershipObserver = {
   expelled(why: string): void
 }
 
-export type MembershipOptions = Readonly<{
+export type NameOptions = Readonly<{
   connection: Connection
   me: NodeIdentity
-  description: NodeDescription
   clock: DatabaseClock
-  observer: MembershipObserver
   log: Logger
   beatMs?: number
   /** Time without a beat after which a node counts as lost. */
   lostMs?: number
 }>
+
+export type MembershipOptions = NameOptions &
+  Readonly<{
+    description: NodeDescription
+    observer: MembershipObserver
+    /** As `awaitName` has found it. */
+    place?: ClusterNode | undefined
+  }>
 
 export type Membership = {
   session(): number
@@ -47,19 +53,38 @@ export class NodeNameTakenError extends Error {
 }
 
 /**
- * Resolves when this node is a member: at once if the name is free or was that of its previous run, otherwise after
- * its owner has stood still for `lostMs`. Rejects with `NodeNameTakenError` when the owner beats.
+ * Resolves with the row that this node can take: at once if the name is free or was that of its previous run, otherwise
+ * after its owner has stood still for `lostMs`. Undefined: there is none. Rejects with `NodeNameTakenError` when the
+ * owner beats. Changes nothing, and reads only columns that every version has.
  */
-export async function joinCluster({
+export async function awaitName({
   connection,
   me,
-  description,
   clock,
-  observer,
   log,
   beatMs = defaultNodeBeatMs,
   lostMs = defaultNodeLostMs,
-}: MembershipOptions): Promise<Membership> {
+}: NameOptions): Promise<ClusterNode | undefined> {
+  let first: ClusterNode | undefined
+  let seen: Watch | undefined
+  for (;;) {
+    const { entries, ...look } = await readNodes(connection, me.name)
+    clock.observe(look.databaseMs, look)
+    const found = entries[0]?.node
+    // Its owner has ended, or is counted as lost by the leader.
+    if (!found || found.home === me.home || found.state !== 'present') return found
+    if (first && keyOf(first) !== keyOf(found)) throw nameTaken(found)
+    if (!first) log.warn({ node: me.name, url: found.url }, 'waits for the name of this node')
+    first ??= found
+    seen = watch(seen, keyOf(found), look, lostMs)
+    if (stillMs(seen) >= lostMs) return found
+    await delay(beatMs)
+  }
+}
+
+/** Resolves when this node is a member, and rejects as `awaitName` does. */
+export async function joinCluster(options: MembershipOptions): Promise<Membership> {
+  const { connection, me, description, observer, log, beatMs = defaultNodeBeatMs } = options
   const { query } = connection
   const run = randomUUID()
   let current = description
@@ -84,28 +109,12 @@ export async function joinCluster({
   }
 
   async function join(): Promise<number> {
-    let first: ClusterNode | undefined
-    let seen: Watch | undefined
-    for (;;) {
-      const { entries, ...look } = await readNodes(connection, me.name)
-      clock.observe(look.databaseMs, look)
-      const found = entries[0]?.node
-      if (found && !isFree(found)) {
-        if (first && keyOf(first) !== keyOf(found)) throw nameTaken(found)
-        if (!first) log.warn({ node: me.name, url: found.url }, 'waits for the name of this node')
-        first ??= found
-        seen = watch(seen, keyOf(found), look, lostMs)
-      }
-      const isTakeable = !found || isFree(found) || (seen && stillMs(seen) >= lostMs)
-      const joined = isTakeable ? await (found ? take(found) : insert()) : undefined
+    for (let { place } = options; ; place = undefined) {
+      const found = place ?? (await awaitName(options))
+      const joined = await (found ? take(found) : insert())
       if (joined !== undefined) return joined
       await delay(beatMs)
     }
-  }
-
-  /** Its owner has ended, or is counted as lost by the leader. */
-  function isFree({ home, state }: ClusterNode): boolean {
-    return home === me.home || state !== 'present'
   }
 
   /**

@@ -1,6 +1,10 @@
 /** Node's HTTP server in front of the app: limits, listening, closing. */
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import {
+  type AddressInfo,
+  createServer as createNetServer,
+  type Server as NetServer,
+} from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import {
   type Connections,
@@ -44,10 +48,12 @@ export type HttpServer = Readonly<{
   close(): Promise<void>
 }>
 
+export type Address = Readonly<{ host: string; port: number }>
+
 /** Resolves when requests are accepted; rejects when the port or the address cannot be used. */
 export async function listen(
   app: Answering,
-  { host, port, ...guarding }: Readonly<{ host: string; port: number }> & ConnectionsOptions,
+  { host, port, ...guarding }: Address & ConnectionsOptions,
 ): Promise<HttpServer> {
   // This server has no HTTP/2, whose requests are in the library's type.
   const fetch = app.fetch as Parameters<typeof getRequestListener>[0]
@@ -55,7 +61,21 @@ export async function listen(
   const server = createServer(serverOptions)
   const connections = guardConnections(server, guarding)
   server.on('request', listener)
-  await new Promise<void>((resolve, reject) => {
+  await startListening(server, { host, port })
+  const { address, port: actualPort } = server.address() as AddressInfo
+  const url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`
+  return { url, address, close: () => close(server, connections) }
+}
+
+/** Rejects as `listen` does when the address cannot be used now. */
+export async function tryAddress(at: Address): Promise<void> {
+  const server = createNetServer()
+  await startListening(server, at)
+  await new Promise((resolve) => server.close(resolve))
+}
+
+const startListening = (server: NetServer, { host, port }: Address): Promise<void> =>
+  new Promise<void>((resolve, reject) => {
     const refuse = (cause: Error) =>
       reject(
         new Error(`The address cannot be used (${cause.message}); set HOST or PORT to another.`, {
@@ -68,10 +88,6 @@ export async function listen(
       resolve()
     })
   })
-  const { address, port: actualPort } = server.address() as AddressInfo
-  const url = `http://${address.includes(':') ? `[${address}]` : address}:${actualPort}`
-  return { url, address, close: () => close(server, connections) }
-}
 
 async function close(
   server: Pick<Server, 'closeIdleConnections' | 'closeAllConnections'> & {

@@ -1,6 +1,11 @@
 import { once } from 'node:events'
+import { Kysely, sql } from 'kysely'
 import { describe, expect, it, vi } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
+import { migrations } from '../../src/infra/store/migrations/index.ts'
+import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
+import { createPool } from '../../src/infra/store/postgres/pool.ts'
+import { createPostgresDialect } from '../../src/infra/store/postgres/postgres-dialect.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
 import { aBreakingProxy } from '../support/store/breaking-proxy.ts'
@@ -174,11 +179,95 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     await before.until(await before.submit({ prompt: 'earlier' }))
     await before.stop()
     const env = await aDatabase()
-    // Also the second time, when the tables are there.
-    for (let start = 1; start <= 2; start++) {
-      await expect(startService({ dataDir, env })).rejects.toThrow(
+    const expectRefusal = () =>
+      expect(startService({ dataDir, env })).rejects.toThrow(
         /has no jobs, but .* earlier jobs .*wanctl migrate --to/,
       )
-    }
+    await expectRefusal()
+    expect(await inDatabase(env.DATABASE_URL, tablesIn)).toEqual([])
+    await migratePostgres(env.DATABASE_URL)
+    await expectRefusal()
+  })
+
+  it.each<[what: string, change: (running: Service) => NodeJS.ProcessEnv, why: RegExp]>([
+    ['its name', () => ({}), /another machine of this cluster is called "a"/],
+    ['its port', ({ url }) => ({ NODE_NAME: 'b', PORT: new URL(url).port }), /EADDRINUSE/],
+    [
+      'its directory of results',
+      () => ({ NODE_NAME: 'b', RESULTS_SHARED: '1', RESULTS_DIR: aDataDirectory() }),
+      /runs without it\. Stop all nodes/,
+    ],
+  ])(
+    'that is refused for %s leaves the schema of an earlier version as it is',
+    async (_, change, why) => {
+      const env = { ...(await aDatabase()), NODE_NAME: 'a', SIM_SPEED: '300' }
+      const earlier = await startService({ env })
+      // Its queue has been loaded by then.
+    await earlier.until(await earlier.submit({ prompt: 'before' }))
+    const last = await inDatabase(env.DATABASE_URL, undoLastMigration)
+      const refused = startService({ env: { ...env, ...change(earlier) } })
+      await expect(refused).rejects.toThrow(why)
+      expect(await inDatabase(env.DATABASE_URL, migrationsIn)).not.toContain(last)
+      await startService({ env: { ...env, NODE_NAME: 'c' } })
+      expect(await inDatabase(env.DATABASE_URL, migrationsIn)).toContain(last)
+      expect(await earlier.until(await earlier.submit({ prompt: 'a' }))).toMatchObject({
+        status: 'success',
+      })
+    },
+  )
+
+  it('goes on when a newer version changes the schema, and is not started again', async () => {
+    const env = { ...(await aDatabase()), SIM_SPEED: '300' }
+    const service = await startService({ env })
+    await server().query(
+      new URL(env.DATABASE_URL).pathname.slice(1),
+      `insert into kysely_migration values ('999-of-tomorrow', '');
+       alter table job add column of_tomorrow text;
+       alter table attempt add column of_tomorrow text;
+       alter table node add column of_tomorrow text`,
+    )
+    expect(await service.until(await service.submit({ prompt: 'a' }))).toMatchObject({
+      status: 'success',
+    })
+    await service.stop()
+    await expect(startService({ dataDir: service.dataDir, env })).rejects.toThrow(
+      /newer version .*999-of-tomorrow/,
+    )
   })
 })
+
+const migrationsIn = async (db: Kysely<never>): Promise<readonly string[]> => {
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
+  return rows.map(({ name }) => name)
+}
+
+async function tablesIn(db: Kysely<never>): Promise<readonly string[]> {
+  const { rows } = await sql<{ name: string }>`
+    select table_name as name from information_schema.tables where table_schema = 'public'
+  `.execute(db)
+  return rows.map(({ name }) => name)
+}
+
+/** Leaves the schema of the version before, and resolves with the name of the migration. */
+async function undoLastMigration(db: Kysely<never>): Promise<string> {
+  const last = Object.entries(migrations).at(-1)
+  if (!last) throw new Error('there are no migrations')
+  const [name, { down }] = last
+  await down(db)
+  await sql`delete from kysely_migration where name = ${name}`.execute(db)
+  return name
+}
+
+async function inDatabase<Result>(
+  url: string,
+  work: (db: Kysely<never>) => Promise<Result>,
+): Promise<Result> {
+  const fence = { term: undefined, onOver() {} }
+  const pool = await createPool(url, { max: 1 })
+  const db = new Kysely<never>({ dialect: createPostgresDialect(pool, { fence }) })
+  try {
+    return await work(db)
+  } finally {
+    await db.destroy()
+  }
+}

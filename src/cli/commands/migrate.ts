@@ -6,7 +6,6 @@ import { NodeName } from '../../domain/node.ts'
 import { lockDatabase, lockDirectory } from '../../infra/disk/lock.ts'
 import { detectGpus, type Gpu } from '../../infra/machine/gpus.ts'
 import { migrateToLatest } from '../../infra/store/migrate.ts'
-import { migratePostgres } from '../../infra/store/postgres/migrate-postgres.ts'
 import { moveToPostgres } from '../../infra/store/postgres/move-to-postgres.ts'
 import { openDatabase } from '../../infra/store/sqlite/database.ts'
 import { isEmptyFile } from '../../infra/store/sqlite/unusable-database.ts'
@@ -69,7 +68,6 @@ async function move(url: string) {
   } finally {
     await source.close()
   }
-  await migratePostgres(url)
   let told = 0
   const moved = await moveToPostgres({
     stateDb,

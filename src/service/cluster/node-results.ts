@@ -39,9 +39,7 @@ export async function openNodeResults(options: NodeResultsOptions): Promise<Resu
 
 async function share({ config, connection, me, secret, log }: NodeResultsOptions): Promise<void> {
   const { resultsDir } = config.data
-  const other = await findRunningNode(connection, me.name, { lostMs: config.node.lostMs })
-  // It may have been the first one to share.
-  if (other && (await readRecorded(connection)) === undefined) throw notAlone(other)
+  await requireAlone({ config, connection, me })
   await writeMarker(resultsDir, newResultsId(secret))
   const { count } = await connection.query(
     'update cluster_key set results = $1 where results is null',
@@ -52,10 +50,28 @@ async function share({ config, connection, me, secret, log }: NodeResultsOptions
 }
 
 /** The id of the directory that all nodes share; undefined: there is none. */
-async function requireShared(options: NodeResultsOptions): Promise<string | undefined> {
+async function requireShared(
+  options: Pick<NodeResultsOptions, 'config' | 'connection' | 'secret'>,
+): Promise<string | undefined> {
   const refusal = await whyNotShared(options)
   if (refusal !== undefined) throw new Error(refusal)
   return readRecorded(options.connection)
+}
+
+async function requireAlone({
+  config,
+  connection,
+  me,
+}: Pick<NodeResultsOptions, 'config' | 'connection' | 'me'>): Promise<void> {
+  const other = await findRunningNode(connection, me.name, { lostMs: config.node.lostMs })
+  // It may have been the first one to share.
+  if (other && (await readRecorded(connection)) === undefined) throw notAlone(other)
+}
+
+/** Rejects as `openNodeResults` does, and changes nothing. */
+export async function inspectResults(options: Omit<NodeResultsOptions, 'log'>): Promise<void> {
+  const id = await requireShared(options)
+  if (options.config.resultsShared && id === undefined) await requireAlone(options)
 }
 
 /** Why this node does not keep its videos where the others do; undefined: it does. */

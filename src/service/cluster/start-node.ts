@@ -25,7 +25,7 @@ import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
 import { readLinkKey } from '../../infra/webhooks/link-key.ts'
-import { preparePostgres, whenReachable } from '../database/postgres.ts'
+import { whenReachable } from '../database/postgres.ts'
 import { injectFaults } from '../faults.ts'
 import { announce, openFront } from '../front.ts'
 import { createMachine, formerGpus } from '../machine.ts'
@@ -42,6 +42,7 @@ import { type Lead, takeLead } from './lead.ts'
 import { openNodeResults, whyNotShared } from './node-results.ts'
 import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
+import { prepareStart } from './prepare-start.ts'
 import { untilIdle } from './until-idle.ts'
 
 /** Longer than actors get to stop. */
@@ -65,11 +66,13 @@ export async function startNode(
   await using resources = new AsyncDisposableStack()
   const { lockPath, reserve } = openOwnDisk(config, resources)
   resources.use(watchFiles([lockPath], end))
-  await preparePostgres(url, config, log)
   const me = { name: nameOf(config), home: await readHome(config.dataDir) }
   const database = resources.adopt(await openClusterDatabase({ url }), ({ close }) => close())
-  const clock = await patiently(() => readDatabaseClock(database.beats))
+  const { beats: connection } = database
+  const clock = await patiently(() => readDatabaseClock(connection))
   useClock(clock.now)
+  const joining = { connection, me, clock, log, lostMs: config.node.lostMs }
+  const place = await prepareStart({ ...joining, config, url, database })
   const gpus = await patiently(() => numberGpus(database.mail, me.name, found, identifyGpus))
   const places = new Map(await patiently(() => readGpuPlaces(database.mail)))
   const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
@@ -113,13 +116,10 @@ export async function startNode(
 
   const membership: Membership = await patiently(() =>
     joinCluster({
-      connection: database.beats,
-      me,
+      ...joining,
+      place,
       description: { url: nodeUrl, version, gpus, maxLoads: config.maxConcurrentLoads },
-      clock,
       observer: { rejoined, expelled: end },
-      log,
-      lostMs: config.node.lostMs,
     }),
   )
   const here = (): MailAddress => ({ node: me.name, session: membership.session() })
@@ -169,7 +169,7 @@ export async function startNode(
     injectFaults(config, () => [...(lead?.crashable ?? []), ...nodeActors.places], resources)
   }
   election = startElection({
-    connection: database.beats,
+    connection,
     me,
     clock,
     observer: { leads: (term) => void becomeLeader(term), follows, deposed: end },

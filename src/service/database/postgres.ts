@@ -3,7 +3,8 @@ import type { Config } from '../../config/config.ts'
 import { DatabaseUnreachableError } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
-import { migratePostgres } from '../../infra/store/postgres/migrate-postgres.ts'
+import { inspectServer } from '../../infra/store/postgres/inspect-server.ts'
+import { inspectSchema, type SchemaFacts } from '../../infra/store/postgres/migrate-postgres.ts'
 import { openPostgres } from '../../infra/store/postgres/open-postgres.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
@@ -12,14 +13,22 @@ import { hasFilesOfJobs } from '../../infra/upkeep/earlier-jobs.ts'
 
 const retryMs = 1_000
 
-/** Brings the database to this version. Rejects when the jobs of this machine are in another one. */
-export async function preparePostgres(
+/**
+ * Changes nothing. Rejects when this version cannot use the database, or when the jobs of this machine are in another
+ * one.
+ */
+export async function inspectPostgres(
   url: string,
   { data, backupsDir }: Config,
   log: Logger,
-): Promise<void> {
-  const { hasJobs } = await whenReachable(() => migratePostgres(url), url, log)
-  if (!hasJobs && (await hasFilesOfJobs(data, backupsDir))) throw jobsElsewhere(url)
+): Promise<SchemaFacts> {
+  const inspect = async () => {
+    await inspectServer(url)
+    return inspectSchema(url)
+  }
+  const facts = await whenReachable(inspect, url, log)
+  if (!facts.hasJobs && (await hasFilesOfJobs(data, backupsDir))) throw jobsElsewhere(url)
+  return facts
 }
 
 export type LedDatabaseOptions = Readonly<{

@@ -20,7 +20,10 @@ import * as shareResults from './019-share-results.ts'
 import * as accountForLostAttempts from './020-account-for-lost-attempts.ts'
 import * as drainNodes from './021-drain-nodes.ts'
 
-/** In order; a migration stays as it is once released. */
+/**
+ * In order; a migration stays as it is once released. Nodes of the version before go on beside it: what they read and
+ * write remains.
+ */
 export const migrations = {
   '001-create-job-and-attempt': createJobAndAttempt,
   '002-create-gpu': createGpu,

@@ -11,27 +11,33 @@ import { createPostgresDialect } from './postgres-dialect.ts'
 /** Any number that nothing else locks in this database. */
 const migrationLock = 7_283_641
 
+export type SchemaFacts = Readonly<{
+  /** Whether there are records of jobs. */
+  hasJobs: boolean
+  /** Whether there are tables of a cluster. */
+  hasNodes: boolean
+}>
+
+/** Changes nothing. Rejects with `UnusableDatabaseError` when a newer version has changed the schema. */
+export const inspectSchema = (url: string): Promise<SchemaFacts> =>
+  connected(url, async (db) => {
+    refuseNewer(await migrationsIn(db), url)
+    const { rows } = await sql<{ jobs: boolean; nodes: boolean }>`
+      select to_regclass('job') is not null as jobs, to_regclass('node') is not null as nodes
+    `.execute(db)
+    const job = rows[0]?.jobs && (await db.selectFrom('job').select('seq').limit(1).execute())
+    return { hasJobs: job ? job.length > 0 : false, hasNodes: rows[0]?.nodes ?? false }
+  })
+
 /**
  * Brings the schema of a PostgreSQL database up to what this code needs, all or nothing. Nodes that start
- * together take turns. Resolves with whether there are records of jobs.
+ * together take turns. Nodes of an earlier version that run go on with the new schema.
  */
-export async function migratePostgres(url: string): Promise<{ hasJobs: boolean }> {
-  // Without a time limit: an index over many jobs takes a while.
-  const pool = await createPool(url, { max: 1 })
-  const fence = { term: undefined, onOver() {} }
-  const dialect = createPostgresDialect(pool, { fence })
-  const db = new Kysely<Database>({ dialect }).withPlugin(wideColumns)
-  try {
-    return await transact(db, async (connection) => {
+export const migratePostgres = (url: string): Promise<void> =>
+  connected(url, (db) =>
+    transact(db, async (connection) => {
       await sql`select pg_advisory_xact_lock(${sql.lit(migrationLock)})`.execute(connection)
-      const present = await migrationsIn(connection)
-      const unknown = present.find((name) => !(name in migrations))
-      if (unknown) {
-        throw new UnusableDatabaseError(
-          `${describeUrl(url)} was written by a newer version of the service: it has "${unknown}". ` +
-            'Start that version, or restore the backup made before the upgrade: docs/operations.md says how.',
-        )
-      }
+      refuseNewer(await migrationsIn(connection), url)
       const migrator = new Migrator({
         db: connection,
         provider: { getMigrations: async () => migrations },
@@ -39,12 +45,32 @@ export async function migratePostgres(url: string): Promise<{ hasJobs: boolean }
       })
       const { error } = await migrator.migrateToLatest()
       if (error) throw error
-      const first = await connection.selectFrom('job').select('seq').limit(1).executeTakeFirst()
-      return { hasJobs: first !== undefined }
-    })
+    }),
+  )
+
+async function connected<Result>(
+  url: string,
+  work: (db: Kysely<Database>) => Promise<Result>,
+): Promise<Result> {
+  // Without a time limit: an index over many jobs takes a while.
+  const pool = await createPool(url, { max: 1 })
+  const fence = { term: undefined, onOver() {} }
+  const dialect = createPostgresDialect(pool, { fence })
+  const db = new Kysely<Database>({ dialect }).withPlugin(wideColumns)
+  try {
+    return await work(db)
   } finally {
     await db.destroy()
   }
+}
+
+function refuseNewer(present: readonly string[], url: string): void {
+  const unknown = present.find((name) => !(name in migrations))
+  if (!unknown) return
+  throw new UnusableDatabaseError(
+    `${describeUrl(url)} was written by a newer version of the service: it has "${unknown}". ` +
+      'Start that version, or restore the backup made before the upgrade: docs/operations.md says how.',
+  )
 }
 
 /** Names of the migrations that a database has had. */

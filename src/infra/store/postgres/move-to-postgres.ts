@@ -8,6 +8,7 @@ import { soleNode } from '../../../domain/node.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import { UnusableDatabaseError } from '../unusable-database.ts'
+import { inspectSchema, migratePostgres } from './migrate-postgres.ts'
 import { type MovedImages, type MovedNode, moveGpus, moveImages } from './move-node.ts'
 import { createPool, describeUrl } from './pool.ts'
 import { createPostgresDialect, storable } from './postgres-dialect.ts'
@@ -40,7 +41,6 @@ export type Moved = Readonly<{
 export type MoveOptions = Readonly<{
   /** A database of the latest schema that no service uses. */
   stateDb: string
-  /** A migrated database. */
   url: string
   /** The machine of the source. */
   node: MovedNode
@@ -54,7 +54,7 @@ const rowsAtOnce = 500
 const beatWaitMs = 3_500
 
 /**
- * All or nothing. Rejects with `UnusableDatabaseError` where a service uses the target, or where it has jobs
+ * All or nothing, but for the schema. Rejects with `UnusableDatabaseError` where a service uses the target, or where it has jobs
  * that the source does not have.
  */
 export async function moveToPostgres({
@@ -70,7 +70,9 @@ export async function moveToPostgres({
     dialect: createPostgresDialect(pool, { fence }),
   })
   try {
-    await refuseWhileInUse(db, url)
+    const { hasNodes } = await inspectSchema(url)
+    if (hasNodes) await refuseWhileInUse(db, url)
+    await migratePostgres(url)
     const wanted = new Map(tables.map((table) => [table, digestOfSource(source, table)]))
     const rows = Object.fromEntries(
       tables.map((table) => [table, wanted.get(table)?.rows ?? 0]),

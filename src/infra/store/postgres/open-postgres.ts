@@ -8,7 +8,6 @@ import { createEtaStore } from '../eta-store.ts'
 import type { Database } from '../schema.ts'
 import { transact } from '../transact.ts'
 import type { Fence } from './fence.ts'
-import { inspectServer } from './inspect-server.ts'
 import { forArchive, forQueue } from './patient-reads.ts'
 import { createPool, describeUrl, type PoolOptions } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
@@ -29,9 +28,8 @@ export type PostgresSettings = Readonly<{
 
 export type PostgresDatabase = Awaited<ReturnType<typeof openPostgres>>
 
-/** Opens a migrated database. Rejects with `UnusableDatabaseError`, or with `DatabaseUnreachableError`. */
+/** Opens a migrated database. Connections are made when they are needed. */
 export async function openPostgres({ url, task, gpuModels }: PostgresSettings, fence: Fence) {
-  await inspectServer(url)
   await using opening = new AsyncDisposableStack()
   const connect = async (options: PoolOptions) => {
     const dialect = createPostgresDialect(await createPool(url, options), { fence })

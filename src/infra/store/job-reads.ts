@@ -68,7 +68,7 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
     },
 
     async findMany(jobIds, scope) {
-      const rows = await jobs(scope).where('id', 'in', jobIds).execute()
+      const rows = await jobs(scope).where('id', 'in', jobIds).orderBy('seq').execute()
       return rows.map(toJob)
     },
 

@@ -31,19 +31,39 @@ export function parseBegin(text: string): Readonly<{ number?: number }> | undefi
   return number === '' ? {} : { number: Number(number) }
 }
 
+/** `maxStatementMs`: time limit of each statement; `undefined`: none, also where the role or the database has one. */
+export type TransactionLimits = Readonly<{ maxStatementMs: number | undefined }>
+
 /**
  * In one round trip. Where the server confirms commits before they are on disk, this transaction asks for more.
  * `number`: to be written into the row of the leader.
  */
-export function beginOf({ term }: Pick<Fence, 'term'>, number?: number): string {
-  if (term === undefined) return 'begin'
-  return [
+export const beginOf = (
+  { term }: Pick<Fence, 'term'>,
+  limits: TransactionLimits,
+  number?: number,
+): string =>
+  [
     'begin',
-    `set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`,
-    durably,
-    lockOf(term, number),
+    ...limiting(limits),
+    ...(term === undefined ? [] : [durably, lockOf(term, number)]),
   ].join('; ')
-}
+
+/** A read by itself. It is not fenced. */
+export const beginToRead = (limits: TransactionLimits): string =>
+  ['begin read only', ...limiting(limits)].join('; ')
+
+/**
+ * The server ends a statement when its client has given it up, and a transaction of a client that froze. The settings
+ * are those of one transaction: a pooler gives the connection to other clients afterwards.
+ */
+const limiting = ({ maxStatementMs }: TransactionLimits): string[] =>
+  maxStatementMs === undefined
+    ? ['set local statement_timeout = 0']
+    : [
+        `set local statement_timeout = ${maxStatementMs}`,
+        `set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`,
+      ]
 
 const durably = `select set_config('synchronous_commit', 'on', true)
   where current_setting('synchronous_commit') = 'off'`

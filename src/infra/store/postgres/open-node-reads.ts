@@ -29,7 +29,7 @@ export type NodeReads = {
 export async function openNodeReads(url: string): Promise<NodeReads> {
   const fence = { term: undefined, onOver() {} }
   const db = new Kysely<Database>({
-    dialect: createPostgresDialect(await createPool(url, reads), { fence }),
+    dialect: createPostgresDialect(await createPool(url, reads), { fence, ...reads }),
     plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
   })
   const evenDeleted = db.selectFrom('job').selectAll()

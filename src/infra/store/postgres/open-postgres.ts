@@ -14,30 +14,37 @@ import { createPostgresDialect } from './postgres-dialect.ts'
 import { createPostgresJobStore } from './postgres-job-store.ts'
 import { createWriter } from './writer.ts'
 
-/** Reads, and changes that are not commits of jobs. */
-const others = { max: 3, maxQueryMs: 10_000 }
-
-/** Commits of jobs wait for no other query. The limit is below the patience of a change, 3 s. */
-const commits = { max: 1, maxQueryMs: 2_500 }
+/** Time limits of statements, here and at the server. */
+const defaultLimits = {
+  /** Below the patience of a change, 3 s. */
+  commitMs: 2_500,
+  otherMs: 10_000,
+}
 
 export type PostgresSettings = Readonly<{
   url: string
   task: string
   gpuModels: ReadonlyMap<GpuId, string | undefined>
+  limits?: typeof defaultLimits
 }>
 
 export type PostgresDatabase = Awaited<ReturnType<typeof openPostgres>>
 
 /** Opens a migrated database. Connections are made when they are needed. */
-export async function openPostgres({ url, task, gpuModels }: PostgresSettings, fence: Fence) {
+export async function openPostgres(
+  { url, task, gpuModels, limits = defaultLimits }: PostgresSettings,
+  fence: Fence,
+) {
   await using opening = new AsyncDisposableStack()
   const connect = async (options: PoolOptions) => {
-    const dialect = createPostgresDialect(await createPool(url, options), { fence })
+    const { maxQueryMs } = options
+    const dialect = createPostgresDialect(await createPool(url, options), { fence, maxQueryMs })
     const plugins = [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })]
     return opening.adopt(new Kysely<Database>({ dialect, plugins }), (db) => db.destroy())
   }
-  const db = await connect(others)
-  const writer = createWriter(await connect(commits))
+  const db = await connect({ max: 3, maxQueryMs: limits.otherMs })
+  // Commits of jobs wait for no other query.
+  const writer = createWriter(await connect({ max: 1, maxQueryMs: limits.commitMs }))
   const cache = createJobCache()
   const storeOf = () =>
     createPostgresJobStore(db, {

@@ -12,12 +12,17 @@ import {
 import type { QueryResult as PgResult, Pool, PoolClient } from 'pg'
 import { DatabaseUnreachableError } from '../../../domain/errors.ts'
 import { beginText } from '../transact.ts'
-import { beginOf, type Fence, parseBegin, TermOverError } from './fence.ts'
+import {
+  beginOf,
+  beginToRead,
+  type Fence,
+  parseBegin,
+  TermOverError,
+  type TransactionLimits,
+} from './fence.ts'
 import { toStoreError } from './postgres-errors.ts'
 
-export type PostgresDialectOptions = Readonly<{
-  fence: Fence
-}>
+export type PostgresDialectOptions = Readonly<{ fence: Fence; maxQueryMs?: number | undefined }>
 
 export const createPostgresDialect = (pool: Pool, options: PostgresDialectOptions): Dialect => ({
   createDriver: () => createDriver(pool, options),
@@ -49,6 +54,8 @@ function createDriver(pool: Pool, options: PostgresDialectOptions): Driver {
 }
 
 const reads = /^\s*(?:select|with)\b/i
+/** A change that locks the row of the leader itself, and for no longer than it takes the server. */
+const fenced = /^\s*with fence\b/i
 const ends = /^\s*(?:commit|rollback)\s*$/i
 const changes: ReadonlySet<string> = new Set(['INSERT', 'UPDATE', 'DELETE'])
 
@@ -84,8 +91,19 @@ class FencedConnection implements DatabaseConnection {
     const begin = parseBegin(text)
     if (begin) return this.#begin(begin.number)
     if (ends.test(text)) return this.#end(text)
-    if (this.#isInTransaction || reads.test(text)) return this.#send(text, parameters)
-    return this.#runAlone(text, parameters)
+    if (this.#isInTransaction || fenced.test(text)) return this.#send(text, parameters)
+    return reads.test(text) ? this.#readAlone(text, parameters) : this.#runAlone(text, parameters)
+  }
+
+  /** In a transaction, since the server has a time limit there alone. */
+  async #readAlone(text: string, parameters: readonly unknown[]): Promise<PgResult> {
+    this.#isInTransaction = true
+    try {
+      await this.#send(beginToRead(this.#limits()))
+      return await this.#send(text, parameters)
+    } finally {
+      if (!this.#isBroken) await this.#end('rollback')
+    }
   }
 
   /** A change outside of a transaction is one by itself. */
@@ -101,11 +119,13 @@ class FencedConnection implements DatabaseConnection {
     }
   }
 
+  #limits = (): TransactionLimits => ({ maxStatementMs: this.#options.maxQueryMs })
+
   async #begin(number?: number): Promise<PgResult> {
     const { fence } = this.#options
     const { term } = fence
     this.#isInTransaction = true
-    const results = [await this.#send(beginOf({ term }, number))].flat()
+    const results = [await this.#send(beginOf({ term }, this.#limits(), number))].flat()
     const last = results.at(-1) as PgResult
     if (term === undefined || last.rowCount === 1) return last
     await this.#end('rollback')

@@ -1,6 +1,7 @@
 import { Client } from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
+import type { JobStore } from '../../../../src/infra/store/job-store.ts'
 import type { Fence } from '../../../../src/infra/store/postgres/fence.ts'
 import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
 import { openPostgres } from '../../../../src/infra/store/postgres/open-postgres.ts'
@@ -116,6 +117,39 @@ describe.skipIf(missing)('PostgreSQL', () => {
     } finally {
       await other.end()
     }
+  })
+
+  it.each<[what: string, work: (store: JobStore) => Promise<unknown>]>([
+    ['a commit', (store) => store.commit([submit(1)])],
+    ['a read', (store) => store.findMany([jobId(1)], 'everything')],
+  ])('ends the statement of %s that is given up, so that none pile up', async (_what, work) => {
+    const url = await server().createDatabase()
+    await migratePostgres(url)
+    const { close, jobs } = await openPostgres(
+      {
+        ...{ url, task: 'ti2v-5B', gpuModels: new Map() },
+        limits: { commitMs: 300, otherMs: 300 },
+      },
+      { term: await takeTerm(url), onOver() {} },
+    )
+    onTestFinished(close)
+    const other = new Client(url)
+    await other.connect()
+    onTestFinished(() => other.end())
+    await other.query('begin; lock table job in access exclusive mode')
+    const database = new URL(url).pathname.slice(1)
+    const waiting = () =>
+      server().query(
+        database,
+        `select query from pg_stat_activity
+         where wait_event_type = 'Lock' and datname = current_database()`,
+      )
+    const results = Promise.allSettled([work(jobs.queue), work(jobs.queue)])
+    await expect.poll(waiting).not.toEqual([])
+    await results
+    await expect.poll(waiting).toEqual([])
+    await other.query('rollback')
+    await expect(work(jobs.queue)).resolves.toBeDefined()
   })
 
   it('takes no change of a leader whose term is over', async () => {

@@ -8,6 +8,7 @@ import { Client } from 'pg'
 import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { readDatabaseClock } from '../../src/cluster/database-clock.ts'
 import { startElection } from '../../src/cluster/election.ts'
+import { beginOf } from '../../src/infra/store/postgres/fence.ts'
 
 const [url = '', name = '', home = '', lostMs = '3000'] = process.argv.slice(2)
 const quiet = () => {}
@@ -49,10 +50,9 @@ for await (const line of createInterface({ input: process.stdin })) {
 async function commit(): Promise<void> {
   const client = new Client(url)
   await client.connect()
-  await client.query('begin')
-  const held = await client.query('select 1 from leader where term = $1 for update', [term])
-  if (held.rowCount === 1) await client.query('insert into written values ($1)', [term])
-  await client.query(held.rowCount === 1 ? 'commit' : 'rollback')
+  const held = [await client.query(beginOf({ term }, { maxStatementMs: undefined }))].flat().at(-1)
+  if (held?.rowCount === 1) await client.query('insert into written values ($1)', [term])
+  await client.query(held?.rowCount === 1 ? 'commit' : 'rollback')
   await client.end()
-  say({ event: held.rowCount === 1 ? 'committed' : 'fenced', term })
+  say({ event: held?.rowCount === 1 ? 'committed' : 'fenced', term })
 }

@@ -99,7 +99,7 @@ export function startElection({
     try {
       const { look, ...result } = await (term === undefined ? lookOrClaim() : renew(term))
       news = result.news
-      confirmedAt = look.askedAt
+      confirmedAt = look?.askedAt ?? confirmedAt
       if (!isReachable) log.info({}, 'the database of the cluster answers again')
       isReachable = true
     } catch (error) {
@@ -110,14 +110,22 @@ export function startElection({
     news?.()
   }
 
+  /**
+   * Waits for no commit of this leader, which is a beat too: beats that wait would pile up at the server. A beat that was
+   * left out for that confirms nothing.
+   */
   async function renew(mine: number): Promise<Result> {
-    const { rows, ...look } = await query<{ ms: number }>(
-      `update leader set beat = beat + 1 where term = $1 returning ${databaseMs} as ms`,
+    const { rows, ...look } = await query<{ leads: boolean; hasBeaten: boolean; ms: number }>(
+      `with free as (select term from leader where term = $1 for update skip locked),
+         beaten as (update leader set beat = beat + 1 from free where leader.term = free.term returning 1)
+       select exists (select from leader where term = $1) as leads,
+         exists (select from beaten) as "hasBeaten", ${databaseMs} as ms`,
       [mine],
     )
     const [row] = rows
     if (row) clock.observe(row.ms, look)
-    return row ? { look } : { look, news: await depose(mine) }
+    if (!row?.leads) return { news: await depose(mine) }
+    return row.hasBeaten ? { look } : {}
   }
 
   async function depose(mine: number): Promise<News> {
@@ -142,11 +150,15 @@ export function startElection({
     return () => observer.follows(now)
   }
 
-  /** Of all nodes that claim, one succeeds. The next look finds a claim whose answer was lost. */
+  /**
+   * Of all nodes that claim, one succeeds, and none while a transaction has passed the fence. The next look finds a claim
+   * whose answer was lost.
+   */
   async function claim(row: LeaderRow): Promise<News | undefined> {
     const { rows } = await query<{ term: string }>(
-      `update leader set term = term + 1, node = $1, home = $2, beat = 0, written = 0
-       where term = $3 and beat = $4 returning term`,
+      `with free as (select term from leader where term = $3 and beat = $4 for update skip locked)
+       update leader set term = leader.term + 1, node = $1, home = $2, beat = 0, written = 0
+       from free where leader.term = free.term and leader.beat = $4 returning leader.term`,
       [me.name, me.home, row.term, row.beat],
     )
     const [won] = rows
@@ -174,6 +186,7 @@ export function startElection({
 /** What the observer is notified of, after the work on the database. */
 type News = () => void
 
-type Result = Readonly<{ look: Look; news?: News }>
+/** `look`: one that confirms who leads. */
+type Result = Readonly<{ look?: Look; news?: News }>
 
 type Seen = Readonly<{ session: string | null; ms: number }>

@@ -68,7 +68,7 @@ const limiting = ({ maxStatementMs }: TransactionLimits): string[] =>
 const durably = `select set_config('synchronous_commit', 'on', true)
   where current_setting('synchronous_commit') = 'off'`
 
+/** A commit is a beat too: beats are left out while it holds the row, and it may take long. */
 const lockOf = (term: number, number: number | undefined): string =>
-  number === undefined
-    ? `select 1 from leader where term = ${term} for update`
-    : `update leader set written = ${number} where term = ${term}`
+  `update leader set beat = beat + 1${number === undefined ? '' : `, written = ${number}`}
+   where term = ${term}`

@@ -69,16 +69,11 @@ export async function openPostgres(
   }
 }
 
-/** Without a change of its own nothing would be known. */
+/** Each transaction changes the row of the leader. */
 async function check(db: Kysely<Database>, url: string): Promise<Check> {
   const place = describeUrl(url)
   try {
-    await transact(db, async (connection) => {
-      await connection
-        .updateTable('leader')
-        .set(({ ref }) => ({ written: ref('written') }))
-        .execute()
-    })
+    await transact(db, async () => {})
     return { name: 'database', ok: true, detail: place }
   } catch (error) {
     const detail = `${place} cannot be written: ${messageOf(error)}. docs/operations.md says why that may be.`

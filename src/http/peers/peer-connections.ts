@@ -18,6 +18,12 @@ const defaultConnectMs = 2_000
  */
 const defaultCheckMs = 3_000
 
+/**
+ * An idle connection is closed here before the other node closes it, after 75 s: a request that leaves in that moment would
+ * be lost.
+ */
+const defaultIdleMs = 30_000
+
 const agentOptions = {
   keepAlive: true,
   // A peer whose machine is switched off is noticed some 10 s after that.
@@ -48,14 +54,21 @@ export type PeerCall = Readonly<{
 
 export type PeerConnections = ReturnType<typeof createPeerConnections>
 
-type PeerTimes = Readonly<{ connectMs?: number; checkMs?: number; reachMs?: number | undefined }>
+type PeerTimes = Readonly<{
+  connectMs?: number
+  checkMs?: number
+  reachMs?: number | undefined
+  idleMs?: number
+}>
 
 export function createPeerConnections({
   connectMs = defaultConnectMs,
   checkMs = defaultCheckMs,
   reachMs,
+  idleMs = defaultIdleMs,
 }: PeerTimes = {}) {
-  const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) }
+  const options = { ...agentOptions, timeout: idleMs }
+  const agents = { http: new HttpAgent(options), https: new HttpsAgent(options) }
   const isReached = createReach({ limitMs: reachMs })
 
   return {

@@ -203,8 +203,8 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
       const env = { ...(await aDatabase()), NODE_NAME: 'a', SIM_SPEED: '300' }
       const earlier = await startService({ env })
       // Its queue has been loaded by then.
-    await earlier.until(await earlier.submit({ prompt: 'before' }))
-    const last = await inDatabase(env.DATABASE_URL, undoLastMigration)
+      await earlier.until(await earlier.submit({ prompt: 'before' }))
+      const last = await inDatabase(env.DATABASE_URL, undoLastMigration)
       const refused = startService({ env: { ...env, ...change(earlier) } })
       await expect(refused).rejects.toThrow(why)
       expect(await inDatabase(env.DATABASE_URL, migrationsIn)).not.toContain(last)

@@ -45,25 +45,26 @@ export const beginOf = (
 ): string =>
   [
     'begin',
-    ...limiting(limits),
+    ...settingsOf(limits),
     ...(term === undefined ? [] : [durably, lockOf(term, number)]),
   ].join('; ')
 
 /** A read by itself. It is not fenced. */
 export const beginToRead = (limits: TransactionLimits): string =>
-  ['begin read only', ...limiting(limits)].join('; ')
+  ['begin read only', ...settingsOf(limits)].join('; ')
 
 /**
  * The server ends a statement when its client has given it up, and a transaction of a client that froze. The settings
- * are those of one transaction: a pooler gives the connection to other clients afterwards.
+ * are those of one transaction: a pooler gives the connection to other clients afterwards. JIT takes longer to compile the
+ * statements of this service than they take without it.
  */
-const limiting = ({ maxStatementMs }: TransactionLimits): string[] =>
-  maxStatementMs === undefined
-    ? ['set local statement_timeout = 0']
-    : [
-        `set local statement_timeout = ${maxStatementMs}`,
-        `set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`,
-      ]
+const settingsOf = ({ maxStatementMs }: TransactionLimits): string[] => [
+  'set local jit = off',
+  `set local statement_timeout = ${maxStatementMs ?? 0}`,
+  ...(maxStatementMs === undefined
+    ? []
+    : [`set local idle_in_transaction_session_timeout = ${maxIdleInTransactionMs}`]),
+]
 
 const durably = `select set_config('synchronous_commit', 'on', true)
   where current_setting('synchronous_commit') = 'off'`

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { Client } from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { DatabaseUnreachableError } from '../../../../src/domain/errors.ts'
@@ -5,6 +6,7 @@ import type { JobStore } from '../../../../src/infra/store/job-store.ts'
 import type { Fence } from '../../../../src/infra/store/postgres/fence.ts'
 import { migratePostgres } from '../../../../src/infra/store/postgres/migrate-postgres.ts'
 import { openPostgres } from '../../../../src/infra/store/postgres/open-postgres.ts'
+import { transact } from '../../../../src/infra/store/transact.ts'
 import { jobId } from '../../../support/jobs.ts'
 import { aBreakingProxy, type Break } from '../../../support/store/breaking-proxy.ts'
 import { missing, takeTerm, usePostgresServer } from '../../../support/store/postgres-stores.ts'
@@ -161,6 +163,14 @@ describe.skipIf(missing)('PostgreSQL', () => {
     await expect(alone).rejects.toThrow('Another node leads')
     expect(over).toHaveLength(2)
     expect(await stored(database)).toEqual([])
+  })
+
+  it('compiles no query: that takes longer than the query', async () => {
+    const { db } = await aDatabase()
+    const jit = sql<{ jit: string }>`select current_setting('jit') as jit`
+    expect((await jit.execute(db)).rows).toEqual([{ jit: 'off' }])
+    const inTransaction = await transact(db, (connection) => jit.execute(connection))
+    expect(inTransaction.rows).toEqual([{ jit: 'off' }])
   })
 
   it('shows a text with U+0000 with U+FFFD in its place', async () => {

@@ -1,7 +1,6 @@
 import { causeOf } from '../../domain/client.ts'
-import type { GpuId, JobId } from '../../domain/job.ts'
+import type { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
-import type { NodeName } from '../../domain/node.ts'
 import type { Observe } from '../../domain/observation.ts'
 import { steadyNow, wallNow } from '../../domain/time.ts'
 import {
@@ -17,10 +16,9 @@ import {
 import type { ArchiveMessage } from '../archive/archive-protocol.ts'
 import type { EtaMessage } from '../eta/eta-protocol.ts'
 import type { EventMessage } from '../event/event-protocol.ts'
-import type { GpuMessage } from '../gpu/gpu-protocol.ts'
 import { size } from '../ordered-map.ts'
 import type { WebhookMessage } from '../webhook/webhook-protocol.ts'
-import type { Fleet, NodeActors } from './fleet.ts'
+import type { Fleet } from './fleet.ts'
 import {
   askersOf,
   type Journal,
@@ -29,6 +27,7 @@ import {
   type QueueMail,
 } from './journal/journal-state.ts'
 import { createJournal } from './journal/queue-journal.ts'
+import { createNodeOrders } from './node-orders.ts'
 import { observedCommit } from './observed-commit.ts'
 import type { QueueStore, ResultFiles, WorkFiles } from './queue-ports.ts'
 import type { QueueSettings, QueueState } from './queue-state.ts'
@@ -59,6 +58,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
   const { settings, store, workFiles, fleet } = options
   const { archive, eta, events, webhooks, observe, log } = options
   const work = createSubmissionWork(options)
+  const orders = createNodeOrders(fleet)
   const { receive, settle } = createJournal({ settings, nodeOf: fleet.nodeOf })
 
   return actorOf<Journal, QueueMail, JournalEffect>({
@@ -139,7 +139,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         break
       }
       case 'checkEnvironment':
-        tellAt(effect.node, ({ node }) => tell(node, { type: 'lookAgain' }))
+        orders.tellAt(effect.node, ({ node }) => tell(node, { type: 'lookAgain' }))
         break
       case 'expectCare': {
         const { jobId, epoch, withinMs } = effect
@@ -152,7 +152,7 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         break
       }
       case 'giveTemplateTurn':
-        tellAt(effect.node, ({ template }) =>
+        orders.tellAt(effect.node, ({ template }) =>
           tell(template, { type: 'turnCame', build: effect.build }),
         )
         break
@@ -183,18 +183,14 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
         )
         break
       case 'order':
-        order(effect, self)
+        give(effect, self)
         break
       case 'welcomeNode':
-        tellAt(effect.node, ({ node }) => tell(node, { type: 'welcome' }))
+        orders.tellAt(effect.node, ({ node }) => tell(node, { type: 'welcome' }))
         break
       case 'stopGeneration': {
         const { do: _, gpu, ...attempt } = effect
-        // Not running: then its next incarnation is told when it announces itself.
-        tellGpu(gpu, { type: 'stopGeneration', ...attempt })
-        tellAt(fleet.nodeOf(gpu), ({ caretaker }) =>
-          tell(caretaker, { type: 'stopGeneration', ...attempt }),
-        )
+        orders.stop(gpu, attempt)
         break
       }
       case 'discardWork':
@@ -247,55 +243,15 @@ export function queueBehaviour(options: QueueActorOptions): Behaviour<Journal, Q
     }
   }
 
-  function order(
-    { order, job: { request } }: Extract<JournalEffect, { do: 'order' }>,
+  function give(
+    { order, job }: Extract<JournalEffect, { do: 'order' }>,
     self: ActorRef<QueueMail>,
   ): void {
     const { jobId, epoch } = order
-    switch (order.do) {
-      case 'convert':
-        tellAt(order.node, ({ conversion }) =>
-          tell(conversion, { type: 'convert', jobId, epoch, filename: order.filename, request }),
-        )
-        break
-      case 'abortConversion':
-        tellAt(order.node, ({ conversion }) =>
-          tell(conversion, { type: 'abort', jobId, epoch, filename: order.filename }),
-        )
-        break
-      case 'adoptGeneration':
-        tellAt(fleet.nodeOf(order.gpu), ({ caretaker }) =>
-          tell(caretaker, { type: 'letGo', jobId, epoch }),
-        )
-        // Offered again to the next incarnation.
-        tellGpu(order.gpu, { type: 'adopt', order: { jobId, epoch, request } })
-        break
-      case 'careFor':
-        tellAt(fleet.nodeOf(order.gpu), ({ caretaker }) =>
-          tell(caretaker, { type: 'careFor', gpu: order.gpu, order: { jobId, epoch, request } }),
-        )
-        break
-      case 'startGeneration': {
-        const isTold = tellGpu(order.gpu, { type: 'run', order: { jobId, epoch, request } })
-        if (!isTold) tell(self, { type: 'runDeclined', jobId, epoch })
-        break
-      }
-      default:
-        order satisfies never
+    const isGiven = orders.give(order, job)
+    if (order.do === 'startGeneration' && !isGiven) {
+      tell(self, { type: 'runDeclined', jobId, epoch })
     }
-  }
-
-  function tellGpu(gpu: GpuId, message: GpuMessage): boolean {
-    return tellAt(fleet.nodeOf(gpu), (actors) => {
-      const actor = actors.gpu(gpu)
-      return actor !== undefined && tell(actor, message)
-    })
-  }
-
-  /** False: the node is not there. Both sides announce themselves when it is. */
-  function tellAt(node: NodeName | undefined, tellThem: (actors: NodeActors) => boolean): boolean {
-    const actors = node === undefined ? undefined : fleet.at(node)
-    return actors !== undefined && tellThem(actors)
   }
 
   function discardWork(jobId: JobId, self: ActorRef<QueueMail>): void {

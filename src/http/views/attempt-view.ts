@@ -1,7 +1,8 @@
 /** How the attempts of a job look from outside, and how each failed. */
 import * as v from 'valibot'
 import type { JobDetail } from '../../actors/archive/archive-protocol.ts'
-import { type Attempt, failureCodes, stageSpans, stages } from '../../domain/job.ts'
+import { type Attempt, failureCodes, stages } from '../../domain/job.ts'
+import { stageSpans } from '../../domain/stage-spans.ts'
 import { NodeNameJson, type NodeOf } from './node-view.ts'
 import { Count, iso, isoTime, StartKind, Time } from './words.ts'
 

@@ -1,5 +1,5 @@
-import { stageSpans } from '../../../domain/job.ts'
 import type { Observation } from '../../../domain/observation.ts'
+import { stageSpans } from '../../../domain/stage-spans.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { QueueOperation } from '../queue-ports.ts'
 import { healthOf, type QueueState, waitingJob } from '../queue-state.ts'

@@ -88,11 +88,7 @@ export async function startNode(
   await removeHalfMade(config, results)
   const leftovers = createOwnLeftovers({ config, results, reads, gpus: mine, log })
   const { archiveDir, data } = config
-  const known = async (jobIds: readonly JobId[]) => {
-    const found = await Promise.all(jobIds.map(reads.find))
-    return new Set(found.flatMap((job) => job?.id ?? []))
-  }
-  const housekeeping = createHousekeeping({ data, reserve, archiveDir, known })
+  const housekeeping = createHousekeeping({ data, reserve, archiveDir, known: reads.known })
 
   // The connections say so as soon as there are some.
   const memory = { isShort: () => false }

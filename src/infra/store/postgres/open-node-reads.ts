@@ -18,6 +18,8 @@ export type NodeReads = {
   findEvenDeleted(jobId: JobId): Promise<Job | undefined>
   /** Which of these names belong to videos, or jobs that run, of these GPUs. */
   recordedNames(filenames: readonly string[], gpus: readonly GpuId[]): Promise<ReadonlySet<string>>
+  /** Those of these jobs that have a record. */
+  known(jobIds: readonly JobId[]): Promise<ReadonlySet<JobId>>
   /** Running jobs on these GPUs, in the order of submission. */
   openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
   /** Parts are numbered from 0. Undefined behind the last one. */
@@ -33,7 +35,8 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
     plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
   })
   const evenDeleted = db.selectFrom('job').selectAll()
-  const jobs = () => evenDeleted.where('deleted_at', 'is', null)
+  const present = () => db.selectFrom('job').where('deleted_at', 'is', null)
+  const jobs = () => present().selectAll()
   const { isFileName } = dialectOf(db)
 
   return {
@@ -59,6 +62,11 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
         .execute()
       const keys = new Set(rows.map(({ filename }) => nameKey(filename ?? '')))
       return new Set(filenames.filter((filename) => keys.has(nameKey(filename))))
+    },
+
+    async known(jobIds) {
+      const rows = await present().select('id').where('id', 'in', jobIds).execute()
+      return new Set(rows.map(({ id }) => id))
     },
 
     async openAttemptsOn(gpus) {

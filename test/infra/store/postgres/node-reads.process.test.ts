@@ -14,6 +14,7 @@ import {
   claim,
   finish,
   generated,
+  made,
   numbersOf,
   remove,
   submit,
@@ -43,6 +44,14 @@ describe.skipIf(missing)('a node that does not lead', () => {
     expect(await reads.find(jobId(1))).toEqual(await leader.jobs.find(jobId(1), 'everything'))
     await leader.jobs.commit([remove(1)])
     expect(await reads.find(jobId(1))).toBeUndefined()
+  })
+
+  it('reads which jobs have a record, open, finished or neither', async () => {
+    const { leader, reads } = await aFollower()
+    await leader.jobs.commit([...made(1), submit(2), ...made(3), remove(3)])
+    const asked = [1, 2, 3, 4].map(jobId)
+    expect(await reads.known(asked)).toEqual(new Set([jobId(1), jobId(2)]))
+    expect(await reads.known([])).toEqual(new Set())
   })
 
   it('reads the running jobs of its GPUs, converting ones included, in the order of submission', async () => {

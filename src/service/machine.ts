@@ -37,16 +37,21 @@ export type Machine = ReturnType<typeof createMachine>
 /** Name of a GPU's actor at the supervisor. */
 export const childOf = (gpu: GpuId): string => `gpu-${gpu}`
 
-/** GPUs that are no longer configured but still have a generation to watch. They get no new job. */
+type FormerGpuOptions = Readonly<{ lost?: readonly GpuId[]; deviceOf?: (gpu: GpuId) => string }>
+
+/**
+ * GPUs that are no longer configured but still have a generation to watch. They get no new job. `lost`: those on which
+ * attempts were lost with their node; their actors announce that no process of these is left.
+ */
 export function formerGpus(
   gpus: readonly Gpu[],
   running: readonly Job[],
-  deviceOf: (gpu: GpuId) => string = String,
+  { lost = [], deviceOf = String }: FormerGpuOptions = {},
 ): Gpu[] {
-  const ids = running.flatMap(({ state }) =>
+  const busy = running.flatMap(({ state }) =>
     state.status === 'running' && state.phase === 'generating' ? [state.gpu] : [],
   )
-  return ids
+  return [...new Set([...busy, ...lost])]
     .filter((id) => !gpus.some((gpu) => gpu.id === id))
     .map((id) => ({ id, device: deviceOf(id) }))
 }

@@ -186,6 +186,24 @@ describe.skipIf(missing)('a cluster', () => {
     expect((await nodesOf(b)).map(({ name }) => name)).toEqual(['a', 'b'])
   })
 
+  it('ends a job as canceled when its lost machine is back without the GPU on which the job was', async () => {
+    const url = await server().createDatabase()
+    const [a] = (await startCluster(url, 1)) as [ClusterNode]
+    await a.request('/nodes/a/drain', { method: 'POST' })
+    const b = await startClusterNode(url, 'b', { env: { GPU_IDS: '0,1', SIM_SPEED: '5' } })
+    await untilPresent([a, b])
+    await a.request('/gpus/1/drain', { method: 'POST' })
+    const id = await a.submit({ prompt: 'on the second GPU of b', steps: 50 })
+    expect(await a.until(id, isGenerating)).toMatchObject({ gpu_id: 2 })
+    await b.powerOff()
+    await a.until(id, ({ status }) => status === 'queued')
+    const again = await startClusterNode(url, 'b', { dataDir: b.dataDir })
+    // Its actors announce themselves together, that of the former GPU included.
+    await untilPresent([a, again])
+    await a.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    expect(await a.status(id)).toMatchObject({ status: 'canceled' })
+  })
+
   it('gives jobs to a machine that was started again once, removed, and is started again', async () => {
     const url = await server().createDatabase()
     const [a, b] = (await startCluster(url, 2)) as [ClusterNode, ClusterNode]

@@ -194,18 +194,24 @@ async function loadWaiting(db: Kysely<Database>): Promise<StoredWaiting[]> {
   }
 }
 
-/** By the text of the failure: jobs that wait are many, and few of them have had an attempt. */
-async function loadLost(db: Kysely<Database>): Promise<LostAttempt[]> {
-  const rows = await db
+/**
+ * Attempts of open jobs that were lost with their node and are not accounted for. By the text of the failure: jobs that
+ * wait are many, and few of them have had an attempt.
+ */
+export const selectLost = (db: Kysely<Database>) =>
+  db
     .selectFrom('attempt')
     .innerJoin('job', 'job.id', 'attempt.job_id')
-    .select(['job_id', 'attempt.epoch', 'attempt.gpu'])
-    .select(['attempt.claimed_at', 'attempt.started_at', 'attempt.generated_at'])
     .where('job.status', 'in', ['queued', 'running'])
     .where('job.epoch', '>', 0)
     .where('outcome', '=', 'error')
     .where('attempt.failure', 'like', '{"code":"node_lost"%')
     .where('accounted_at', 'is', null)
+
+async function loadLost(db: Kysely<Database>): Promise<LostAttempt[]> {
+  const rows = await selectLost(db)
+    .select(['job_id', 'attempt.epoch', 'attempt.gpu'])
+    .select(['attempt.claimed_at', 'attempt.started_at', 'attempt.generated_at'])
     .orderBy('job.seq')
     .orderBy('attempt.epoch')
     .execute()

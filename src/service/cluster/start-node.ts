@@ -79,8 +79,9 @@ export async function startNode(
   const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())
   const mine = [...places].flatMap(([gpu, { node }]) => (node === me.name ? [gpu] : []))
   const running = await patiently(() => reads.openAttemptsOn(mine))
+  const lost = await patiently(() => reads.gpusWithLostAttempts(mine))
   const deviceOf = (gpu: GpuId) => places.get(gpu)?.device ?? String(gpu)
-  const owned = [...gpus, ...formerGpus(gpus, running, deviceOf)]
+  const owned = [...gpus, ...formerGpus(gpus, running, { lost, deviceOf })]
 
   const sharing = { config, connection: database.mail, me, secret: keys.secret, log }
   const results = await patiently(() => openNodeResults(sharing))

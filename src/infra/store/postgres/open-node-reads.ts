@@ -3,6 +3,7 @@ import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression } 
 import { nameKey } from '../../../domain/filename.ts'
 import type { GpuId, Job, JobId } from '../../../domain/job.ts'
 import { dialectOf } from '../dialect.ts'
+import { selectLost } from '../job-reads.ts'
 import { toJob } from '../job-rows.ts'
 import type { Database } from '../schema.ts'
 import { readImagePart } from './image-store.ts'
@@ -22,6 +23,8 @@ export type NodeReads = {
   known(jobIds: readonly JobId[]): Promise<ReadonlySet<JobId>>
   /** Running jobs on these GPUs, in the order of submission. */
   openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
+  /** GPUs among these on which a job that has not ended was when its node was lost. */
+  gpusWithLostAttempts(gpus: readonly GpuId[]): Promise<readonly GpuId[]>
   /** Parts are numbered from 0. Undefined behind the last one. */
   readImagePart(jobId: JobId, part: number): Promise<Buffer | undefined>
   close(): Promise<void>
@@ -76,6 +79,14 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
         .orderBy('seq')
         .execute()
       return rows.map(toJob)
+    },
+
+    async gpusWithLostAttempts(gpus) {
+      const rows = await selectLost(db)
+        .select('attempt.gpu')
+        .where('attempt.gpu', 'in', gpus)
+        .execute()
+      return [...new Set(rows.map(({ gpu }) => gpu))]
     },
 
     readImagePart: (jobId, part) => readImagePart(db, jobId, part),

@@ -18,6 +18,7 @@ async function aFleet(url: string) {
   const nothing = refOf<object>('nobody', () => true)
   const fleet = createClusterFleet({
     ...{ me: leader, term: 0, database, places: new Map(), kinds: new Map(), log: noLog },
+    isCertain: () => true,
     ...{ busyGpus: async () => [], queue: nothing, archive: nothing, lostMs: 60_000 },
     own: {
       node: nothing,

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { createShared, quick, type Service, startService } from '../support/service.ts'
-import { isFollower } from '../support/store/shared-postgres.ts'
 
 const shared = createShared()
 let service: Service
@@ -264,9 +263,8 @@ describe('POST /generate', () => {
     expect(statuses).toEqual([202, 409, 409, 409, 409, 409, 409, 409])
   })
 
-  // The leader knows the files of its own machine alone.
-  it.skipIf(isFollower)('refuses a name that somebody else has put into the results', async () => {
-    writeFileSync(join(service.dataDir, 'results', 'mine.mp4'), 'mine')
+  it('refuses a name that somebody else has put into the results', async () => {
+    writeFileSync(join(service.queue.dataDir, 'results', 'mine.mp4'), 'mine')
     const response = await service.post({ prompt: 'b', ...quick, filename: 'mine.mp4' })
     expect(response.status).toBe(409)
     expect((await service.request('/files/mine.mp4')).status).toBe(404)

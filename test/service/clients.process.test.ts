@@ -413,7 +413,8 @@ describe('a link to a file', () => {
     const response = await open.request(`${file_url}?job=x&expires=1&signature=y`)
     expect(response.status).toBe(200)
     expect(response.headers.get('Cache-Control')).toMatch(/^public, /)
-    expect(existsSync(join(open.dataDir, 'link.key'))).toBe(false)
+    // The nodes of a cluster choose their key when the first one starts.
+    if (!isOnPostgres) expect(existsSync(join(open.dataDir, 'link.key'))).toBe(false)
   })
 })
 

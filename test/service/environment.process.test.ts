@@ -9,7 +9,7 @@ import type { JobJson } from '../../src/http/views/job-view.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import { aProcessGroup, canLimitProcesses, canSetLimits, setLimit } from '../support/limits.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
-import { isOnPostgres } from '../support/store/shared-postgres.ts'
+import { isFollower, isOnPostgres } from '../support/store/shared-postgres.ts'
 
 const held = 'no job is claimed: the environment fails'
 const wellAgain = 'jobs are claimed again: the environment works'
@@ -20,7 +20,9 @@ describe('while WAN_DIR is away, a service', { timeout: 120_000 }, () => {
     const ids = await submitMany(service, 12)
     await service.until(ids[0] ?? '', ({ status }) => status !== 'queued')
     renameSync(wanDir, `${wanDir}-away`)
-    await vi.waitUntil(async () => !(await check(service, 'generate.py'))?.ok, { timeout: 20_000 })
+    // The leader checks its own machine, and hears of this one.
+    const failing = isFollower ? 'environment' : 'generate.py'
+    await vi.waitUntil(async () => !(await check(service, failing))?.ok, { timeout: 20_000 })
     await expect.poll(() => service.log(held), { timeout: 10_000 }).toHaveLength(1)
     const last = await service.status(ids.at(-1) ?? '')
     expect(last).toMatchObject({ status: 'queued', waiting_for: 'environment', eta_seconds: null })
@@ -39,7 +41,7 @@ describe('while WAN_DIR is away, a service', { timeout: 120_000 }, () => {
     await service.until(ids[0] ?? '', ({ status }) => status !== 'queued')
     renameSync(join(wanDir, 'wan'), join(wanDir, 'wan-away'))
     await vi.waitUntil(async () => !(await check(service, 'environment'))?.ok, { timeout: 30_000 })
-    const metrics = await (await service.request('/metrics')).text()
+    const metrics = await (await service.queue.request('/metrics')).text()
     expect(metrics).toContain('wan_queue_held{reason="environment"} 1')
 
     renameSync(join(wanDir, 'wan-away'), join(wanDir, 'wan'))
@@ -193,7 +195,7 @@ describe('a generation that hangs while it loads', { timeout: 120_000 }, () => {
       ok: true,
       detail: expect.stringContaining('unusually long'),
     })
-    const metrics = await (await service.request('/metrics')).text()
+    const metrics = await (await service.queue.request('/metrics')).text()
     expect(metrics).toMatch(/wan_gpu_loading_unusually_long\{gpu="\d"\} 1/)
   })
 })

@@ -22,6 +22,7 @@ import {
   type Service,
   startService,
 } from '../support/service.ts'
+import { isImageKept } from '../support/store/kept-images.ts'
 
 const shared = createShared()
 let service: Service
@@ -32,8 +33,11 @@ beforeAll(async () => {
 })
 afterAll(shared.clearAway)
 
-const worked = (dataDir: string) =>
-  readdirSync(join(dataDir, 'work'), { recursive: true, encoding: 'utf8' })
+/** Work files where jobs run, and where the queue is. */
+const worked = ({ dataDir, queue }: Service) =>
+  [...new Set([dataDir, queue.dataDir])].flatMap((directory) =>
+    readdirSync(join(directory, 'work'), { recursive: true, encoding: 'utf8' }),
+  )
 
 const logOf = async (of: Service, id: string) =>
   (await of.request(`/jobs/${id.replace('video_', '')}/log`)).text()
@@ -72,7 +76,7 @@ describe.each(generations)('%s', (_name, Generation) => {
       width: 1080,
       height: 720,
     })
-    await expect.poll(() => worked(service.dataDir)).not.toContain(video.id.slice(6))
+    await expect.poll(() => worked(service)).not.toContain(video.id.slice(6))
   })
 
   it('takes the object of a reference as JSON too, and a portrait for a portrait', async () => {
@@ -99,7 +103,7 @@ describe.each(generations)('%s', (_name, Generation) => {
     expect(error).toBeInstanceOf(Generation.BadRequestError)
     expect(error).toMatchObject({ code: 'invalid_input_reference', param: 'input_reference' })
     expect(error.message).toContain(rule)
-    expect(worked(service.dataDir).filter((path) => path.startsWith('.'))).toEqual([])
+    expect(worked(service).filter((path) => path.startsWith('.'))).toEqual([])
   })
 
   it('is refused a picture of 22 MB before all of it has come, once', async () => {
@@ -108,7 +112,7 @@ describe.each(generations)('%s', (_name, Generation) => {
     const error = await failureOf(create(openai, { input_reference }))
     expect(error).toMatchObject({ status: 413, code: 'body_too_large' })
     expect(openai.sent()).toHaveLength(1)
-    expect(worked(service.dataDir).filter((path) => path.startsWith('.'))).toEqual([])
+    expect(worked(service).filter((path) => path.startsWith('.'))).toEqual([])
   })
 })
 
@@ -135,7 +139,7 @@ describe('POST /generate', () => {
       image: { type: 'png', width: 900, height: 600 },
       file: { width: 1280, height: 720 },
     })
-    await expect.poll(() => worked(service.dataDir)).not.toContain(id)
+    await expect.poll(() => worked(service)).not.toContain(id)
   })
 
   it('takes a form without one, as it takes JSON', async () => {
@@ -156,7 +160,7 @@ describe('POST /generate', () => {
     const response = await service.request('/generate', form(fields()))
     expect(response.status).toBe(status)
     expect(await response.json()).toMatchObject({ code, ...(field && { field }) })
-    expect(worked(service.dataDir).filter((path) => path.startsWith('.'))).toEqual([])
+    expect(worked(service).filter((path) => path.startsWith('.'))).toEqual([])
   })
 
   it.each([
@@ -195,7 +199,7 @@ describe('POST /generate', () => {
     const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1')
     socket.on('error', () => {})
     socket.write(Buffer.concat([Buffer.from(head), pngHeader(64, 64), Buffer.alloc(100_000)]))
-    const uploads = () => worked(service.dataDir).filter((path) => path.startsWith('.upload.'))
+    const uploads = () => worked(service).filter((path) => path.startsWith('.upload.'))
     await expect.poll(uploads).toHaveLength(1)
     socket.destroy()
     await expect.poll(uploads).toEqual([])
@@ -227,7 +231,7 @@ describe('POST /generate', () => {
       }),
     )
     expect([...new Set(answers)]).toEqual(['400 malformed_body'])
-    await expect.poll(() => worked(service.dataDir).filter((p) => p.startsWith('.'))).toEqual([])
+    await expect.poll(() => worked(service).filter((p) => p.startsWith('.'))).toEqual([])
   })
 
   it('lets 100 MB without a length pass by, and its memory stays as it was', async () => {
@@ -255,7 +259,7 @@ describe('POST /generate', () => {
     expect([413, 'cut off']).toContain(status)
     expect(rss() - before).toBeLessThan(60_000)
     expect((await service.request('/health')).status).toBe(200)
-    await expect.poll(() => worked(service.dataDir).filter((p) => p.startsWith('.'))).toEqual([])
+    await expect.poll(() => worked(service).filter((p) => p.startsWith('.'))).toEqual([])
   })
 })
 
@@ -289,8 +293,8 @@ describe('the picture of a job', () => {
 
     const next = await startService({ dataDir: own.dataDir, env: { GPU_IDS: '0' } })
     const { jobs } = await next.json<{ jobs: { id: string; prompt: string }[] }>('/jobs')
-    expect(worked(next.dataDir)).toContain(`${id.slice(6)}/image`)
-    expect(worked(next.dataDir).join()).not.toMatch(/\.upload\.|00000000-0000/)
+    expect(await isImageKept(next.dataDir, id.slice(6))).toBe(true)
+    expect(worked(next).join()).not.toMatch(/\.upload\.|00000000-0000/)
     expect(readdirSync(next.dataDir)).not.toContain('archive')
     const first = jobs.find(({ prompt }) => prompt.startsWith('first'))?.id
     await next.request(`/jobs?ids=${first}`, { method: 'DELETE' })
@@ -305,9 +309,10 @@ describe('the picture of a job', () => {
       (job) => job.stage === 'denoising',
     )
     const { id } = await withPicture(own, 'second')
-    expect(worked(own.dataDir)).toContain(`${id.slice(6)}/image`)
+    expect(await isImageKept(own.dataDir, id.slice(6))).toBe(true)
     await own.request(`/jobs?ids=${id.slice(6)}`, { method: 'DELETE' })
-    await expect.poll(() => worked(own.dataDir).join()).not.toContain(id.slice(6))
+    await expect.poll(() => isImageKept(own.dataDir, id.slice(6))).toBe(false)
+    await expect.poll(() => worked(own).join()).not.toContain(id.slice(6))
   })
 
   it('is what a remix lacks', async () => {

@@ -4,21 +4,15 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { QueueOperation } from '../../src/actors/queue/queue-ports.ts'
 import { contentSignature } from '../../src/infra/media/video-signature.ts'
-import { migrateToLatest } from '../../src/infra/store/migrate.ts'
-import { openDatabase } from '../../src/infra/store/sqlite/database.ts'
-import { createJobStore } from '../../src/infra/store/sqlite/sqlite-job-store.ts'
 import { aRequest, aVideo, fromAnybody, gpu0, jobId } from './jobs.ts'
 import { aFileOf } from './mp4.ts'
+import { recordEarlier } from './store/earlier-records.ts'
 
 export const pastName = (n: number): string => `past-${n}.mp4`
 
 /** Jobs 1 to `count`. Their files are what the service takes for published videos. */
 export async function writePastVideos(dataDir: string, count: number): Promise<void> {
-  for (const name of ['results', 'logs', 'work']) {
-    mkdirSync(join(dataDir, name), { recursive: true })
-  }
-  const { db, close } = openDatabase(join(dataDir, 'state.db'))
-  await migrateToLatest(db)
+  mkdirSync(join(dataDir, 'results'), { recursive: true })
   const operations: QueueOperation[] = []
   for (let n = 1; n <= count; n++) {
     const of = { jobId: jobId(n), at: Date.now() - 60_000 + n }
@@ -35,6 +29,5 @@ export async function writePastVideos(dataDir: string, count: number): Promise<v
       { op: 'finish', ...of, epoch: 1, outcome: { status: 'success', video } },
     )
   }
-  await createJobStore(db).commit(operations)
-  await close()
+  await recordEarlier(dataDir, operations)
 }

@@ -10,7 +10,7 @@ import { compiled, main } from '../../bench/built.ts'
 import { root } from '../../src/config/root.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { simulateCheckpoint } from '../../src/infra/installation/simulation.ts'
-import { databaseOf, isFollower } from './store/shared-postgres.ts'
+import { databaseOf, isFollower, isOnPostgres } from './store/shared-postgres.ts'
 
 export type LogLine = Readonly<{ msg: string; time: number } & Record<string, unknown>>
 
@@ -86,20 +86,32 @@ export async function startService({
   /** Open files that it may have; by default as many as this process. */
   maxFiles?: number
 } = {}) {
-  if (isFollower) await startLeaderOf(dataDir, env, atEnd)
+  const database = await databaseOf(dataDir)
+  // Tests of databases say which one they want.
+  const isShared =
+    isOnPostgres && (env.DATABASE_URL ?? database.DATABASE_URL) === database.DATABASE_URL
+  const lines: LogLine[] = []
+  const leader =
+    isShared && isFollower
+      ? await startLeaderOf(dataDir, { ...database, ...env }, { atEnd, lines })
+      : undefined
   const command = [...within, process.execPath, main]
   const limited = ['sh', '-c', `ulimit -n ${maxFiles}; exec "$@"`, 'sh', ...command]
   const [program = '', ...args] = maxFiles === undefined ? command : limited
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: serviceEnvironment(dataDir, { ...(await databaseOf(dataDir)), ...env }),
+    env: serviceEnvironment(dataDir, { ...database, ...env }),
   })
-  const lines: LogLine[] = []
+  let listening: LogLine | undefined
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
   })
-  createInterface(child.stdout).on('line', (line) => lines.push(JSON.parse(line) as LogLine))
+  createInterface(child.stdout).on('line', (text) => {
+    const line = JSON.parse(text) as LogLine
+    lines.push(line)
+    if (line.msg === 'listening') listening = line
+  })
   const ended = once(child, 'exit')
   atEnd(async () => {
     child.kill('SIGKILL')
@@ -108,20 +120,20 @@ export async function startService({
   })
 
   // Not `expect.poll`, which works in tests alone and not in what prepares them.
-  const isUpOrOver = () =>
-    lines.some(({ msg }) => msg === 'listening') ||
-    child.exitCode !== null ||
-    child.signalCode !== null
-  await vi.waitUntil(isUpOrOver, { timeout: 30_000 }).catch(() => {})
-  const url = lines.find(({ msg }) => msg === 'listening')?.url as string | undefined
+  const isOver = () => child.exitCode !== null || child.signalCode !== null
+  await vi.waitUntil(() => listening || isOver(), { timeout: 30_000 }).catch(() => {})
+  const { url, gpus } = (listening ?? {}) as { url?: string; gpus?: number[] }
   if (!url) {
     const how = `${child.exitCode} ${child.signalCode} ${stderr} ${JSON.stringify(lines)}`
     throw new Error(`the service did not start: ${how}`)
   }
+  if (isShared && gpus?.length) await untilQueueKnows(gpus, { url, env, isOver })
 
   return {
     url,
     dataDir,
+    /** The node that has the queue: this service, or the leader of a follower. */
+    queue: { dataDir: leader?.dataDir ?? dataDir, ...clientOf(leader?.url ?? url) },
     child: child as ChildProcess,
     ...clientOf(url),
     /** The same service as the client with this token meets it. */
@@ -142,34 +154,91 @@ export async function startService({
   }
 }
 
-const leaders = new Map<string, ChildProcess>()
+/** Alone, a service knows its GPUs before it listens. A node first has to be welcomed by the leader. */
+async function untilQueueKnows(
+  ids: readonly number[],
+  { url, env, isOver }: Readonly<{ url: string; env: NodeJS.ProcessEnv; isOver(): boolean }>,
+): Promise<void> {
+  type Gpu = Readonly<{ id: number; state: string; actor: object | null }>
+  type Check = Readonly<{ name: string; ok: boolean }>
+  const tokens = env.API_TOKENS?.split(',').map((entry) => entry.split(':')) ?? []
+  const admin = tokens.find(([, , role]) => role === 'admin')
+  const client = clientOf(url, admin?.[1])
+  let seen: { gpus?: readonly Gpu[]; checks?: readonly Check[] } = {}
+  const areKnown = async () => {
+    if (isOver()) return true
+    const isAnybody = tokens.length > 0 && !admin
+    seen = await client.json<typeof seen>(isAnybody ? '/ready' : '/gpus').catch(() => seen)
+    // `actor` is from this run of the node: the queue may not have noticed yet that the one before has ended.
+    const known = seen.gpus?.filter(({ state, actor }) => actor !== null && state !== 'down')
+    return isAnybody
+      ? seen.checks?.some(({ name, ok }) => name === 'gpus' && ok)
+      : ids.every((gpu) => known?.some(({ id }) => id === gpu))
+  }
+  await vi.waitUntil(areKnown, { timeout: 30_000, interval: 30 }).catch((cause: unknown) => {
+    throw new Error(`the queue does not know the GPUs ${ids}: ${JSON.stringify(seen)}`, { cause })
+  })
+}
 
-/** The leader of the service with this data directory, for as long as the test runs. */
-async function startLeaderOf(dataDir: string, env: NodeJS.ProcessEnv, atEnd: AtEnd): Promise<void> {
-  if (leaders.get(dataDir)?.exitCode === null) return
-  const database = { ...(await databaseOf(dataDir)), ...env }
-  // Tests of databases say which one they want.
-  if (database.DATABASE_URL !== (await databaseOf(dataDir)).DATABASE_URL) return
-  const own = aDataDirectory(atEnd)
+type Leader = Readonly<{
+  url: string
+  dataDir: string
+  settings: string
+  /** Each gets the lines of the log from now on. */
+  lines: LogLine[][]
+  child: ChildProcess
+}>
+
+const leaders = new Map<string, Leader>()
+
+/** Settings of one machine alone. */
+const ofOneMachine = ['LOGS_DIR', 'RESULTS_DIR', 'SIM_JOURNAL', 'SIM_STATE_DIR']
+
+/**
+ * The leader of the service with this data directory, for as long as the test runs. It has the same settings, no GPUs,
+ * and a data directory of its own. `lines`: where its log goes as well.
+ */
+async function startLeaderOf(
+  followerDir: string,
+  env: NodeJS.ProcessEnv,
+  { atEnd, lines }: Readonly<{ atEnd: AtEnd; lines: LogLine[] }>,
+): Promise<Leader> {
+  const settings = JSON.stringify(env)
+  const known = leaders.get(followerDir)
+  if (known?.settings === settings && known.child.exitCode === null) {
+    known.lines.push(lines)
+    return known
+  }
+  if (known?.child.kill()) await once(known.child, 'exit')
+  const dataDir = known?.dataDir ?? aDataDirectory(atEnd)
+  const shared = Object.entries(env).filter(([name]) => !ofOneMachine.includes(name))
   const child = spawn(process.execPath, [main], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
-      ...serviceEnvironment(own, database),
+      ...serviceEnvironment(dataDir, Object.fromEntries(shared)),
       ...{ GPU_IDS: 'none', NODE_NAME: 'leader', NODE_URL: 'http://127.0.0.1:0', PORT: '0' },
     },
   })
-  leaders.set(dataDir, child)
   const ended = once(child, 'exit')
   atEnd(async () => {
-    leaders.delete(dataDir)
+    leaders.delete(followerDir)
     child.kill('SIGKILL')
     await ended
-    killLeftovers(own)
+    killLeftovers(dataDir)
   })
-  const lines: string[] = []
-  createInterface(child.stdout).on('line', (line) => lines.push(line))
-  const leads = () => lines.some((line) => line.includes('queue restored'))
-  await vi.waitUntil(leads, { timeout: 30_000 })
+  const heard: LogLine[][] = []
+  const first = new Map<string, LogLine>()
+  createInterface(child.stdout).on('line', (text) => {
+    const line = JSON.parse(text) as LogLine
+    first.set(line.msg, line)
+    for (const each of heard) each.push(line)
+  })
+  await vi.waitUntil(() => first.has('queue restored'), { timeout: 30_000 })
+  const url = String(first.get('listening')?.url)
+  heard.push(lines)
+  const leader = { url, dataDir, settings, lines: heard, child }
+  leaders.set(followerDir, leader)
+  return leader
 }
 
 export type ServiceClient = ReturnType<typeof clientOf>

@@ -70,7 +70,8 @@ export function createForwarder({
         const leader = leaders.leader()
         const attempt = leader && send(leader, forwarded, body)
         const outcome = await attempt?.outcome
-        note(leader, outcome)
+        // The request of a client that hung up was broken off here.
+        if (!outgoing.destroyed) note(leader, outcome)
         if (attempt && outcome?.how === 'answered') {
           pass(attempt, outcome.response, body, outgoing)
           return RESPONSE_ALREADY_SENT

@@ -330,6 +330,8 @@ describe('a client that hangs up', () => {
     await vi.waitUntil(() => isThere)
     socket.destroy()
     await vi.waitUntil(() => isClosed)
+    // The leader has lost nothing, and can be reached.
+    expect(follower.lines).toEqual([])
   })
 
   it('during an upload breaks it off at the leader', async () => {

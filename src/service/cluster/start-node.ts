@@ -36,9 +36,10 @@ import { supervise } from '../supervision.ts'
 import { leadsForCertain } from './certainty.ts'
 import { createDiskGuard } from './disk-guard.ts'
 import { createNodeApp } from './follower-app.ts'
-import { createGate, type LeaderActors } from './gate.ts'
+import { createGate } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
+import { leaderAt } from './leader-at.ts'
 import { openNodeResults, whyNotShared } from './node-results.ts'
 import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
@@ -243,15 +244,9 @@ export async function startNode(
     mail.sawTerm(leader.term)
     const { node, session } = leader
     if (node !== '') log.info({ node, term: leader.term }, 'this node follows a leader')
-    gate.close(node === '' || session === undefined ? undefined : actorsAt({ node, session }))
+    const isKnown = node !== '' && session !== undefined
+    gate.close(isKnown ? leaderAt(references, { node, session }) : undefined)
     knownLeader.follow(leader)
-  }
-
-  function actorsAt(address: MailAddress): LeaderActors {
-    const at = () => address
-    // The actors of a node tell the queue news alone, and all of that can travel.
-    const queue = references.remote<never>('queue', at) as unknown as LeaderActors['queue']
-    return { queue, fleet: references.remote('fleet', at) }
   }
 
   async function becomeLeader(term: number): Promise<void> {

@@ -45,8 +45,6 @@ export function createRetentionStore(db: Kysely<Database>): RetentionStore {
               .where('delivery.status', '=', 'pending'),
           ).as('is_awaited'),
         )
-        // The archive completes what it has announced.
-        .where('removing', 'is', null)
         .orderBy('ended_at')
         .orderBy('seq')
         .limit(limit)

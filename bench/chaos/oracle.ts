@@ -22,6 +22,8 @@ export type Evidence = Readonly<{
   together: Iterable<string>
   /** Attempts that were killed before their success was on disk: nobody could know of it. */
   excused: ReadonlySet<string>
+  /** Attempts that were taken from a lost node, and whose start that node could not know to be void. */
+  overtaken?: ReadonlySet<string>
   /** Attempts of which the generation or the shim was killed. */
   struck: ReadonlySet<string>
   /** A standby was killed that may have become the shim of an attempt, unseen: it counts as struck. */
@@ -84,10 +86,12 @@ function lost({ orders, jobs, files }: Evidence): string[] {
  * Except when it, or its shim, was killed before its exit was on disk with code 0: then its end is
  * known to this journal alone.
  */
-function doneTwice({ runs, excused, doubles }: Evidence): string[] {
+function doneTwice({ runs, excused, overtaken, doubles }: Evidence): string[] {
   const finished = runs.flatMap(({ jobId, attempt, end }) => {
     if (end === undefined || excused.has(attempt)) return []
-    const again = runs.find((other) => other.jobId === jobId && other.start > end)
+    const again = runs.find(
+      (other) => other.jobId === jobId && other.start > end && !overtaken?.has(other.attempt),
+    )
     return again ? [`${attempt} had come to its end, and then ${again.attempt} was started`] : []
   })
   return [...doubles, ...finished]

@@ -153,6 +153,15 @@ it('excuses a later start only where a kill may have hit an attempt unseen', () 
   expect(found(false)).toHaveLength(1)
 })
 
+it('excuses a start after the end of its job only for an attempt that was taken from a lost node', () => {
+  const late = { ...runOf('a', '1', 650, 700), attempt: 'a/0' }
+  const runs = [...evidence().runs, late]
+  const found = (overtaken: readonly string[]) =>
+    judge({ ...evidence(), runs, overtaken: new Set(overtaken) })['done twice']
+  expect(found([late.attempt])).toEqual([])
+  expect(found([])).toHaveLength(1)
+})
+
 /** Three jobs, one after the other on one of two GPUs, and nothing wrong with them. */
 function evidence(): Evidence {
   return {

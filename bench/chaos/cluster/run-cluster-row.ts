@@ -139,6 +139,7 @@ export async function runClusterRow(
       lastAlive: watch.lastAlive,
       together: watch.together,
       excused: new Set([...killer.excused, ...lostWithNode(runs)]),
+      overtaken: overtaken(runs, attempts),
       // A job of a lost node returns to its place, and may wait for that while others go first.
       struck: new Set([...killer.struck, ...claimed.filter((attempt) => !begun.has(attempt))]),
       leftProcesses: said(leftProcesses.filter((one) => !isTemplate(one))),
@@ -190,6 +191,22 @@ export async function runClusterRow(
     const isLost = ({ gpu, start }: Run) =>
       fleet.losses.some(({ node, at }: Loss) => fleet.nodeOf(gpu)?.name === node && start < at)
     return runs.filter(isLost).map(({ attempt }) => attempt)
+  }
+
+  /** A node that stands still between a claim and the start of its process starts it when it goes on. */
+  function overtaken(
+    runs: readonly Run[],
+    attempts: readonly Readonly<{ job_id: string; epoch: number; outcome: string }>[],
+  ): Set<string> {
+    const released = new Set(
+      attempts.flatMap(({ job_id, epoch, outcome }) =>
+        outcome === 'released' ? `${job_id}/${epoch}` : [],
+      ),
+    )
+    const isLate = ({ gpu, start, attempt }: Run) =>
+      released.has(attempt) &&
+      fleet.losses.some(({ node, at }: Loss) => fleet.nodeOf(gpu)?.name === node && at < start)
+    return new Set(runs.filter(isLate).map(({ attempt }) => attempt))
   }
 
   /** From power-off to the start of the next generation of the same job on another machine. */

@@ -148,8 +148,8 @@ describe.skipIf(missing ?? networkMissing)(
       const nodes = await three()
       const [a, b, c] = nodes
       const ids: string[] = []
-      for (let n = 0; n < 4; n++) ids.push(await b.submit({ prompt: `job ${n}`, steps: 40 }))
-      for (const id of ids.slice(0, 3)) await b.until(id, isGenerating)
+      for (let n = 0; n < 4; n++) ids.push(await b.submit({ prompt: `job ${n}`, steps: 100 }))
+      for (const id of ids.slice(0, 3)) await b.until(id, hasStarted)
 
       network.unplug(machineOf(a))
       const leader = await leaderOf([b, c])

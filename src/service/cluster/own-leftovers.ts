@@ -1,11 +1,10 @@
 /** Videos on this node that were published and never recorded: their jobs were given to other nodes. */
 import type { Config } from '../../config/config.ts'
-import { messageOf } from '../../domain/errors.ts'
 import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { ResultsDirectory } from '../../infra/disk/results-directory.ts'
-import { removeLeftoverResults } from '../../infra/media/leftover-results.ts'
 import type { NodeReads } from '../../infra/store/postgres/open-node-reads.ts'
+import { tidyResults } from './tidy-results.ts'
 
 export type OwnLeftoversOptions = Readonly<{
   config: Pick<Config, 'resultsShared'>
@@ -26,19 +25,15 @@ export function createOwnLeftovers({ config, results, reads, gpus, log }: OwnLef
     },
   }
 
-  async function removeAll(): Promise<void> {
-    try {
-      const removed = await removeLeftoverResults({
-        results,
-        find: reads.findEvenDeleted,
-        recorded: (filenames) => reads.recordedNames(filenames, gpus),
-        // This process alone publishes here, and no attempt that runs is a leftover.
-        minAgeMs: 0,
-        onlyVideos: true,
-      })
-      if (removed.length > 0) log.warn({ removed }, 'videos that were not recorded were removed')
-    } catch (error) {
-      log.warn({ error: messageOf(error) }, 'the directory of results could not be looked through')
+  function removeAll(): Promise<void> {
+    const options = {
+      results,
+      find: reads.findEvenDeleted,
+      recorded: (filenames: readonly string[]) => reads.recordedNames(filenames, gpus),
+      // This process alone publishes here, and no attempt that runs is a leftover.
+      minAgeMs: 0,
+      onlyVideos: true,
     }
+    return tidyResults(options, log)
   }
 }

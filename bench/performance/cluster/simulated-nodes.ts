@@ -12,7 +12,7 @@ export type NodeCounts = Readonly<WorkCounts> &
 /** Nodes that join at once: each joins as soon as another one has joined. */
 const atOnce = 10
 
-/** Of generations per node. */
+/** Loads that each node takes at once. */
 const maxLoads = 4
 
 if (import.meta.main) {

@@ -22,7 +22,7 @@ export type RetentionStore = {
   latestEnd(): Promise<Timestamp | undefined>
   /** Remembers that the service runs now, and the hold on deletions, for the next start. */
   noteClock(hold: Hold | undefined): Promise<void>
-  /** What all videos that are there take together, without those that were made on these GPUs. */
+  /** Bytes of all videos that are there, without those that were made on these GPUs. */
   videoBytes(away: readonly GpuId[]): Promise<number>
   /** Jobs that are over and not pinned: the one that ended first comes first. */
   finished(filter: FinishedFilter): Promise<readonly FinishedJob[]>

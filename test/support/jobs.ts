@@ -1,6 +1,7 @@
 /** Words of the domain, ready for use: ids, requests, videos, and jobs in each of their states. */
 import * as v from 'valibot'
 import { type Behaviour, spawn, startActorSystem } from '../../src/actors/actor.ts'
+import type { StoredQueue } from '../../src/actors/queue/queue-ports.ts'
 import type { Submission } from '../../src/actors/queue/queue-protocol.ts'
 import type { QueueSettings } from '../../src/actors/queue/queue-state.ts'
 import type { Client } from '../../src/domain/client.ts'
@@ -66,6 +67,17 @@ export const anybody: Client = { name: null, isAdmin: true, address: '192.0.2.1'
 
 /** What is stored of `anybody` with a job. */
 export const fromAnybody = { owner: null, address: null } as const
+
+/** A queue as the store has it before the first job. */
+export const emptyQueue: StoredQueue = {
+  nextSeq: 1,
+  waiting: [],
+  running: [],
+  gpus: new Map(),
+  drainedNodes: new Set(),
+  lost: [],
+  submissions: [],
+}
 
 export const queueSettings: QueueSettings = {
   node: soleNode,

@@ -8,6 +8,7 @@ import type { Job, Reading } from '../../../../src/domain/job.ts'
 import {
   aQueuedJob,
   aRunningJob,
+  emptyQueue,
   gpu0,
   gpu1,
   gpu2,
@@ -22,13 +23,8 @@ const aQueue = (jobs: Readonly<{ waiting?: Job[]; running?: Job[] }>, ...news: Q
     (state, message) => transition(state, message, midnight)[0],
     restoreQueue(queueSettings, {
       ...{
+        ...emptyQueue,
         nextSeq: 10,
-        waiting: [],
-        running: [],
-        gpus: new Map(),
-        drainedNodes: new Set(),
-        lost: [],
-        submissions: [],
       },
       ...jobs,
     }),

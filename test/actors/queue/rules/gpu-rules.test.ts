@@ -12,6 +12,7 @@ import {
   aFailure,
   anybody,
   aRequest,
+  emptyQueue,
   gpu0,
   gpu1,
   jobId,
@@ -353,13 +354,7 @@ function aQueue(settings: Partial<typeof queueSettings> = {}, stored: Partial<St
       ...settings,
     },
     {
-      nextSeq: 1,
-      waiting: [],
-      running: [],
-      gpus: new Map(),
-      drainedNodes: new Set(),
-      lost: [],
-      submissions: [],
+      ...emptyQueue,
       ...stored,
     },
   )

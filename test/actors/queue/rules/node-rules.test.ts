@@ -24,6 +24,7 @@ import {
   aQueuedJob,
   aRequest,
   aRunningJob,
+  emptyQueue,
   gpu0,
   gpu1,
   gpu2,
@@ -443,13 +444,8 @@ function aQueue(
     { ...queueSettings, node: home, gpus: [gpu0], ...options },
     {
       ...{
+        ...emptyQueue,
         nextSeq: 10,
-        waiting: [],
-        running: [],
-        gpus: new Map(),
-        drainedNodes: new Set(),
-        lost: [],
-        submissions: [],
       },
       ...stored,
     },

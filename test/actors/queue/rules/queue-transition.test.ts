@@ -37,6 +37,7 @@ import {
   aRequest,
   aRunningJob,
   aVideo,
+  emptyQueue,
   fromAnybody,
   gpu0,
   gpu1,
@@ -1799,13 +1800,7 @@ function aQueue(settings: Partial<QueueSettings> = {}, stored: Partial<StoredQue
   let state = restoreQueue(
     { ...queueSettings, ...settings },
     {
-      nextSeq: 1,
-      waiting: [],
-      running: [],
-      gpus: new Map(),
-      drainedNodes: new Set(),
-      lost: [],
-      submissions: [],
+      ...emptyQueue,
       ...stored,
     },
   )

@@ -48,7 +48,7 @@ export async function startAlone(
   const results = resultsDirectory(config.data.resultsDir)
   await removeHalfMade(config, results)
   const find = (jobId: Job['id']) => jobs.archive.find(jobId, 'everything')
-  await endFormerLifeOn(config, { running, find, log })
+  await endFormerLifeOn(config, { readRunning: async () => running, find, log })
 
   const owned = [...gpus, ...formerGpus(gpus, running)]
   const machine = createMachine(

@@ -36,7 +36,7 @@ export type NodeActorsOptions = Readonly<{
   queue: ActorRef<QueueMessage>
   housekeeping: Pick<Housekeeping, 'removeLeftOvers'>
   /** Ends processes of attempts that do not run any more, but for those that an actor watches. */
-  endUnwatched(watched: readonly AttemptKey[]): Promise<void>
+  endUnwatched(watched: () => readonly AttemptKey[]): Promise<void>
   /** The service is not worth running without the actor that stands for the machine. */
   isNodeSignificant?: boolean
   /** Reads a part of the image of a job that another node took; absent: images are on this disk. */
@@ -115,7 +115,7 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
             childOf,
             measured: machine.measured,
             noteWelcome: () => options.onWelcome?.(),
-            endUnwatched: () => options.endUnwatched([...watched.values()]),
+            endUnwatched: () => options.endUnwatched(() => [...watched.values()]),
             announce,
           },
           supervisor,

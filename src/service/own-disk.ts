@@ -25,10 +25,10 @@ export async function removeHalfMade({ data }: Config, results: ResultsDirectory
 }
 
 export type FormerLifeOptions = Readonly<{
-  /** Jobs that run on this machine. */
-  running: readonly Job[]
-  /** Attempts that an actor of this process watches. */
-  watched?: readonly AttemptKey[]
+  /** Reads the jobs that run on this machine. */
+  readRunning(): Promise<readonly Job[]>
+  /** Attempts that an actor of this process follows now. */
+  watched?(): readonly AttemptKey[]
   /** Conversions may be in progress; otherwise all of them ended with the former life. */
   mayConvert?: boolean
   find(jobId: JobId): Promise<Job | undefined>
@@ -38,12 +38,15 @@ export type FormerLifeOptions = Readonly<{
 /** Ends processes of attempts that do not run any more, and removes their files. */
 export async function endFormerLifeOn(
   { data, archiveDir }: Config,
-  { running, watched = [], mayConvert = false, find, log }: FormerLifeOptions,
+  { readRunning, watched, mayConvert = false, find, log }: FormerLifeOptions,
 ): Promise<void> {
   await endFormerLife(data, {
-    running: running.map(keyOf),
-    watched,
-    converting: mayConvert ? [] : running.filter(isConverting).map(keyOf),
+    async readCurrent() {
+      const running = await readRunning()
+      const converting = mayConvert ? [] : running.filter(isConverting)
+      return { running: running.map(keyOf), converting: converting.map(keyOf) }
+    },
+    ...(watched && { watched }),
     fateOf: async (jobId) => fateOf(await find(jobId)),
     archiveDir,
     log,

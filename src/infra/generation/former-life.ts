@@ -7,44 +7,43 @@ import type { Logger } from '../../domain/log.ts'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
 import { attemptsIn, killAttempts } from '../processes/strays.ts'
 
-/** How many directories that belong to no job are kept for whoever wonders about them. */
+/** Number of directories of unknown jobs that are kept. */
 const keptInArchive = 20
 
+export type FormerLife = Readonly<{
+  /** Reads the attempts that still run here. `converting`: those of them whose generation has ended. */
+  readCurrent(): Promise<Current>
+  /** Attempts that an actor of this process follows now. It ends them itself. */
+  watched?(): readonly AttemptKey[]
+  fateOf(jobId: JobId): Promise<'open' | 'over' | 'unknown'>
+  archiveDir: string
+  log: Logger
+}>
+
+type Current = Readonly<{ running: readonly AttemptKey[]; converting: readonly AttemptKey[] }>
+
 /**
- * Ends what a former life of the service has left running, and clears its directories away: those of
- * attempts and jobs that are over, and those of jobs that nobody knows. What such a job has done is
- * archived; one that had its image but was never taken leaves nothing.
- * To be called before anything is claimed; attempts that still run are left to whoever adopts them.
+ * Ends processes of a previous run of the service, and removes their directories: those of attempts and jobs that have
+ * ended, and those of unknown jobs. An unknown job that was attempted is archived.
+ * Attempts that still run are left to the actors that adopt them.
+ *
+ * Attempts may start meanwhile. An attempt is recorded before it has a directory or a process. So the attempts on this
+ * machine are listed first and the records are read afterwards: an attempt that starts later is not in the list.
  */
 export async function endFormerLife(
   data: Pick<DataDirectory, 'workDir'>,
-  {
-    running,
-    watched = [],
-    converting,
-    fateOf,
-    archiveDir,
-    log,
-  }: {
-    running: readonly AttemptKey[]
-    /** Attempts that an actor of this process watches: whatever became of them, it sees to their end. */
-    watched?: readonly AttemptKey[]
-    /** Those of `running` whose generation has ended. */
-    converting: readonly AttemptKey[]
-    fateOf(jobId: JobId): Promise<'open' | 'over' | 'unknown'>
-    archiveDir: string
-    log: Logger
-  },
+  { readCurrent, watched = () => [], fateOf, archiveDir, log }: FormerLife,
 ): Promise<void> {
-  const current = new Set([...running, ...watched].map(nameOf))
-  const watchedJobs = new Set(watched.map(({ jobId }) => jobId))
-  const isOver = (attempt: AttemptKey) => !current.has(nameOf(attempt))
   const directories = await jobDirectories(data.workDir)
+  // Processes outlive the removal of their directory, and of the database that knew them.
+  const hidden = await attemptsIn(data.workDir)
+  const before = watched()
+  const { running, converting } = await readCurrent()
+  const current = new Set([...running, ...before, ...watched()].map(nameOf))
+  const isOver = (attempt: AttemptKey) => !current.has(nameOf(attempt))
   const over = directories.flatMap(({ attempts }) => attempts.filter(isOver))
-  // Whoever removed a directory, or the database that knew it, has not ended its processes.
-  const hidden = (await attemptsIn(data.workDir)).filter(isOver)
   // A conversion is started again from the beginning.
-  const ending = [...over, ...hidden, ...converting]
+  const ending = [...over, ...hidden.filter(isOver), ...converting]
   const { found, survivors } = ending.length > 0 ? await killAttempts(ending) : nobody
   if (found > 0) log.warn({ found, unkillable: survivors }, 'processes of a former life were ended')
 
@@ -55,7 +54,7 @@ export async function endFormerLife(
       log.warn({ ...attempt, known }, 'an attempt of a former life was ended')
       if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
-    if (watchedJobs.has(jobId)) continue
+    if (watched().some((attempt) => attempt.jobId === jobId)) continue
     if (fate === 'unknown' && attempts.length > 0) await archive(directory, archiveDir, jobId)
     else if (fate !== 'open') await rm(directory, { recursive: true, force: true })
   }

@@ -222,9 +222,9 @@ export async function startNode(
   }
 
   /** At each welcome: attempts may have been given to others while this node was lost. */
-  async function endUnwatched(watched: readonly AttemptKey[]): Promise<void> {
-    const running = await reads.openAttemptsOn(mine)
-    const known = { running, watched, mayConvert: hasLooked }
+  async function endUnwatched(watched: () => readonly AttemptKey[]): Promise<void> {
+    const readRunning = () => reads.openAttemptsOn(mine)
+    const known = { readRunning, watched, mayConvert: hasLooked }
     await endFormerLifeOn(config, { ...known, find: reads.find, log })
     hasLooked = true
     leftovers.remove()

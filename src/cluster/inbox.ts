@@ -30,8 +30,8 @@ export type Inbox = {
   counts(): InboxCounts
 }
 
-/** Memory of one read. */
-const maxRead = 1_000
+/** Memory of one read, and the time for which its letters hold up everything else: some 10 ms. */
+const maxRead = 200
 
 /** Runs of other nodes whose last letter is known. One that is forgotten looks like a loss, which does no harm. */
 const maxSenders = 10_000

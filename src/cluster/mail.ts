@@ -7,7 +7,7 @@ import type { ClusterDatabase } from './database.ts'
 import { createInbox, type InboxCounts } from './inbox.ts'
 import { type ListenerOptions, startListener } from './listener.ts'
 import { channelOf } from './node-name.ts'
-import { createOutbox, type MailAddress, type OutboxCounts } from './outbox.ts'
+import { createOutbox, type MailAddress, type OutboxCounts, type PostOptions } from './outbox.ts'
 import { repeat } from './repeat.ts'
 
 export type MailOptions = Readonly<{
@@ -30,7 +30,7 @@ export type MailOptions = Readonly<{
 
 export type Mail = {
   /** False: nobody will read it. */
-  post(to: MailAddress, body: string): boolean
+  post(to: MailAddress, body: string, options?: PostOptions): boolean
   /** A leader of this term was seen; letters of earlier ones are dropped. */
   sawTerm(term: number): void
   counts(): OutboxCounts & InboxCounts
@@ -39,8 +39,9 @@ export type Mail = {
   close(): Promise<void>
 }
 
-/** Poll of a node that receives no notifications, and how many of them pass between two of one that does. */
+/** Poll of a node that receives no notifications, and of the leader, whose letters may mostly wait. */
 const pollMs = 250
+/** Polls of a follower that receives notifications: one of this many. */
 const pollsWhileListening = 4
 
 export function openMail({
@@ -74,7 +75,8 @@ export function openMail({
   let polls = 0
   const polling = repeat(pollMs, async () => {
     polls += 1
-    if (!listener?.isListening() || polls % pollsWhileListening === 0) await inbox.read()
+    const leads = term() !== undefined
+    if (leads || !listener?.isListening() || polls % pollsWhileListening === 0) await inbox.read()
   })
 
   return {

@@ -15,6 +15,16 @@ export type Letter = Readonly<{
   number: number
   term: number | undefined
   body: string
+  /** Its receiver is notified. */
+  wakes: boolean
+}>
+
+export type PostOptions = Readonly<{
+  /**
+   * It is written with the next letter that may not wait, or after a while, and its receiver is not notified: it
+   * arrives within about a second. PostgreSQL wakes all nodes for each notification, so most letters should wait.
+   */
+  mayWait?: boolean
 }>
 
 export type OutboxOptions = Readonly<{
@@ -24,13 +34,14 @@ export type OutboxOptions = Readonly<{
   log: Logger
   maxWaiting?: number
   retryMs?: number
+  lingerMs?: number
 }>
 
 export type OutboxCounts = Readonly<{ posted: number; dropped: number; waiting: number }>
 
 export type Outbox = {
   /** False: the session has ended, and nobody will read it. */
-  post(to: MailAddress, body: string): boolean
+  post(to: MailAddress, body: string, options?: PostOptions): boolean
   counts(): OutboxCounts
   /** Resolves when all letters are written, or one batch has failed. */
   close(): Promise<void>
@@ -43,12 +54,16 @@ const defaultMaxWaiting = 20_000
 const maxBatch = 1_000
 const maxBatchCharacters = 1_000_000
 
+/** Time in which letters that may wait are collected. */
+const defaultLingerMs = 500
+
 export function createOutbox({
   connection: { query },
   term,
   log,
   maxWaiting = defaultMaxWaiting,
   retryMs = 250,
+  lingerMs = defaultLingerMs,
 }: OutboxOptions): Outbox {
   /** Of this process: numbers begin again with the next one. */
   const run = randomUUID()
@@ -57,28 +72,37 @@ export function createOutbox({
   let posted = 0
   let dropped = 0
   let sending: Promise<void> | undefined
+  let lingering: NodeJS.Timeout | undefined
   let isClosing = false
   let isFailing = false
 
   return {
-    post(to, body) {
+    post(to, body, { mayWait = false } = {}) {
       const number = nextNumber(to)
       if (number === undefined || isClosing) return false
-      waiting.push({ to, number, term: term(), body })
+      waiting.push({ to, number, term: term(), body, wakes: !mayWait })
       posted += 1
       if (waiting.length > maxWaiting) {
         waiting.shift()
         dropped += 1
       }
-      // Letters of one turn of the event loop go together.
-      sending ??= new Promise((resolve) => setImmediate(resolve)).then(send)
+      if (!mayWait) begin()
+      else if (!sending) lingering ??= setTimeout(begin, lingerMs)
       return true
     },
     counts: () => ({ posted, dropped, waiting: waiting.length }),
     async close() {
       isClosing = true
+      begin()
       await sending
     },
+  }
+
+  function begin(): void {
+    clearTimeout(lingering)
+    lingering = undefined
+    // Letters of one turn of the event loop go together.
+    sending ??= new Promise((resolve) => setImmediate(resolve)).then(send)
   }
 
   function nextNumber({ node, session }: MailAddress): number | undefined {
@@ -114,7 +138,7 @@ export function createOutbox({
 
   /** After a failure it is repeated: a batch that was written all the same is recognised by its numbers. */
   async function isWritten(batch: readonly Letter[]): Promise<boolean> {
-    const channels = new Set(batch.map(({ to }) => channelOf(to.node)))
+    const channels = new Set(batch.flatMap(({ to, wakes }) => (wakes ? [channelOf(to.node)] : [])))
     try {
       await query(insert, [
         batch.map(({ to }) => to.node),

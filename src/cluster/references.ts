@@ -12,7 +12,7 @@ import {
 } from '../actors/actor-ref.ts'
 import { messageOf } from '../domain/errors.ts'
 import type { Logger } from '../domain/log.ts'
-import type { MailAddress } from './outbox.ts'
+import type { MailAddress, PostOptions } from './outbox.ts'
 import type { Sendable } from './sendable.ts'
 import { decode, type EncodedRef, encode } from './wire.ts'
 
@@ -20,7 +20,7 @@ export type ReferencesOptions = Readonly<{
   /** Where answers are to be sent. */
   here(): MailAddress
   /** False: nobody will read it. */
-  post(to: MailAddress, body: string): boolean
+  post(to: MailAddress, body: string, options?: PostOptions): boolean
   log: Logger
   monotonicNow?: () => number
 }>
@@ -30,9 +30,14 @@ export type References = {
   publish(actor: ActorRef<never>): void
   /**
    * An actor of another node. `address` is read for each message; undefined means that the actor is not
-   * running. Types of messages that cannot travel make a reference that takes no message.
+   * running. Types of messages that cannot travel make a reference that takes no message. `mayWait`: whether a message
+   * may take about a second; none may by default.
    */
-  remote<Message>(name: string, address: () => MailAddress | undefined): ActorRef<Sendable<Message>>
+  remote<Message>(
+    name: string,
+    address: () => MailAddress | undefined,
+    mayWait?: (message: Sendable<Message>) => boolean,
+  ): ActorRef<Sendable<Message>>
   /** Delivers a letter. One that cannot be read is logged and dropped. */
   receive(body: string): void
 }
@@ -65,11 +70,13 @@ export function createReferences({
     publish(actor) {
       actors.set(actor.name, actor)
     },
-    remote: (name, address) => ({
+    remote: (name, address, mayWait) => ({
       name,
       [deliver](message) {
         const to = address()
-        return to && send(to, { to: name, message: message as never }) ? 'delivered' : 'not_running'
+        const options = { mayWait: mayWait?.(message) ?? false }
+        const isPosted = to && send(to, { to: name, message: message as never }, options)
+        return isPosted ? 'delivered' : 'not_running'
       },
     }),
     receive(body) {
@@ -81,8 +88,8 @@ export function createReferences({
     },
   }
 
-  function send(to: MailAddress, body: Body): boolean {
-    return post(to, JSON.stringify(encode(body, question)))
+  function send(to: MailAddress, body: Body, options?: PostOptions): boolean {
+    return post(to, JSON.stringify(encode(body, question)), options)
   }
 
   function question(asker: ActorRef<never>): EncodedRef {

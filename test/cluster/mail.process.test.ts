@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { postgresMissing } from '../../bench/postgres.ts'
 import { type Asks, ask, refOf, tell } from '../../src/actors/actor-ref.ts'
 import { deleteUnreadable } from '../../src/cluster/inbox.ts'
+import { channelOf } from '../../src/cluster/node-name.ts'
 import { aMailbox, type Mailbox } from '../support/cluster/mailbox.ts'
 import { aClusterDatabase } from '../support/cluster/members.ts'
 import { type TestDatabase, usePostgres } from '../support/cluster/postgres.ts'
@@ -48,6 +49,33 @@ describe.skipIf(missing)(`mail on PostgreSQL${missing ? `: ${missing}` : ''}`, (
     a.mail.post(b.address(), 'next')
     await expect.poll(() => b.letters).toEqual(['next'])
     expect(b.mail.counts().missed).toBe(1)
+  })
+
+  it('that may wait arrives without a notification, or with the next letter that wakes its receiver, in order', async () => {
+    const { a, b, url, query } = await twoBoxes()
+    const heard: string[] = []
+    const listener = await (await aClusterDatabase(url)).openListener(channelOf('b'), (payload) =>
+      heard.push(payload),
+    )
+    onTestFinished(listener.end)
+    a.mail.post(b.address(), 'first', { mayWait: true })
+    expect(a.mail.counts().waiting).toBe(1)
+    await expect.poll(() => b.letters, { timeout: 3_000 }).toEqual(['first'])
+    a.mail.post(b.address(), 'second', { mayWait: true })
+    a.mail.post(b.address(), 'third')
+    await expect.poll(() => b.letters).toEqual(['first', 'second', 'third'])
+    await query(`select pg_notify('${channelOf('b')}', 'end')`)
+    await expect.poll(() => heard).toContain('end')
+    expect(heard.filter((payload) => payload === '')).toHaveLength(1)
+    expect(b.mail.counts()).toMatchObject({ missed: 0, repeated: 0 })
+  })
+
+  it('that may wait is written when its sender stops', async () => {
+    const { a, b, query } = await twoBoxes()
+    await b.mail.close()
+    a.mail.post(b.address(), 'last', { mayWait: true })
+    await a.mail.close()
+    expect(await query('select body from mail')).toEqual([{ body: 'last' }])
   })
 
   it('carries questions to actors of another node, and their answers', async () => {

@@ -104,6 +104,27 @@ describe('an actor of another node', () => {
     await forgotten
   })
 
+  it('receives messages that may take a second in letters that may wait, and others at once', () => {
+    const posted: unknown[] = []
+    const references = createReferences({
+      here: () => ({ node: 'a', session: 1 }),
+      post(_to, _body, options) {
+        posted.push(options)
+        return true
+      },
+      log: noLog,
+    })
+    const to = { node: 'b', session: 1 }
+    const remote = references.remote<Message>(
+      'notes',
+      () => to,
+      ({ type }) => type === 'note',
+    )
+    tell(remote, { type: 'note' })
+    void ask(remote, { type: 'double', n: 1 }, 1).catch(() => {})
+    expect(posted).toEqual([{ mayWait: true }, { mayWait: false }])
+  })
+
   it('is not harmed by a letter that cannot be read', () => {
     const { b } = twoNodes()
     for (const body of ['', '{', 'null', '{"to":{"$":"date"}}', '{"failed":7}']) {

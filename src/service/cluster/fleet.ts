@@ -27,6 +27,7 @@ import type { Nodes } from '../../http/views/node-view.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
 import { childOf } from '../machine.ts'
 import type { FleetMessage } from './fleet-protocol.ts'
+import { isPatientCommand } from './patient-mail.ts'
 
 export type ClusterFleetOptions = Readonly<{
   me: NodeName
@@ -265,7 +266,7 @@ export function createClusterFleet({
     const at = (): MailAddress => ({ node, session })
     const gpus = new Map<GpuId, ActorRef<GpuMessage>>()
     return {
-      node: references.remote<NodeCommand>('node', at),
+      node: references.remote<NodeCommand>('node', at, isPatientCommand),
       conversion: references.remote<ConversionMessage>('conversion', at),
       caretaker: references.remote<CaretakerMessage>('caretaker', at),
       template: references.remote<TemplateMessage>('template', at),

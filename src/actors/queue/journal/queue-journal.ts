@@ -35,6 +35,7 @@ import {
   type QueueMail,
   type Turns,
 } from './journal-state.ts'
+import { latestNews } from './latest-news.ts'
 import { observationsOf } from './observations.ts'
 
 export type JournalOptions = Readonly<{
@@ -197,7 +198,7 @@ function block(journal: Open, error: Error): JournalStep {
     committed = next
     effects.push(...more.filter(isPerformed))
   }
-  const news = toList(undone.filter(isNews))
+  const news = toList(latestNews(undone.filter(isNews)))
   return [{ phase: 'blocked', committed, news, error }, [...effects, { do: 'retryLater' }]]
 }
 

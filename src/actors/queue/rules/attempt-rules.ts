@@ -242,7 +242,7 @@ function succeeded(
 }
 
 /** Readings only go forward within an attempt, whatever order they come in. */
-function isBehind(a: RunningJob['reading'] & {}, b: RunningJob['reading'] & {}): boolean {
+export function isBehind(a: Reading, b: Reading): boolean {
   const lag = stages.indexOf(a.stage) - stages.indexOf(b.stage)
   return lag < 0 || (lag === 0 && (a.step ?? 0) < (b.step ?? 0))
 }

@@ -35,14 +35,18 @@ export async function isPresent(connection: Connection, name: string): Promise<b
   return entry?.node.state === 'present'
 }
 
-/** False: the node is present, and remains. A lost node that is removed and still runs notices it and ends. */
+/**
+ * The next node of this name gets the numbers of its GPUs. False: the node is present, and remains. A lost node that is
+ * removed and still runs notices it and ends.
+ */
 export async function removeNode(connection: Connection, name: string): Promise<boolean> {
-  const { count } = await connection.query(
-    "delete from node where name = $1 and state <> 'present'",
-    [name],
-  )
-  return count > 0 || !(await isPresent(connection, name))
+  await connection.query(remove, [name])
+  return !(await isPresent(connection, name))
 }
+
+const remove = `
+  with removed as (delete from node where name = $1 and state <> 'present' returning name, home)
+  update node_gpu set home = null from removed where node_gpu.node = removed.name and node_gpu.home = removed.home`
 
 export const descriptionColumns = ({
   url,

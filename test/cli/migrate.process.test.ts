@@ -2,11 +2,9 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Client } from 'pg'
-import * as v from 'valibot'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { openClusterDatabase } from '../../src/cluster/database.ts'
 import { numberGpus, readGpuPlaces } from '../../src/cluster/gpu-numbers.ts'
-import { NodeName } from '../../src/cluster/node-name.ts'
 import type { InputImage } from '../../src/domain/job.ts'
 import { soleNode } from '../../src/domain/node.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
@@ -205,7 +203,7 @@ describe.skipIf(missing)('wanctl migrate', () => {
     const { beats, close } = await openClusterDatabase({ url: database })
     onTestFinished(close)
     // A service that had no jobs yet has numbered other GPUs.
-    await numberGpus(beats, v.parse(NodeName, 'other'), [{ device: '0' }, { device: '1' }])
+    await numberGpus(beats, { name: 'other', home: 'another' }, [{ device: '0' }, { device: '1' }])
     const env = { NODE_NAME: 'gpu-7', GPU_IDS: '3,GPU-5a' }
     const moved = await migrate(dataDir, database, env)
     expect(JSON.parse(moved.stdout)).toMatchObject({ gpus: [0, 1, 3], node: 'gpu-7' })

@@ -5,7 +5,8 @@ import { postgresMissing } from '../../bench/postgres.ts'
 import type { Connection } from '../../src/cluster/database.ts'
 import { numberGpus, readGpuPlaces } from '../../src/cluster/gpu-numbers.ts'
 import { NodeName } from '../../src/cluster/node-name.ts'
-import { aClusterDatabase } from '../support/cluster/members.ts'
+import { removeNode } from '../../src/cluster/node-table.ts'
+import { aClusterDatabase, aMember } from '../support/cluster/members.ts'
 import { usePostgres } from '../support/cluster/postgres.ts'
 
 type Rest<All extends unknown[]> = All extends [unknown, unknown, ...infer Others] ? Others : never
@@ -15,7 +16,10 @@ const why = missing ? `: ${missing}` : ''
 
 describe.skipIf(missing)(`numbers of the GPUs of a cluster on PostgreSQL${why}`, () => {
   const postgres = usePostgres()
-  const named = (name: string) => v.parse(NodeName, name)
+  const named = (name: string, home = `that of ${name}`) => ({
+    name: v.parse(NodeName, name),
+    home,
+  })
   const devices = (...names: string[]) => names.map((device) => ({ device }))
   const numbersOf = async (connection: Connection, node: string, ...names: string[]) =>
     (await numberGpus(connection, named(node), devices(...names))).map(({ id }) => id)
@@ -50,8 +54,8 @@ describe.skipIf(missing)(`numbers of the GPUs of a cluster on PostgreSQL${why}`,
     await numberGpus(connection, named('b'), [{ device: '0' }])
     expect(await readGpuPlaces(connection)).toEqual(
       new Map([
-        [0, { node: 'a', device: '0', name: 'H200', uuid: 'GPU-2' }],
-        [1, { node: 'b', device: '0' }],
+        [0, { node: 'a', home: 'that of a', device: '0', name: 'H200', uuid: 'GPU-2' }],
+        [1, { node: 'b', home: 'that of b', device: '0' }],
       ]),
     )
   })
@@ -69,6 +73,29 @@ describe.skipIf(missing)(`numbers of the GPUs of a cluster on PostgreSQL${why}`,
     expect(await idsOf(byUuid.toReversed())).toEqual([3, 2])
     expect(await idsOf(byNumber, async () => listed)).toEqual([2, 3])
     expect((await readGpuPlaces(connection)).size).toBe(4)
+  })
+
+  it('are others for another machine that takes the name of a node, and remain with each of the two', async () => {
+    const { connection } = await aConnection()
+    const idsAt = async (home: string) =>
+      (await numberGpus(connection, named('a', home), devices('0', '1'))).map(({ id }) => id)
+    expect(await idsAt('one')).toEqual([0, 1])
+    expect(await idsAt('other')).toEqual([2, 3])
+    expect(await idsAt('one')).toEqual([0, 1])
+    expect(await idsAt('other')).toEqual([2, 3])
+  })
+
+  it('pass to the next machine of a name when its node was removed', async () => {
+    const { url, connection } = await aConnection()
+    const idsAt = async (home: string) =>
+      (await numberGpus(connection, named('a', home), devices('0', '1'))).map(({ id }) => id)
+    expect(await idsAt('former')).toEqual([0, 1])
+    const { membership } = await aMember(url, 'a', { home: 'one' })
+    expect(await idsAt('one')).toEqual([2, 3])
+    await membership.leave()
+    await removeNode(connection, 'a')
+    expect(await idsAt('other')).toEqual([2, 3])
+    expect(await idsAt('one')).toEqual([4, 5])
   })
 
   it('are none for a node without GPUs', async () => {

@@ -64,7 +64,7 @@ export async function startSimulatedNode(options: SimulatedNodeOptions): Promise
   const clock = await readDatabaseClock(database.beats)
   useClock(clock.now)
   const devices = Array.from({ length: options.gpus }, (_, n) => ({ device: String(n) }))
-  const gpus = await numberGpus(database.mail, name, devices)
+  const gpus = await numberGpus(database.mail, me, devices)
   const ids = gpus.map(({ id }) => id)
   const reads = await openNodeReads(url)
   const knownLeader = createKnownLeader(database.mail)

@@ -19,7 +19,12 @@ export type Nodes = Readonly<{
 /** The node that has this GPU. Undefined: a GPU of a node that was removed. */
 export type NodeOf = (gpu: GpuId) => NodeName | undefined
 
-export const NodeNameJson = v.pipe(v.string(), v.description('name of a node in `GET /nodes`'))
+export const NodeNameJson = v.pipe(
+  v.string(),
+  v.description(
+    'name of a node in `GET /nodes`, followed by ` (former machine)` if another machine has taken that name',
+  ),
+)
 
 const NodeHoldJson = v.object({
   reason: v.picklist(['disk', 'environment']),

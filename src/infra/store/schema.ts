@@ -210,6 +210,8 @@ type NodeGpuTable = {
   device: string
   name: string | null
   uuid: string | null
+  /** Id of the data directory of its machine; null: that of the next node of this name. */
+  home: string | null
 }
 
 /** Images of open jobs, in PostgreSQL only: with SQLite they are in the work directory. */

@@ -74,6 +74,9 @@ const stored = <Result>(work: Promise<Result>): Promise<Result> =>
     throw toStoreError(error)
   })
 
+/** No node has such a name. */
+const formerMachine = (name: NodeName) => `${name} (former machine)` as NodeName
+
 /** More than nodes take to join a new leader. */
 const lookAtFilesMs = 5_000
 
@@ -154,7 +157,14 @@ export function createClusterFleet({
   }
 
   function nodeOf(gpu: GpuId): NodeName | undefined {
-    return places.get(gpu)?.node
+    const place = places.get(gpu)
+    return place && (isFormer(place) ? formerMachine(place.node) : place.node)
+  }
+
+  /** Another machine has taken the name of its node since. */
+  function isFormer({ node, home }: GpuPlace): boolean {
+    const now = memberOf(node)?.home
+    return now !== undefined && home !== undefined && home !== now
   }
 
   function members(): readonly ClusterNode[] {
@@ -174,7 +184,7 @@ export function createClusterFleet({
     const known = joined.get(name)
     joined.set(name, { session, actors: name === me ? own : actorsOf(name, session) })
     for (const { id, ...device } of node.gpus) {
-      places.set(id, { node: name, ...device })
+      places.set(id, { node: name, home: node.home, ...device })
       kinds.set(id, device.name)
     }
     if (known) tellLeft(name)
@@ -246,6 +256,11 @@ export function createClusterFleet({
     const node = memberOf(name)
     if (!node) return
     const { maxLoads: maxConcurrentLoads } = node
+    const former = [...places].filter(([, place]) => place.node === name && isFormer(place))
+    if (former.length > 0) {
+      const gpus = former.map(([gpu]) => gpu)
+      tell(queue, { type: 'nodeLost', node: formerMachine(name), gpus })
+    }
     tell(queue, { type: 'nodeJoined', node: name, gpus: gpusOf(name), maxConcurrentLoads })
   }
 

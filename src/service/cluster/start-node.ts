@@ -4,7 +4,7 @@ import { ask, startActorSystem } from '../../actors/actor.ts'
 import { openClusterDatabase } from '../../cluster/database.ts'
 import { readDatabaseClock } from '../../cluster/database-clock.ts'
 import { type Election, type Leader, startElection } from '../../cluster/election.ts'
-import { numberGpus, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
+import { type GpuPlace, numberGpus, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
 import { readHome } from '../../cluster/home.ts'
 import { readClusterKeys } from '../../cluster/keys.ts'
 import { openMail } from '../../cluster/mail.ts'
@@ -74,11 +74,12 @@ export async function startNode(
   useClock(clock.now)
   const joining = { connection, me, clock, log, lostMs: config.node.lostMs }
   const place = await prepareStart({ ...joining, config, url, database })
-  const gpus = await patiently(() => numberGpus(database.mail, me.name, found, identifyGpus))
+  const gpus = await patiently(() => numberGpus(database.mail, me, found, identifyGpus))
   const places = new Map(await patiently(() => readGpuPlaces(database.mail)))
   const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
   const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())
-  const mine = [...places].flatMap(([gpu, { node }]) => (node === me.name ? [gpu] : []))
+  const isMine = ({ node, home }: GpuPlace) => node === me.name && home === me.home
+  const mine = [...places].flatMap(([gpu, place]) => (isMine(place) ? [gpu] : []))
   const running = await patiently(() => reads.openAttemptsOn(mine))
   const lost = await patiently(() => reads.gpusWithLostAttempts(mine))
   const deviceOf = (gpu: GpuId) => places.get(gpu)?.device ?? String(gpu)

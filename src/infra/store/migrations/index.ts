@@ -19,6 +19,7 @@ import * as numberGpusOfNodes from './018-number-gpus-of-nodes.ts'
 import * as shareResults from './019-share-results.ts'
 import * as accountForLostAttempts from './020-account-for-lost-attempts.ts'
 import * as drainNodes from './021-drain-nodes.ts'
+import * as knowHomesOfGpus from './022-know-homes-of-gpus.ts'
 
 /**
  * In order; a migration stays as it is once released. Nodes of the version before go on beside it: what they read and
@@ -46,4 +47,5 @@ export const migrations = {
   '019-share-results': shareResults,
   '020-account-for-lost-attempts': accountForLostAttempts,
   '021-drain-nodes': drainNodes,
+  '022-know-homes-of-gpus': knowHomesOfGpus,
 }

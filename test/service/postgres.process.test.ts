@@ -1,4 +1,6 @@
 import { once } from 'node:events'
+import { renameSync } from 'node:fs'
+import { join } from 'node:path'
 import { Kysely, sql } from 'kysely'
 import { describe, expect, it, vi } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
@@ -6,8 +8,10 @@ import { migrations } from '../../src/infra/store/migrations/index.ts'
 import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
 import { createPool } from '../../src/infra/store/postgres/pool.ts'
 import { createPostgresDialect } from '../../src/infra/store/postgres/postgres-dialect.ts'
+import { wanctl } from '../support/cli.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
 import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import { isAlive } from '../support/shim-attempt.ts'
 import { aBreakingProxy } from '../support/store/breaking-proxy.ts'
 import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
 
@@ -187,6 +191,62 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     expect(await inDatabase(env.DATABASE_URL, tablesIn)).toEqual([])
     await migratePostgres(env.DATABASE_URL)
     await expectRefusal()
+  })
+
+  it('does not start where the SQLite database has open jobs, until they are moved or set aside', async () => {
+    const dataDir = aDataDirectory()
+    const slow = { SIM_SPEED: '5', GPU_IDS: '0' }
+    const before = await startService({ dataDir, env: { ...slow, DATABASE_URL: '' } })
+    await before.until(await before.submit({ prompt: 'runs [sim:hang-step]' }), isGenerating)
+    await before.submit({ prompt: 'waits' })
+    const { pid = 0 } = before.journal().findLast(({ event }) => event === 'start') ?? {}
+    await before.stop()
+    const env = { ...(await aDatabase()), ...slow }
+    const stateDb = join(dataDir, 'state.db')
+    const start = () => startService({ dataDir, env })
+    await expect(start()).rejects.toThrow(
+      /state\.db has 2 jobs that have not ended and are not in PostgreSQL at .*\. Move them: wanctl migrate --to/,
+    )
+    const nodeUrl = { NODE_URL: 'http://127.0.0.1:0', PORT: '0' }
+    const doctor = () =>
+      wanctl(['doctor', '--json'], { env: { ...env, ...nodeUrl, DATA_DIR: dataDir } })
+    expect((await doctor()).stdout).toContain(`${stateDb} has 2 jobs that have not ended`)
+
+    const other = await startService({ env })
+    await other.submit({ prompt: 'of another machine' })
+    await other.stop()
+    await expect(start()).rejects.toThrow(
+      /has other jobs, and wanctl migrate needs a database without jobs\..* move that file, and .*state\.db-wal/,
+    )
+    expect(isAlive(pid)).toBe(true)
+    renameSync(stateDb, `${stateDb}.aside`)
+    const without = await start()
+    const { jobs } = await without.json<{ jobs: JobJson[] }>('/jobs')
+    expect(jobs.map(({ prompt }) => prompt)).toEqual(['of another machine'])
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 20_000 })
+  })
+
+  it('starts with open jobs in the SQLite database that were moved, also after their records were deleted', async () => {
+    const dataDir = aDataDirectory()
+    const before = await startService({ dataDir, env: { DATABASE_URL: '', GPU_IDS: '0' } })
+    const id = await before.submit({ prompt: 'moved [sim:hang-step]' })
+    await before.stop()
+    const env = { ...(await aDatabase()), GPU_IDS: '0' }
+    const moved = await wanctl(['migrate', '--to', env.DATABASE_URL, '--json'], {
+      env: { ...env, DATA_DIR: dataDir, NODE_NAME: 'a' },
+    })
+    expect(moved).toMatchObject({ code: 0 })
+    const named = { ...env, NODE_NAME: 'a' }
+    const first = await startService({ dataDir, env: named })
+    await first.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    await first.submit({ prompt: 'later' })
+    await first.stop()
+    await inDatabase(env.DATABASE_URL, async (db) => {
+      await sql`delete from attempt where job_id = ${id}`.execute(db)
+      await sql`delete from job where id = ${id}`.execute(db)
+    })
+    const again = await startService({ dataDir, env: named })
+    expect(await again.json('/jobs')).toMatchObject({ jobs: [{ prompt: 'later' }] })
   })
 
   it.each<[what: string, change: (running: Service) => NodeJS.ProcessEnv, why: RegExp]>([

@@ -13,7 +13,9 @@ import { detectGpus } from '../machine/gpus.ts'
 import { readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
 import { inspectServer } from '../store/postgres/inspect-server.ts'
+import { inspectSchema } from '../store/postgres/migrate-postgres.ts'
 import { describeUrl } from '../store/postgres/pool.ts'
+import { findOpenJobs, whyUnmoved } from '../store/postgres/unmoved-jobs.ts'
 import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
 import { isOurs } from './own-service.ts'
@@ -32,7 +34,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
     finding('settings', 'ok', 'can be read'),
     ...(simulated ? ['gpu', 'driver', 'packages'].map(notForSimulator) : checkReality(config)),
     ...Object.values(looks).map((look) => look().then(findingOf)),
-    ...(config.databaseUrl === undefined ? [] : [checkPostgres(config.databaseUrl)]),
+    ...(config.databaseUrl === undefined ? [] : [checkPostgres(config.databaseUrl, config)]),
     checkDisks(config),
     checkSharing(config),
     checkMemory(config, simulated),
@@ -68,9 +70,12 @@ async function checkGpus(config: Config): Promise<Finding> {
   }
 }
 
-async function checkPostgres(url: string): Promise<Finding> {
+async function checkPostgres(url: string, { data: { stateDb } }: Config): Promise<Finding> {
   try {
     const { version } = await inspectServer(url)
+    const databases = { url, stateDb }
+    const why = whyUnmoved(databases, await findOpenJobs(databases), await inspectSchema(url))
+    if (why !== undefined) return finding('database', 'fault', why)
     return finding('database', 'ok', `${describeUrl(url)}, version ${version}`)
   } catch (error) {
     return finding('database', 'fault', `${describeUrl(url)}: ${messageOf(error)}`)

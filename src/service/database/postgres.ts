@@ -8,25 +8,32 @@ import { inspectSchema, type SchemaFacts } from '../../infra/store/postgres/migr
 import { openPostgres } from '../../infra/store/postgres/open-postgres.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
+import { findOpenJobs, noteMoved, whyUnmoved } from '../../infra/store/postgres/unmoved-jobs.ts'
 import { UnusableDatabaseError } from '../../infra/store/unusable-database.ts'
 import { hasFilesOfJobs } from '../../infra/upkeep/earlier-jobs.ts'
 
 const retryMs = 1_000
 
 /**
- * Changes nothing. Rejects when this version cannot use the database, or when the jobs of this machine are in another
- * one.
+ * Changes nothing in PostgreSQL. Rejects when this version cannot use the database, or when the jobs of this machine are
+ * in another one.
  */
 export async function inspectPostgres(
   url: string,
   { data, backupsDir }: Config,
   log: Logger,
 ): Promise<SchemaFacts> {
+  const databases = { url, stateDb: data.stateDb }
   const inspect = async () => {
     await inspectServer(url)
-    return inspectSchema(url)
+    const open = await findOpenJobs(databases)
+    return { facts: await inspectSchema(url), open }
   }
-  const facts = await whenReachable(inspect, url, log)
+  const { facts, open } = await whenReachable(inspect, url, log)
+  const why = whyUnmoved(databases, open, facts)
+  if (why !== undefined) throw new UnusableDatabaseError(why)
+  // A service also starts on a full disk: its next start notes it.
+  await noteMoved(databases, open.all).catch(() => {})
   if (!facts.hasJobs && (await hasFilesOfJobs(data, backupsDir))) throw jobsElsewhere(url)
   return facts
 }

@@ -4,7 +4,7 @@ import type { Checkpoint, ToldEstimate } from '../../domain/estimate.ts'
 import type { JobId, Timestamp } from '../../domain/job.ts'
 import { get, remove, set, values, valuesFrom } from '../ordered-map.ts'
 import type { RunningJob } from '../queue/running-jobs.ts'
-import { type Estimator, estimateJob } from './estimator.ts'
+import { type Estimator, estimateJob, progressOfRunning } from './estimator.ts'
 import type { EtaState, EtaStep } from './eta-state.ts'
 import type { Told } from './told.ts'
 
@@ -38,11 +38,12 @@ export function check(
     if (!isFirstLook) keep(draft, jobId, 'submit', now)
     lastSeq = seq
   }
-  for (const { jobId, seq, attempts } of jobs) {
+  for (const job of jobs) {
+    const { jobId, seq, attempts } = job
     if (!isFirstLook && seq >= from) keep(draft, jobId, 'submit', now)
     lastSeq = Math.max(seq, lastSeq)
     // No estimate foresees that an attempt fails: a second one is not judged.
-    if (attempts === 1) keepReached(draft, jobId, now)
+    if (attempts === 1) keepReached(draft, job, now)
   }
   const { estimator, told, kept } = draft
   const unwritten = kept.length > 0 ? [...state.unwritten, ...kept] : state.unwritten
@@ -84,10 +85,11 @@ export function forget(state: EtaState): EtaState {
 /** Copies that one call of `check` owns and changes. */
 type Draft = { estimator: Estimator; told: EtaState['told']; kept: ToldEstimate[] }
 
-function keepReached(draft: Draft, jobId: JobId, now: Timestamp): void {
-  const progress = look(draft, jobId, now)?.progress ?? 0
+function keepReached(draft: Draft, job: RunningJob, now: Timestamp): void {
+  const [estimator, progress] = progressOfRunning(draft.estimator, job, now)
+  draft.estimator = estimator
   const reached = shares.findLast(([, share]) => progress >= share)?.[0]
-  if (reached) keep(draft, jobId, reached, now)
+  if (reached) keep(draft, job.jobId, reached, now)
 }
 
 function keep(draft: Draft, jobId: JobId, checkpoint: Checkpoint, at: Timestamp): void {

@@ -67,6 +67,9 @@ const odd = { share: 0.05, factor: 1.3, spread: 0.6 }
 
 const minSpread = 0.02
 
+/** Halves an interval of some e^8 until the result is right to a millionth. */
+const quantileRounds = 26
+
 /** By when this share of those is over that are not over after `elapsed`. */
 function quantile(duration: Duration, elapsed: number, share: number): number {
   const target = survival(duration, elapsed) * (1 - share)
@@ -74,7 +77,7 @@ function quantile(duration: Duration, elapsed: number, share: number): number {
   if (!(target > 1e-12)) return elapsed * (1 + 0.4 * share)
   let low = Math.log(elapsed)
   let high = Math.max(low, Math.log(duration.median)) + 8
-  for (let round = 0; round < 50; round++) {
+  for (let round = 0; round < quantileRounds; round++) {
     const middle = (low + high) / 2
     if (survival(duration, Math.exp(middle)) > target) low = middle
     else high = middle

@@ -64,6 +64,12 @@ const shareOfTime = 1 / 20
 /** With nothing new at all it is made anew: what is overdue has become more so. */
 const freshMs = 5_000
 
+/**
+ * After a restart the plans of running jobs are made from what was known at their claims, so that their progress does
+ * not go back. Past attempts that may be read for that, all jobs together: some 2 s. Above that, one model serves all.
+ */
+const maxReplayed = 16_000
+
 /** A running job's estimate serves all who ask within this time. */
 const toldForMs = 200
 
@@ -146,6 +152,18 @@ export function estimateJob(
   if (running) return tellRunning(estimator, queue, running, now)
   const seq = get(queue.seqOf, jobId)
   return seq === undefined ? [estimator, undefined] : tellWaiting(estimator, queue, seq, now)
+}
+
+/** How far a running job has come, for a fraction of the cost of its estimate. */
+export function progressOfRunning(
+  estimator: Estimator,
+  job: RunningJob,
+  now: Timestamp,
+): readonly [Estimator, number] {
+  const { queue } = estimator
+  if (!queue) return [estimator, 0]
+  const [tracked, { progress, plan }] = trackOf(estimator, queue, job, now)
+  return [tracked, Math.max(progress, progressOf(job, plan, now))]
 }
 
 /** Outlook of a usual job that would be submitted now. Undefined while the queue is not known. */
@@ -262,7 +280,7 @@ function trackOf(
   const { epoch, gpu, shape, claimedAt } = job
   const { past, options } = estimator.knowledge
   const before = past.filter(({ endedAt }) => endedAt < claimedAt)
-  const isAll = before.length === past.length
+  const isAll = before.length === past.length || past.length * queue.running.size > maxReplayed
   const learned = isAll ? learnIfDue(estimator, now) : estimator
   const model = isAll ? learned.knowledge.model : learn(before, options)
   const load = loadOf(start, isColdAt(learned.knowledge.model, queue, claimedAt))

@@ -5,7 +5,7 @@ import type { ActorRef, AnswerEffect, Step } from '../actor.ts'
 import type { OrderedMap } from '../ordered-map.ts'
 import { createEstimator, type Estimator } from './estimator.ts'
 import type { EstimateReview } from './eta-protocol.ts'
-import type { SpeedModelOptions } from './speed-model.ts'
+import type { SpeedModel, SpeedModelOptions } from './speed-model.ts'
 import { newLine, type SteadyLine } from './steady-line.ts'
 
 export type EtaState = Readonly<{
@@ -17,6 +17,8 @@ export type EtaState = Readonly<{
    */
   told: OrderedMap<JobId, readonly ToldEstimate[]>
   unwritten: readonly ToldEstimate[]
+  /** The model whose speeds the queue knows. */
+  toldModel: SpeedModel | undefined
   /** Latest job that has been checked: jobs up to it need no `submit` estimate any more. */
   lastSeq: number | undefined
   /** Job at which the search for ended jobs continues; undefined: at the first. */
@@ -53,6 +55,7 @@ export const initialEta = (speeds: SpeedModelOptions): EtaStep => [
     line: newLine,
     told: undefined,
     unwritten: [],
+    toldModel: undefined,
     lastSeq: undefined,
     forgetFrom: undefined,
     isTicking: false,

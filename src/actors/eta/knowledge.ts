@@ -28,6 +28,11 @@ const maxOutcomes = 500
 /** So few attempts may be learned from at once, more only so often. */
 const learnedAtOnce = 20
 const learnEveryMs = 1_000
+/** A model, with the plans of all GPUs, takes some 0.1 ms for each attempt and each GPU: at most half a percent of the time. */
+const learnEveryMsEach = 20
+
+/** Attempts of all GPUs together: more of them make no better model, but block the process longer. */
+const maxPast = 2_000
 
 export const knowNothing = (options: SpeedModelOptions): Knowledge => ({
   options,
@@ -57,7 +62,8 @@ export function remember(
 /** Returns the same object if there is nothing new, or if it is too early to learn again. */
 export function learnIfDue(knowledge: Knowledge, now: Timestamp): Knowledge {
   const { past, options, unlearned, learnedAt } = knowledge
-  const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > learnEveryMs)
+  const everyMs = Math.max(learnEveryMs, (past.length + options.kinds.size) * learnEveryMsEach)
+  const isDue = unlearned > 0 && (past.length < learnedAtOnce || now - learnedAt > everyMs)
   if (!isDue) return knowledge
   return { ...knowledge, model: learn(past, options), unlearned: 0, learnedAt: now }
 }
@@ -83,13 +89,16 @@ export const loadSeconds = ({ model, options }: Knowledge): ReadonlyMap<GpuId, n
 /** The latest warm and the latest cold ones of each GPU. */
 function trim(past: readonly PastAttempt[]): readonly PastAttempt[] {
   const counts = new Map<string, number>()
+  const keyOf = ({ gpu, start = 'cold' }: PastAttempt) => `${gpu} ${start}`
+  const keys = new Set(past.map(keyOf))
+  const kept = Math.max(1, Math.min(attemptsKept, Math.floor(maxPast / keys.size)))
   return past
     .toReversed()
-    .filter(({ gpu, start = 'cold' }) => {
-      const key = `${gpu} ${start}`
+    .filter((attempt) => {
+      const key = keyOf(attempt)
       const count = (counts.get(key) ?? 0) + 1
       counts.set(key, count)
-      return count <= attemptsKept
+      return count <= kept
     })
     .reverse()
 }

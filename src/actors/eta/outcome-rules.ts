@@ -26,14 +26,13 @@ export function learnFrom(
   // No estimate foresees that an attempt fails.
   const judged = attempts === 1 ? outcomes : []
   const past = { ...attempt, ...(kind !== undefined && { gpuModel: kind }) }
-  const [next, effects] = tellSpeeds(
-    {
-      ...state,
-      told: remove(state.told, jobId),
-      estimator: remember(state.estimator, [past], judged),
-    },
-    now,
-  )
+  const remembered = {
+    ...state,
+    told: remove(state.told, jobId),
+    estimator: learnIfDue(remember(state.estimator, [past], judged), now),
+  }
+  const isNew = remembered.estimator.knowledge.model !== state.toldModel
+  const [next, effects] = isNew ? tellSpeeds(remembered, now) : [remembered, []]
   return [
     next,
     [
@@ -51,7 +50,8 @@ export function tellSpeeds(state: EtaState, now: Timestamp): EtaStep {
     secondsPerJob: secondsPerJob(estimator),
     loadSeconds: loadSeconds(estimator),
   }
-  return [{ ...state, estimator }, [{ do: 'tellSpeeds', ...speeds }]]
+  const told = { ...state, estimator, toldModel: estimator.knowledge.model }
+  return [told, [{ do: 'tellSpeeds', ...speeds }]]
 }
 
 const judgementOf = (outcome: EstimateOutcome): Observation => ({

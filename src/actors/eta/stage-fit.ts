@@ -64,12 +64,20 @@ export function fitStage(stage: Stage, samples: readonly Sample[]) {
     spreads.set(gpu, spreadOf(residuals, expectedSpread[stage]))
   }
 
+  /** Of GPUs without a past, which may be many. */
+  const paceOfKind = new Map<string, number>()
+  const paceLike = (kind: string, sameKind: readonly Sample[]): number => {
+    const found = paceOfKind.get(kind) ?? paceIn(sameKind, tolerance)
+    paceOfKind.set(kind, found)
+    return found
+  }
+
   return (gpu: GpuId, kind: string | undefined, cell: string): Level => {
     const among = byGpu.get(gpu)
     const alike = among?.filter((sample) => sample.cell === cell) ?? []
     const spread = spreads.get(gpu) ?? expectedSpread[stage] * 1.5
     const sameKind = kind === undefined ? undefined : byKind.get(kind)
-    const from = among ? pace.get(gpu) : sameKind && paceIn(sameKind, tolerance)
+    const from = among ? pace.get(gpu) : sameKind && paceLike(kind ?? '', sameKind)
     const value = (from ?? all) + extraOf(cell) + (own.get(`${gpu} ${cell}`) ?? 0)
     const doubts = [
       spread / Math.sqrt(Math.max(1, weightOf(alike.length > 0 ? alike : (among ?? [])))),

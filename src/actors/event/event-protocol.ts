@@ -98,7 +98,7 @@ export type EventState = Readonly<{
   /** Told of at the next beat, so that no job is told of too often. */
   stepped: OrderedMap<JobId, 'step' | 'refresh'>
   /** Of each open job whose progress was told: after which event that was. It is not in the log. */
-  progressed: ReadonlyMap<JobId, number>
+  progressed: OrderedMap<JobId, number>
   beating: boolean
   refreshing: boolean
 }>

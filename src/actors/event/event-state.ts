@@ -19,7 +19,7 @@ export function startLog(settings: EventSettings, life: string): EventState {
     looks: 0,
     due: new Map(),
     stepped: undefined,
-    progressed: new Map(),
+    progressed: undefined,
     beating: false,
     refreshing: false,
   }
@@ -49,7 +49,7 @@ export function startAnew({ looking, ...state }: EventState): EventStep {
       joining: [...(looking?.joining ?? []), ...state.joining],
       due: new Map(),
       stepped: undefined,
-      progressed: new Map(),
+      progressed: undefined,
     },
     state.watches.length === 0
       ? []

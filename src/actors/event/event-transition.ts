@@ -1,6 +1,6 @@
 import type { JobId } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
-import { entries } from '../ordered-map.ts'
+import { entries, set } from '../ordered-map.ts'
 import type { EventMessage, EventState, Reason } from './event-protocol.ts'
 import { beat, type EventStep, startAnew, withReasons } from './event-state.ts'
 import { lookFailed, lookIfDue, seen } from './look-rules.ts'
@@ -24,15 +24,7 @@ function decide(state: EventState, message: EventMessage): EventStep {
     case 'jobsChanged':
       return noteChanges(state, message.changes)
     case 'progressDue':
-      return [
-        {
-          ...state,
-          beating: false,
-          stepped: undefined,
-          due: withReasons(state.due, entries(state.stepped)),
-        },
-        [],
-      ]
+      return [progressDue(state), []]
     case 'refreshDue':
       return refresh(state)
     case 'seen':
@@ -59,6 +51,18 @@ function noteChanges(
   const noted = due.size === 0 ? state : { ...state, due: withReasons(state.due, due) }
   return beat(noted, stepped)
 }
+
+/** While nobody watches, no job is read for its steps, which would cost more than everything else in a large cluster. */
+function progressDue({ stepped, ...rest }: EventState): EventState {
+  const state = { ...rest, beating: false, stepped: undefined }
+  if (isObserved(state)) return { ...state, due: withReasons(state.due, entries(stepped)) }
+  let { progressed } = state
+  for (const [jobId] of entries(stepped)) progressed = set(progressed, jobId, state.number)
+  return { ...state, progressed }
+}
+
+const isObserved = ({ watches, joining, looking }: EventState): boolean =>
+  watches.length > 0 || joining.length > 0 || (looking?.joining.length ?? 0) > 0
 
 /** Those who wait for one job see its place and its ETA move, though nothing happens to it. */
 function refresh(state: EventState): EventStep {

@@ -1,7 +1,8 @@
 /** Rules for looks: when jobs are read, and who is shown what was found. */
 import type { Scope } from '../../domain/client.ts'
-import { isOpen } from '../../domain/job.ts'
+import { isOpen, type JobId } from '../../domain/job.ts'
 import { answer, answerFailed } from '../actor.ts'
+import { remove, set } from '../ordered-map.ts'
 import type {
   EventEffect,
   EventMessage,
@@ -81,17 +82,22 @@ function publish(state: EventState, sight: Sight, reason: Reason): EventStep {
     // That it is over is news of another kind, and on its way.
     if (!isOpen(job)) return [state, []]
     const to = watching.filter((one) => one.jobId !== undefined || reason === 'step')
-    const progressed = new Map(state.progressed).set(job.id, state.number)
+    const progressed = set(state.progressed, job.id, state.number)
     return [{ ...state, progressed }, tellAll(to, { type: 'progress', ...sight })]
   }
   const number = state.number + 1
   const type = isOpen(job) ? reason : 'status'
   const event: LoggedEvent = { type, number, id: idOf(state, number), ...sight }
-  const progressed = new Map(state.progressed)
-  if (!isOpen(job)) progressed.delete(job.id)
   const kept = [...state.kept, event]
-  return [{ ...state, number, kept, progressed }, tellAll(watching, event)]
+  const logged = { ...state, number, kept }
+  return [isOpen(job) ? logged : withoutProgress(logged, job.id), tellAll(watching, event)]
 }
+
+const withoutProgress = (state: EventState, jobId: JobId): EventState => ({
+  ...state,
+  progressed: remove(state.progressed, jobId),
+  stepped: remove(state.stepped, jobId),
+})
 
 const tellAll = (to: readonly Watch[], message: LiveEvent): EventEffect[] =>
   to.length === 0 ? [] : [{ do: 'tellWatchers', to, message }]

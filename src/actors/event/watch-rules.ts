@@ -2,6 +2,7 @@
 import { RefusalError } from '../../domain/errors.ts'
 import type { JobId } from '../../domain/job.ts'
 import { answer } from '../actor.ts'
+import { entries } from '../ordered-map.ts'
 import type { EventMessage, EventState, LoggedEvent, Opening, Watch } from './event-protocol.ts'
 import { beat, type EventStep, isWatched } from './event-state.ts'
 
@@ -74,7 +75,9 @@ function progressSince(
   if (jobId) return new Map([[jobId, 'refresh']])
   const last = numberIn(after)
   return new Map(
-    [...progressed].flatMap(([job, number]) => (number >= last ? [[job, 'step'] as const] : [])),
+    [...entries(progressed)].flatMap(([job, number]) =>
+      number >= last ? [[job, 'step'] as const] : [],
+    ),
   )
 }
 

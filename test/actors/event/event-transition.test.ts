@@ -11,10 +11,11 @@ import type {
 } from '../../../src/actors/event/event-protocol.ts'
 import { startLog } from '../../../src/actors/event/event-state.ts'
 import { transition } from '../../../src/actors/event/event-transition.ts'
+import { entries } from '../../../src/actors/ordered-map.ts'
 import type { JobChange } from '../../../src/actors/queue/queue-protocol.ts'
 import { covers, type Scope } from '../../../src/domain/client.ts'
 import type { JobId } from '../../../src/domain/job.ts'
-import { aRunningJob, jobId } from '../../support/jobs.ts'
+import { aRunningJob, jobId, midnight } from '../../support/jobs.ts'
 
 const settings = { keptCharacters: 1_000_000, maxWatchers: 100 }
 
@@ -149,6 +150,37 @@ describe('the number of watchers of a job', () => {
   })
 })
 
+describe('steps that nobody watches', () => {
+  it('are not looked at', () => {
+    const log = aLog()
+    log.changes(1, 'step')
+    log.tell({ type: 'progressDue' })
+    expect(log.performed('look')).toBe(0)
+  })
+
+  it('are told to a watcher that comes back later', () => {
+    const log = aLog()
+    log.changes(1, 'step')
+    log.tell({ type: 'progressDue' })
+    const watcher = log.watches(undefined, 'life-0')
+    log.tell({ type: 'progressDue' })
+    log.looks()
+    expect(watcher.told).toMatchObject([{ type: 'progress', view: { job: { id: jobId(1) } } }])
+  })
+
+  it('are forgotten with the end of their job', () => {
+    const log = aLog()
+    log.changes(1, 'step')
+    log.tell({ type: 'progressDue' })
+    expect(log.stepsKept()).toEqual([jobId(1)])
+    log.changes(1, 'step')
+    log.ends(1)
+    log.looks()
+    log.tell({ type: 'progressDue' })
+    expect(log.stepsKept()).toEqual([])
+  })
+})
+
 describe('whoever comes back', () => {
   it('is told what it missed of what it watches', () => {
     const log = aLog()
@@ -276,6 +308,7 @@ type Watcher = {
 function aLog(changed: Partial<typeof settings> = {}) {
   let state: EventState = startLog({ ...settings, ...changed }, 'life')
   const versions = new Map<number, number>([1, 2, 3, 4].map((n) => [n, 0]))
+  const ended = new Set<number>()
   const watchers: Watcher[] = []
   let nextScope: Scope = 'everything'
   const done: EventEffect[] = []
@@ -324,7 +357,14 @@ function aLog(changed: Partial<typeof settings> = {}) {
 
   const everything = (): Sight[] =>
     [...versions].map(([n, version]) => ({
-      view: { job: { ...aRunningJob(n), epoch: version, owner: ownerOf(n) } },
+      view: {
+        job: {
+          ...aRunningJob(n),
+          ...(ended.has(n) && { state: { status: 'canceled', endedAt: midnight } }),
+          epoch: version,
+          owner: ownerOf(n),
+        },
+      },
     }))
 
   const visible = (scope: Scope) =>
@@ -396,6 +436,12 @@ function aLog(changed: Partial<typeof settings> = {}) {
       expect(next).toBe(state)
       return effects.flatMap((effect) => (effect.do === 'answer' ? [effect.value] : [])).at(0)
     },
+    /** A look finds that it is over. */
+    ends(n: number): void {
+      ended.add(n)
+      changes(n, 'status')
+    },
+    stepsKept: () => [...entries(state.progressed)].map(([id]) => id),
     performed: (what: EventEffect['do']) => done.filter((effect) => effect.do === what).length,
 
     does(step: Step): void {

@@ -2,10 +2,11 @@ import type { Kysely, NotNull } from 'kysely'
 import type { ArchiveStore } from '../../actors/archive/archive-ports.ts'
 import type { LostAttempt, QueueStore, StoredWaiting } from '../../actors/queue/queue-ports.ts'
 import { covers, type Scope } from '../../domain/client.ts'
-import type { GpuHealth } from '../../domain/job.ts'
+import type { GpuHealth, Job, JobId } from '../../domain/job.ts'
 import type { JobCache } from '../fast/job-cache.ts'
 import { dialectOf } from './dialect.ts'
 import { createFileQueries } from './file-queries.ts'
+import { groupReads } from './grouped-reads.ts'
 import { digest, toAttempt, toJob } from './job-rows.ts'
 import type { Database } from './schema.ts'
 import { currentSecret } from './webhook-rows.ts'
@@ -24,6 +25,14 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
       : all.where('id', '=', scope.jobId)
   }
   const jobs = (scope: Scope) => owned(scope).selectAll().where('deleted_at', 'is', null)
+  const findMany = async (jobIds: readonly JobId[], scope: Scope): Promise<Job[]> => {
+    const rows = await jobs(scope).where('id', 'in', jobIds).orderBy('seq').execute()
+    return rows.map(toJob)
+  }
+  const findOne = groupReads(
+    (jobIds: readonly JobId[]) => findMany(jobIds, 'everything'),
+    ({ id }) => id,
+  )
 
   return {
     async load(submittedSince) {
@@ -60,17 +69,11 @@ export function createJobReads(db: Kysely<Database>, cache: JobCache): JobReads 
     },
 
     async find(jobId, scope) {
-      const job = await cache.find(jobId, async () => {
-        const row = await jobs('everything').where('id', '=', jobId).executeTakeFirst()
-        return row && toJob(row)
-      })
+      const job = await cache.find(jobId, () => findOne(jobId))
       return job && covers(scope, { jobId, owner: job.owner }) ? job : undefined
     },
 
-    async findMany(jobIds, scope) {
-      const rows = await jobs(scope).where('id', 'in', jobIds).orderBy('seq').execute()
-      return rows.map(toJob)
-    },
+    findMany,
 
     async attempts(jobId) {
       const rows = await db

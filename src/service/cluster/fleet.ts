@@ -22,6 +22,7 @@ import { nodeIsPresent } from '../../domain/errors.ts'
 import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
+import { steadyNow } from '../../domain/time.ts'
 import type { Holder } from '../../http/response/node-files.ts'
 import type { Nodes } from '../../http/views/node-view.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
@@ -77,6 +78,19 @@ const stored = <Result>(work: Promise<Result>): Promise<Result> =>
 /** No node has such a name. */
 const formerMachine = (name: NodeName) => `${name} (former machine)` as NodeName
 
+type Knock = Extract<FleetMessage, { type: 'knocked' }>
+
+type Joined = Readonly<{
+  session: number
+  turn: number | undefined
+  /** When the queue was told of the knock, by the steady clock. */
+  toldAt: number
+  actors: NodeActors
+}>
+
+/** A welcome may take so long where many nodes join at once. Knocks are not told again meanwhile: that would begin it anew. */
+const welcomeMs = 10_000
+
 /** More than nodes take to join a new leader. */
 const lookAtFilesMs = 5_000
 
@@ -101,7 +115,7 @@ export function createClusterFleet({
   /** Until the next look. */
   const removed = new Set<string>()
   /** Nodes that the queue knows to be there, by their session. */
-  const joined = new Map<NodeName, Readonly<{ session: number; actors: NodeActors }>>()
+  const joined = new Map<NodeName, Joined>()
   const watch: MemberWatch = watchMembers({
     connection: database.beats,
     ...{ me, term, lostMs, log },
@@ -109,8 +123,9 @@ export function createClusterFleet({
   })
 
   return {
-    ref: refOf<FleetMessage>('fleet', ({ type, node, session }) => {
-      if (type === 'knocked') knocked(node, session)
+    ref: refOf<FleetMessage>('fleet', (message) => {
+      const { node, session } = message
+      if (message.type === 'knocked') knocked(message)
       // Its actors are still reached: generations end, and are converted.
       else if (joined.get(node)?.session === session) tellLeft(node)
       return true
@@ -177,12 +192,15 @@ export function createClusterFleet({
     return watch.members().get(name)?.node
   }
 
-  function knocked(name: NodeName, session: number): void {
+  function knocked({ node: name, session, turn }: Knock): void {
     const node = memberOf(name)
     // It knocks again. Its row is read every second.
     if (!node || node.session !== session || stateOf(name) !== 'present') return
     const known = joined.get(name)
-    joined.set(name, { session, actors: name === me ? own : actorsOf(name, session) })
+    const isRepeated = turn !== undefined && known?.session === session && known.turn === turn
+    if (isRepeated && steadyNow() - known.toldAt < welcomeMs) return
+    const actors = name === me ? own : actorsOf(name, session)
+    joined.set(name, { session, turn, toldAt: steadyNow(), actors })
     for (const { id, ...device } of node.gpus) {
       places.set(id, { node: name, home: node.home, ...device })
       kinds.set(id, device.name)

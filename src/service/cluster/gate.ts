@@ -26,8 +26,12 @@ export type Gate = Readonly<{
   stop(): void
 }>
 
-/** A leader that starts does not hear yet, and reads the nodes every second. */
+/**
+ * A leader that starts does not hear yet, and reads the nodes every second. With many nodes a new leader takes seconds to
+ * welcome all, and each knock is one more letter for it: the time between two doubles.
+ */
 const defaultKnockMs = 1_000
+const longestWait = 8
 
 export function createGate(
   { node, session }: Readonly<{ node: NodeName; session(): number }>,
@@ -38,7 +42,10 @@ export function createGate(
   let isOpen = false
   let isWelcome = false
   let isLeaving = false
-  const knocking = setInterval(knock, knockMs)
+  let turn = 0
+  /** In times of `knockMs`: until the next knock, and between the latest two. */
+  let wait = { left: 0, latest: 0 }
+  const knocking = setInterval(knockAgain, knockMs)
 
   return {
     queue: signing(place, node),
@@ -71,6 +78,8 @@ export function createGate(
     place.vacate()
     isOpen = false
     isWelcome = false
+    turn += 1
+    wait = { left: 1, latest: 1 }
     knock()
   }
 
@@ -78,8 +87,16 @@ export function createGate(
     if (leader) tell(leader.fleet, { type: 'leaving', node, session: session() })
   }
 
+  function knockAgain(): void {
+    wait = { ...wait, left: wait.left - 1 }
+    if (wait.left > 0) return
+    const next = Math.min(2 * wait.latest, longestWait)
+    wait = { left: next, latest: next }
+    knock()
+  }
+
   function knock(): void {
-    if (leader && !isOpen) tell(leader.fleet, { type: 'knocked', node, session: session() })
+    if (leader && !isOpen) tell(leader.fleet, { type: 'knocked', node, session: session(), turn })
   }
 }
 

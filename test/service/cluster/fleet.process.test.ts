@@ -1,7 +1,8 @@
 import * as v from 'valibot'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { postgresMissing } from '../../../bench/postgres.ts'
-import { refOf } from '../../../src/actors/actor-ref.ts'
+import { refOf, tell } from '../../../src/actors/actor-ref.ts'
+import type { QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import { listNodes } from '../../../src/cluster/node-table.ts'
 import { createReferences } from '../../../src/cluster/references.ts'
 import { DatabaseUnreachableError } from '../../../src/domain/errors.ts'
@@ -16,10 +17,12 @@ async function aFleet(url: string) {
   const database = await aClusterDatabase(url)
   const here = () => ({ node: leader, session: 1 })
   const nothing = refOf<object>('nobody', () => true)
+  const told: QueueMessage[] = []
+  const queue = refOf<QueueMessage>('queue', (message) => told.push(message) > 0)
   const fleet = createClusterFleet({
     ...{ me: leader, term: 0, database, places: new Map(), kinds: new Map(), log: noLog },
     isCertain: () => true,
-    ...{ busyGpus: async () => [], queue: nothing, archive: nothing, lostMs: 60_000 },
+    ...{ busyGpus: async () => [], queue, archive: nothing, lostMs: 60_000 },
     own: {
       node: nothing,
       conversion: nothing,
@@ -30,11 +33,35 @@ async function aFleet(url: string) {
     references: createReferences({ here, post: () => true, log: noLog }),
   })
   onTestFinished(fleet.stop)
-  return { database, nodes: fleet.nodes }
+  return { database, fleet, nodes: fleet.nodes, told }
 }
 
 const missing = postgresMissing()
 const why = missing ? `: ${missing}` : ''
+
+describe.skipIf(missing)(`a node of a cluster that knocks${why}`, () => {
+  const postgres = usePostgres()
+
+  it('joins once for each turn, however often it knocks', async () => {
+    const { url } = await postgres.aDatabase()
+    const { fleet, told } = await aFleet(url)
+    const { membership } = await aMember(url, x)
+    const session = membership.session()
+    const knock = (turn?: number) =>
+      tell(fleet.ref, { type: 'knocked', node: x, session, ...(turn !== undefined && { turn }) })
+    const joins = () => told.filter(({ type }) => type === 'nodeJoined').length
+    // The leader reads the nodes every second.
+    await vi.waitUntil(() => knock(1) && joins() > 0, { timeout: 10_000, interval: 20 })
+    knock(1)
+    expect(joins()).toBe(1)
+    knock(2)
+    expect(joins()).toBe(2)
+    // A node of an earlier version does not say its turn.
+    knock()
+    knock()
+    expect(joins()).toBe(4)
+  })
+})
 
 describe.skipIf(missing)(`the removal of a node of a cluster on PostgreSQL${why}`, () => {
   const postgres = usePostgres()

@@ -12,7 +12,7 @@ describe('the gate of a node', () => {
     gate.close(leader)
     expect(tell(gate.queue, { type: 'caretakerReady' })).toBe(false)
     for (let n = 0; n < 3; n++) {
-      expect(await fleet.next()).toEqual({ type: 'knocked', node: 'b', session: 7 })
+      expect(await fleet.next()).toEqual({ type: 'knocked', node: 'b', session: 7, turn: 1 })
     }
     welcome(gate)
     expect(tell(gate.queue, { type: 'caretakerReady' })).toBe(true)
@@ -55,6 +55,23 @@ describe('the gate of a node', () => {
     expect(tell(gate.queue, { type: 'caretakerReady' })).toBe(false)
   })
 
+  it('knocks less and less often, and at once with another turn when letters were lost', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { gate, leader, fleet } = aGate(1_000)
+    const nextTurns = async (count: number) => {
+      const knocks: FleetMessage[] = []
+      while (knocks.length < count) knocks.push(await fleet.next())
+      return knocks.map((knock) => knock.type === 'knocked' && knock.turn)
+    }
+    gate.close(leader)
+    vi.advanceTimersByTime(31_500)
+    gate.reopen()
+    vi.advanceTimersByTime(1_000)
+    // At 0, 1, 3, 7, 15, 23 and 31 seconds, and then at once and after a second.
+    expect(await nextTurns(9)).toEqual([1, 1, 1, 1, 1, 1, 1, 2, 2])
+  })
+
   it('does not knock after its end', () => {
     const { gate, leader, fleet } = aGate()
     gate.close(leader)
@@ -81,10 +98,10 @@ function welcome(gate: Gate): void {
   gate.open()
 }
 
-function aGate() {
+function aGate(knockMs = 5) {
   const queue = createProbe<QueueMessage>('queue')
   const fleet = createProbe<FleetMessage>('fleet')
-  const gate = createGate({ node: 'b' as NodeName, session: () => 7 }, 5)
+  const gate = createGate({ node: 'b' as NodeName, session: () => 7 }, knockMs)
   onTestFinished(gate.stop)
   return { gate, queue, fleet, leader: { queue: queue.ref, fleet: fleet.ref } }
 }

@@ -79,7 +79,7 @@ export async function clusterScale(say: (line: string) => void, nodes: number): 
   const busy = await measure(seconds, crowd.child)
   const after = await trafficOf(client)
   const ends = (crowd.counts().generated - generatedBefore) / seconds
-  say(`with ${nodes} nodes: ${describe(busy)}`)
+  say(`with ${nodes} nodes: ${describe(busy)}, they ${percent(busy.nodes)}`)
   const canceled = await cancelSome()
   say(`cancels: p50 ${ms(quantile(canceled, 0.5))}`)
 

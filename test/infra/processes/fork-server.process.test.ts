@@ -253,6 +253,8 @@ describe('a tool that the fork server runs', () => {
   it('is killed though the fork server stands still', async () => {
     const server = aForkServer({ answerMs: 600_000, pingMs: 600_000 })
     const { tool, ended, kill: cancel } = await aRunningTool(server)
+    // It reports in order: the start of the tool is known once another one has ended.
+    await server.tool('true').ended
     const pid = server.pid(tool)
     process.kill(pid, 'SIGSTOP')
     cancel()

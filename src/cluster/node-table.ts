@@ -35,6 +35,10 @@ export async function isPresent(connection: Connection, name: string): Promise<b
   return entry?.node.state === 'present'
 }
 
+/** Whether a node of another name is present. */
+export const hasOtherNode = async (connection: Connection, name: string): Promise<boolean> =>
+  (await listNodes(connection)).some((node) => node.name !== name && node.state === 'present')
+
 /**
  * The next node of this name gets the numbers of its GPUs. False: the node is present, and remains. A lost node that is
  * removed and still runs notices it and ends.

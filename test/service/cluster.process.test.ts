@@ -11,6 +11,7 @@ import {
   untilLeads,
   untilPresent,
 } from '../support/cluster/service-cluster.ts'
+import { aSilentProxy } from '../support/cluster/silent-proxy.ts'
 import { aPicture } from '../support/pictures.ts'
 import { quick } from '../support/service.ts'
 import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
@@ -311,5 +312,23 @@ describe.skipIf(missing)('a cluster', () => {
     expect(await ended).toEqual([1, null])
     const again = await startClusterNode(url, 'a', { dataDir: a.dataDir })
     expect(await again.until(id)).toMatchObject({ status: 'success', attempt: 1 })
+  })
+
+  it('has another leader when the one that leads beats, but cannot open connections to PostgreSQL', async () => {
+    const url = await server().createDatabase()
+    const proxy = await aSilentProxy(url)
+    const a = await startClusterNode(proxy.url, 'a')
+    await untilLeads(a)
+    const b = await startClusterNode(url, 'b')
+    await untilPresent([a, b])
+    const ended = once(a.child, 'exit')
+    proxy.refuseNew()
+    expect(await ended).toEqual([1, null])
+    expect(a.log('this node leaves the cluster')).toMatchObject([
+      { reason: expect.stringContaining('cannot open connections') },
+    ])
+    await untilLeads(b)
+    const id = await b.submit({ prompt: 'after it' })
+    expect(await b.until(id)).toMatchObject({ status: 'success', node: 'b' })
   })
 })

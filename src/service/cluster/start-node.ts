@@ -1,5 +1,4 @@
 /** A node of a cluster: it runs the GPUs of its machine, takes part in the election, and leads when it is elected. */
-import { setTimeout as delay } from 'node:timers/promises'
 import { ask, startActorSystem } from '../../actors/actor.ts'
 import { openClusterDatabase } from '../../cluster/database.ts'
 import { readDatabaseClock } from '../../cluster/database-clock.ts'
@@ -9,6 +8,7 @@ import { readHome } from '../../cluster/home.ts'
 import { readClusterKeys } from '../../cluster/keys.ts'
 import { openMail } from '../../cluster/mail.ts'
 import { joinCluster, type Membership } from '../../cluster/membership.ts'
+import { hasOtherNode } from '../../cluster/node-table.ts'
 import type { MailAddress } from '../../cluster/outbox.ts'
 import { createReferences, type References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
@@ -21,6 +21,7 @@ import { createPeers } from '../../http/peers/peers.ts'
 import { logOf } from '../../infra/disk/data-directory.ts'
 import { watchFiles } from '../../infra/disk/file-watch.ts'
 import { detectGpus, identifyGpus } from '../../infra/machine/gpus.ts'
+import { inspectServer } from '../../infra/store/postgres/inspect-server.ts'
 import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
@@ -45,6 +46,8 @@ import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
 import { prepareStart } from './prepare-start.ts'
 import { untilIdle } from './until-idle.ts'
+import { watchStore } from './watch-store.ts'
+import { within } from './within.ts'
 
 /** Longer than actors get to stop. */
 const maxShutdownMs = 10_000
@@ -255,11 +258,12 @@ export async function startNode(
       mail.sawTerm(term)
       gate.close(undefined)
       knownLeader.stop()
+      resignIfUseless()
       lead = await takeLead(term, {
         ...{ config, url, machine, own: nodeActors, database, places, references },
         ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
         ...{ onGivenUp, housekeeping, reserve, log },
-        isCertain: () => leadsForCertain(election?.standing()),
+        isCertain,
       })
       for (const actor of lead.published) references.publish(actor)
       gate.close(lead.actors)
@@ -270,6 +274,21 @@ export async function startNode(
     }
   }
 
+  function isCertain(): boolean {
+    return leadsForCertain(election?.standing())
+  }
+
+  /** Without a resignation, the next start of this node would take the lead again. */
+  function resignIfUseless(): void {
+    const stop = watchStore({
+      connect: () => inspectServer(url),
+      isCertain,
+      hasSuccessor: () => hasOtherNode(connection, me.name),
+      onUseless: (why) => void within(maxEndMs, election?.resign()).then(() => end(why)),
+    })
+    held.defer(stop)
+  }
+
   /** Generations go on in their shims, for the next start of this node. */
   function end(why: string): void {
     if (hasEnded) return
@@ -278,9 +297,4 @@ export async function startNode(
     // A change that is being stored gets its answer, and no other one is begun.
     void within(maxEndMs, lead?.stop()).then(() => onGivenUp('cluster'))
   }
-}
-
-/** Never rejects: what could not be ended in time ends with the process. */
-async function within(ms: number, work: Promise<unknown> | undefined): Promise<void> {
-  await Promise.race([Promise.resolve(work).catch(() => {}), delay(ms, undefined, { ref: false })])
 }

@@ -8,7 +8,12 @@ export async function aSilentProxy(databaseUrl: string) {
   const target = new URL(databaseUrl)
   const sockets = new Set<net.Socket>()
   let isSilent = false
+  let isClosed = false
   const server = net.createServer((client) => {
+    if (isClosed) {
+      client.destroy()
+      return
+    }
     const database = net.connect(Number(target.port), target.hostname)
     const end = () => {
       client.destroy()
@@ -42,9 +47,14 @@ export async function aSilentProxy(databaseUrl: string) {
     fallSilent() {
       isSilent = true
     },
+    /** Connections that are open go on. */
+    refuseNew() {
+      isClosed = true
+    },
     /** New connections work. Those that lost bytes are closed. */
     heal() {
       isSilent = false
+      isClosed = false
       for (const socket of sockets) socket.destroy()
     },
   }

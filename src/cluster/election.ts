@@ -51,6 +51,8 @@ export type ElectionOptions = Readonly<{
 
 export type Election = {
   standing(): Standing
+  /** A commit of this leader began then, by the monotonic clock, and was stored: beats are left out for commits. */
+  confirm(beganAt: number): void
   /** Stops taking part. A leader leaves its place, so that the others need not wait. */
   resign(): Promise<void>
 }
@@ -84,6 +86,9 @@ export function startElection({
       if (term !== undefined) return { role: 'leads', term, isCertain: certain }
       return { role: 'follows', ...(leader && { leader }), isCertain: certain }
     },
+    confirm(beganAt) {
+      if (term !== undefined) confirmedAt = Math.max(beganAt, confirmedAt ?? beganAt)
+    },
     async resign() {
       await beats.stop()
       if (hasEnded) return
@@ -99,7 +104,7 @@ export function startElection({
     try {
       const { look, ...result } = await (term === undefined ? lookOrClaim() : renew(term))
       news = result.news
-      confirmedAt = look?.askedAt ?? confirmedAt
+      if (look) confirmedAt = Math.max(look.askedAt, confirmedAt ?? look.askedAt)
       if (!isReachable) log.info({}, 'the database of the cluster answers again')
       isReachable = true
     } catch (error) {

@@ -173,6 +173,23 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
     expect(b.events).toEqual(['a leads in term 1'])
   })
 
+  it('keeps a leader certain whose beats are left out for its commits', async () => {
+    const { url } = await postgres.aDatabase()
+    const a = await aNode(url, 'a', { lostMs: 1_000, beatMs: 100 })
+    await expect.poll(() => a.events).toEqual(['leads in term 1'])
+    const client = new Client(url)
+    await client.connect()
+    onTestFinished(() => client.end())
+    await client.query('begin; update leader set beat = beat + 1 where term = 1')
+    await expect.poll(() => a.election.standing()).toMatchObject({ isCertain: false })
+    a.election.confirm(performance.now())
+    expect(a.election.standing()).toMatchObject({ isCertain: true })
+    // Of a commit that began long ago.
+    a.election.confirm(performance.now() - 5_000)
+    expect(a.election.standing()).toMatchObject({ isCertain: true })
+    await client.query('rollback')
+  })
+
   it('replaces a leader behind a silent network, which does not know whether it leads', async () => {
     const { url } = await postgres.aDatabase()
     const proxy = await aSilentProxy(url)

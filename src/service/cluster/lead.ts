@@ -50,6 +50,8 @@ export type LeadOptions = Readonly<{
   reserve: Reserve
   /** Whether PostgreSQL has confirmed that no other node leads. */
   isCertain(): boolean
+  /** A commit that began then, by the monotonic clock, is stored: this node leads. */
+  onCommitted(beganAt: number): void
   /** Another node leads. */
   onOver(why: string): void
   onGivenUp(part: string): void
@@ -63,7 +65,7 @@ export type Lead = Awaited<ReturnType<typeof takeLead>>
 
 export async function takeLead(term: number, options: LeadOptions) {
   const { config, url, me, machine, own, database, places, references } = options
-  const { isCertain, onOver, onGivenUp, reserve, memory, peers, log } = options
+  const { isCertain, onCommitted, onOver, onGivenUp, reserve, memory, peers, log } = options
   const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
   await using resources = new AsyncDisposableStack()
   for (const [gpu, place] of await patiently(() => readGpuPlaces(database.mail))) {
@@ -72,7 +74,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   /** GPUs may join later. */
   const kinds = new Map([...places].map(([gpu, { name }]) => [gpu, name]))
   const led = resources.adopt(
-    await openLedPostgres(url, { config, gpuModels: kinds, term, onOver, log }),
+    await openLedPostgres(url, { config, gpuModels: kinds, term, onCommitted, onOver, log }),
     ({ close }) => close(),
   )
   const images = createImageStore(led.db, term)

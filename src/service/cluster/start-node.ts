@@ -264,6 +264,7 @@ export async function startNode(
         ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
         ...{ onGivenUp, housekeeping, reserve, log },
         isCertain,
+        onCommitted: (beganAt) => election?.confirm(beganAt),
       })
       for (const actor of lead.published) references.publish(actor)
       gate.close(lead.actors)

@@ -43,6 +43,8 @@ export type LedDatabaseOptions = Readonly<{
   gpuModels: ReadonlyMap<GpuId, string | undefined>
   /** Term in which this node leads. */
   term: number
+  /** A commit that began then, by the monotonic clock, is stored. */
+  onCommitted(beganAt: number): void
   /** Another node leads: nothing more can be written. */
   onOver(why: string): void
   log: Logger
@@ -51,13 +53,13 @@ export type LedDatabaseOptions = Readonly<{
 /** Opens the database for the node that leads. Waits for a server that does not answer. */
 export const openLedPostgres = (
   url: string,
-  { config, gpuModels, term, onOver, log }: LedDatabaseOptions,
+  { config, gpuModels, term, onCommitted, onOver, log }: LedDatabaseOptions,
 ) =>
   whenReachable(
     () =>
       openPostgres(
         { url, task: config.wan.task, gpuModels },
-        { term, onOver: ({ message }) => onOver(message) },
+        { term, onCommitted, onOver: ({ message }) => onOver(message) },
       ),
     url,
     log,

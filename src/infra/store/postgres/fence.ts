@@ -14,6 +14,8 @@ export class TermOverError extends Error {
 export type Fence = {
   /** Term of this node; `undefined`: it does not lead, and nothing is fenced. */
   term: number | undefined
+  /** Called after each commit in this term. It is a beat, sent at `beganAt` by the monotonic clock, in milliseconds. */
+  onCommitted?(beganAt: number): void
   /** Called when a transaction has found that the term is over. */
   onOver(error: TermOverError): void
 }

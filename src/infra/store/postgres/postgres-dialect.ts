@@ -63,6 +63,8 @@ class FencedConnection implements DatabaseConnection {
   readonly #client: PoolClient
   readonly #options: PostgresDialectOptions
   #isInTransaction = false
+  /** Begin of the present transaction, if it is fenced, by the monotonic clock. */
+  #beganAt: number | undefined
   #isBroken = false
 
   constructor(client: PoolClient, options: PostgresDialectOptions) {
@@ -125,9 +127,15 @@ class FencedConnection implements DatabaseConnection {
     const { fence } = this.#options
     const { term } = fence
     this.#isInTransaction = true
+    this.#beganAt = undefined
+    const beganAt = performance.now()
     const results = [await this.#send(beginOf({ term }, this.#limits(), number))].flat()
     const last = results.at(-1) as PgResult
-    if (term === undefined || last.rowCount === 1) return last
+    if (term === undefined) return last
+    if (last.rowCount === 1) {
+      this.#beganAt = beganAt
+      return last
+    }
     await this.#end('rollback')
     const error = new TermOverError(`Another node leads: term ${term} of this one is over.`)
     fence.onOver(error)
@@ -138,6 +146,9 @@ class FencedConnection implements DatabaseConnection {
     try {
       const result = await this.#send(text)
       this.#isInTransaction = false
+      const beganAt = this.#beganAt
+      this.#beganAt = undefined
+      if (beganAt !== undefined && text === 'commit') this.#options.fence.onCommitted?.(beganAt)
       return result
     } catch (error) {
       const isLost = error instanceof DatabaseUnreachableError && text === 'commit'

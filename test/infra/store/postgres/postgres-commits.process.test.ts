@@ -20,14 +20,16 @@ describe.skipIf(missing)('PostgreSQL', () => {
     await migratePostgres(direct)
     const proxy = await aBreakingProxy(direct)
     const over: Error[] = []
+    const committed: number[] = []
     const fence: Fence = {
       term: await takeTerm(direct),
+      onCommitted: (beganAt) => void committed.push(beganAt),
       onOver: (error) => void over.push(error),
     }
     const settings = { url: proxy.url, task: 'ti2v-5B', gpuModels: new Map() }
     const database = await openPostgres(settings, fence)
     onTestFinished(() => database.close())
-    return { direct, proxy, over, ...database, ...database.jobs }
+    return { direct, proxy, over, committed, ...database, ...database.jobs }
   }
 
   const everything = { order: 'asc', limit: 100 } as const
@@ -47,6 +49,20 @@ describe.skipIf(missing)('PostgreSQL', () => {
       })
     },
   )
+
+  it('confirms the lead with each commit, and with nothing that was not stored', async () => {
+    const { committed, queue, archive, proxy } = await aDatabase()
+    const before = performance.now()
+    await queue.commit([submit(1)])
+    expect(committed).toHaveLength(1)
+    expect(committed[0]).toBeGreaterThanOrEqual(before)
+    await archive.list(everything, 'everything')
+    // The same job once more, which is refused and rolled back.
+    await queue.commit([submit(1)]).catch(() => {})
+    proxy.goDown()
+    await queue.commit([submit(2)])
+    expect(committed).toHaveLength(1)
+  })
 
   it('that does not answer refuses a change, and says that nothing of it is stored', async () => {
     const database = await aDatabase()

@@ -38,6 +38,8 @@ export type MembershipOptions = NameOptions &
 
 export type Membership = {
   session(): number
+  /** Its latest beat is so recent that it cannot count as lost, nor soon will. */
+  isConfirmed(): boolean
   /** Written with the next beat. */
   describe(description: NodeDescription): void
   /** Stops beating, and says that it left. */
@@ -46,6 +48,9 @@ export type Membership = {
 
 export const defaultNodeBeatMs = 1_000
 export const defaultNodeLostMs = 10_000
+
+/** Time for which a beat confirms a node that is lost after `lostMs`. The rest is for the work that it confirms. */
+export const confirmedMs = (lostMs: number): number => lostMs / 2
 
 /** Another machine of this name is at work. */
 export class NodeNameTakenError extends Error {
@@ -85,17 +90,21 @@ export async function awaitName({
 /** Resolves when this node is a member, and rejects as `awaitName` does. */
 export async function joinCluster(options: MembershipOptions): Promise<Membership> {
   const { connection, me, description, observer, log, beatMs = defaultNodeBeatMs } = options
+  const { lostMs = defaultNodeLostMs } = options
   const { query } = connection
   const run = randomUUID()
   let current = description
   let isWritten = true
   let hasEnded = false
+  /** Start of the latest beat that succeeded. */
+  let confirmedAt = Number.NEGATIVE_INFINITY
   let session = await join()
   let reported = session
   const beats = repeat(beatMs, beat)
 
   return {
     session: () => session,
+    isConfirmed: () => performance.now() - confirmedAt < confirmedMs(lostMs),
     describe(next) {
       current = next
       isWritten = false
@@ -144,10 +153,12 @@ export async function joinCluster(options: MembershipOptions): Promise<Membershi
   async function beat(): Promise<void> {
     if (hasEnded) return
     let news: (() => void) | undefined
+    const askedAt = performance.now()
     try {
       const isKept = isWritten ? await renew() : await rewrite()
       if (!isKept) news = await findOut()
       else if (session !== reported) news = regained()
+      if (isKept) confirmedAt = askedAt
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'this node could not beat')
     }

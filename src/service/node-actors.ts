@@ -16,9 +16,11 @@ import { child } from '../actors/supervisor/supervisor.ts'
 import type { SupervisorMessage } from '../actors/supervisor/supervisor-protocol.ts'
 import { templateBehaviour } from '../actors/template/template-actor.ts'
 import type { TemplateMessage } from '../actors/template/template-protocol.ts'
+import { confirmedMs } from '../cluster/membership.ts'
 import { bytesPerLoad, type Config } from '../config/config.ts'
 import type { AttemptKey, GpuId, JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import { withConfirmedStart } from '../infra/generation/confirmed-start.ts'
 import { withFetchedImage } from '../infra/generation/fetched-image.ts'
 import { createGenerationRunner } from '../infra/generation/runner.ts'
 import { createWarmStarts } from '../infra/generation/warm-starts.ts'
@@ -43,6 +45,8 @@ export type NodeActorsOptions = Readonly<{
   fetchImagePart?(jobId: JobId, part: number): Promise<Buffer | undefined>
   /** Whether a job still runs in this attempt; absent: no other node can have it. */
   isCurrent?(attempt: AttemptKey): Promise<boolean>
+  /** Whether nobody can have counted this node as lost; absent: there is no other node. */
+  isConfirmed?(): boolean
   /** The queue knows this node. */
   onWelcome?(): void
   /** Called before all actors announce themselves to the queue. */
@@ -53,7 +57,7 @@ export type NodeActorsOptions = Readonly<{
 export type NodeActors = ReturnType<typeof createNodeActors>
 
 export function createNodeActors(system: ActorSystem, options: NodeActorsOptions) {
-  const { config, machine, env, queue, fetchImagePart, isCurrent, log } = options
+  const { config, machine, env, queue, fetchImagePart, isCurrent, isConfirmed, log } = options
   const { data, wan, graceMs, jobTimeoutMs } = config
   const { gpus, owned, observe, forkServer } = machine
   const node = createPlace<NodeMessage>('node')
@@ -74,9 +78,14 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
   const runners = new Map(
     owned.map(({ id: gpu, device }) => {
       const runner = createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log })
+      const maxAgeMs = confirmedMs(config.node.lostMs)
+      const confirmed =
+        isCurrent && isConfirmed
+          ? withConfirmedStart(runner, { isConfirmed, isCurrent, maxAgeMs })
+          : runner
       const whole = fetchImagePart
-        ? withFetchedImage(runner, { data, fetchImagePart, log })
-        : runner
+        ? withFetchedImage(confirmed, { data, fetchImagePart, log })
+        : confirmed
       return [gpu, noting(whole, watched)]
     }),
   )

@@ -47,12 +47,15 @@ describe.skipIf(missing)(`nodes of a cluster on PostgreSQL${missing ? `: ${missi
     const node = await aMember(proxy.url, 'a', { limitMs: 400 })
     const next = node.membership.session() + 1
     const other = await aMember(url, 'b')
+    await expect.poll(node.membership.isConfirmed).toBe(true)
     proxy.fallSilent()
     await expect.poll(() => events).toContain(`lost a ${next}`)
+    expect(node.membership.isConfirmed()).toBe(false)
     proxy.heal()
     await expect.poll(() => events).toContain(`returned a ${next} after loss`)
     await expect.poll(() => node.events).toEqual([`rejoined as ${next}`])
     expect(node.membership.session()).toBe(next)
+    await expect.poll(node.membership.isConfirmed).toBe(true)
     expect(events.filter((event) => event.includes('b'))).toEqual([
       `joined b ${other.membership.session()}`,
     ])

@@ -147,7 +147,7 @@ export async function startNode(
     onWelcome: gate.welcomed,
     onAnnounce: gate.open,
     fetchImagePart: reads.readImagePart,
-    isCurrent,
+    ...{ isCurrent, isConfirmed: membership.isConfirmed },
     endUnwatched,
     isNodeSignificant: true,
   })

@@ -6,6 +6,8 @@ import {
   type Server as NetServer,
 } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
+// Made of the global Response, which the first listener replaces: answers that are sent already would be sent twice.
+import '@hono/node-server/utils/response'
 import {
   type Connections,
   type ConnectionsOptions,

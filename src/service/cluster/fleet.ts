@@ -22,12 +22,12 @@ import { nodeIsPresent } from '../../domain/errors.ts'
 import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
-import { steadyNow } from '../../domain/time.ts'
 import type { Holder } from '../../http/response/node-files.ts'
 import type { Nodes } from '../../http/views/node-view.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
 import { childOf } from '../machine.ts'
 import type { FleetMessage } from './fleet-protocol.ts'
+import { isRepeated, type Joined, joinedWith, type Knock } from './knocks.ts'
 import { isPatientCommand } from './patient-mail.ts'
 
 export type ClusterFleetOptions = Readonly<{
@@ -77,19 +77,6 @@ const stored = <Result>(work: Promise<Result>): Promise<Result> =>
 
 /** No node has such a name. */
 const formerMachine = (name: NodeName) => `${name} (former machine)` as NodeName
-
-type Knock = Extract<FleetMessage, { type: 'knocked' }>
-
-type Joined = Readonly<{
-  session: number
-  turn: number | undefined
-  /** When the queue was told of the knock, by the steady clock. */
-  toldAt: number
-  actors: NodeActors
-}>
-
-/** A welcome may take so long where many nodes join at once. Knocks are not told again meanwhile: that would begin it anew. */
-const welcomeMs = 10_000
 
 /** More than nodes take to join a new leader. */
 const lookAtFilesMs = 5_000
@@ -192,15 +179,14 @@ export function createClusterFleet({
     return watch.members().get(name)?.node
   }
 
-  function knocked({ node: name, session, turn }: Knock): void {
+  function knocked(knock: Knock): void {
+    const { node: name, session } = knock
     const node = memberOf(name)
     // It knocks again. Its row is read every second.
     if (!node || node.session !== session || stateOf(name) !== 'present') return
     const known = joined.get(name)
-    const isRepeated = turn !== undefined && known?.session === session && known.turn === turn
-    if (isRepeated && steadyNow() - known.toldAt < welcomeMs) return
-    const actors = name === me ? own : actorsOf(name, session)
-    joined.set(name, { session, turn, toldAt: steadyNow(), actors })
+    if (isRepeated(known, knock)) return
+    joined.set(name, joinedWith(knock, name === me ? own : actorsOf(name, session)))
     for (const { id, ...device } of node.gpus) {
       places.set(id, { node: name, home: node.home, ...device })
       kinds.set(id, device.name)

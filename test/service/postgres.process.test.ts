@@ -1,8 +1,10 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { Kysely, sql } from 'kysely'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { main } from '../../bench/built.ts'
 import type { JobJson } from '../../src/http/views/job-view.ts'
 import { migrations } from '../../src/infra/store/migrations/index.ts'
 import { migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
@@ -10,7 +12,13 @@ import { createPool } from '../../src/infra/store/postgres/pool.ts'
 import { createPostgresDialect } from '../../src/infra/store/postgres/postgres-dialect.ts'
 import { wanctl } from '../support/cli.ts'
 import { aSmallDisk, canMount } from '../support/disk/small-disk.ts'
-import { aDataDirectory, quick, type Service, startService } from '../support/service.ts'
+import {
+  aDataDirectory,
+  quick,
+  type Service,
+  serviceEnvironment,
+  startService,
+} from '../support/service.ts'
 import { isAlive } from '../support/shim-attempt.ts'
 import { aBreakingProxy } from '../support/store/breaking-proxy.ts'
 import { missing, takeTerm, usePostgresServer } from '../support/store/postgres-stores.ts'
@@ -131,6 +139,26 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     expect(
       service.lines().filter(({ msg }) => msg.startsWith('waiting for PostgreSQL')),
     ).toHaveLength(1)
+  })
+
+  it('ends with status 0 within seconds when it is stopped while it waits at its start', async () => {
+    const { DATABASE_URL } = await aDatabase()
+    const proxy = await aBreakingProxy(DATABASE_URL)
+    proxy.goDown()
+    const child = spawn(process.execPath, [main], {
+      env: serviceEnvironment(aDataDirectory(), { DATABASE_URL: proxy.url }),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let output = ''
+    child.stdout.on('data', (bytes) => {
+      output += bytes
+    })
+    const ended = once(child, 'exit')
+    await vi.waitUntil(() => output.includes('waiting for PostgreSQL'), { timeout: 30_000 })
+    child.kill('SIGTERM')
+    // The server never answers: it would wait for ever.
+    expect(await ended).toEqual([0, null])
   })
 
   it('does not start beside another one of the same name, and says where that is', async () => {

@@ -148,7 +148,8 @@ describe.skipIf(missing)('a cluster', () => {
     expect((await a.request(url ?? '')).status).toBe(404)
     expect((await b.request(`/v1/videos/video_${id}`, { method: 'DELETE' })).status).toBe(200)
     const log = join(b.dataDir, 'logs', `${id}.log`)
-    await vi.waitFor(() => expect(existsSync(log)).toBe(false))
+    // Nobody waits for this letter: it is collected with others.
+    await vi.waitFor(() => expect(existsSync(log)).toBe(false), { timeout: 10_000 })
   })
 
   it('says of the video of a machine that is off that the machine is, and has it again when it is back', async () => {

@@ -37,7 +37,7 @@ describe.skipIf(missing)(`a machine with the name of a former one of a cluster${
     const id = await a.submit({ prompt: 'goes on [sim:hang-step]' })
     await a.until(id, ({ step }) => (step ?? 0) > 0)
     await a.request('/nodes/b/drain', { method: 'POST' })
-    const { pid = 0 } = b.journal().findLast(({ event }) => event === 'start') ?? {}
+    const { pid } = await b.latestStart()
     await b.stop('SIGKILL')
     const other = await replace(b)
     await untilPresent([a, other])

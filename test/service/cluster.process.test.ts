@@ -117,8 +117,8 @@ describe.skipIf(missing)('a cluster', () => {
     const onB = gpus.find(({ node }) => node === 'b')?.job_id ?? ''
     const answer = await c.json(`/jobs?ids=${onB}`, { method: 'DELETE' })
     expect(answer).toMatchObject({ canceled: [{ id: onB, status: 'canceled' }], canceling: [] })
-    const { pid } = b.journal().findLast(({ event }) => event === 'start') ?? {}
-    expect(() => process.kill(pid ?? 0, 0)).toThrow('ESRCH')
+    const { pid } = await b.latestStart()
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH')
     expect(await b.status(onB)).toMatchObject({ status: 'canceled' })
   })
 

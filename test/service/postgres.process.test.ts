@@ -227,7 +227,7 @@ describe.skipIf(missing)('a service on PostgreSQL', () => {
     const before = await startService({ dataDir, env: { ...slow, DATABASE_URL: '' } })
     await before.until(await before.submit({ prompt: 'runs [sim:hang-step]' }), isGenerating)
     await before.submit({ prompt: 'waits' })
-    const { pid = 0 } = before.journal().findLast(({ event }) => event === 'start') ?? {}
+    const { pid } = await before.latestStart()
     await before.stop()
     const env = { ...(await aDatabase()), ...slow }
     const stateDb = join(dataDir, 'state.db')

@@ -145,6 +145,11 @@ export async function startService({
 
     /** What the generations themselves wrote down, which no service can embellish. */
     journal: () => readJournal(dataDir),
+    /** The latest generation, as soon as one has begun: its stage may be known before it writes to the journal. */
+    latestStart: () =>
+      vi.waitUntil(() => readJournal(dataDir).findLast(({ event }) => event === 'start'), {
+        timeout: 20_000,
+      }),
 
     async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
       child.kill(signal)

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
@@ -33,6 +34,20 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
       () => noNode(name),
     )
 
+  /** A new leader knows the nodes before its queue does: they join within seconds. */
+  const whenJoined = async (name: NodeName, command: DrainOrResume): Promise<void> => {
+    for (let left = joinTries; ; left--) {
+      const answer = await ask(queue, command)
+      const members = nodes.members()
+      // Without any, the leader has not read the nodes yet.
+      const mayJoin = members.length === 0 || members.some((node) => node.name === name)
+      if (!isUnknown(answer) || !mayJoin) return void orThrow(answer)
+      if (left === 0)
+        throw new RefusalError('service_busy', `Node "${name}" has not joined the leader yet.`)
+      await delay(joinMs)
+    }
+  }
+
   return new Hono<ClientEnv>()
     .get(
       '/nodes',
@@ -58,12 +73,11 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
           'Its GPUs end their jobs and take no new ones, also after a restart, and so do GPUs that are added ' +
           'later, until the node or one of its GPUs is resumed. Repeating it is harmless.',
         answers: { 200: { means: 'The node as it is now', json: NodeJson } },
-        refusals: ['node_not_found'],
+        refusals: ['node_not_found', 'service_busy'],
       }),
       async (c) => {
         const { name: node } = c.req.valid('param')
-        const { requestId } = c.var
-        orThrow(await ask(queue, { type: 'drainNode', node, requestId }))
+        await whenJoined(node, { type: 'drainNode', node, requestId: c.var.requestId })
         return c.json(await viewOf(node), 200)
       },
     )
@@ -77,12 +91,11 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
         summary: 'Resume every GPU of a node',
         details: 'Its GPUs take jobs again, drained or in quarantine.',
         answers: { 200: { means: 'The node as it is now', json: NodeJson } },
-        refusals: ['node_not_found'],
+        refusals: ['node_not_found', 'service_busy'],
       }),
       async (c) => {
         const { name: node } = c.req.valid('param')
-        const { requestId } = c.var
-        orThrow(await ask(queue, { type: 'resumeNode', node, requestId }))
+        await whenJoined(node, { type: 'resumeNode', node, requestId: c.var.requestId })
         return c.json(await viewOf(node), 200)
       },
     )
@@ -111,6 +124,12 @@ export function nodeRoutes({ queue, nodes }: NodeRoutesOptions) {
       },
     )
 }
+
+type DrainOrResume = Omit<Extract<QueueMessage, { type: 'drainNode' | 'resumeNode' }>, 'replyTo'>
+
+/** Less than the patience of a request. */
+const joinTries = 15
+const joinMs = 200
 
 /** The queue never had a job there, or an earlier removal failed after the queue had let the node go. */
 const isUnknown = (answer: unknown): boolean =>

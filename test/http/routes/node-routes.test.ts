@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { tell } from '../../../src/actors/actor.ts'
 import type { NodeUse, QueueMessage } from '../../../src/actors/queue/queue-protocol.ts'
 import { nodeIsPresent, RefusalError } from '../../../src/domain/errors.ts'
@@ -68,7 +68,12 @@ function aCluster(
     const response = await app.request(path, { method })
     return { status: response.status, body: (await response.json()) as unknown }
   }
-  return { commands, request }
+  /** Once it was asked for. */
+  const join = (one: NodeUse) => {
+    if (commands.length > 0) known.set(one.name, one)
+    return commands
+  }
+  return { commands, request, join }
 }
 
 describe('GET /nodes', () => {
@@ -119,6 +124,21 @@ describe('POST /nodes/{name}/drain and /resume', () => {
       body: { name: 'b', drained: false },
     })
     expect(commands).toEqual(['drainNode b', 'resumeNode b'])
+  })
+
+  it('wait for a node that has not joined a new leader yet', async () => {
+    const { request, join } = aCluster([member(a), member(b)], [use(a)])
+    const drained = request('POST', '/nodes/b/drain')
+    await vi.waitFor(() => expect(join(use(b))).toContain('drainNode b'))
+    expect(await drained).toMatchObject({ status: 200, body: { name: 'b', drained: true } })
+  })
+
+  it('refuse a node as not ready that does not join in time', async () => {
+    const { request } = aCluster([member(a), member(b)], [use(a)])
+    expect(await request('POST', '/nodes/b/resume')).toMatchObject({
+      status: 503,
+      body: { code: 'service_busy' },
+    })
   })
 
   it('refuse a node that the queue does not know', async () => {

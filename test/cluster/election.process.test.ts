@@ -184,7 +184,7 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
     await expect.poll(() => a.election.standing()).toMatchObject({ isCertain: false })
     a.election.confirm(performance.now())
     expect(a.election.standing()).toMatchObject({ isCertain: true })
-    // Of a commit that began long ago.
+    // A commit that began long ago confirms nothing newer.
     a.election.confirm(performance.now() - 5_000)
     expect(a.election.standing()).toMatchObject({ isCertain: true })
     await client.query('rollback')

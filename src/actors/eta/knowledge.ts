@@ -28,7 +28,10 @@ const maxOutcomes = 500
 /** So few attempts may be learned from at once, more only so often. */
 const learnedAtOnce = 20
 const learnEveryMs = 1_000
-/** A model, with the plans of all GPUs, takes some 0.1 ms for each attempt and each GPU: at most half a percent of the time. */
+/**
+ * Time between two models for each attempt and each GPU. A model, with the plans of all GPUs, takes some 0.1 ms for each
+ * of them, so learning takes half a percent of the time at most.
+ */
 const learnEveryMsEach = 20
 
 /** Attempts of all GPUs together: more of them make no better model, but block the process longer. */

@@ -64,7 +64,7 @@ export function fitStage(stage: Stage, samples: readonly Sample[]) {
     spreads.set(gpu, spreadOf(residuals, expectedSpread[stage]))
   }
 
-  /** Of GPUs without a past, which may be many. */
+  /** The pace for GPUs without a past, which may be many. */
   const paceOfKind = new Map<string, number>()
   const paceLike = (kind: string, sameKind: readonly Sample[]): number => {
     const found = paceOfKind.get(kind) ?? paceIn(sameKind, tolerance)

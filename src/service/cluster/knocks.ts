@@ -8,7 +8,7 @@ export type Knock = Extract<FleetMessage, { type: 'knocked' }>
 /** A node of which the queue was told. */
 export type Joined = Readonly<{
   session: number
-  /** Of its latest knock. */
+  /** The turn of its latest knock. */
   turn: number | undefined
   /** When the queue was told of that, by the steady clock. */
   toldAt: number

@@ -71,7 +71,7 @@ function reads() {
     ({ id }) => id,
     3,
   )
-  /** Of the read that is under way, or begins now. */
+  /** Ends the read that is under way, or begins now. */
   const end = async (error?: Error) => {
     await setImmediate()
     return error ? ended.reject(error) : ended.resolve()

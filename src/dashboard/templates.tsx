@@ -9,13 +9,31 @@ import { plural } from './words.ts'
 
 export const Templates = () => (
   <ul class="templates small">
-    {tasks.value?.map((task) => (
-      <Template key={task.task} {...task} />
-    ))}
+    {tasks.value?.flatMap(({ task, nodes }) =>
+      nodes.map(({ node, template }, index) => (
+        <Template
+          key={`${task} ${node}`}
+          task={task}
+          where={nodes.length > 1 ? ` on ${node}` : ''}
+          template={template}
+          // One request reloads those of all nodes.
+          canReload={index === 0 && nodes.some((one) => one.template?.can_reload)}
+        />
+      )),
+    )}
   </ul>
 )
 
-function Template({ task, template }: Task) {
+type TemplateProps = Readonly<{
+  task: Task['task']
+  /** Empty where there is one node. */
+  where: string
+  /** Null: its node did not answer in time. */
+  template: Task['template'] | null
+  canReload: boolean
+}>
+
+function Template({ task, where, template, canReload }: TemplateProps) {
   const [isAsked, setAsked] = useState(false)
 
   async function reload(): Promise<void> {
@@ -33,14 +51,11 @@ function Template({ task, template }: Task) {
   return (
     <li class="spread">
       <span>
-        Template of {task}: <strong>{stateInWords[template.state]}</strong>
-        <span class="muted">
-          {template.reason === null
-            ? `, ${plural(template.jobs_started, 'job')} started from it`
-            : `, ${template.reason}`}
-        </span>
+        Template of {task}
+        {where}: <strong>{template ? stateInWords[template.state] : 'unknown'}</strong>
+        <span class="muted">, {template ? detailOf(template) : 'the node did not answer'}</span>
       </span>
-      {template.can_reload && (
+      {canReload && (
         <ActionButton class="button small" disabled={isAsked} onClick={() => void reload()}>
           Reload<span class="hidden"> the template of {task}</span>
         </ActionButton>
@@ -48,6 +63,9 @@ function Template({ task, template }: Task) {
     </li>
   )
 }
+
+const detailOf = ({ reason, jobs_started }: Task['template']): string =>
+  reason ?? `${plural(jobs_started, 'job')} started from it`
 
 const stateInWords: Readonly<Record<Task['template']['state'], string>> = {
   off: 'off',

@@ -102,6 +102,7 @@ export async function startAlone(
   const memory = { isShort: () => false }
   const app = createLeaderApp({
     ...{ config, machine, actors, own, records, guard, links, memory, log },
+    node: soleNode,
     machines: createMachines(fleet, () => owned),
     nodes: {
       members: () => [

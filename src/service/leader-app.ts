@@ -1,7 +1,9 @@
 /** The whole API, in front of the actors of the node that leads. */
 import { join } from 'node:path'
+import type { ActorRef } from '../actors/actor-ref.ts'
 import type { Machines } from '../actors/node/machines.ts'
 import type { ChildView } from '../actors/supervisor/supervisor-protocol.ts'
+import type { TemplateMessage } from '../actors/template/template-protocol.ts'
 import type { Config } from '../config/config.ts'
 import { root } from '../config/root.ts'
 import { version } from '../config/version.ts'
@@ -9,6 +11,7 @@ import type { AddressGuard } from '../domain/address-guard.ts'
 import type { StandingCheck } from '../domain/check.ts'
 import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import type { NodeName } from '../domain/node.ts'
 import { createApp } from '../http/app.ts'
 import type { Peers } from '../http/peers/peers.ts'
 import type { Memory } from '../http/request/lane.ts'
@@ -36,6 +39,9 @@ export type LeaderAppOptions = Readonly<{
   actors: LeaderActors
   /** Those of this machine. */
   own: NodeActors
+  node: NodeName
+  /** Templates of other nodes that are there; absent: there are none. */
+  templatesElsewhere?: () => Iterable<readonly [NodeName, ActorRef<TemplateMessage>]>
   machines: Machines
   nodes: Nodes
   /** Where the files of a job are; absent: here. */
@@ -59,6 +65,8 @@ export function createLeaderApp({
   machine,
   actors,
   own,
+  node,
+  templatesElsewhere = () => [],
   machines,
   nodes,
   holder,
@@ -79,7 +87,13 @@ export function createLeaderApp({
     access: { ...accessOf(config), links },
     machines,
     nodes,
-    tasks: [{ task: wan.task, checkpoint: wan.ckptDir, template: own.actors.template }],
+    tasks: [
+      {
+        ...{ task: wan.task, checkpoint: wan.ckptDir, node },
+        template: own.actors.template,
+        elsewhere: templatesElsewhere,
+      },
+    ],
     files: {
       resultsDir: data.resultsDir,
       previewsDir: data.previewsDir,

@@ -152,6 +152,26 @@ describe.skipIf(missing)('a cluster', () => {
     await vi.waitFor(() => expect(existsSync(log)).toBe(false), { timeout: 10_000 })
   })
 
+  it('shows the template of every node, and loads all of them again at one request', async () => {
+    const nodes = await three({ WARM_START: 'on', MIN_FREE_DISK_MB: '0' })
+    const [, b] = nodes
+    type Tasks = { tasks: [{ nodes: { node: string; template: { state: string } | null }[] }] }
+    const states = async () => {
+      const { tasks } = await b.json<Tasks>('/tasks')
+      return tasks[0].nodes
+        .map(({ node, template }) => `${node} ${template?.state}`)
+        .toSorted((one, other) => one.localeCompare(other))
+    }
+    const ready = ['a ready', 'b ready', 'c ready']
+    await vi.waitFor(async () => expect(await states()).toEqual(ready), { timeout: 60_000 })
+    const answer = await b.request('/tasks/ti2v-5B/reload', { method: 'POST' })
+    expect(answer.status).toBe(202)
+    for (const node of nodes) {
+      await vi.waitFor(() => expect(node.log('a template is replaced')).toHaveLength(1))
+    }
+    await vi.waitFor(async () => expect(await states()).toEqual(ready), { timeout: 60_000 })
+  })
+
   it('says of the video of a machine that is off that the machine is, and has it again when it is back', async () => {
     const [a, b, c] = await three({ SIM_SPEED: '300' })
     await a.request('/nodes/a/drain', { method: 'POST' })

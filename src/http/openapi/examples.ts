@@ -153,18 +153,19 @@ const node: NodeJson = {
   gpus: [0, 1],
 }
 
+const template: TaskJson['template'] = {
+  state: 'ready',
+  reason: null,
+  private_bytes: 11_274_289_152,
+  shared_bytes: 11_811_160_064,
+  load_seconds: 48.2,
+  jobs_started: 12,
+  can_reload: true,
+}
+
 const task: TaskJson = {
-  task: 'ti2v-5B',
-  checkpoint: '/models/Wan2.2-TI2V-5B',
-  template: {
-    state: 'ready',
-    reason: null,
-    private_bytes: 11_274_289_152,
-    shared_bytes: 11_811_160_064,
-    load_seconds: 48.2,
-    jobs_started: 12,
-    can_reload: true,
-  },
+  ...{ task: 'ti2v-5B', checkpoint: '/models/Wan2.2-TI2V-5B', template },
+  nodes: [{ node: 'local', template }],
 }
 
 const openAiVideo: VideoJson = {

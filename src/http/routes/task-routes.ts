@@ -1,30 +1,30 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { TemplateMessage } from '../../actors/template/template-protocol.ts'
+import type { TemplateMessage, TemplateView } from '../../actors/template/template-protocol.ts'
 import { RefusalError } from '../../domain/errors.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
-import { orThrow } from '../response/outcome.ts'
 import { TaskJson, type TaskSight, taskJson } from '../views/task-view.ts'
 
-export type TaskRoutesOptions = Readonly<{
-  /** Tasks of this service, each with the actor of its template. */
-  tasks: readonly (TaskSight & Readonly<{ template: ActorRef<TemplateMessage> }>)[]
-}>
+type Template = ActorRef<TemplateMessage>
+
+/** A task, with the actors of its templates: on this node, and on the others that are there. */
+export type ServedTask = TaskSight &
+  Readonly<{ template: Template; elsewhere(): Iterable<readonly [NodeName, Template]> }>
+
+export type TaskRoutesOptions = Readonly<{ tasks: readonly ServedTask[] }>
 
 const TasksJson = v.object({ tasks: v.array(TaskJson) })
 
+/** A machine that hangs keeps nobody waiting for longer. */
+const patienceMs = 2_000
+
 /** Tasks with their templates. */
 export function taskRoutes({ tasks }: TaskRoutesOptions) {
-  const view = async (): Promise<TaskJson[]> => {
-    const templates = tasks.map(({ template }) => ask(template, { type: 'describe' }))
-    const views = await Promise.all(templates)
-    return tasks.flatMap((task, index) => {
-      const template = views[index]
-      return template ? [taskJson(task, template)] : []
-    })
-  }
+  const describe = (task: ServedTask): Promise<TaskJson> =>
+    everywhere(task, (template) => ask(template, { type: 'describe' }, patienceMs))
 
   return new Hono<ClientEnv>()
     .get(
@@ -37,7 +37,7 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
         details: 'Jobs are forked from the template of their task when it is ready (`WARM_START`).',
         answers: { 200: { means: 'All tasks of this service', json: TasksJson } },
       }),
-      async (c) => c.json({ tasks: await view() }, 200),
+      async (c) => c.json({ tasks: await Promise.all(tasks.map(describe)) }, 200),
     )
 
     .post(
@@ -48,7 +48,8 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
         tag: 'service',
         summary: 'Load the template of a task again',
         details:
-          'Also after warm starts were given up, as when a probe has failed. Jobs that run go on. ' +
+          'Also after warm starts were given up, as when a probe has failed. Jobs that run go on. In a cluster, ' +
+          'every node that is there loads its own; the others load theirs when they start. ' +
           'Other jobs start cold until the template is `ready`.',
         params: v.object({
           task: v.pipe(v.string(), v.description('name of the task, as `GET /tasks` has it')),
@@ -61,10 +62,40 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
         const task = tasks.find((one) => one.task === name)
         if (!task) throw noTask(name, tasks)
         const { requestId } = c.var
-        const template = orThrow(await ask(task.template, { type: 'reload', requestId }))
-        return c.json(taskJson(task, template), 202)
+        return c.json(await reload(task, requestId), 202)
       },
     )
+}
+
+/** Refused where no node has anything to load. */
+async function reload(task: ServedTask, requestId: string): Promise<TaskJson> {
+  const refusals: RefusalError[] = []
+  let accepted = 0
+  const view = await everywhere(task, async (template) => {
+    const answer = await ask(template, { type: 'reload', requestId }, patienceMs)
+    if (!(answer instanceof RefusalError)) {
+      accepted += 1
+      return answer
+    }
+    refusals.push(answer)
+    return ask(template, { type: 'describe' }, patienceMs)
+  })
+  const [refusal] = refusals
+  if (refusal && accepted === 0) throw refusal
+  return view
+}
+
+async function everywhere(
+  task: ServedTask,
+  question: (template: Template) => Promise<TemplateView>,
+): Promise<TaskJson> {
+  const [own, ...others] = await Promise.all([
+    question(task.template),
+    ...[...task.elsewhere()].map(
+      async ([node, template]) => [node, await question(template).catch(() => undefined)] as const,
+    ),
+  ])
+  return taskJson(task, own, others)
 }
 
 const noTask = (name: string, tasks: TaskRoutesOptions['tasks']) => {

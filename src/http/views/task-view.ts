@@ -1,7 +1,9 @@
 /** A task as the API shows it: what its generations read, and the template that they are forked from. */
 import * as v from 'valibot'
 import { type TemplateView, templatePhases } from '../../actors/template/template-protocol.ts'
+import type { NodeName } from '../../domain/node.ts'
 import { type WanTask, wanTaskNames } from '../../domain/wan-tasks.ts'
+import { NodeNameJson } from './node-view.ts'
 import { Count } from './words.ts'
 
 const TemplateJson = v.object({
@@ -37,25 +39,44 @@ const TemplateJson = v.object({
 export const TaskJson = v.object({
   task: v.picklist(wanTaskNames),
   checkpoint: v.pipe(v.string(), v.description('directory of its weights')),
-  template: TemplateJson,
+  template: v.pipe(
+    TemplateJson,
+    v.description('that of the node that answers; of the leader in a cluster'),
+  ),
+  nodes: v.pipe(
+    v.array(v.object({ node: NodeNameJson, template: v.nullable(TemplateJson) })),
+    v.description(
+      'the template of each node that is there. null: the node did not tell in time. A service without a cluster has one node, `local`',
+    ),
+  ),
 })
 export type TaskJson = v.InferOutput<typeof TaskJson>
 
-export type TaskSight = Readonly<{ task: WanTask; checkpoint: string }>
+/** `node`: the one that answers. */
+export type TaskSight = Readonly<{ task: WanTask; checkpoint: string; node: NodeName }>
 
-export const taskJson = ({ task, checkpoint }: TaskSight, template: TemplateView): TaskJson => {
+/** `own`: of this node. `others`: of those that are there; undefined: not told in time. */
+export const taskJson = (
+  { task, checkpoint, node }: TaskSight,
+  own: TemplateView,
+  others: Iterable<readonly [NodeName, TemplateView | undefined]>,
+): TaskJson => ({
+  ...{ task, checkpoint, template: templateJson(own) },
+  nodes: [[node, own] as const, ...others].map(([node, template]) => ({
+    node,
+    template: template ? templateJson(template) : null,
+  })),
+})
+
+function templateJson(template: TemplateView): TaskJson['template'] {
   const facts = 'facts' in template ? template.facts : undefined
   return {
-    task,
-    checkpoint,
-    template: {
-      state: template.phase,
-      reason: 'why' in template ? template.why : null,
-      private_bytes: facts?.privateBytes ?? null,
-      shared_bytes: facts?.sharedBytes ?? null,
-      load_seconds: facts ? facts.tookMs / 1000 : null,
-      jobs_started: template.starts,
-      can_reload: template.canReload,
-    },
+    state: template.phase,
+    reason: 'why' in template ? template.why : null,
+    private_bytes: facts?.privateBytes ?? null,
+    shared_bytes: facts?.sharedBytes ?? null,
+    load_seconds: facts ? facts.tookMs / 1000 : null,
+    jobs_started: template.starts,
+    can_reload: template.canReload,
   }
 }

@@ -136,6 +136,12 @@ export async function takeLead(term: number, options: LeadOptions) {
     (await Promise.all([ask(supervisor, { type: 'whichChildren' }), options.children()])).flat()
   const app = createLeaderApp({
     ...{ config, machine, actors, own, records, guard, links, memory, children, log },
+    node: me,
+    templatesElsewhere: () =>
+      fleet.nodes.members().flatMap(({ name }) => {
+        const actors = name === me ? undefined : fleet.at(name)
+        return actors ? [[name, actors.template] as const] : []
+      }),
     machines: createMachines(fleet, fleet.gpus),
     nodes: fleet.nodes,
     holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),

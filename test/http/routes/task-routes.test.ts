@@ -1,18 +1,33 @@
+import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
-import { tell } from '../../../src/actors/actor.ts'
+import { type ActorRef, createPlace, tell } from '../../../src/actors/actor.ts'
 import type {
   TemplateMessage,
   TemplateView,
 } from '../../../src/actors/template/template-protocol.ts'
 import { RefusalError } from '../../../src/domain/errors.ts'
+import { NodeName } from '../../../src/domain/node.ts'
 import { anActor } from '../../support/jobs.ts'
 import { anApp } from '../../support/routes.ts'
 
 const facts = { tookMs: 48_200, privateBytes: 11_000, sharedBytes: 12_000 }
 
+const [local, other] = ['local', 'other'].map((name) => v.parse(NodeName, name)) as [
+  NodeName,
+  NodeName,
+]
+
+type Others = readonly (readonly [NodeName, ActorRef<TemplateMessage>])[]
+
 /** The app in front of templates that are described like this, and reloaded like that. */
-function anAppWith(view: TemplateView, reloaded: TemplateView | RefusalError = view) {
-  const { ref: template } = anActor<null, TemplateMessage>('template', {
+const anAppWith = (
+  view: TemplateView,
+  reloaded: TemplateView | RefusalError = view,
+  others: Others = [],
+) => appOf(aTemplate(view, reloaded), others)
+
+function aTemplate(view: TemplateView, reloaded: TemplateView | RefusalError = view) {
+  const { ref } = anActor<null, TemplateMessage>('template', {
     init: () => null,
     receive(state, message) {
       if (message.type === 'describe') tell(message.replyTo, view)
@@ -20,9 +35,14 @@ function anAppWith(view: TemplateView, reloaded: TemplateView | RefusalError = v
       return state
     },
   })
+  return ref
+}
+
+function appOf(template: ActorRef<TemplateMessage>, others: Others) {
+  const here = { node: local, template, elsewhere: () => others } as const
   const tasks = [
-    { task: 'ti2v-5B', checkpoint: '/models/5B', template },
-    { task: 't2v-A14B', checkpoint: '/models/A14B', template },
+    { task: 'ti2v-5B', checkpoint: '/models/5B', ...here },
+    { task: 't2v-A14B', checkpoint: '/models/A14B', ...here },
   ] as const
   return anApp({ tasks })
 }
@@ -39,10 +59,11 @@ describe('GET /tasks', () => {
       jobs_started: 12,
       can_reload: true,
     }
+    const nodes = [{ node: 'local', template }]
     expect(await (await app.request('/tasks')).json()).toEqual({
       tasks: [
-        { task: 'ti2v-5B', checkpoint: '/models/5B', template },
-        { task: 't2v-A14B', checkpoint: '/models/A14B', template },
+        { task: 'ti2v-5B', checkpoint: '/models/5B', template, nodes },
+        { task: 't2v-A14B', checkpoint: '/models/A14B', template, nodes },
       ],
     })
   })
@@ -89,6 +110,27 @@ describe('POST /tasks/{task}/reload', () => {
     expect(await answer.json()).toMatchObject({
       task: 'ti2v-5B',
       template: { state: 'building', reason: 'a reload was requested' },
+    })
+  })
+
+  it('loads the template of every node, also where this one has none', async () => {
+    const off = { phase: 'off', why: 'no GPU', starts: 0, canReload: false } as const
+    const building = { phase: 'building', why: 'a reload', starts: 0, canReload: true } as const
+    const refusal = new RefusalError('warm_start_off', 'There is no template.')
+    const away = v.parse(NodeName, 'away')
+    const app = anAppWith(off, refusal, [
+      [other, aTemplate({ phase: 'ready', facts, starts: 1, canReload: true }, building)],
+      [away, createPlace<TemplateMessage>('template')],
+    ])
+    const answer = await reload(app, 'ti2v-5B')
+    expect(answer.status).toBe(202)
+    expect(await answer.json()).toMatchObject({
+      template: { state: 'off' },
+      nodes: [
+        { node: 'local', template: { state: 'off' } },
+        { node: 'other', template: { state: 'building' } },
+        { node: 'away', template: null },
+      ],
     })
   })
 

@@ -49,7 +49,7 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
         summary: 'Load the template of a task again',
         details:
           'Also after warm starts were given up, as when a probe has failed. Jobs that run go on. In a cluster, ' +
-          'every node that is there loads its own; the others load theirs when they start. ' +
+          'every node that is there loads its own. Nodes that are away are not told. ' +
           'Other jobs start cold until the template is `ready`.',
         params: v.object({
           task: v.pipe(v.string(), v.description('name of the task, as `GET /tasks` has it')),

@@ -245,6 +245,10 @@ export type Expired = Readonly<{ jobId: JobId; expiredAt: Timestamp }>
 export const isExpired = (thing: unknown): thing is Expired =>
   typeof thing === 'object' && thing !== null && 'expiredAt' in thing
 
+/** Whether it runs, in this very attempt. */
+export const runsIn = (job: Job | undefined, { epoch }: Pick<AttemptKey, 'epoch'>): boolean =>
+  job?.state.status === 'running' && job.epoch === epoch
+
 /** Something may still become of it. */
 export const isOpen = ({ state: { status } }: Job): boolean =>
   status === 'queued' || status === 'running'

@@ -65,8 +65,8 @@ export function fitStage(stage: Stage, samples: readonly Sample[]) {
   }
 
   /** The pace for GPUs without a past, which may be many. */
-  const paceOfKind = new Map<string, number>()
-  const paceLike = (kind: string, sameKind: readonly Sample[]): number => {
+  const paceOfKind = new Map<string | undefined, number>()
+  const paceLike = (kind: string | undefined, sameKind: readonly Sample[]): number => {
     const found = paceOfKind.get(kind) ?? paceIn(sameKind, tolerance)
     paceOfKind.set(kind, found)
     return found
@@ -77,7 +77,7 @@ export function fitStage(stage: Stage, samples: readonly Sample[]) {
     const alike = among?.filter((sample) => sample.cell === cell) ?? []
     const spread = spreads.get(gpu) ?? expectedSpread[stage] * 1.5
     const sameKind = kind === undefined ? undefined : byKind.get(kind)
-    const from = among ? pace.get(gpu) : sameKind && paceLike(kind ?? '', sameKind)
+    const from = among ? pace.get(gpu) : sameKind && paceLike(kind, sameKind)
     const value = (from ?? all) + extraOf(cell) + (own.get(`${gpu} ${cell}`) ?? 0)
     const doubts = [
       spread / Math.sqrt(Math.max(1, weightOf(alike.length > 0 ? alike : (among ?? [])))),

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type FileHandle, open, opendir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { type AttemptKey, type Job, JobId } from '../../domain/job.ts'
+import { type AttemptKey, type Job, JobId, runsIn } from '../../domain/job.ts'
 import { type ResultsDirectory, unfinishedPrefix } from '../disk/results-directory.ts'
 import { makerAt, takeAway } from './publication.ts'
 import type { Maker } from './video-signature.ts'
@@ -54,7 +54,7 @@ export async function removeLeftoverResults({
     if (!name.startsWith('.')) return removeVideo(path)
     if (onlyVideos) return false
     const attempt = attemptIn(name)
-    if (attempt && isRunning(await find(attempt.jobId), attempt)) return false
+    if (attempt && runsIn(await find(attempt.jobId), attempt)) return false
     await rm(path, { recursive: true, force: true })
     return true
   }
@@ -109,9 +109,6 @@ function attemptIn(name: string): AttemptKey | undefined {
   const jobId = v.safeParse(JobId, job)
   return jobId.success ? { jobId: jobId.output, epoch: Number(epoch) } : undefined
 }
-
-const isRunning = (job: Job | undefined, { epoch }: AttemptKey): boolean =>
-  job?.state.status === 'running' && job.epoch === epoch
 
 /**
  * A file of an attempt whose result was not recorded and will not be. A copy of a recorded video under another name has

@@ -14,7 +14,7 @@ import { createReferences, type References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
-import type { AttemptKey, GpuId, JobId } from '../../domain/job.ts'
+import { type AttemptKey, type GpuId, type JobId, runsIn } from '../../domain/job.ts'
 import { useClock } from '../../domain/time.ts'
 import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
 import { createPeers } from '../../http/peers/peers.ts'
@@ -209,9 +209,8 @@ export async function startNode(
   }
 
   /** A node that was cut off may not know yet that its job runs elsewhere. */
-  async function isCurrent({ jobId, epoch }: AttemptKey): Promise<boolean> {
-    const job = await patiently(() => reads.find(jobId))
-    return job?.state.status === 'running' && job.epoch === epoch
+  async function isCurrent(attempt: AttemptKey): Promise<boolean> {
+    return runsIn(await patiently(() => reads.find(attempt.jobId)), attempt)
   }
 
   function rejoined(): void {

@@ -20,6 +20,7 @@ import {
   anybody,
   aRequest,
   aRunningJob,
+  emptyQueue,
   gpu0,
   gpu1,
   jobId,
@@ -40,7 +41,7 @@ describe('a journal that loads', () => {
     const asker = createPlace<QueueSummary>('asker')
     expect(journal.hears(admit(1))).toEqual([])
     expect(journal.hears({ type: 'describeQueue', replyTo: asker })).toEqual([])
-    const effects = journal.hears({ type: 'loaded', stored: nothingStored })
+    const effects = journal.hears({ type: 'loaded', stored: emptyQueue })
     expect(namesOf(effects)).toEqual(['announce', 'observe', 'show', 'answer'])
     expect(journal.settles()).toMatchObject([
       { do: 'commit', operations: [{ op: 'submit', jobId: jobId(1) }, { op: 'remember' }] },
@@ -225,14 +226,14 @@ describe('a stale change', () => {
       { do: 'load' },
     ])
     expect(journal.hears(admit(3))).toEqual([])
-    const effects = journal.hears({ type: 'loaded', stored: nothingStored })
+    const effects = journal.hears({ type: 'loaded', stored: emptyQueue })
     expect(namesOf(effects)).toEqual(['announce', 'observe', 'show'])
     expect(operationsIn(journal.settles())).toEqual(['submit', 'remember'])
   })
 
   it('fails open cancels, and never gives a ticket number twice', () => {
     const journal = aJournal({ running: [aRunningJob(1)] })
-    const running = { ...nothingStored, running: [aRunningJob(1)] }
+    const running = { ...emptyQueue, running: [aRunningJob(1)] }
     journal.hears(cancel(1))
     journal.settles()
     journal.hears({ type: 'written', result: committed })
@@ -251,7 +252,7 @@ describe('a stale change', () => {
   it('keeps a closing queue closed, and answers the close later', () => {
     const closer = createPlace<'closed'>('closer')
     const journal = aJournal({ running: [aRunningJob(1)] })
-    const running = { ...nothingStored, running: [aRunningJob(1)] }
+    const running = { ...emptyQueue, running: [aRunningJob(1)] }
     journal.hears({ type: 'close', mode: 'drain', replyTo: closer })
     journal.settles()
     journal.hears(cancel(1))
@@ -273,23 +274,13 @@ describe('a stale change', () => {
     journal.hears(admit(2))
     journal.settles()
     journal.hears({ type: 'written', result: stale })
-    journal.hears({ type: 'loaded', stored: nothingStored })
+    journal.hears({ type: 'loaded', stored: emptyQueue })
     journal.hears({ ...admit(1), request: aRequest({ filename: 'fox.mp4' }) })
     expect(journal.settles()).toContainEqual(
       expect.objectContaining({ do: 'answerFailed', to: submitter }),
     )
   })
 })
-
-const nothingStored: StoredQueue = {
-  nextSeq: 1,
-  waiting: [],
-  running: [],
-  gpus: new Map(),
-  drainedNodes: new Set(),
-  lost: [],
-  submissions: [],
-}
 
 const attempt = (n: number) => ({ jobId: jobId(n), epoch: 1 })
 
@@ -334,6 +325,6 @@ function aJournal({
     return effects
   }
   const hears = (mail: QueueMail) => take(receive(journal, mail, midnight))
-  if (!isLoading) hears({ type: 'loaded', stored: { ...nothingStored, ...stored } })
+  if (!isLoading) hears({ type: 'loaded', stored: { ...emptyQueue, ...stored } })
   return { hears, settles: () => take(settle(journal)), state: () => journal }
 }

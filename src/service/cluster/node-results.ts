@@ -50,12 +50,10 @@ async function share({ config, connection, me, secret, log }: NodeResultsOptions
 }
 
 /** The id of the directory that all nodes share; undefined: there is none. */
-async function requireShared(
-  options: Pick<NodeResultsOptions, 'config' | 'connection' | 'secret'>,
-): Promise<string | undefined> {
-  const refusal = await whyNotShared(options)
+async function requireShared(options: LookOptions): Promise<string | undefined> {
+  const { recorded, refusal } = await look(options)
   if (refusal !== undefined) throw new Error(refusal)
-  return readRecorded(options.connection)
+  return recorded
 }
 
 async function requireAlone({
@@ -75,16 +73,22 @@ export async function inspectResults(options: Omit<NodeResultsOptions, 'log'>): 
 }
 
 /** Why this node does not keep its videos where the others do; undefined: it does. */
-export async function whyNotShared({
+export const whyNotShared = async (options: LookOptions): Promise<string | undefined> =>
+  (await look(options)).refusal
+
+type LookOptions = Pick<NodeResultsOptions, 'config' | 'connection' | 'secret'>
+
+/** The id that is recorded, and why this node must not start with it. Another node may record one at any moment. */
+async function look({
   config,
   connection,
   secret,
-}: Pick<NodeResultsOptions, 'config' | 'connection' | 'secret'>): Promise<string | undefined> {
+}: LookOptions): Promise<Readonly<{ recorded: string | undefined; refusal: string | undefined }>> {
   const { data, resultsShared: isShared } = config
   const { resultsDir } = data
   const recorded = await readRecorded(connection)
   const marker = isShared ? await readMarker(resultsDir) : undefined
-  return refuseResults({ resultsDir, isShared, recorded, marker, secret })
+  return { recorded, refusal: refuseResults({ resultsDir, isShared, recorded, marker, secret }) }
 }
 
 async function readRecorded({ query }: Connection): Promise<string | undefined> {

@@ -1,7 +1,7 @@
 /** `npm run chaos`: kills the real service, or parts of it, again and again, and tells what it cost. */
 import { parseArgs } from 'node:util'
 import build from './built.ts'
-import { type ClusterRowName, clusterRowNames } from './chaos/cluster/cluster-rows.ts'
+import { type ClusterRowName, clusterRowNames, hasVersions } from './chaos/cluster/cluster-rows.ts'
 import { runClusterRow } from './chaos/cluster/run-cluster-row.ts'
 import { columns } from './chaos/oracle.ts'
 import { type RowName, rowNames } from './chaos/rows.ts'
@@ -23,7 +23,7 @@ const help = `npm run chaos -- [options]
   --cluster          several nodes on PostgreSQL; rows: ${clusterRowNames.join(', ')}
   --nodes N          nodes of the cluster, at most 5 (3); --gpus are those of each node
   --at-once N        faults at different nodes at the same time (1)
-  --from COMMIT      the other version of the row upgrade (HEAD)
+  --from COMMIT      the other version of the rows upgrade and surroundings (HEAD)
   --keep             keep the data directories; chaos.log in them is the log of the service
   --markdown         print the table as Markdown
 `
@@ -73,7 +73,7 @@ async function main(): Promise<void> {
     })
   }
   build()
-  const checkout = chosen.includes('upgrade') ? checkOut(values.from) : undefined
+  const checkout = chosen.some(hasVersions) ? checkOut(values.from) : undefined
   try {
     await runRows(checkout?.build())
   } finally {

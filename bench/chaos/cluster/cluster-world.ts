@@ -6,6 +6,14 @@ import type { Victim } from '../processes.ts'
 import type { Random } from '../random.ts'
 import type { ChaosNode, Fleet } from './nodes.ts'
 
+/** The database has one server for all nodes. */
+export const database = 'PostgreSQL'
+
+export type Target = ChaosNode | typeof database
+
+/** Times in milliseconds; `to`: when the row went on, which may be before it was made good. */
+export type Fault = Readonly<{ kind: string; target: string; from: number; to: number }>
+
 export type ClusterWorld = Readonly<{
   root: string
   random: Random
@@ -15,18 +23,18 @@ export type ClusterWorld = Readonly<{
   disk?: SmallDisk | undefined
   /** Program of an earlier version, where a row runs it. */
   earlier?: string | undefined
-  /** Nodes with a fault under way: no other fault strikes them meanwhile. */
-  struck: Set<ChaosNode>
+  /** Targets with a fault under way: no other fault strikes them meanwhile. */
+  struck: Set<Target>
+  faults: Fault[]
   kill(victim: Victim): boolean
   /** Called before a machine is powered off. */
   onPowerOff(node: ChaosNode): void
-  /** Counts a fault of this kind. */
-  count(kind: string): void
 }>
 
 /** Waits for its moment and strikes once. False: there was nobody to be struck. */
 export type ClusterStroke = (world: ClusterWorld) => Promise<boolean>
-export type NodeStroke = (world: ClusterWorld, node: ChaosNode) => Promise<boolean>
+/** A string names the fault more exactly. */
+export type NodeStroke = (world: ClusterWorld, node: ChaosNode) => Promise<boolean | string>
 
 export type Role = 'leader' | 'follower'
 export const roles: readonly Role[] = ['leader', 'follower']
@@ -37,6 +45,7 @@ export const nobodyMs = 15_000
 export async function strikeNode(
   world: ClusterWorld,
   role: Role,
+  kind: string,
   stroke: NodeStroke,
 ): Promise<boolean> {
   const { fleet, random } = world
@@ -48,26 +57,33 @@ export async function strikeNode(
       (node) => !world.struck.has(node),
     )
     const node = random.pick(candidates)
-    if (node) return alone(world, node, stroke)
+    if (node) return alone(world, node, `${role}-${kind}`, () => stroke(world, node))
   }
   return false
 }
 
-/** No other fault strikes this node meanwhile. */
+/** No other fault strikes this target meanwhile. */
 export async function alone(
-  world: ClusterWorld,
-  node: ChaosNode,
-  stroke: NodeStroke,
+  { struck, faults }: ClusterWorld,
+  target: Target,
+  kind: string,
+  stroke: () => Promise<boolean | string>,
 ): Promise<boolean> {
-  world.struck.add(node)
+  struck.add(target)
+  const from = Date.now()
   try {
-    return await stroke(world, node)
+    const hit = await stroke()
+    const name = target === database ? database : target.name
+    if (hit) {
+      faults.push({ kind: hit === true ? kind : hit, target: name, from, to: Date.now() })
+    }
+    return hit !== false
   } finally {
-    world.struck.delete(node)
+    struck.delete(target)
   }
 }
 
 export const isFree =
   ({ struck }: ClusterWorld) =>
-  (node: ChaosNode): boolean =>
-    !struck.has(node)
+  (target: Target): boolean =>
+    !struck.has(target)

@@ -20,7 +20,7 @@ import {
   type Role,
   strikeNode,
 } from './cluster-world.ts'
-import { type ChaosNode, freeze, machineOf } from './nodes.ts'
+import { type ChaosNode, freeze, machineOf, setClock } from './nodes.ts'
 import { startTwin } from './twin.ts'
 
 /** Faults that strike the leader or another node, by kind. */
@@ -41,9 +41,7 @@ export const kindNames = Object.keys(kinds) as Kind[]
 export async function strike(world: ClusterWorld, role: Role, kind: Kind): Promise<boolean> {
   const { waitMs, stroke } = kinds[kind]
   await delay(world.random.between(0, waitMs))
-  const hit = await strikeNode(world, role, stroke)
-  if (hit) world.count(kind)
-  return hit
+  return strikeNode(world, role, kind, stroke)
 }
 
 /** Any kind of fault, of any node or of this role. */
@@ -152,11 +150,15 @@ function freezeOne({ random }: ClusterWorld, node: ChaosNode): Promise<boolean> 
 }
 
 /** Cuts the network between this node and PostgreSQL, or the other nodes. */
-export function partition(linkOf: (node: ChaosNode) => ChaosNode['door']): ClusterStroke {
+export function partition(
+  kind: string,
+  linkOf: (node: ChaosNode) => ChaosNode['door'],
+): ClusterStroke {
   return async (world) => {
     const { random } = world
     await delay(random.between(0, 1_500))
-    return strikeNode(world, random.chance(0.5) ? 'leader' : 'follower', async (_, node) => {
+    const role = random.chance(0.5) ? 'leader' : 'follower'
+    return strikeNode(world, role, kind, async (_, node) => {
       const link = linkOf(node)
       link.cut(random.chance(0.5) ? 'broken' : 'silent')
       await delay(random.chance(0.3) ? random.between(100, 2_000) : random.between(3_000, 12_000))
@@ -171,10 +173,24 @@ export const nameTwice: ClusterStroke = async (world) => {
   const { random, fleet, root } = world
   const node = random.pick(fleet.nodes.filter(isFree(world)))
   if (!node) return false
-  return alone(world, node, async () => {
+  return alone(world, node, 'same name', async () => {
     await node.service.listening()
     await using twin = startTwin(node, join(root, `twin-${node.name}`))
     await delay(random.between(500, 6_000))
     return twin.isRefused()
+  })
+}
+
+const hour = 3_600_000
+export const clockSteps = [0, hour, -hour] as const
+
+export const stepClock: ClusterStroke = async (world) => {
+  const { random, fleet } = world
+  const node = random.pick(fleet.nodes.filter(isFree(world)))
+  if (!node) return false
+  return alone(world, node, 'clock', async () => {
+    setClock(node, random.pick(clockSteps) ?? 0)
+    await delay(random.between(0, 2_000))
+    return true
   })
 }

@@ -6,19 +6,21 @@ const patienceMs = 3_000
 /** Answers that are farther apart than this are worth counting. */
 const gapMs = 1_000
 
+/** Time without an answer of the leader, in milliseconds. */
+export type Gap = Readonly<{ from: number; to: number }>
+
 /** The clocks of nodes that stand still or are off stay out of it. */
 export function isLiving({ service, stops }: ChaosNode): boolean {
   return service.url() !== undefined && !stops.isFrozen
 }
 
 export function probe(nodes: readonly ChaosNode[]) {
-  const gaps: number[] = []
+  const gaps: Gap[] = []
   let answeredAt = Date.now()
   let turn = 0
   const timer = setInterval(ask, everyMs)
   return {
-    /** Times without an answer of the leader, in milliseconds. */
-    gaps: gaps as readonly number[],
+    gaps: gaps as readonly Gap[],
     stop: () => clearInterval(timer),
   }
 
@@ -33,8 +35,8 @@ export function probe(nodes: readonly ChaosNode[]) {
   async function heard(response: Response): Promise<void> {
     await response.body?.cancel()
     if (!response.ok) return
-    const gap = Date.now() - answeredAt
-    if (gap > gapMs) gaps.push(gap)
-    answeredAt = Date.now()
+    const gap = { from: answeredAt, to: Date.now() }
+    if (gap.to - gap.from > gapMs) gaps.push(gap)
+    answeredAt = gap.to
   }
 }

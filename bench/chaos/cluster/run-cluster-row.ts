@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { JobJson } from '../../../src/http/views/job-view.ts'
 import { startPostgresServer } from '../../postgres.ts'
-import { mountSmallDisk } from '../../small-disk.ts'
+import { canMount, mountSmallDisk } from '../../small-disk.ts'
 import { createClient } from '../client.ts'
 import { createKiller, vanish } from '../killer.ts'
 import { judge } from '../oracle.ts'
@@ -21,11 +21,16 @@ import {
 } from '../run-row.ts'
 import { maxAttempts } from '../service.ts'
 import { watchGenerations } from '../watch.ts'
-import { type ClusterRowName, clockSteps, clusterRows, strikesDatabase } from './cluster-rows.ts'
-import type { ClusterWorld } from './cluster-world.ts'
+import { type ClusterRowName, clusterRows, hasSmallDisk, hasSteppedClocks } from './cluster-rows.ts'
+import type { ClusterWorld, Fault } from './cluster-world.ts'
+import { clockSteps } from './node-strokes.ts'
 import { type ChaosNode, clockOf, type Loss, setClock, startNodes } from './nodes.ts'
 import { smallDisk, smallSettings } from './postgres-strokes.ts'
-import { isLiving, probe } from './prober.ts'
+import { type Gap, isLiving, probe } from './prober.ts'
+
+/** Gaps longer than this are told with the faults that came shortly before and in them. */
+const longGapMs = 5_000
+const beforeGapMs = 5_000
 
 /** A machine that was powered off, and what it was at work on. */
 type PowerOff = Readonly<{ node: string; at: number; attempts: readonly string[] }>
@@ -38,12 +43,12 @@ export async function runClusterRow(
   const { nodes: count, gpus, seed, cancels, keep, say, earlier } = options
   const startedAt = Date.now()
   const root = mkdtempSync(join(tmpdir(), 'wan-chaos-'))
-  using disk = row === 'postgres-full' ? mountSmallDisk(smallDisk) : undefined
+  using disk = hasSmallDisk(row) && canMount ? mountSmallDisk(smallDisk) : undefined
   await using postgres = await startPostgresServer(
     disk && { under: disk.path, more: smallSettings },
   )
   const fleet = await startNodes(root, { count, gpus, postgres }, (dataDir, index) => {
-    if (row !== 'clocks') return {}
+    if (!hasSteppedClocks(row)) return {}
     setClock({ dataDir }, clockSteps[index % clockSteps.length] ?? 0)
     return { STEPPED_CLOCK: clockOf(dataDir) }
   })
@@ -86,19 +91,19 @@ export async function runClusterRow(
       const attempts = there.filter((attempt) => ours.has(attempt))
       powerOffs.push({ node: name, at: Date.now(), attempts })
     }
-    const kinds = new Map<string, number>()
+    const faults: Fault[] = []
     const world: ClusterWorld = {
       ...{ root, random, fleet, postgres, disk, earlier, onPowerOff },
       kill: killer.kill,
       struck: new Set(),
-      count: (kind) => kinds.set(kind, (kinds.get(kind) ?? 0) + 1),
+      faults,
     }
     const strike = () => clusterRows[row](world)
-    const pace = strikesDatabase(row) ? { ...options, atOnce: 1 } : options
-    const kills = await strikeAgain(pace, random, strike, () => accepted(client).length)
+    const kills = await strikeAgain(options, random, strike, () => accepted(client).length)
     const killsPerSecond = (kills * 1000) / (Date.now() - startedAt)
     say('letting everything finish')
     prober.stop()
+    explainGaps(prober.gaps, faults, say)
     for (const { service } of nodes) await service.listening()
     await client.close()
     await client.settled(settleMs)
@@ -157,13 +162,13 @@ export async function runClusterRow(
       seconds: (Date.now() - startedAt) / 1000,
       figures: {
         'ran to the end twice': String(ranTwice(runs)),
-        'longest without a leader, s': seconds(prober.gaps),
+        'longest without a leader, s': seconds(prober.gaps.map(({ from, to }) => to - from)),
         'loss to new claim, s': seconds(claimsElsewhere(powerOffs, runs)),
         'videos left on lost nodes': String(stranded),
         'nodes lost': String(fleet.losses.length),
         'processes deposed': String(fleet.depositions()),
         'refused with 507': String(client.fullDisks()),
-        kinds: [...kinds].map(([kind, count]) => `${kind} ${count}`).join(', '),
+        kinds: countKinds(faults),
       },
       ...(keep && { kept: root }),
     }
@@ -239,6 +244,25 @@ function ranTwice(runs: readonly Run[]): number {
 
 const runsOn = (runs: readonly Run[], devices: readonly string[]): Run[] =>
   runs.filter(({ gpu }) => devices.includes(gpu))
+
+const countKinds = (faults: readonly Fault[]): string =>
+  [...Map.groupBy(faults, ({ kind }) => kind)]
+    .map(([kind, { length }]) => `${kind} ${length}`)
+    .join(', ')
+
+function explainGaps(
+  gaps: readonly Gap[],
+  faults: readonly Fault[],
+  say: (text: string) => void,
+): void {
+  for (const gap of gaps.filter(({ from, to }) => to - from > longGapMs)) {
+    const at = (time: number) => ((time - gap.from) / 1000).toFixed(1)
+    const near = faults
+      .filter(({ from, to }) => to > gap.from - beforeGapMs && from < gap.to)
+      .map(({ kind, target, from, to }) => `${kind} of ${target} ${at(from)} to ${at(to)}`)
+    say(`no leader for ${at(gap.to)} s: ${near.join('; ')}`)
+  }
+}
 
 /** Median, 99th percentile and longest. */
 function seconds(times: readonly number[]): string {

@@ -10,7 +10,8 @@ export const restartNext: ClusterStroke = async (world) => {
   const { random } = world
   const next = longestUp(world)
   if (!next) return false
-  return alone(world, next, async (_, { service }) => {
+  const { service } = next
+  return alone(world, next, 'stopped', async () => {
     await delay(random.between(0, 1_000))
     await service.listening()
     await service.stop()
@@ -25,7 +26,8 @@ export const changeVersion: ClusterStroke = async (world) => {
   if (earlier === undefined) throw new Error('the row needs --from COMMIT')
   const next = longestUp(world)
   if (!next) return false
-  return alone(world, next, async (_, { service, version }) => {
+  const { service, version } = next
+  return alone(world, next, 'other version', async () => {
     await delay(random.between(0, 1_000))
     await service.listening()
     version.main = version.main === main ? earlier : main
@@ -34,11 +36,10 @@ export const changeVersion: ClusterStroke = async (world) => {
       const ended = service.expectEnd()
       signal(victim, 'SIGKILL')
       await ended
-      world.count('killed')
-    } else {
-      await service.stop()
-      world.count('stopped')
+      await service.listening()
+      return 'other version after a kill'
     }
+    await service.stop()
     await service.listening()
     return true
   })

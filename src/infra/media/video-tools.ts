@@ -58,7 +58,7 @@ export function createVideoTools({
         return isAttemptThere ? { how: 'missing' } : withoutAttempt(conversion)
       }
       try {
-        return { how: 'readable', facts: await probe(path, start) }
+        return { how: 'readable', facts: await probe(path, conversion) }
       } catch (error) {
         if (!(error instanceof ToolError) || error.how !== 'failed') throw error
         if (environmentFaultOf(error)) throw error
@@ -94,12 +94,11 @@ export function createVideoTools({
         ...['-metadata', `comment=${makerComment(conversion, conversion.request)}`],
         ...['-movflags', '+faststart', '-f', 'mp4', `file:${to}`],
       ]
-      const env = { ...process.env, ...attemptCookie(conversion) }
-      const how = { timeoutMs: encodeMs, signal, env, start }
+      const how = { timeoutMs: encodeMs, signal, env: environmentFor(conversion), start }
       try {
         await runTool(['ffmpeg', ...args], how)
         await sync(to)
-        return await finishedFacts(to)
+        return await finishedFacts(to, conversion)
       } catch (error) {
         const isFull = hasNoRoom(results.path)
         // Another try writes to another name.
@@ -132,19 +131,16 @@ export function createVideoTools({
   }
 
   /** The job may have succeeded after the backup was made that the database comes from. */
-  async function withoutAttempt({
-    jobId,
-    epoch,
-    filename,
-  }: ConversionOutput): Promise<SourceVideo> {
+  async function withoutAttempt(output: ConversionOutput): Promise<SourceVideo> {
+    const { jobId, epoch, filename } = output
     const published = join(results.path, filename)
     const maker = await makerAt(published)
     if (maker?.jobId !== jobId || (maker.epoch ?? epoch) < epoch) return { how: 'lost' }
-    return { how: 'published', facts: await finishedFacts(published) }
+    return { how: 'published', facts: await finishedFacts(published, output) }
   }
 
-  async function finishedFacts(path: string): Promise<VideoFacts> {
-    const facts = await probe(path, start)
+  async function finishedFacts(path: string, attempt: AttemptKey): Promise<VideoFacts> {
+    const facts = await probe(path, attempt)
     const file = await openRegularFile(path)
     if (file === 'missing' || file === 'other') throw new Error('a finished video disappeared')
     try {
@@ -153,7 +149,25 @@ export function createVideoTools({
       await file.handle.close()
     }
   }
+
+  /** Counts the frames that are there, not the ones that the header promises. */
+  async function probe(path: string, attempt: AttemptKey): Promise<VideoFacts> {
+    const entries = 'stream=width,height,nb_read_packets:format=duration,size'
+    const what = ['-select_streams', firstVideo, '-count_packets', '-show_entries', entries]
+    const args = ['-v', 'error', ...what, '-of', 'json', ...videoInput(path)]
+    const how = { timeoutMs: probeMs, maxBytes: maxProbeBytes, env: environmentFor(attempt), start }
+    const output = await runTool(['ffprobe', ...args], how)
+    const result = v.safeParse(Probe, JSON.parse(output))
+    if (!result.success) throw new ToolError('ffprobe found no video in it')
+    const { streams, format } = result.output
+    const [{ width, height, nb_read_packets: frames }] = streams
+    const { duration: durationSeconds, size: bytes } = format
+    return { width, height, frames, durationSeconds, bytes }
+  }
 }
+
+/** A tool that outlives the service is found by it, and killed with the attempt. */
+const environmentFor = (attempt: AttemptKey) => ({ ...process.env, ...attemptCookie(attempt) })
 
 const Probe = v.object({
   streams: v.tuple([
@@ -168,21 +182,6 @@ const Probe = v.object({
     size: v.pipe(v.string(), v.digits(), v.toNumber()),
   }),
 })
-
-/** Counts the frames that are there, not the ones that the header promises. */
-async function probe(path: string, start: StartTool): Promise<VideoFacts> {
-  const entries = 'stream=width,height,nb_read_packets:format=duration,size'
-  const what = ['-select_streams', firstVideo, '-count_packets', '-show_entries', entries]
-  const args = ['-v', 'error', ...what, '-of', 'json', ...videoInput(path)]
-  const how = { timeoutMs: probeMs, maxBytes: maxProbeBytes, start }
-  const output = await runTool(['ffprobe', ...args], how)
-  const result = v.safeParse(Probe, JSON.parse(output))
-  if (!result.success) throw new ToolError('ffprobe found no video in it')
-  const { streams, format } = result.output
-  const [{ width, height, nb_read_packets: frames }] = streams
-  const { duration: durationSeconds, size: bytes } = format
-  return { width, height, frames, durationSeconds, bytes }
-}
 
 /** Nothing when the picture has its final size already. Offsets are even: colour is stored at half size. */
 export function filterFor(

@@ -26,7 +26,8 @@ const afterKillMs = 250
 export type End =
   | Extract<ToolEnd, { how: 'cannotStart' }>
   | (Extract<ToolEnd, { how: 'ended' }> & { unreaped: number })
-  | { how: 'unwatched'; process: ProcessIdentity | undefined }
+  /** `process`: undefined if the fork server has not reported one. */
+  | { how: 'unwatched'; process: ProcessIdentity | undefined; forkServer: number }
 
 export const endByKill = {
   how: 'ended',
@@ -202,8 +203,15 @@ export function launch(
     clearTimeout(pinging)
     clearTimeout(unanswered)
     const again = onEnded({ wasReady: isReady, wasKilled })
+    const { pid: forkServer } = child
     for (const [id, { process }] of started) {
-      settle(id, again ? { how: 'unwatched', process } : { how: 'cannotStart', error: null, why })
+      const isUnwatched = again && forkServer !== undefined
+      settle(
+        id,
+        isUnwatched
+          ? { how: 'unwatched', process, forkServer }
+          : { how: 'cannotStart', error: null, why },
+      )
     }
   }
 

@@ -4,6 +4,7 @@ import { type End, endByKill, type Life, launch, type ShimStarted } from './fork
 import type { TemplateNews } from './fork-server-messages.ts'
 import { killAndWait } from './process-table.ts'
 import type { StartTool, ToolEnd, ToolRun } from './tool.ts'
+import { killUnreported, toolMark } from './unreported-tools.ts'
 
 /** What became of a shim. `unwatched`: whoever could have told has ended first. */
 export type ShimEnd =
@@ -109,7 +110,9 @@ export function createForkServer(
       }
     },
     startTool(argv, env, maxBytes) {
-      const begin = () => running().start({ tool: argv, env, ...(maxBytes && { maxBytes }) })
+      const mark = crypto.randomUUID()
+      const order = { tool: argv, env: { ...env, ...toolMark(mark) } }
+      const begin = () => running().start({ ...order, ...(maxBytes && { maxBytes }) })
       let run = begin()
       let isKilled = false
       return {
@@ -123,11 +126,11 @@ export function createForkServer(
 
       /** The end of a fork server says nothing about its tools. */
       async function end(): Promise<ToolEnd> {
-        const first = await endWatched(await run.ended)
+        const first = await endWatched(await run.ended, mark)
         if (first) return first
         if (isKilled) return endByKill
         run = begin()
-        return (await endWatched(await run.ended)) ?? endByKill
+        return (await endWatched(await run.ended, mark)) ?? endByKill
       }
     },
     close: async () => server?.close(),
@@ -144,8 +147,9 @@ const toolOf = ({ ended, kill }: ReturnType<Life['start']>): ToolRun => ({
 })
 
 /** Undefined when nobody watches the tool any more. Then it is killed. */
-async function endWatched(end: End): Promise<ToolEnd | undefined> {
+async function endWatched(end: End, mark: string): Promise<ToolEnd | undefined> {
   if (end.how !== 'unwatched') return end
   if (end.process) await killAndWait(end.process)
+  await killUnreported(mark, end.forkServer)
   return undefined
 }

@@ -21,12 +21,16 @@ export async function pidsWhere(matches: (pid: number) => boolean): Promise<numb
 
 /** Start of a process that is alive. A zombie is dead, unless only its first thread has ended. */
 export function startOf(pid: number): number | undefined {
-  const stat = readOf(pid, 'stat')
-  // The second field is a name that may hold spaces and parentheses itself.
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const [state, ...fields] = statOf(pid)
   const threads = Number(fields[16])
   const isDead = state === 'X' || (state === 'Z' && threads <= 1)
-  return stat === '' || isDead ? undefined : Number(fields[18])
+  return state === undefined || isDead ? undefined : Number(fields[18])
+}
+
+/** The pid of the process that began its session. */
+export function sessionOf(pid: number): number | undefined {
+  const session = statOf(pid)[3]
+  return session === undefined ? undefined : Number(session)
 }
 
 export const isAlive = ({ pid, start }: ProcessIdentity): boolean => startOf(pid) === start
@@ -68,6 +72,12 @@ function killIfAlive(process: ProcessIdentity): boolean {
     // Its state cannot be read now.
   }
   return true
+}
+
+/** From the third field on. The second is a name that may hold spaces and parentheses itself. */
+function statOf(pid: number): string[] {
+  const stat = readOf(pid, 'stat')
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
 
 /** Empty for a process that has ended, or is of another user. */

@@ -8,7 +8,7 @@ import { resultsDirectory } from '../../../src/infra/disk/results-directory.ts'
 import { createPreviews } from '../../../src/infra/media/previews.ts'
 import { makerAt } from '../../../src/infra/media/publication.ts'
 import { createVideoTools } from '../../../src/infra/media/video-tools.ts'
-import { startChild } from '../../../src/infra/processes/tool.ts'
+import { type StartTool, startChild } from '../../../src/infra/processes/tool.ts'
 import { irregularFiles } from '../../support/hostile-files.ts'
 import { aReferenceTo, aVideo, playlistOf } from '../../support/hostile-videos.ts'
 import { gpu0 } from '../../support/jobs.ts'
@@ -16,7 +16,10 @@ import { aPicture } from '../../support/pictures.ts'
 import { aDataDirectory, quick } from '../../support/service.ts'
 
 /** An attempt that has ended, and what the service then does with what it has left. */
-function anEndedAttempt(isCurrent?: () => Promise<boolean>) {
+function anEndedAttempt(
+  isCurrent?: () => Promise<boolean>,
+  { start = startChild }: { start?: StartTool } = {},
+) {
   const root = aDataDirectory()
   const data = {
     workDir: join(root, 'work'),
@@ -37,7 +40,7 @@ function anEndedAttempt(isCurrent?: () => Promise<boolean>) {
     ...{ data, attempt },
     at: (name: string) => join(attemptDir, name),
     result: (name: string) => join(data.resultsDir, name),
-    tools: createVideoTools({ data, results, isCurrent, fit: 'pad', start: startChild }),
+    tools: createVideoTools({ data, results, isCurrent, fit: 'pad', start }),
     previews: createPreviews(data, startChild),
     conversion: {
       ...attempt,
@@ -104,6 +107,23 @@ describe('what a generation has left', () => {
     if (source.how !== 'readable') return
     const facts = await tools.encode(conversion, source.facts, AbortSignal.timeout(20_000))
     expect(facts).toMatchObject({ width: 1280, height: 720, frames: 5 })
+  })
+})
+
+describe('the tools of a conversion', () => {
+  it('are killed when the conversion is withdrawn, also the one that reads the source', async () => {
+    const started = Promise.withResolvers<void>()
+    const hangs: StartTool = (_argv, env) => {
+      const run = startChild(['sleep', '600'], env)
+      started.resolve()
+      return run
+    }
+    const { tools, at, conversion } = anEndedAttempt(undefined, { start: hangs })
+    aVideo(at('video.mp4'))
+    const inspected = expect(tools.inspect(conversion)).rejects.toMatchObject({ how: 'killed' })
+    await started.promise
+    await tools.withdraw(conversion)
+    await inspected
   })
 })
 

@@ -21,6 +21,8 @@ const { env } = process
 /** Works until it is told to go, and then ends with 7. */
 const untilGo = 'touch started; while [ ! -e go ]; do sleep 0.01; done; exit 7'
 
+const untilKilled = 'while :; do sleep 0.01; done'
+
 afterEach(cleanUp)
 
 function aForkServer({ python = 'python3', answerMs = 5_000, pingMs = 5_000 } = {}) {
@@ -37,6 +39,37 @@ function aForkServer({ python = 'python3', answerMs = 5_000, pingMs = 5_000 } = 
 /** From the third field on. */
 const statOf = (pid: number): string[] =>
   readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+
+/**
+ * A Python whose fork server meets its end right after it has started a tool, before it reports it. `slow`: the tool is
+ * still a copy of the fork server then, as it is between the fork and the call of exec.
+ */
+function pythonThat(ends: 'is killed' | 'stands still', { slow = false } = {}): string {
+  const python = join(anAttempt().root, 'python')
+  const signal = { 'is killed': 'SIGKILL', 'stands still': 'SIGSTOP' }[ends]
+  const script = `#!/usr/bin/env python3
+import os, runpy, signal, sys, time
+spawn = os.posix_spawnp
+def slowly(program, argv, env, file_actions, **_):
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        for action in file_actions:
+            if action[0] == os.POSIX_SPAWN_DUP2: os.dup2(*action[1:])
+        time.sleep(0.5)
+        os.execvpe(program, argv, env)
+    return pid
+def and_no_more(program, argv, env, **how):
+    pid = ${slow ? 'slowly' : 'spawn'}(program, argv, env, **how)
+    if program == 'sh': os.kill(os.getpid(), signal.${signal})
+    return pid
+os.posix_spawnp = and_no_more
+sys.path.insert(0, os.path.dirname(sys.argv[3]))
+runpy.run_path(sys.argv[3], run_name='__main__')
+`
+  writeFileSync(python, script, { mode: 0o755 })
+  return python
+}
 
 const niceness = (pid: number): number => Number(statOf(pid)[16])
 
@@ -284,6 +317,31 @@ describe('a tool that the fork server runs', () => {
     cancel()
     expect(await ended).toMatchObject({ how: 'ended', signal: 'SIGKILL' })
     expect(isAlive(pid)).toBe(false)
+  })
+
+  it.each([
+    ['is killed', {}],
+    ['stands still', {}],
+    ['is killed', { slow: true }],
+  ] as const)(
+    'is ended by a cancel though the fork server %s before it reports the tool: %j',
+    async (end, how) => {
+      const server = aForkServer({ python: pythonThat(end, how), answerMs: 2_000 })
+      const { dir } = anAttempt()
+      const { ended, kill: cancel } = server.tool('sh', '-c', untilKilled, dir)
+      cancel()
+      expect(await ended).toMatchObject({ how: 'ended', code: null, signal: 'SIGKILL' })
+      // A copy of the fork server has become the tool by then.
+      await server.tool('sleep', '1').ended
+      expect(processesOf(dir).filter(isAlive)).toEqual([])
+    },
+  )
+
+  it('does not run twice at once when its fork server is killed before it reports the tool', async () => {
+    const server = aForkServer({ python: pythonThat('is killed') })
+    const { dir } = anAttempt()
+    await server.tool('sh', '-c', untilKilled, dir).ended
+    expect(processesOf(dir).filter(isAlive)).toEqual([])
   })
 
   it('goes on while the fork server answers, however often it is asked', async () => {

@@ -25,7 +25,7 @@ import type { Peers } from './peers/peers.ts'
 import { createIdentify, routeOf } from './request/access.ts'
 import { generateSchema, webhookSchema } from './request/bodies.ts'
 import { allowOrigins, refuseOtherPages } from './request/browsers.ts'
-import { withCertainty } from './request/certainty.ts'
+import { type Certainty, withCertainty } from './request/certainty.ts'
 import type { ClientEnv } from './request/client-env.ts'
 import type { RefuseNegativePrompt, RefuseUrl } from './request/fields.ts'
 import type { Uploads } from './request/form.ts'
@@ -111,8 +111,8 @@ export type AppOptions = Readonly<{
     history: History
     /** Metrics in Prometheus' text format. */
     scrape(): Promise<string>
-    /** Whether no other node can lead; absent: there is none. */
-    isCertain?: () => boolean
+    /** Absent: there is no other node. */
+    certainty?: Certainty
   }>
   memory: Memory
   /** Other nodes of the cluster, which forward requests of their clients; absent: there are none. */
@@ -141,7 +141,7 @@ export function createApp({
   log,
 }: AppOptions) {
   const { clients, corsOrigins } = access
-  const { task, isCertain } = status
+  const { task, certainty } = status
   const links = createFileLinks(access.links)
   const render = createJobRenderer({
     ...{ eta: actors.eta, links, retentionMs: limits.retentionMs, nodeOf: machines.nodeOf },
@@ -169,9 +169,9 @@ export function createApp({
         refuseOtherPages(c, corsOrigins)
       }
       identify(c, asked, forwardedFor)
-      if (!isCertain) return next()
+      if (!certainty) return next()
       const isForwarded = forwardedFor !== undefined
-      return withCertainty({ c, asked, isForwarded }, { isCertain }, next)
+      return withCertainty({ c, asked, isForwarded }, certainty, next)
     }
     try {
       if (toPages) c.res = (await toPages(c, admit)) ?? c.res

@@ -14,6 +14,7 @@ import type { Logger } from '../domain/log.ts'
 import type { NodeName } from '../domain/node.ts'
 import { createApp } from '../http/app.ts'
 import type { Peers } from '../http/peers/peers.ts'
+import type { Certainty } from '../http/request/certainty.ts'
 import type { Memory } from '../http/request/lane.ts'
 import type { Holder, NodeFileKind } from '../http/response/node-files.ts'
 import type { FileLinksOptions } from '../http/views/file-links.ts'
@@ -52,8 +53,7 @@ export type LeaderAppOptions = Readonly<{
   children(): Promise<readonly ChildView[]>
   /** Other nodes of the cluster; absent: there are none. */
   peers?: Peers
-  /** Whether none of them can lead. */
-  isCertain?: () => boolean
+  certainty?: Certainty
   guard: AddressGuard
   links: FileLinksOptions
   memory: Memory
@@ -74,13 +74,14 @@ export function createLeaderApp({
   database,
   children,
   peers,
-  isCertain = () => true,
+  certainty,
   guard,
   links,
   memory,
   log,
 }: LeaderAppOptions) {
   const { data, wan } = config
+  const isCertain = certainty?.isCertain ?? (() => true)
   const { checks, downloads, previews, uploads, measured, metrics, observe } = machine
   return createApp({
     actors,
@@ -125,7 +126,7 @@ export function createLeaderApp({
         }
         return metrics.expose(await readFigures(sources))
       },
-      ...(peers && { isCertain }),
+      ...(certainty && { certainty }),
     },
     memory,
     ...(peers && { peers }),

@@ -304,6 +304,31 @@ describe.skipIf(missing)('a cluster', () => {
     await untilPresent([again, b, c])
   })
 
+  it('refuses no request through a follower while the leader stops', async () => {
+    const [a, b, c] = await three()
+    const statuses: number[] = []
+    let isOver = false
+    const ask = async (node: ClusterNode) => {
+      while (!isOver) {
+        statuses.push((await node.request('/jobs')).status)
+        statuses.push((await node.post({ ...quick, prompt: 'in between' })).status)
+      }
+    }
+    const asking = [b, b, c, c].map(ask)
+    const more = async () => {
+      const before = statuses.length
+      await vi.waitFor(() => expect(statuses.length).toBeGreaterThan(before + 8), {
+        timeout: 20_000,
+      })
+    }
+    await more()
+    await a.stop()
+    await more()
+    isOver = true
+    await Promise.all(asking)
+    expect(new Set(statuses)).toEqual(new Set([200, 202]))
+  })
+
   it('ends with status 0 when it is stopped while it leads and stores jobs', async () => {
     const [a, b] = await three()
     let isOver = false

@@ -9,6 +9,7 @@ import type { Observe } from '../../src/domain/observation.ts'
 import { type AppOptions, createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
 import type { Peers } from '../../src/http/peers/peers.ts'
+import type { Certainty } from '../../src/http/request/certainty.ts'
 import type { OwnHosts } from '../../src/http/request/hosts.ts'
 import { type Access, descriptionOf } from '../../src/http/request/route.ts'
 import type { TaskRoutesOptions } from '../../src/http/routes/task-routes.ts'
@@ -26,7 +27,7 @@ export function anApp({
   peers,
   archive = createPlace('archive'),
   files = {},
-  isCertain,
+  certainty,
   events = createPlace('events'),
 }: {
   observe?: Observe
@@ -39,7 +40,7 @@ export function anApp({
   peers?: Peers
   archive?: ActorRef<ArchiveMessage>
   files?: Partial<AppOptions['files']>
-  isCertain?: () => boolean
+  certainty?: Certainty
   events?: ActorRef<EventMessage>
 } = {}) {
   const quiet = () => {}
@@ -99,7 +100,7 @@ export function anApp({
         estimates: async () => [],
       },
       scrape: async () => '',
-      ...(isCertain && { isCertain }),
+      ...(certainty && { certainty }),
     },
     memory: { isShort: () => false },
     ...(peers && { peers }),

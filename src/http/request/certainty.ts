@@ -1,4 +1,4 @@
-/** A leader that the database does not confirm: another node may lead by now, and change jobs. */
+/** A leader that stops, or that the database does not confirm: another node may lead by now, and change jobs. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from 'hono'
 import type { RouterRoute } from 'hono/types'
@@ -8,9 +8,11 @@ import { notLeaderHeader } from '../peers/peers.ts'
 import type { ClientEnv } from './client-env.ts'
 import { type Access, descriptionOf } from './route.ts'
 
-type Certainty = Readonly<{
+export type Certainty = Readonly<{
   /** Whether no other node can lead. */
   isCertain(): boolean
+  /** Whether this node takes nothing new, so that another one leads soon. */
+  isLeaving(): boolean
 }>
 
 type Request = Readonly<{
@@ -22,24 +24,36 @@ type Request = Readonly<{
 /** Runs the handlers of a request, unless they could respond with states that are no longer true. */
 export async function withCertainty(
   { c, asked, isForwarded }: Request,
-  { isCertain }: Certainty,
+  { isCertain, isLeaving }: Certainty,
   next: () => Promise<void>,
 ): Promise<void> {
   const mayBeWrong = () => !isCertain() && !isAboutThisNode(asked)
+  // The node that forwarded the request repeats it at the next leader.
+  const sendOn = () => c.header(notLeaderHeader, '1')
   const refuse = (): never => {
-    // The node that forwarded the request repeats it at the next leader.
-    if (isForwarded) c.header(notLeaderHeader, '1')
+    if (isForwarded) sendOn()
     throw new RefusalError('database_unreachable', detail)
+  }
+  if (isForwarded && isLeaving()) {
+    sendOn()
+    throw new RefusalError('shutting_down', 'This node is stopping. Nothing was changed.')
   }
   if (mayBeWrong() && !isForwarded) await untilCertain(c.env.outgoing, isCertain)
   if (mayBeWrong()) refuse()
   await next()
-  // A long poll has waited. A change that was stored is a fact, whoever leads.
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD'
+  if (isForwarded && isLeaving() && hasMissed(c, isRead)) sendOn()
+  // A long poll has waited. A change that was stored is a fact, whoever leads.
   if (!isRead || !c.res.ok || c.env.outgoing.headersSent || !mayBeWrong()) return
   void c.res.body?.cancel()
   c.res = undefined
   refuse()
+}
+
+/** The stop came in between, and nothing was changed. */
+function hasMissed({ res, error }: Context<ClientEnv>, isRead: boolean): boolean {
+  const isRefused = error instanceof RefusalError && error.code === 'shutting_down'
+  return res.status === 503 && (isRead || isRefused)
 }
 
 /** A database that is back confirms it within a beat. */

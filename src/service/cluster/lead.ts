@@ -14,6 +14,7 @@ import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import type { NodeName } from '../../domain/node.ts'
 import type { Peers } from '../../http/peers/peers.ts'
+import type { Certainty } from '../../http/request/certainty.ts'
 import type { Memory } from '../../http/request/lane.ts'
 import type { Reserve } from '../../infra/disk/reserve.ts'
 import { createClusterWorkFiles } from '../../infra/store/postgres/cluster-work-files.ts'
@@ -48,8 +49,7 @@ export type LeadOptions = Readonly<{
   children(): Promise<readonly ChildView[]>
   housekeeping: Housekeeping
   reserve: Reserve
-  /** Whether PostgreSQL has confirmed that no other node leads. */
-  isCertain(): boolean
+  certainty: Certainty
   /** A commit that began then, by the monotonic clock, is stored: this node leads. */
   onCommitted(beganAt: number): void
   /** Another node leads. */
@@ -65,7 +65,8 @@ export type Lead = Awaited<ReturnType<typeof takeLead>>
 
 export async function takeLead(term: number, options: LeadOptions) {
   const { config, url, me, machine, own, database, places, references } = options
-  const { isCertain, onCommitted, onOver, onGivenUp, reserve, memory, peers, log } = options
+  const { certainty, onCommitted, onOver, onGivenUp, reserve, memory, peers, log } = options
+  const { isCertain } = certainty
   const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
   await using resources = new AsyncDisposableStack()
   for (const [gpu, place] of await patiently(() => readGpuPlaces(database.mail))) {
@@ -146,7 +147,7 @@ export async function takeLead(term: number, options: LeadOptions) {
     nodes: fleet.nodes,
     holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),
     database: led,
-    ...{ peers, isCertain },
+    ...{ peers, certainty },
   })
   const endStreams = () => void tell(actors.events, { type: 'close' })
   resources.defer(watchCertainty(isCertain, endStreams))

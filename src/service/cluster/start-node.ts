@@ -46,6 +46,7 @@ import { createOwnLeftovers } from './own-leftovers.ts'
 import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
 import { prepareStart } from './prepare-start.ts'
 import { untilIdle } from './until-idle.ts'
+import { untilNoticed } from './until-noticed.ts'
 import { watchStore } from './watch-store.ts'
 import { within } from './within.ts'
 
@@ -192,11 +193,18 @@ export async function startNode(
       await lead?.close()
       await within(maxEndMs, lead?.stop())
       await within(maxEndMs, election?.resign())
+      const noticed =
+        lead &&
+        within(
+          maxEndMs,
+          untilNoticed(() => hasOtherNode(connection, me.name)),
+        )
       gate.stop()
       knownLeader.stop()
       await within(maxShutdownMs, ask(supervisor, { type: 'shutdown' }, maxShutdownMs))
       await within(maxEndMs, membership.leave())
       await within(maxEndMs, mail.close())
+      await noticed
       await held.disposeAsync()
     },
   }
@@ -262,7 +270,7 @@ export async function startNode(
         ...{ config, url, machine, own: nodeActors, database, places, references },
         ...{ peers, linkKey: keys.linkKey, memory, children, me: me.name, onOver: end },
         ...{ onGivenUp, housekeeping, reserve, log },
-        isCertain,
+        certainty: { isCertain, isLeaving: () => hasEnded },
         onCommitted: (beganAt) => election?.confirm(beganAt),
       })
       for (const actor of lead.published) references.publish(actor)

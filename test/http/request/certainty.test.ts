@@ -1,14 +1,20 @@
+import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
 import { type ActorRef, refOf, tell } from '../../../src/actors/actor.ts'
 import type { ArchiveMessage } from '../../../src/actors/archive/archive-protocol.ts'
 import type { EventMessage, LiveMessage } from '../../../src/actors/event/event-protocol.ts'
-import { createPeers } from '../../../src/http/peers/peers.ts'
+import { RefusalError } from '../../../src/domain/errors.ts'
+import { createPeers, type Peers } from '../../../src/http/peers/peers.ts'
+import { withCertainty } from '../../../src/http/request/certainty.ts'
+import type { ClientEnv } from '../../../src/http/request/client-env.ts'
+import { renderRefusal } from '../../../src/http/response/errors.ts'
 import { aRunningJob, jobId } from '../../support/jobs.ts'
 import { anApp } from '../../support/routes.ts'
 
 /** The app of a leader that knows one job, and is certain as long as the test says so. */
 function aLeader() {
-  const now = { isCertain: true }
+  const now = { isCertain: true, isLeaving: false }
+  const certainty = { isCertain: () => now.isCertain, isLeaving: () => now.isLeaving }
   const watchers: ActorRef<LiveMessage>[] = []
   const archive = refOf<ArchiveMessage>('archive', (message) => {
     if (message.type === 'find') tell(message.replyTo, { job: aRunningJob(1) })
@@ -21,7 +27,7 @@ function aLeader() {
     return true
   })
   const peers = createPeers('the secret')
-  const app = anApp({ archive, events, peers, isCertain: () => now.isCertain })
+  const app = anApp({ archive, events, peers, certainty })
   return { app, now, watchers, peers }
 }
 
@@ -57,8 +63,7 @@ describe('a leader that is not certain', () => {
   it('has a forwarded request go to the next leader', async () => {
     const { app, now, peers } = aLeader()
     now.isCertain = false
-    const headers = { 'Wan-Forward-Key': peers.forwardKey, 'Wan-Client-Address': '192.0.2.7' }
-    const response = await app.request(status, { headers })
+    const response = await app.request(status, { headers: forwardedBy(peers) })
     expect(response.headers.get('Wan-Not-Leader')).toBe('1')
   })
 
@@ -72,4 +77,44 @@ describe('a leader that is not certain', () => {
     expect(await response.json()).toMatchObject({ code: 'database_unreachable' })
     expect(response.headers.has('ETag')).toBe(false)
   })
+})
+
+describe('a leader that stops', () => {
+  it('has forwarded requests go to the next leader, and answers its own clients', async () => {
+    const { app, now, peers } = aLeader()
+    now.isLeaving = true
+    const response = await app.request(status, { headers: forwardedBy(peers) })
+    expect(response.headers.get('Wan-Not-Leader')).toBe('1')
+    expect((await app.request(status)).status).toBe(200)
+  })
+
+  it.each([
+    { what: 'a read that fails', method: 'GET', code: 'service_busy', goesOn: true },
+    {
+      what: 'a job that is not taken any more',
+      method: 'POST',
+      code: 'shutting_down',
+      goesOn: true,
+    },
+    { what: 'a change that may be stored', method: 'POST', code: 'service_busy', goesOn: false },
+  ] as const)('lets $what go on there only if it changed nothing', async (row) => {
+    const now = { isLeaving: false }
+    const certainty = { isCertain: () => true, isLeaving: () => now.isLeaving }
+    const handle = new Hono<ClientEnv>()
+    handle.use((c, next) =>
+      withCertainty({ c, asked: undefined, isForwarded: true }, certainty, next),
+    )
+    handle.all('/', () => {
+      now.isLeaving = true
+      throw new RefusalError(row.code, 'The queue has ended.')
+    })
+    handle.onError((error, c) => renderRefusal(c, error as RefusalError))
+    const response = await handle.request('/', { method: row.method })
+    expect(response.headers.has('Wan-Not-Leader')).toBe(row.goesOn)
+  })
+})
+
+const forwardedBy = ({ forwardKey }: Peers) => ({
+  'Wan-Forward-Key': forwardKey,
+  'Wan-Client-Address': '192.0.2.7',
 })

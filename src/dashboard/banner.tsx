@@ -29,9 +29,12 @@ function NotReady({ checks }: { checks: readonly Check[] }) {
       </p>
       {failed.length > 0 && (
         <dl>
-          {failed.map(({ name, detail }) => (
-            <div key={name}>
-              <dt>{name.replaceAll('_', ' ')}</dt>
+          {failed.map(({ name, node, detail }) => (
+            <div key={`${name} ${node}`}>
+              <dt>
+                {name.replaceAll('_', ' ')}
+                {node && ` on ${node}`}
+              </dt>
               {detail !== undefined && <dd>{detail}</dd>}
             </div>
           ))}

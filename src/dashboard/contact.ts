@@ -5,7 +5,7 @@ import { now } from './clock.ts'
 import { connection } from './live.ts'
 import { createRefresher } from './refresher.ts'
 
-export type Check = Readonly<{ name: string; ok: boolean; detail?: string }>
+export type Check = Readonly<{ name: string; ok: boolean; detail?: string; node?: string | null }>
 
 /** `checks` is empty where the service shows them to others only. */
 export type Readiness = Readonly<{ ready: boolean; checks: readonly Check[]; nodes: number }>

@@ -16,6 +16,7 @@ import { RefusalError } from '../domain/errors.ts'
 import type { History } from '../domain/history.ts'
 import type { Job, JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import type { NodeName } from '../domain/node.ts'
 import type { Observe } from '../domain/observation.ts'
 import type { WanTask } from '../domain/wan-tasks.ts'
 import { rememberingRouter } from './fast/remembering-router.ts'
@@ -105,6 +106,8 @@ export type AppOptions = Readonly<{
   status: Readonly<{
     version: string
     task: WanTask
+    /** This node. */
+    node: NodeName
     checks(): readonly StandingCheck[]
     /** Actors of this machine. */
     children(): Promise<readonly ChildView[]>

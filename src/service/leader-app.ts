@@ -113,6 +113,7 @@ export function createLeaderApp({
     status: {
       version,
       task: wan.task,
+      node,
       checks: () => (isCertain() ? machine.standing() : doubting(machine.standing())),
       children,
       history: records.stores.history,

@@ -33,14 +33,14 @@ describe('the dashboard of a service that is not ready', () => {
     })
     const banner = bannerOf(page)
     await banner.getByText('The service is not ready').waitFor()
-    type Found = { checks: { name: string; ok: boolean; detail: string }[] }
+    type Found = { checks: { name: string; ok: boolean; detail: string; node?: string }[] }
     const failedNow = async () =>
       (await service.json<Found>('/ready')).checks.filter(({ ok }) => !ok)
     await expect.poll(async () => JSON.stringify(await failedNow())).not.toContain('Not looked at')
     const failed = await failedNow()
     expect(failed.map(({ name }) => name)).toContain('checkpoint')
-    for (const { name, detail } of failed) {
-      await banner.getByText(name, { exact: true }).waitFor()
+    for (const { name, node, detail } of failed) {
+      await banner.getByText(node ? `${name} on ${node}` : name, { exact: true }).waitFor()
       await banner.getByText(detail, { exact: true }).waitFor()
     }
     await page.getByText('Nothing waits', { exact: true }).waitFor()

@@ -157,7 +157,9 @@ describe('a service that is stopped and started again', () => {
 describe('what a former life has left', () => {
   it('is ended and cleared away before anything is claimed, and archived if nobody knows its job', async () => {
     const dataDir = aDataDirectory()
-    await (await startService({ dataDir })).stop()
+    const first = await startService({ dataDir })
+    await first.until(await first.submit({ prompt: 'a fox' }))
+    await first.stop()
     const unknown = '11111111-1111-4111-8111-111111111111'
     const directory = join(dataDir, 'work', unknown, '1')
     mkdirSync(directory, { recursive: true })

@@ -88,8 +88,8 @@ describe('the events of one job', () => {
       source.addEventListener(event, ({ data }) => statuses.push(JSON.parse(data).status))
     await vi.waitUntil(() => statuses.includes('running'), { timeout: 20_000 })
     for (const actor of ['queue', 'events']) {
-      writeFileSync(`${service.dataDir}/crash`, actor)
-      service.child.kill('SIGUSR2')
+      writeFileSync(`${service.queue.dataDir}/crash`, actor)
+      service.queue.child.kill('SIGUSR2')
       const crashes = () => service.log('actor crashed; it will be started again')
       await vi.waitUntil(() => crashes().some((line) => line.actor === actor), { timeout: 10_000 })
     }
@@ -250,8 +250,8 @@ describe('the events of all jobs', () => {
     const service = await startService({ env: { FAULT_INJECTION: '1' } })
     const reader = await openEvents(`${service.url}/events`)
     const { id } = await reader.until(({ event }) => event === 'snapshot')
-    writeFileSync(`${service.dataDir}/crash`, 'events')
-    service.child.kill('SIGUSR2')
+    writeFileSync(`${service.queue.dataDir}/crash`, 'events')
+    service.queue.child.kill('SIGUSR2')
     await reader.untilEnd()
     let again = await openEvents(`${service.url}/events`, id)
     const isShown = async () => {

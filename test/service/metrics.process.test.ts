@@ -121,8 +121,8 @@ describe('GET /metrics', () => {
     const begun = performance.now()
     const id = await service.submit({ prompt: 'a fox [sim:step=0.4]' })
     await service.until(id, ({ stage }) => stage === 'denoising')
-    writeFileSync(join(service.dataDir, 'crash'), 'queue')
-    service.child.kill('SIGUSR2')
+    writeFileSync(join(service.queue.dataDir, 'crash'), 'queue')
+    service.queue.child.kill('SIGUSR2')
     await vi.waitUntil(
       async () => (await scrape(service)).get('wan_scrape_success{part="queue"}') === 0,
       { interval: 10, timeout: 10_000 },
@@ -233,11 +233,17 @@ describe('GET /metrics', () => {
   })
 })
 
+/** Series of the service, added to those of its leader as Prometheus would add them. */
 async function scrape(service: Service): Promise<ReadonlyMap<string, number>> {
-  const response = await service.request('/metrics')
-  const text = await response.text()
-  expect(response.status, text).toBe(200)
-  return seriesIn(text)
+  const nodes = service.queue.url === service.url ? [service] : [service, service.queue]
+  const sum = new Map<string, number>()
+  for (const node of nodes) {
+    const response = await node.request('/metrics')
+    const text = await response.text()
+    expect(response.status, text).toBe(200)
+    for (const [name, value] of seriesIn(text)) sum.set(name, (sum.get(name) ?? 0) + value)
+  }
+  return sum
 }
 
 async function scrapeUntil(service: Service, series: string, value: number) {

@@ -2,11 +2,12 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { aDataDirectory, type Service, startService } from '../support/service.ts'
+import { isFollower } from '../support/store/shared-postgres.ts'
 
 type Readiness = {
   ready: boolean
   nodes: { present: number; left: number; lost: number; leader: string | null }
-  checks: { name: string; ok: boolean; detail: string; age_seconds: number }[]
+  checks: { name: string; ok: boolean; detail: string; age_seconds: number; node?: string }[]
 }
 
 describe('GET /ready', () => {
@@ -17,17 +18,22 @@ describe('GET /ready', () => {
     const service = await startService({ dataDir, env: { WAN_DIR: wanDir } })
     const { status, checks, nodes } = await settled(service)
     expect(status).toBe(503)
-    expect(nodes).toEqual({ present: 1, left: 0, lost: 0, leader: 'local' })
-    expect(checks.map(({ name }) => name)).toEqual([
-      ...['queue', 'disk', 'environment', 'loading', 'gpus', 'database'],
-      ...['generate.py', 'checkpoint', 'python', 'ffmpeg', 'ffprobe'],
-    ])
+    const [present, leader] = isFollower ? [2, 'leader'] : [1, 'local']
+    expect(nodes).toEqual({ present, left: 0, lost: 0, leader })
+    const ofAll = ['queue', 'disk', 'environment', 'loading', 'gpus', 'database']
+    expect(checks.map(({ name }) => name)).toEqual(
+      isFollower
+        ? // The leader has no GPUs, so it needs no checkout. Failed checks of other nodes follow.
+          [...ofAll, 'python', 'ffmpeg', 'ffprobe', 'generate.py']
+        : [...ofAll, 'generate.py', 'checkpoint', 'python', 'ffmpeg', 'ffprobe'],
+    )
     for (const { age_seconds } of checks) expect(age_seconds).toBeGreaterThanOrEqual(0)
     const check = (name: string) => checks.find((one) => one.name === name)
     for (const name of ['queue', 'disk', 'gpus', 'database', 'python', 'ffmpeg', 'ffprobe'])
       expect(check(name)).toMatchObject({ ok: true })
+    expect(check('environment')?.ok).toBe(!isFollower)
     expect(check('generate.py')).toMatchObject({
-      ok: false,
+      ...{ ok: false, ...(isFollower && { node: 'local' }) },
       detail: `${wanDir}/generate.py is not there. Set WAN_DIR to a checkout of Wan2.2.`,
     })
   })
@@ -50,8 +56,8 @@ describe('GET /ready', () => {
 
   it('answers while the queue is being started again, and says so', async () => {
     const service = await startService({ env: { FAULT_INJECTION: '1' } })
-    writeFileSync(join(service.dataDir, 'crash'), 'queue')
-    service.child.kill('SIGUSR2')
+    writeFileSync(join(service.queue.dataDir, 'crash'), 'queue')
+    service.queue.child.kill('SIGUSR2')
     const isTold = async () => {
       const { status, checks } = await ready(service)
       return status === 503 && checks.some(({ name, ok }) => name === 'queue' && !ok)
@@ -70,12 +76,15 @@ async function ready(service: Service): Promise<Readiness & { status: number }> 
   return { status: response.status, ...((await response.json()) as Readiness) }
 }
 
-/** Once each thing has been looked at. */
+/** Once each thing has been looked at, the database by a node that leads. */
 async function settled(service: Service) {
   let now = await ready(service)
   const isSettled = async () => {
     now = await ready(service)
-    return now.checks.every(({ detail }) => detail !== 'Not looked at yet.')
+    const has = (wanted: string, isOk: boolean) =>
+      now.checks.some(({ name, ok }) => name === wanted && ok === isOk)
+    const areLookedAt = now.checks.every(({ detail }) => detail !== 'Not looked at yet.')
+    return areLookedAt && has('database', true) && has('generate.py', false)
   }
   await vi.waitUntil(isSettled, { timeout: 10_000 })
   return now

@@ -290,8 +290,8 @@ describe('a receiver that is down', () => {
     const { id } = await register({ url: receiver.url }, own)
     await own.submit({ prompt: 'a fox' })
     await receiver.until(1)
-    writeFileSync(join(own.dataDir, 'crash'), 'webhooks')
-    own.child.kill('SIGUSR2')
+    writeFileSync(join(own.queue.dataDir, 'crash'), 'webhooks')
+    own.queue.child.kill('SIGUSR2')
     const [first, second] = await receiver.until(2)
     expect(second?.headers['webhook-id']).toBe(first?.headers['webhook-id'])
     await expect

@@ -5,6 +5,7 @@ import type { ArchiveMessage } from '../../src/actors/archive/archive-protocol.t
 import type { EventMessage } from '../../src/actors/event/event-protocol.ts'
 import type { QueueMessage } from '../../src/actors/queue/queue-protocol.ts'
 import type { TokenHolder } from '../../src/domain/client.ts'
+import type { NodeName } from '../../src/domain/node.ts'
 import type { Observe } from '../../src/domain/observation.ts'
 import { type AppOptions, createApp } from '../../src/http/app.ts'
 import { Outgoing } from '../../src/http/fast/outgoing.ts'
@@ -89,6 +90,7 @@ export function anApp({
     status: {
       version: '1.2.3',
       task: 'ti2v-5B',
+      node: 'local' as NodeName,
       checks: () => [],
       children: async () => [],
       history: {

@@ -133,7 +133,10 @@ export async function startService({
     url,
     dataDir,
     /** The node that has the queue: this service, or the leader of a follower. */
-    queue: { dataDir: leader?.dataDir ?? dataDir, ...clientOf(leader?.url ?? url) },
+    queue: {
+      ...{ dataDir: leader?.dataDir ?? dataDir, url: leader?.url ?? url },
+      ...{ child: (leader?.child ?? child) as ChildProcess, ...clientOf(leader?.url ?? url) },
+    },
     child: child as ChildProcess,
     ...clientOf(url),
     /** The same service as the client with this token meets it. */

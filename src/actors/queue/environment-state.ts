@@ -7,8 +7,8 @@ import type { Epoch, Failure, GpuId, JobId, Stage, Timestamp } from '../../domai
 export type Environment = Readonly<{
   /** Standing checks that failed. */
   faults: readonly Check[]
-  /** Names of checks that fail although a generation has got through. */
-  disbelieved: ReadonlySet<string>
+  /** Checks that fail although a generation has got through. */
+  disbelieved: readonly Check[]
   breaker: Breaker
   /** Jobs that failed again and again while others did well: how often that was seen. */
   suspects: ReadonlyMap<JobId, number>
@@ -40,7 +40,7 @@ export type Probe = Readonly<{ jobId: JobId; epoch: Epoch }>
 
 export const soundEnvironment: Environment = {
   faults: [],
-  disbelieved: new Set(),
+  disbelieved: [],
   breaker: { phase: 'closed' },
   suspects: new Map(),
 }

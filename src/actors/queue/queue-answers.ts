@@ -3,7 +3,7 @@ import type { Job } from '../../domain/job.ts'
 import { size, values } from '../ordered-map.ts'
 import { holdOfPlace } from './environment-state.ts'
 import { fullNode, holdOf, nodeNameOf, type QueueNode } from './nodes.ts'
-import type { JobView, NodeUse, QueueSummary } from './queue-protocol.ts'
+import type { JobView, NodeCondition, NodeUse, QueueSummary } from './queue-protocol.ts'
 import {
   gpuUse,
   healthOf,
@@ -20,12 +20,22 @@ export function summaryOf(state: QueueState): QueueSummary {
     open: state.open,
     hasRoom: fullNode(state) === undefined,
     ...(hold && { hold }),
+    nodes: [...state.nodes.values()]
+      .filter(({ presence }) => presence === 'present')
+      .map(condition),
     waiting: size(state.waiting),
     running: state.running.size,
     ...(oldest && { oldestAt: oldest.submittedAt }),
     usableGpus: state.gpus.filter((gpu) => isUsable(state, gpu)),
     slowLoads: state.gpus.filter((gpu) => gpuUse(state, gpu).loadsUnusuallyLong),
   }
+}
+
+function condition(node: QueueNode): NodeCondition {
+  const { name, gpus, environment } = node
+  const hold = holdOfPlace(node)
+  const failed = [...environment.faults, ...environment.disbelieved]
+  return { name, gpus, ...(hold && { hold }), failed }
 }
 
 export function nodeUse(state: QueueState, node: QueueNode): NodeUse {

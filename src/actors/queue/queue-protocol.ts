@@ -213,6 +213,14 @@ export type NodeUse = Readonly<{
   hold?: Hold
 }>
 
+/** Trouble of a node. */
+export type NodeCondition = Readonly<
+  Pick<NodeUse, 'name' | 'gpus' | 'hold'> & {
+    /** Standing checks that fail there, also those that hold nothing because a generation has got through. */
+    failed: readonly Check[]
+  }
+>
+
 /** `detach`: generations go on in their shims. `drain`: they are waited for. `kill`: they are stopped. */
 export type CloseMode = 'detach' | 'drain' | 'kill'
 
@@ -222,6 +230,8 @@ export type QueueSummary = Readonly<{
   hasRoom: boolean
   /** Why no job is claimed, whatever GPUs there are. */
   hold?: Hold
+  /** Present nodes. */
+  nodes: readonly NodeCondition[]
   waiting: number
   running: number
   /** When the one that has waited longest was submitted. */

@@ -138,6 +138,7 @@ describe('the figures of a service', () => {
           waiting: 3,
           running: 1,
           usableGpus: [gpu0],
+          nodes: [],
           slowLoads: [],
         },
         gpus: seen.map((one) => ({ seen: one, use: undefined })),

@@ -21,8 +21,13 @@ export default async function setUp(): Promise<(() => Promise<void>) | undefined
   return () => server[Symbol.asyncDispose]()
 }
 
-/** The database of a data directory, created with its first service. Nothing with SQLite. */
-export async function databaseOf(dataDir: string): Promise<{ DATABASE_URL?: string }> {
+/**
+ * Settings for the database of a data directory, created with its first service. Nothing with SQLite. The node has the
+ * name that it has without a cluster.
+ */
+export async function databaseOf(
+  dataDir: string,
+): Promise<{ DATABASE_URL?: string; NODE_NAME?: string }> {
   const server = process.env[variable]
   if (server === undefined) return {}
   const name = `wan_${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`
@@ -37,7 +42,7 @@ export async function databaseOf(dataDir: string): Promise<{ DATABASE_URL?: stri
   }
   const url = new URL(server)
   url.pathname = `/${name}`
-  return { DATABASE_URL: url.href }
+  return { DATABASE_URL: url.href, NODE_NAME: 'local' }
 }
 
 const alreadyThere = '42P04'

@@ -112,10 +112,7 @@ export function gotTo(
   for (const [jobId] of culprits) suspects.set(jobId, (suspects.get(jobId) ?? 0) + 1)
   suspects.delete(attempt.jobId)
   // It got through although they fail.
-  const disbelieved = new Set([
-    ...environment.disbelieved,
-    ...environment.faults.map(({ name }) => name),
-  ])
+  const disbelieved = [...environment.disbelieved, ...environment.faults]
   return { ...environment, faults: [], disbelieved, breaker: closed, suspects }
 }
 
@@ -144,11 +141,10 @@ export function seeChecks(
   at: Timestamp,
 ): Pick<Verdict, 'environment' | 'pause'> {
   const failed = checks.filter(({ ok }) => !ok)
-  const disbelieved = new Set(
-    failed.map(({ name }) => name).filter((name) => environment.disbelieved.has(name)),
-  )
-  const faults = failed.filter(({ name }) => !disbelieved.has(name))
-  const isSame = disbelieved.size === environment.disbelieved.size
+  const names = new Set(environment.disbelieved.map(({ name }) => name))
+  const disbelieved = failed.filter(({ name }) => names.has(name))
+  const faults = failed.filter(({ name }) => !names.has(name))
+  const isSame = isDeepStrictEqual(disbelieved, environment.disbelieved)
   if (isSame && isDeepStrictEqual(faults, environment.faults)) return { environment }
   const { breaker } = environment
   if (faults.length === 0) {

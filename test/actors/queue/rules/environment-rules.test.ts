@@ -101,6 +101,9 @@ describe('the environment of generations', () => {
     expect(claimsAllowed(proven)).toBe('any')
     expect(holdBy(proven)).toBeUndefined()
     expect(look(proven, incomplete)).toBe(proven)
+    expect(proven).toMatchObject({ faults: [], disbelieved: [incomplete] })
+    const otherwise = { ...incomplete, detail: 'Two files are missing.' }
+    expect(look(proven, otherwise)).toEqual({ ...proven, disbelieved: [otherwise] })
     const again = look(look(proven, { ...incomplete, ok: true }), incomplete)
     expect(claimsAllowed(again)).toBe('none')
   })

@@ -99,6 +99,22 @@ describe('the limits of a node', () => {
     expect(claims(queue.tell({ type: 'pauseEnded', node: away, pause: 1 }))).toEqual([gpu1])
   })
 
+  it('are shown with the hold and the failed checks of each present node', () => {
+    const queue = aQueue()
+    queue.joins(away, [gpu1])
+    const script = { name: 'generate.py', ok: false, detail: 'Set WAN_DIR.' }
+    queue.tell({ type: 'environmentChecked', node: away, checks: [script] })
+    expect(summaryOf(queue.state()).nodes).toEqual([
+      { name: home, gpus: [gpu0], failed: [] },
+      {
+        ...{ name: away, gpus: [gpu1], failed: [script] },
+        hold: { reason: 'environment', detail: 'generate.py: Set WAN_DIR.' },
+      },
+    ])
+    queue.tell({ type: 'nodeLost', node: away, gpus: [gpu1] })
+    expect(summaryOf(queue.state()).nodes.map(({ name }) => name)).toEqual([home])
+  })
+
   it('ignore news of a node that nobody knows', () => {
     const queue = aQueue()
     const before = queue.state()

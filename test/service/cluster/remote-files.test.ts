@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { refOf, tell, tellAskerItFailed } from '../../../src/actors/actor-ref.ts'
 import {
   type FileFinding,
@@ -36,9 +35,8 @@ describe('a file on another machine', () => {
       await expect(ask(video)).rejects.toMatchObject({ code: 'service_busy' })
     }
     expect(letters).toEqual(['removeVideo'])
-    await delay(withinMs)
     answers = true
-    expect(await files.find(video)).toBe('missing')
+    await vi.waitFor(async () => expect(await files.find(video)).toBe('missing'))
     expect(await files.remove(video)).toBe('missing')
   })
 

@@ -1,5 +1,6 @@
 /** The service as this page talks to it. */
 import { signal } from '@preact/signals'
+import type { ClientResponse } from 'hono/client'
 import {
   createClient,
   DetailedError,
@@ -53,7 +54,9 @@ export const isFault = (error: unknown): error is Fault =>
   typeof error === 'object' && error !== null && 'status' in error && 'text' in error
 
 /** What was asked for; throws a `Fault`. */
-export async function answerTo<Asked extends Parameters<typeof parseResponse>[0]>(asked: Asked) {
+export async function answerTo<Asked extends ClientResponse<unknown>>(
+  asked: Asked | Promise<Asked>,
+) {
   try {
     return await parseResponse(asked)
   } catch (error) {

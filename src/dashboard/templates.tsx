@@ -39,8 +39,15 @@ function Template({ task, where, template, canReload }: TemplateProps) {
   async function reload(): Promise<void> {
     setAsked(true)
     try {
-      await answerTo(api.tasks[':task'].reload.$post({ param: { task } }))
-      notify({ tone: 'good', text: `The template of ${task} is loaded again` })
+      const { reloads } = await answerTo(api.tasks[':task'].reload.$post({ param: { task } }))
+      const others = reloads.filter(({ result }) => result !== 'reloaded')
+      if (others.length > 0) {
+        const text = others.map(({ node, reason }) => `${node}: ${reason}`).join(' ')
+        notify({ tone: 'bad', text })
+      }
+      if (others.length < reloads.length) {
+        notify({ tone: 'good', text: `The template of ${task} is loaded again` })
+      }
     } catch (error) {
       notify({ tone: 'bad', text: faultOf(error).text })
     }

@@ -41,8 +41,8 @@ export type LeaderAppOptions = Readonly<{
   /** Those of this machine. */
   own: NodeActors
   node: NodeName
-  /** Templates of other nodes that are there; absent: there are none. */
-  templatesElsewhere?: () => Iterable<readonly [NodeName, ActorRef<TemplateMessage>]>
+  /** Templates of other nodes; undefined where a node is away. Absent: there are none. */
+  templatesElsewhere?: () => Iterable<readonly [NodeName, ActorRef<TemplateMessage> | undefined]>
   machines: Machines
   nodes: Nodes
   /** Where the files of a job are; absent: here. */

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import type { JobJson } from '../../src/http/views/job-view.ts'
+import type { ReloadedTaskJson } from '../../src/http/views/task-view.ts'
 import {
   type ClusterNode,
   nodesOf,
@@ -164,12 +165,19 @@ describe.skipIf(missing)('a cluster', () => {
     }
     const ready = ['a ready', 'b ready', 'c ready']
     await vi.waitFor(async () => expect(await states()).toEqual(ready), { timeout: 60_000 })
-    const answer = await b.request('/tasks/ti2v-5B/reload', { method: 'POST' })
-    expect(answer.status).toBe(202)
+    const reload = async () => {
+      const answer = await b.request('/tasks/ti2v-5B/reload', { method: 'POST' })
+      const { reloads } = (await answer.json()) as ReloadedTaskJson
+      return reloads.map(({ node, result }) => `${node} ${result}`).toSorted()
+    }
+    expect(await reload()).toEqual(['a reloaded', 'b reloaded', 'c reloaded'])
     for (const node of nodes) {
       await vi.waitFor(() => expect(node.log('a template is replaced')).toHaveLength(1))
     }
     await vi.waitFor(async () => expect(await states()).toEqual(ready), { timeout: 60_000 })
+    await nodes[2].stop()
+    const others = ['a reloaded', 'b reloaded', 'c away']
+    await vi.waitFor(async () => expect(await reload()).toEqual(others), { timeout: 20_000 })
   })
 
   it('says of the video of a machine that is off that the machine is, and has it again when it is back', async () => {

@@ -17,7 +17,7 @@ import { AttemptJson } from '../views/attempt-view.ts'
 import { GpuJson } from '../views/gpu-view.ts'
 import { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
 import { NodeJson } from '../views/node-view.ts'
-import { TaskJson } from '../views/task-view.ts'
+import { ReloadedTaskJson, TaskJson } from '../views/task-view.ts'
 import { examples } from './examples.ts'
 
 export type DocumentOptions = Readonly<{
@@ -94,6 +94,7 @@ const named: Readonly<Record<keyof typeof examples, GenericSchema>> = {
   Gpu: GpuJson,
   Node: NodeJson,
   Task: TaskJson,
+  ReloadedTask: ReloadedTaskJson,
   Problem: ProblemJson,
   OpenAiVideo: VideoJson,
   OpenAiError: ErrorJson,

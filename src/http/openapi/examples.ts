@@ -8,7 +8,7 @@ import type { AttemptJson } from '../views/attempt-view.ts'
 import type { GpuJson } from '../views/gpu-view.ts'
 import type { AcceptedJson, JobDetailJson, JobJson } from '../views/job-view.ts'
 import type { NodeJson } from '../views/node-view.ts'
-import type { TaskJson } from '../views/task-view.ts'
+import type { ReloadedTaskJson, TaskJson } from '../views/task-view.ts'
 
 const id = '0b9c8a52-93f5-4b4c-9d8f-2f0c4c1d9f02'
 const prompt = 'A red fox walks through fresh snow at sunrise'
@@ -168,6 +168,11 @@ const task: TaskJson = {
   nodes: [{ node: 'local', template }],
 }
 
+const reloadedTask: ReloadedTaskJson = {
+  ...task,
+  reloads: [{ node: 'local', result: 'reloaded', reason: null }],
+}
+
 const openAiVideo: VideoJson = {
   id: `video_${id}`,
   object: 'video',
@@ -219,6 +224,7 @@ export const examples = {
   Gpu: gpu,
   Node: node,
   Task: task,
+  ReloadedTask: reloadedTask,
   Problem: problem,
   OpenAiVideo: openAiVideo,
   OpenAiError: openAiError,

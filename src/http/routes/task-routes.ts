@@ -1,18 +1,24 @@
 import { Hono } from 'hono'
 import * as v from 'valibot'
 import { type ActorRef, ask } from '../../actors/actor.ts'
-import type { TemplateMessage, TemplateView } from '../../actors/template/template-protocol.ts'
+import type { TemplateMessage } from '../../actors/template/template-protocol.ts'
 import { RefusalError } from '../../domain/errors.ts'
 import type { NodeName } from '../../domain/node.ts'
 import type { ClientEnv } from '../request/client-env.ts'
 import { route } from '../request/route.ts'
-import { TaskJson, type TaskSight, taskJson } from '../views/task-view.ts'
+import {
+  ReloadedTaskJson,
+  type ReloadJson,
+  TaskJson,
+  type TaskSight,
+  taskJson,
+} from '../views/task-view.ts'
 
 type Template = ActorRef<TemplateMessage>
 
-/** A task, with the actors of its templates: on this node, and on the others that are there. */
+/** A task, with the actors of its templates: on this node, and on the others. Undefined: the node is away. */
 export type ServedTask = TaskSight &
-  Readonly<{ template: Template; elsewhere(): Iterable<readonly [NodeName, Template]> }>
+  Readonly<{ template: Template; elsewhere(): Iterable<readonly [NodeName, Template | undefined]> }>
 
 export type TaskRoutesOptions = Readonly<{ tasks: readonly ServedTask[] }>
 
@@ -23,9 +29,6 @@ const patienceMs = 2_000
 
 /** Tasks with their templates. */
 export function taskRoutes({ tasks }: TaskRoutesOptions) {
-  const describe = (task: ServedTask): Promise<TaskJson> =>
-    everywhere(task, (template) => ask(template, { type: 'describe' }, patienceMs))
-
   return new Hono<ClientEnv>()
     .get(
       '/tasks',
@@ -49,12 +52,14 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
         summary: 'Load the template of a task again',
         details:
           'Also after warm starts were given up, as when a probe has failed. Jobs that run go on. In a cluster, ' +
-          'every node that is there loads its own. Nodes that are away are not told. ' +
+          'every node that is there loads its own. `reloads` has the result for each node. ' +
           'Other jobs start cold until the template is `ready`.',
         params: v.object({
           task: v.pipe(v.string(), v.description('name of the task, as `GET /tasks` has it')),
         }),
-        answers: { 202: { means: 'The task with the state of its template', json: TaskJson } },
+        answers: {
+          202: { means: 'The task with the result of each node', json: ReloadedTaskJson },
+        },
         refusals: ['task_not_found', 'warm_start_off'],
       }),
       async (c) => {
@@ -67,35 +72,57 @@ export function taskRoutes({ tasks }: TaskRoutesOptions) {
     )
 }
 
-/** Refused where no node has anything to load. */
-async function reload(task: ServedTask, requestId: string): Promise<TaskJson> {
-  const refusals: RefusalError[] = []
-  let accepted = 0
-  const view = await everywhere(task, async (template) => {
-    const answer = await ask(template, { type: 'reload', requestId }, patienceMs)
-    if (!(answer instanceof RefusalError)) {
-      accepted += 1
-      return answer
-    }
-    refusals.push(answer)
-    return ask(template, { type: 'describe' }, patienceMs)
-  })
-  const [refusal] = refusals
-  if (refusal && accepted === 0) throw refusal
-  return view
-}
-
-async function everywhere(
-  task: ServedTask,
-  question: (template: Template) => Promise<TemplateView>,
-): Promise<TaskJson> {
+async function describe(task: ServedTask): Promise<TaskJson> {
+  const question = (template: Template) => ask(template, { type: 'describe' }, patienceMs)
+  const present = [...task.elsewhere()].filter(([, template]) => template !== undefined)
   const [own, ...others] = await Promise.all([
     question(task.template),
-    ...[...task.elsewhere()].map(
-      async ([node, template]) => [node, await question(template).catch(() => undefined)] as const,
+    ...present.map(
+      async ([node, template]) =>
+        [node, template && (await question(template).catch(() => undefined))] as const,
     ),
   ])
   return taskJson(task, own, others)
+}
+
+/** Refused where it is known that no node loads a template. */
+async function reload(task: ServedTask, requestId: string): Promise<ReloadedTaskJson> {
+  const templates = [[task.node, task.template] as const, ...task.elsewhere()]
+  const reloads = await Promise.all(
+    templates.map(async ([node, template]) => ({
+      node,
+      ...(await resultOf(template, requestId)),
+    })),
+  )
+  if (reloads.every(({ result }) => result === 'refused' || result === 'away')) {
+    throw new RefusalError('warm_start_off', refusalOf(reloads))
+  }
+  return { ...(await describe(task)), reloads }
+}
+
+async function resultOf(
+  template: Template | undefined,
+  requestId: string,
+): Promise<Omit<ReloadJson, 'node'>> {
+  if (!template) {
+    const reason = 'The node is not connected to the leader and was not asked.'
+    return { result: 'away', reason }
+  }
+  const question = ask(template, { type: 'reload', requestId }, patienceMs)
+  const answer = await question.catch(() => undefined)
+  if (!answer) {
+    const reason = `The node did not answer within ${patienceMs / 1000} s. It may load its template again.`
+    return { result: 'unknown', reason }
+  }
+  if (answer instanceof RefusalError) return { result: 'refused', reason: answer.message }
+  return { result: 'reloaded', reason: null }
+}
+
+function refusalOf(reloads: readonly ReloadJson[]): string {
+  const [only, ...others] = reloads
+  if (only && others.length === 0) return only.reason ?? ''
+  const reasons = reloads.map(({ node, reason }) => `${node}: ${reason}`)
+  return `No connected node has a template to load. ${reasons.join(' ')}`
 }
 
 const noTask = (name: string, tasks: TaskRoutesOptions['tasks']) => {

@@ -52,6 +52,26 @@ export const TaskJson = v.object({
 })
 export type TaskJson = v.InferOutput<typeof TaskJson>
 
+export const reloadResults = ['reloaded', 'refused', 'unknown', 'away'] as const
+
+const ReloadJson = v.object({
+  node: NodeNameJson,
+  result: v.pipe(
+    v.picklist(reloadResults),
+    v.description(
+      '`reloaded`: the template is loaded again; `refused`: the node has none to load; `unknown`: the node did not answer in time, and may load it; `away`: the node is not connected to the leader and was not asked',
+    ),
+  ),
+  reason: v.pipe(v.nullable(v.string()), v.description('null for `reloaded`')),
+})
+export type ReloadJson = v.InferOutput<typeof ReloadJson>
+
+export const ReloadedTaskJson = v.object({
+  ...TaskJson.entries,
+  reloads: v.pipe(v.array(ReloadJson), v.description('result for each node of the cluster')),
+})
+export type ReloadedTaskJson = v.InferOutput<typeof ReloadedTaskJson>
+
 /** `node`: the one that answers. */
 export type TaskSight = Readonly<{ task: WanTask; checkpoint: string; node: NodeName }>
 

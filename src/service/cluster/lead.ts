@@ -139,10 +139,9 @@ export async function takeLead(term: number, options: LeadOptions) {
     ...{ config, machine, actors, own, records, guard, links, memory, children, log },
     node: me,
     templatesElsewhere: () =>
-      fleet.nodes.members().flatMap(({ name }) => {
-        const actors = name === me ? undefined : fleet.at(name)
-        return actors ? [[name, actors.template] as const] : []
-      }),
+      fleet.nodes
+        .members()
+        .flatMap(({ name }) => (name === me ? [] : [[name, fleet.at(name)?.template] as const])),
     machines: createMachines(fleet, fleet.gpus),
     nodes: fleet.nodes,
     holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),

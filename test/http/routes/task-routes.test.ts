@@ -12,12 +12,11 @@ import { anApp } from '../../support/routes.ts'
 
 const facts = { tookMs: 48_200, privateBytes: 11_000, sharedBytes: 12_000 }
 
-const [local, other] = ['local', 'other'].map((name) => v.parse(NodeName, name)) as [
-  NodeName,
-  NodeName,
-]
+const named = (name: string): NodeName => v.parse(NodeName, name)
+const local = named('local')
+const other = named('other')
 
-type Others = readonly (readonly [NodeName, ActorRef<TemplateMessage>])[]
+type Others = readonly (readonly [NodeName, ActorRef<TemplateMessage> | undefined])[]
 
 /** The app in front of templates that are described like this, and reloaded like that. */
 const anAppWith = (
@@ -95,6 +94,10 @@ describe('POST /tasks/{task}/reload', () => {
   const reload = (app: ReturnType<typeof anApp>, task: string) =>
     app.request(`/tasks/${task}/reload`, { method: 'POST' })
 
+  const ready = { phase: 'ready', facts, starts: 1, canReload: true } as const
+  const off = { phase: 'off', why: 'no GPU', starts: 0, canReload: false } as const
+  const refusal = new RefusalError('warm_start_off', 'There is no template.')
+
   it('returns the task with the state of the template that is loaded', async () => {
     const building = {
       phase: 'building',
@@ -102,25 +105,20 @@ describe('POST /tasks/{task}/reload', () => {
       starts: 0,
       canReload: true,
     } as const
-    const answer = await reload(
-      anAppWith({ phase: 'ready', facts, starts: 1, canReload: true }, building),
-      'ti2v-5B',
-    )
+    const answer = await reload(anAppWith(building), 'ti2v-5B')
     expect(answer.status).toBe(202)
     expect(await answer.json()).toMatchObject({
       task: 'ti2v-5B',
       template: { state: 'building', reason: 'a reload was requested' },
+      reloads: [{ node: 'local', result: 'reloaded', reason: null }],
     })
   })
 
-  it('loads the template of every node, also where this one has none', async () => {
-    const off = { phase: 'off', why: 'no GPU', starts: 0, canReload: false } as const
-    const building = { phase: 'building', why: 'a reload', starts: 0, canReload: true } as const
-    const refusal = new RefusalError('warm_start_off', 'There is no template.')
-    const away = v.parse(NodeName, 'away')
+  it('says of each node whether its template is loaded again, also of those that are away or silent', async () => {
     const app = anAppWith(off, refusal, [
-      [other, aTemplate({ phase: 'ready', facts, starts: 1, canReload: true }, building)],
-      [away, createPlace<TemplateMessage>('template')],
+      [other, aTemplate(ready)],
+      [named('silent'), createPlace<TemplateMessage>('template')],
+      [named('away'), undefined],
     ])
     const answer = await reload(app, 'ti2v-5B')
     expect(answer.status).toBe(202)
@@ -128,9 +126,39 @@ describe('POST /tasks/{task}/reload', () => {
       template: { state: 'off' },
       nodes: [
         { node: 'local', template: { state: 'off' } },
-        { node: 'other', template: { state: 'building' } },
-        { node: 'away', template: null },
+        { node: 'other', template: { state: 'ready' } },
+        { node: 'silent', template: null },
       ],
+      reloads: [
+        { node: 'local', result: 'refused', reason: 'There is no template.' },
+        { node: 'other', result: 'reloaded', reason: null },
+        { node: 'silent', result: 'unknown', reason: expect.stringContaining('2 s') },
+        { node: 'away', result: 'away', reason: expect.stringContaining('not asked') },
+      ],
+    })
+  })
+
+  it('does not refuse as long as a node that did not answer may load its template', async () => {
+    const silent = createPlace<TemplateMessage>('template')
+    const answer = await reload(anAppWith(off, refusal, [[other, silent]]), 'ti2v-5B')
+    expect(answer.status).toBe(202)
+    expect(await answer.json()).toMatchObject({
+      reloads: [{ result: 'refused' }, { node: 'other', result: 'unknown' }],
+    })
+  })
+
+  it('refuses with the reason of each node where no node loads a template', async () => {
+    const app = anAppWith(off, refusal, [
+      [other, aTemplate(off, new RefusalError('warm_start_off', 'There is none here.'))],
+      [named('away'), undefined],
+    ])
+    const answer = await reload(app, 'ti2v-5B')
+    expect(answer.status).toBe(409)
+    expect(await answer.json()).toMatchObject({
+      code: 'warm_start_off',
+      detail: expect.stringMatching(
+        /^No connected node .*local: There is no template\. other: There is none here\. away: .* not asked/,
+      ),
     })
   })
 

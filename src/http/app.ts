@@ -14,7 +14,7 @@ import type { StandingCheck } from '../domain/check.ts'
 import type { TokenHolder } from '../domain/client.ts'
 import { RefusalError } from '../domain/errors.ts'
 import type { History } from '../domain/history.ts'
-import type { Job, JobId } from '../domain/job.ts'
+import type { JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import type { NodeName } from '../domain/node.ts'
 import type { Observe } from '../domain/observation.ts'
@@ -35,7 +35,7 @@ import { createRefuseHosts, type OwnHosts } from './request/hosts.ts'
 import { createLane, type Memory } from './request/lane.ts'
 import { createRepeatedJobs } from './request/repeated-jobs.ts'
 import { renderError, renderRefusal } from './response/errors.ts'
-import { createNodeFiles, type Holder, type NodeFileKind } from './response/node-files.ts'
+import { createNodeFiles, type NodeFilesOptions } from './response/node-files.ts'
 import type { Downloads } from './response/send-file.ts'
 import type { Previews } from './response/send-preview.ts'
 import { adminRoutes } from './routes/admin-routes.ts'
@@ -92,7 +92,7 @@ export type AppOptions = Readonly<{
     downloads: Downloads
     videoFiles: Pick<VideoFiles, 'find'>
     /** Where the files of a job are; absent: here. */
-    holder?: (job: Job, kind: NodeFileKind) => Holder
+    holder?: NodeFilesOptions['holder']
   }>
   limits: Readonly<{
     maxFrames: number

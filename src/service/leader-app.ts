@@ -9,14 +9,13 @@ import { root } from '../config/root.ts'
 import { version } from '../config/version.ts'
 import type { AddressGuard } from '../domain/address-guard.ts'
 import type { StandingCheck } from '../domain/check.ts'
-import type { Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import type { NodeName } from '../domain/node.ts'
 import { createApp } from '../http/app.ts'
 import type { Peers } from '../http/peers/peers.ts'
 import type { Certainty } from '../http/request/certainty.ts'
 import type { Memory } from '../http/request/lane.ts'
-import type { Holder, NodeFileKind } from '../http/response/node-files.ts'
+import type { NodeFilesOptions } from '../http/response/node-files.ts'
 import type { FileLinksOptions } from '../http/views/file-links.ts'
 import type { Nodes } from '../http/views/node-view.ts'
 import { logOf } from '../infra/disk/data-directory.ts'
@@ -46,7 +45,7 @@ export type LeaderAppOptions = Readonly<{
   machines: Machines
   nodes: Nodes
   /** Where the files of a job are; absent: here. */
-  holder?: (job: Job, kind: NodeFileKind) => Holder
+  holder?: NodeFilesOptions['holder']
   records: Records
   database: Pick<ServiceDatabase, 'bytes'>
   /** Actors of this machine. */

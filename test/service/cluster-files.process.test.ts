@@ -63,6 +63,33 @@ describe.skipIf(missing)('files of a cluster', () => {
     expect(existsSync(fileOn(a, younger.filename))).toBe(true)
   })
 
+  it('include the log of a job that waits again, or was canceled then, which the node of its latest attempt sends', async () => {
+    const [a, b] = await two()
+    await command(a, '/nodes/a/drain')
+    const id = await a.submit({ prompt: 'on b [sim:step=1000]', steps: 50 })
+    await a.until(id, ({ stage }) => stage === 'denoising')
+    await command(a, '/nodes/b/drain')
+    const { gpus } = await a.json<{ gpus: { id: number; node: string }[] }>('/gpus')
+    const gpu = gpus.find(({ node }) => node === 'b')?.id
+    await a.request(`/gpus/${gpu}/restart`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ job: 'requeue' }),
+    })
+    await a.until(id, ({ status }) => status === 'queued')
+    const log = () => readFileSync(join(b.dataDir, 'logs', `${id}.log`), 'utf8')
+    const sent = async (node: ClusterNode) => (await node.request(`/jobs/${id}/log`)).text()
+    expect(log()).toContain('Generating video')
+    for (const node of [a, b]) expect(await sent(node)).toBe(log())
+    await a.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+    expect(await a.status(id)).toMatchObject({ status: 'canceled' })
+    expect(await sent(a)).toBe(log())
+    await b.powerOff()
+    await untilLost('b', a)
+    const away = await a.request(`/jobs/${id}/log`)
+    expect([away.status, await away.json()]).toMatchObject([503, { code: 'node_away' }])
+  })
+
   it('of attempts that were not recorded are removed when their node is back, and no other file', async () => {
     const [a, b] = await two({ SIM_SPEED: '100' })
     await command(a, '/nodes/a/drain')

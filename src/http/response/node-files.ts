@@ -6,7 +6,7 @@ import type { Context } from 'hono'
 import type { StatusCode } from 'hono/utils/http-status'
 import * as v from 'valibot'
 import { messageOf, RefusalError } from '../../domain/errors.ts'
-import type { Job } from '../../domain/job.ts'
+import type { GpuId, Job } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { breakOff, type Outgoing } from '../fast/outgoing.ts'
 import { responseHeaders } from '../peers/headers.ts'
@@ -22,7 +22,8 @@ export type NodePlace = Readonly<{ name: string; url: string }>
 export type NodeFileKind = 'video' | 'thumbnail' | 'spritesheet' | 'log'
 
 export type NodeFilesOptions = Readonly<{
-  holder(job: Job, kind: NodeFileKind): Holder
+  /** `gpu`: undefined where no attempt has begun. */
+  holder(gpu: GpuId | undefined, kind: NodeFileKind): Holder
   peers: Pick<Peers, 'call' | 'nodeKey'>
   log: Pick<Logger, 'warn'>
   /** Longest wait for the begin of a file. */
@@ -31,6 +32,8 @@ export type NodeFilesOptions = Readonly<{
 
 export type NodeFileOptions = Pick<SentFile, 'caching' | 'asked' | 'downloads'> &
   Readonly<{
+    /** Absent: that of the job. */
+    gpu?: GpuId | undefined
     /** Receives whether the file is there and that of the job. */
     onFinding?: (isOwn: boolean) => void
   }>
@@ -81,7 +84,7 @@ export function createNodeFiles({
 }: NodeFilesOptions): NodeFiles {
   return {
     send(c, job, kind, options) {
-      const where = holder(job, kind)
+      const where = holder(options.gpu ?? gpuOf(job), kind)
       if (where === 'here') return undefined
       return where === 'away' ? Promise.reject(nodeAway()) : sendFrom(where, c, job, kind, options)
     },
@@ -174,6 +177,9 @@ export function createNodeFiles({
     return new RefusalError(code, detail, field === undefined ? {} : { field })
   }
 }
+
+/** The GPU that has the job, or had it at its end. */
+export const gpuOf = ({ state }: Job): GpuId | undefined => ('gpu' in state ? state.gpu : undefined)
 
 /** The download counts at the leader, which decides what expires. */
 function begin(job: Job, downloads: SentFile['downloads']): () => void {

@@ -19,7 +19,7 @@ import { isPresent, removeNode } from '../../cluster/node-table.ts'
 import type { MailAddress } from '../../cluster/outbox.ts'
 import type { References } from '../../cluster/references.ts'
 import { nodeIsPresent } from '../../domain/errors.ts'
-import type { GpuId, Job } from '../../domain/job.ts'
+import type { GpuId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { type Member, NodeName } from '../../domain/node.ts'
 import type { Holder } from '../../http/response/node-files.ts'
@@ -62,8 +62,8 @@ export type ClusterFleet = Fleet &
     gpus(): readonly GpuDevice[]
     /** GPUs of nodes that are away or were removed. */
     away(): readonly GpuId[]
-    /** Where the files of a job are. */
-    holder(job: Job): Holder
+    /** Where the files of attempts on this GPU are. */
+    holder(gpu: GpuId | undefined): Holder
     /** Letters of nodes may have been lost: all announce themselves again. */
     missed(): void
     stop(): Promise<void>
@@ -145,8 +145,7 @@ export function createClusterFleet({
     gpus: () => members().flatMap(({ gpus }) => gpus),
     away: () =>
       [...places].flatMap(([gpu, { node }]) => (node === me || joined.has(node) ? [] : [gpu])),
-    holder(job) {
-      const gpu = 'gpu' in job.state ? job.state.gpu : undefined
+    holder(gpu) {
       const name = gpu === undefined ? me : nodeOf(gpu)
       if (name === me) return 'here'
       const node = members().find((one) => one.name === name)

@@ -144,7 +144,7 @@ export async function takeLead(term: number, options: LeadOptions) {
         .flatMap(({ name }) => (name === me ? [] : [[name, fleet.at(name)?.template] as const])),
     machines: createMachines(fleet, fleet.gpus),
     nodes: fleet.nodes,
-    holder: (job, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(job)),
+    holder: (gpu, kind) => (resultsShared && kind !== 'log' ? 'here' : fleet.holder(gpu)),
     database: led,
     ...{ peers, certainty },
   })

@@ -79,12 +79,13 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
     owned.map(({ id: gpu, device }) => {
       const runner = createGenerationRunner({ data, wan, gpu, device, env, starter, observe, log })
       const maxAgeMs = confirmedMs(config.node.lostMs)
-      const confirmed =
-        isCurrent && isConfirmed
-          ? withConfirmedStart(runner, { isConfirmed, isCurrent, maxAgeMs })
-          : runner
+      const confirmedBy = (isConfirmed: () => boolean) =>
+        isCurrent ? withConfirmedStart(runner, { isConfirmed, isCurrent, maxAgeMs }) : runner
+      const confirmed = isConfirmed ? confirmedBy(isConfirmed) : runner
+      // The node may be lost and join again while it fetches an image: its beats do not confirm the attempt then.
+      const { start: startLate } = confirmedBy(() => false)
       const whole = fetchImagePart
-        ? withFetchedImage(confirmed, { data, fetchImagePart, log })
+        ? withFetchedImage(confirmed, { data, startLate, fetchImagePart, log })
         : confirmed
       return [gpu, noting(whole, watched)]
     }),

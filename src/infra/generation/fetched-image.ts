@@ -18,6 +18,8 @@ import { sync } from '../disk/sync.ts'
 
 export type FetchedImageOptions = Readonly<{
   data: Pick<DataDirectory, 'workDir'>
+  /** Starts a generation whose image had to be fetched: the node may have been lost since the order. */
+  startLate: GenerationRunner['start']
   /** Parts are numbered from 0. `undefined`: there is none. */
   fetchImagePart(jobId: JobId, part: number): Promise<Buffer | undefined>
   log: Logger
@@ -44,7 +46,7 @@ export function withFetchedImage(
       if (!image || existsSync(imageOf(options.data, order.jobId))) {
         return runner.start(order, observer)
       }
-      return startLater(runner, { order, image, observer }, options)
+      return fetchFirst({ order, image, observer }, options)
     },
     adopt: runner.adopt,
   }
@@ -52,11 +54,11 @@ export function withFetchedImage(
 
 type Start = Readonly<{ order: AttemptOrder; image: InputImage; observer: GenerationObserver }>
 
-function startLater(
-  runner: GenerationRunner,
+function fetchFirst(
   { order, image, observer }: Start,
   {
     data,
+    startLate,
     fetchImagePart,
     log,
     retryMs = defaultRetryMs,
@@ -78,7 +80,7 @@ function startLater(
     if (isDetached) return
     if (signal.aborted) observer.ended({ how: 'neverBegan' })
     else if (failure) observer.ended({ how: 'failed', failure })
-    else generation = runner.start(order, observer)
+    else generation = startLate(order, observer)
   })
 
   return {

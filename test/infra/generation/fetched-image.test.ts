@@ -33,14 +33,14 @@ describe('a generation whose image is in the database', () => {
   })
 
   it('is started at once when it has no image, or one that is on this disk, and adopted at once', () => {
-    const { start, adopt, generations, fetched, path } = aNode(async () => picture)
+    const { start, adopt, immediate, fetched, path } = aNode(async () => picture)
     start({ order: { ...order, request: aRequest() } })
     mkdirSync(dirname(path))
     writeFileSync(path, picture)
     start()
     rmSync(path)
     adopt()
-    expect(generations.map(({ began }) => began)).toEqual(['started', 'started', 'adopted'])
+    expect(immediate.map(({ began }) => began)).toEqual(['started', 'started', 'adopted'])
     expect(fetched).toEqual([])
   })
 
@@ -178,12 +178,14 @@ function aNode(
 ) {
   const workDir = mkdtempSync(join(tmpdir(), 'fetched-image-'))
   onTestFinished(() => rmSync(workDir, { recursive: true, force: true }))
-  const { runner: inner, generations } = createFakeRunner()
+  const { runner: inner, generations: immediate } = createFakeRunner()
+  const { runner: late, generations } = createFakeRunner()
   const fetched: { id: JobId; part: number }[] = []
   const warnings: string[] = []
   const quiet = () => {}
   const runner = withFetchedImage(inner, {
     data: { workDir },
+    startLate: late.start,
     fetchImagePart(id, part) {
       fetched.push({ id, part })
       return fetchImage(part)
@@ -207,7 +209,10 @@ function aNode(
   return {
     start: begin('start'),
     adopt: begin('adopt'),
+    /** Those whose image had to be fetched. */
     generations,
+    /** Those that were started or adopted without a wait. */
+    immediate,
     fetched,
     warnings,
     path,

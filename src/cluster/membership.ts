@@ -52,7 +52,7 @@ export const defaultNodeLostMs = 10_000
 /** Time for which a beat confirms a node that is lost after `lostMs`. The rest is for the work that it confirms. */
 export const confirmedMs = (lostMs: number): number => lostMs / 2
 
-/** Another machine of this name is at work. */
+/** Another machine of this name is at work, or one with a copy of this data directory. */
 export class NodeNameTakenError extends Error {
   override readonly name = 'NodeNameTakenError'
 }
@@ -60,7 +60,8 @@ export class NodeNameTakenError extends Error {
 /**
  * Resolves with the row that this node can take: at once if the name is free or was that of its previous run, otherwise
  * after its owner has stood still for `lostMs`. Undefined: there is none. Rejects with `NodeNameTakenError` when the
- * owner beats. Changes nothing, and reads only columns that every version has.
+ * owner beats. A node of another name with the same `home` is such an owner, too. Changes nothing, and reads only columns
+ * that every version has.
  */
 export async function awaitName({
   connection,
@@ -70,22 +71,34 @@ export async function awaitName({
   beatMs = defaultNodeBeatMs,
   lostMs = defaultNodeLostMs,
 }: NameOptions): Promise<ClusterNode | undefined> {
-  let first: ClusterNode | undefined
+  let first: readonly ClusterNode[] | undefined
   let seen: Watch | undefined
   for (;;) {
-    const { entries, ...look } = await readNodes(connection, me.name)
+    const { entries, ...look } = await readNodes(connection)
     clock.observe(look.databaseMs, look)
-    const found = entries[0]?.node
-    // Its owner has ended, or is counted as lost by the leader.
-    if (!found || found.home === me.home || found.state !== 'present') return found
-    if (first && keyOf(first) !== keyOf(found)) throw nameTaken(found)
-    if (!first) log.warn({ node: me.name, url: found.url }, 'waits for the name of this node')
-    first ??= found
-    seen = watch(seen, keyOf(found), look, lostMs)
+    const nodes = entries.map(({ node }) => node)
+    const owners = nodes.filter((node) => isOwner(node, me))
+    const found = nodes.find(({ name }) => name === me.name)
+    if (owners.length === 0) return found
+    const moving = owners.find((owner) => first?.some((one) => hasMoved(one, owner)))
+    if (moving) throw moving.name === me.name ? nameTaken(moving) : homeTaken(moving)
+    if (!first) {
+      const urls = owners.map(({ url }) => url)
+      log.warn({ node: me.name, urls }, 'waits for the name of this node')
+    }
+    first ??= owners
+    seen = watch(seen, owners.map(keyOf).join(), look, lostMs)
     if (stillMs(seen) >= lostMs) return found
     await delay(beatMs)
   }
 }
+
+/** A node with this name or this data directory, but not both. One that is not present has ended, or is lost. */
+const isOwner = ({ name, home, state }: ClusterNode, me: NodeIdentity): boolean =>
+  state === 'present' && (name === me.name) !== (home === me.home)
+
+const hasMoved = (before: ClusterNode, now: ClusterNode): boolean =>
+  before.name === now.name && keyOf(before) !== keyOf(now)
 
 /** Resolves when this node is a member, and rejects as `awaitName` does. */
 export async function joinCluster(options: MembershipOptions): Promise<Membership> {
@@ -215,6 +228,12 @@ const nameTaken = ({ name, url }: ClusterNode): NodeNameTakenError =>
   new NodeNameTakenError(
     `another machine of this cluster is called "${name}" and works at ${url}. Give each machine a NODE_NAME of ` +
       'its own. If this one replaces that one, stop that one first.',
+  )
+
+const homeTaken = ({ name, url }: ClusterNode): NodeNameTakenError =>
+  new NodeNameTakenError(
+    `the node "${name}" at ${url} works with a copy of this data directory. Start this machine with an empty DATA_DIR. ` +
+      'If it was renamed, stop the service with the former name first.',
   )
 
 function expulsion({ name, home }: NodeIdentity, entry: NodeEntry | undefined): string {

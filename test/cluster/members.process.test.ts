@@ -115,6 +115,17 @@ describe.skipIf(missing)(`nodes of a cluster on PostgreSQL${missing ? `: ${missi
     )
   })
 
+  it('cannot have a copy of the data directory of a node that works, but can be called otherwise when it has ended', async () => {
+    const { url } = await postgres.aDatabase()
+    const original = await aMember(url, 'a', { home: 'one' })
+    await expect(aMember(url, 'b', { home: 'one' })).rejects.toThrow(
+      'the node "a" at http://10.0.0.7:8080 works with a copy of this data directory. Start this machine with an empty DATA_DIR',
+    )
+    await original.membership.leave()
+    const renamed = await aMember(url, 'b', { home: 'one' })
+    expect(renamed.events).toEqual([])
+  })
+
   it('take over the name of a machine that stands still, which ends when it wakes up', async () => {
     const { url } = await postgres.aDatabase()
     const proxy = await aSilentProxy(url)

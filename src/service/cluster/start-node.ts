@@ -1,11 +1,6 @@
 /** A node of a cluster: it runs the GPUs of its machine, takes part in the election, and leads when it is elected. */
 import { ask, startActorSystem } from '../../actors/actor.ts'
-import { openClusterDatabase } from '../../cluster/database.ts'
-import { readDatabaseClock } from '../../cluster/database-clock.ts'
 import { type Election, type Leader, startElection } from '../../cluster/election.ts'
-import { type GpuPlace, numberGpus, readGpuPlaces } from '../../cluster/gpu-numbers.ts'
-import { readHome } from '../../cluster/home.ts'
-import { readClusterKeys } from '../../cluster/keys.ts'
 import { openMail } from '../../cluster/mail.ts'
 import { joinCluster, type Membership } from '../../cluster/membership.ts'
 import { hasOtherNode } from '../../cluster/node-table.ts'
@@ -14,24 +9,16 @@ import { createReferences, type References } from '../../cluster/references.ts'
 import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
-import { type AttemptKey, type GpuId, type JobId, runsIn } from '../../domain/job.ts'
-import { useClock } from '../../domain/time.ts'
+import type { JobId } from '../../domain/job.ts'
 import { type Answering, answerNodes } from '../../http/forwarding/node-routes.ts'
 import { createPeers } from '../../http/peers/peers.ts'
 import { logOf } from '../../infra/disk/data-directory.ts'
-import { watchFiles } from '../../infra/disk/file-watch.ts'
-import { detectGpus, identifyGpus } from '../../infra/machine/gpus.ts'
 import { inspectServer } from '../../infra/store/postgres/inspect-server.ts'
-import { openNodeReads } from '../../infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
-import { createHousekeeping } from '../../infra/upkeep/housekeeping.ts'
-import { readLinkKey } from '../../infra/webhooks/link-key.ts'
 import { whenReachable } from '../database/postgres.ts'
 import { injectFaults } from '../faults.ts'
 import { announce, openFront } from '../front.ts'
-import { createMachine, formerGpus } from '../machine.ts'
 import { createNodeActors, type NodeActors } from '../node-actors.ts'
-import { endFormerLifeOn, openOwnDisk, removeHalfMade } from '../own-disk.ts'
 import type { Running, StartOptions } from '../running.ts'
 import { supervise } from '../supervision.ts'
 import { leadsForCertain } from './certainty.ts'
@@ -41,11 +28,9 @@ import { createGate } from './gate.ts'
 import { createKnownLeader } from './known-leader.ts'
 import { type Lead, takeLead } from './lead.ts'
 import { leaderAt } from './leader-at.ts'
-import { openNodeResults, whyNotShared } from './node-results.ts'
-import { createOwnLeftovers } from './own-leftovers.ts'
-import { hasNoGpus, nameOf, urlOf } from './own-node.ts'
-import { prepareStart } from './prepare-start.ts'
-import { untilIdle } from './until-idle.ts'
+import { createOwnAttempts } from './own-attempts.ts'
+import { openOwnMachine } from './own-machine.ts'
+import { urlOf } from './own-node.ts'
 import { untilNoticed } from './until-noticed.ts'
 import { watchStore } from './watch-store.ts'
 import { within } from './within.ts'
@@ -66,36 +51,16 @@ export async function startNode(
   let lead: Lead | undefined
   let election: Election | undefined
   let own: NodeActors | undefined
-  let hasLooked = false
-  const found = hasNoGpus(config) ? [] : await detectGpus(config)
   await using resources = new AsyncDisposableStack()
-  const { lockPath, reserve } = openOwnDisk(config, resources)
-  resources.use(watchFiles([lockPath], end))
-  const me = { name: nameOf(config), home: await readHome(config.dataDir) }
-  const database = resources.adopt(await openClusterDatabase({ url }), ({ close }) => close())
+  const opened = await openOwnMachine(
+    { config, url, checkDatabase, onUnlocked: end, log },
+    resources,
+  )
+  const { me, database, clock, places, keys, reads, machine, reserve, housekeeping } = opened
   const { beats: connection } = database
-  const clock = await patiently(() => readDatabaseClock(connection))
-  useClock(clock.now)
-  const joining = { connection, me, clock, log, lostMs: config.node.lostMs }
-  const place = await prepareStart({ ...joining, config, url, database })
-  const gpus = await patiently(() => numberGpus(database.mail, me, found, identifyGpus))
-  const places = new Map(await patiently(() => readGpuPlaces(database.mail)))
-  const keys = await patiently(() => readClusterKeys(database.mail, readLinkKey(config.linkKey)))
-  const reads = resources.adopt(await openNodeReads(url), ({ close }) => close())
-  const isMine = ({ node, home }: GpuPlace) => node === me.name && home === me.home
-  const mine = [...places].flatMap(([gpu, place]) => (isMine(place) ? [gpu] : []))
-  const running = await patiently(() => reads.openAttemptsOn(mine))
-  const lost = await patiently(() => reads.gpusWithLostAttempts(mine))
-  const deviceOf = (gpu: GpuId) => places.get(gpu)?.device ?? String(gpu)
-  const owned = [...gpus, ...formerGpus(gpus, running, { lost, deviceOf })]
-
-  const sharing = { config, connection: database.mail, me, secret: keys.secret, log }
-  const results = await patiently(() => openNodeResults(sharing))
-  const machine = createMachine({ config, gpus, owned, results, checkDatabase, log }, resources)
-  await removeHalfMade(config, results)
-  const leftovers = createOwnLeftovers({ config, results, reads, gpus: mine, log })
-  const { archiveDir, data } = config
-  const housekeeping = createHousekeeping({ data, reserve, archiveDir, known: reads.known })
+  const { gpus, owned } = machine
+  const { data } = config
+  const attempts = createOwnAttempts({ ...opened, config, url, log })
 
   // The connections say so as soon as there are some.
   const memory = { isShort: () => false }
@@ -119,8 +84,7 @@ export async function startNode(
 
   const membership: Membership = await patiently(() =>
     joinCluster({
-      ...joining,
-      place,
+      ...opened.joining,
       description: { url: nodeUrl, version, gpus, maxLoads: config.maxConcurrentLoads },
       observer: { rejoined, expelled: end },
     }),
@@ -148,8 +112,9 @@ export async function startNode(
     onWelcome: gate.welcomed,
     onAnnounce: gate.open,
     fetchImagePart: reads.readImagePart,
-    ...{ isCurrent, isConfirmed: membership.isConfirmed },
-    endUnwatched,
+    isCurrent: attempts.isCurrent,
+    isConfirmed: membership.isConfirmed,
+    endUnwatched: attempts.endUnwatched,
     isNodeSignificant: true,
   })
   own = nodeActors
@@ -209,16 +174,9 @@ export async function startNode(
     },
   }
 
-  /** Resolves when the jobs of this node have ended. */
   async function drain(): Promise<void> {
     gate.leave()
-    const ids = owned.map(({ id }) => id)
-    await untilIdle(async () => (await reads.openAttemptsOn(ids)).length > 0)
-  }
-
-  /** A node that was cut off may not know yet that its job runs elsewhere. */
-  async function isCurrent(attempt: AttemptKey): Promise<boolean> {
-    return runsIn(await patiently(() => reads.find(attempt.jobId)), attempt)
+    await attempts.untilEnded()
   }
 
   function rejoined(): void {
@@ -228,17 +186,8 @@ export async function startNode(
 
   /** While this node was lost, or about to join, others may have begun to share a directory. */
   async function checkSharing(): Promise<void> {
-    const why = await patiently(() => whyNotShared(sharing)).catch(() => undefined)
+    const why = await opened.whyNotShared().catch(() => undefined)
     if (why !== undefined) end(why)
-  }
-
-  /** At each welcome: attempts may have been given to others while this node was lost. */
-  async function endUnwatched(watched: () => readonly AttemptKey[]): Promise<void> {
-    const readRunning = () => reads.openAttemptsOn(mine)
-    const known = { readRunning, watched, mayConvert: hasLooked }
-    await endFormerLifeOn(config, { ...known, find: reads.find, log })
-    hasLooked = true
-    leftovers.remove()
   }
 
   async function checkDatabase(): Promise<Check> {

@@ -5,7 +5,7 @@ import { now } from './clock.ts'
 import { connection } from './live.ts'
 import { createRefresher } from './refresher.ts'
 
-export type Check = Readonly<{ name: string; ok: boolean; detail?: string; node?: string | null }>
+export type Check = Readonly<{ name: string; ok: boolean; detail?: string; node?: string }>
 
 /** `checks` is empty where the service shows them to others only. */
 export type Readiness = Readonly<{ ready: boolean; checks: readonly Check[]; nodes: number }>
@@ -82,10 +82,11 @@ function readinessIn(answer: unknown): Readiness | undefined {
 const countIn = ({ present, left, lost }: Readonly<Record<string, unknown>>): number =>
   [present, left, lost].map(Number).reduce((sum, count) => sum + count, 0)
 
-const checkIn = ({ name, ok, detail }: Readonly<Record<string, unknown>>): Check => ({
+const checkIn = ({ name, ok, detail, node }: Readonly<Record<string, unknown>>): Check => ({
   name: String(name),
   ok: ok === true,
   ...(typeof detail === 'string' && detail !== '' && { detail }),
+  ...(typeof node === 'string' && { node }),
 })
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -8,6 +8,7 @@ import type { JobJson } from '../../src/http/views/job-view.ts'
 import { controlCodes, type WanctlOptions, wanctl, wanctlPath } from '../support/cli.ts'
 import { aPicture } from '../support/pictures.ts'
 import { aDataDirectory, createShared, type Service, startService } from '../support/service.ts'
+import { isFollower } from '../support/store/shared-postgres.ts'
 
 const shared = createShared()
 const [ada, ops] = ['ada', 'ops'].map((name) => `token-of-${name}-${crypto.randomUUID()}`)
@@ -202,9 +203,11 @@ describe('a GPU', () => {
 
 describe('wanctl nodes', () => {
   it('lists nodes, drains and resumes one', async () => {
-    const [head, first] = (await run(['nodes'])).stdout.split('\n')
+    const [head, ...rows] = (await run(['nodes'])).stdout.split('\n')
     expect(head).toMatch(/^NODE +STATE +ROLE +GPUS +JOBS/)
-    expect(first).toMatch(/^local +present +leader +0, 1 +yes +/)
+    const row = rows.find((one) => one.startsWith('local'))
+    const role = isFollower ? 'follower' : 'leader'
+    expect(row).toMatch(new RegExp(`^local +present +${role} +0, 1 +yes +`))
     const drained = await run(['nodes', 'drain', 'local'])
     expect(drained.stdout).toMatch(/^GPUs 0, 1 of local .*wanctl nodes resume local\n$/)
     expect((await run(['nodes'])).stdout).toContain('no: drained')
@@ -231,7 +234,7 @@ describe('a cluster', () => {
     const other = { ...answer, nodes: { ...answer.nodes, leader: null } }
     const leaderless = await aServer('application/json', JSON.stringify(other))
     expect((await run(['status'], { url: leaderless })).stdout).toMatch(/^nodes .*no leader$/m)
-    expect((await run(['status'])).stdout).not.toContain('nodes')
+    if (!isFollower) expect((await run(['status'])).stdout).not.toContain('nodes')
   })
 
   it('has the node of each GPU in wanctl gpus', async () => {
@@ -373,7 +376,7 @@ describe('completion', () => {
     expect(await offered('restart', '')).toEqual(['0', '1'])
     expect(await offered('reload', '')).toEqual(['ti2v-5B'])
     expect(await offered('nodes', 'dr')).toEqual(['drain'])
-    expect(await offered('nodes', 'drain', '')).toEqual(['local'])
+    expect(await offered('nodes', 'drain', '')).toContain('local')
   })
 
   it('runs nothing of what has been typed, and nothing of any prompt', async () => {

@@ -9,15 +9,15 @@ it('shows warm starts, what they save, and the template, which a button loads ag
   await cold.until(await cold.submit({ prompt: 'an early fox', ...quick }))
   await cold.stop()
   const { page, service, button, faults } = await openDashboard({ dataDir, env })
-  await page.getByText(/Template of ti2v-5B: ready, 0 jobs started from it/).waitFor()
+  await page.getByText(/Template of ti2v-5B( on local)?: ready, 0 jobs started from it/).waitFor()
   const id = await service.submit({ prompt: 'a fox [sim:step=1.5]', ...quick })
   const card = page.getByRole('listitem').filter({ hasText: 'GPU 0' }).first()
   await card.getByText('warm start').waitFor()
-  await page.getByText(/Template of ti2v-5B: ready, 1 job started from it/).waitFor()
+  await page.getByText(/Template of ti2v-5B( on local)?: ready, 1 job started from it/).waitFor()
 
   await button('Reload the template of ti2v-5B').click()
   await page.getByText('The template of ti2v-5B is loaded again').waitFor()
-  await page.getByText(/Template of ti2v-5B: ready, 0 jobs started from it/).waitFor()
+  await page.getByText(/Template of ti2v-5B( on local)?: ready, 0 jobs started from it/).waitFor()
   expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
 
   await page.reload()
@@ -31,6 +31,6 @@ it('shows warm starts, what they save, and the template, which a button loads ag
 
 it('says why there is no template, without a button, where the settings allow none', async () => {
   const { page, button } = await openDashboard({ env: { WARM_START: 'off' } })
-  await page.getByText('Template of ti2v-5B: off, WARM_START is off').waitFor()
+  await page.getByText(/Template of ti2v-5B( on local)?: off, WARM_START is off/).waitFor()
   expect(await button('Reload the template of ti2v-5B').count()).toBe(0)
 })

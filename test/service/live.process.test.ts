@@ -210,7 +210,9 @@ describe('the events of all jobs', () => {
     await expect.poll(() => reader.comments.length, { timeout: 10_000 }).toBeGreaterThan(1)
   })
 
-  it('are told to those who read, while who does not read is cut off', async () => {
+  it('are told to those who read, while who does not read is cut off', {
+    timeout: 180_000,
+  }, async () => {
     const service = await startService({ env: { GPU_IDS: '0' } })
     await service.request('/gpus/0/drain', { method: 'POST' })
     const { hostname, port } = new URL(service.url)
@@ -224,7 +226,7 @@ describe('the events of all jobs', () => {
     const isCut = () => !peersOf(Number(port)).includes(idler.localPort ?? 0)
     expect(isCut()).toBe(false)
 
-    // Of events of this size the kernel's own buffers hold no more than some hundred.
+    // Of events of this size the kernel's own buffers hold no more than some hundred, a thousand through a follower.
     const prompt = 'long '.repeat(6_000)
     let submitted = 0
     while (!isCut() && submitted < 3_000) {

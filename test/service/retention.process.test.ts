@@ -34,7 +34,7 @@ import {
   startService,
 } from '../support/service.ts'
 import { recordEarlier } from '../support/store/earlier-records.ts'
-import { isOnPostgres } from '../support/store/shared-postgres.ts'
+import { isFollower, isOnPostgres } from '../support/store/shared-postgres.ts'
 
 /** Sweeps come every five seconds, and each service takes some to start. */
 vi.setConfig({ testTimeout: 120_000 })
@@ -200,7 +200,7 @@ describe('RETENTION_DAYS', () => {
       env: { RETENTION_DAYS: seconds(0.001), MAX_RESULTS_GB: '1' },
     })
     const said = 'by this clock every job is over its time; for 24 hours nothing expires by age'
-    await expect.poll(() => service.log(said)).toHaveLength(1)
+    await expect.poll(() => service.queue.log(said)).toHaveLength(1)
     // Whoever knows better has a way that needs no patience.
     expect(await service.status(job.id)).toMatchObject({ status: 'success' })
     expect(await purge(service, { dry_run: false, older_than_days: 0 })).toMatchObject({ jobs: 1 })
@@ -226,7 +226,8 @@ describe('RETENTION_DAYS', () => {
     await untilGone(service, told.id)
   })
 
-  it('clears away logs and archived work that belong to no job', async () => {
+  // A node that joins after the hourly order of the leader gets the next one.
+  it.skipIf(isFollower)('clears away logs and archived work that belong to no job', async () => {
     const dataDir = aDataDirectory()
     const old = new Date(Date.now() - 2 * 24 * 60 * 60_000)
     const make = (name: string, at = new Date()) => {

@@ -6,6 +6,7 @@ import type { GpuJson } from '../../src/http/views/gpu-view.ts'
 import type { JobDetailJson } from '../../src/http/views/job-view.ts'
 import { aDataDirectory, processesOf, type Service, startService } from '../support/service.ts'
 import { isAlive, kill } from '../support/shim-attempt.ts'
+import { isFollower } from '../support/store/shared-postgres.ts'
 
 const warm = { WARM_START: 'on' }
 
@@ -74,14 +75,20 @@ describe('a service with WARM_START=auto, the default', () => {
 
   it('starts every job cold when a fork of its template cannot use a GPU', async () => {
     const service = await startService({ env: { ...auto, SIM_FORK_FAULT: 'cuda' } })
-    for (const prompt of ['one', 'two', 'three']) {
-      expect((await service.until(await service.submit({ prompt }))).status).toBe('success')
+    let jobs = 0
+    const runsCold = async () => {
+      const id = await service.submit({ prompt: `fox ${++jobs}` })
+      expect((await service.until(id)).status).toBe('success')
     }
-    // At first it may have been the GPU.
-    await becomes('the probe has failed twice', async () => (await probeFailures(service)) === 2)
-    await service.until(await service.submit({ prompt: 'after it' }))
+    // A probe that fails before any job has succeeded is repeated: it may have been the GPU.
+    const givenUp = 'forks of a template do not work on this machine; generations are started cold'
+    await becomes('it is given up', async () => {
+      await runsCold()
+      return service.log(givenUp).length === 1
+    })
+    await runsCold()
     expect(await starts(service, 'warm')).toBe(0)
-    expect(await starts(service, 'cold')).toBe(4)
+    expect(await starts(service, 'cold')).toBe(jobs)
     expect(templatesOf(service)).toEqual([])
     expect(service.log('generations are forked from the template')).toEqual([])
   })
@@ -127,9 +134,13 @@ describe('a service with WARM_START=auto, the default', () => {
     const id = await service.submit({ prompt: 'a fox' })
     await isReady(service)
     expect(await service.until(id)).toMatchObject({ status: 'success', attempt: 1 })
-    const at = (msg: string) => service.log(msg)[0]?.time ?? Number.NaN
     const [running] = service.log('job status').filter(({ status }) => status === 'running')
-    expect(running?.time).toBeGreaterThanOrEqual(at('a template has loaded'))
+    const [loaded] = service.log('a template has loaded')
+    const start = running?.time ?? Number.NaN
+    const end = loaded?.time ?? Number.NaN
+    // Alone, the template asks for its turn before there can be jobs. The load of the job takes a second.
+    if (!isFollower) expect(start).toBeGreaterThanOrEqual(end)
+    expect(start >= end || end - Number(loaded?.tookMs) >= start + 1_000).toBe(true)
   })
 })
 
@@ -289,7 +300,8 @@ describe('a service with warm starts', () => {
     appendFileSync(join(checkout, 'wan/pipeline.py'), '\n')
     await service.until(await service.submit({ prompt: 'changed' }))
     expect(await starts(service, 'warm')).toBe(0)
-    expect(await starts(service, 'fallback')).toBe(1)
+    // Its start finds the change, or the standby has found it before.
+    expect((await starts(service, 'fallback')) + (await starts(service, 'cold'))).toBe(1)
     await isReady(service, 2)
     await service.until(await service.submit({ prompt: 'again' }))
     expect(await starts(service, 'warm')).toBe(1)

@@ -356,7 +356,9 @@ describe('the receivers of one client that hang', () => {
     await ada.until(await ada.submit({ prompt: 'of ada' }))
     await vi.waitUntil(() => silent.filter(({ open }) => open() > 0).length >= 10)
     const { id } = await register({ url: shared.url }, bob)
-    for (let n = 0; n < 5; n += 1) await bob.submit({ prompt: `of bob ${n}` })
+    const jobs: string[] = []
+    for (let n = 0; n < 5; n += 1) jobs.push(await bob.submit({ prompt: `of bob ${n}` }))
+    for (const job of jobs) await bob.until(job)
     await expect
       .poll(
         async () =>
@@ -532,7 +534,7 @@ describe('the webhook of a client that is revoked', () => {
       const second = await started(dataDir, API_TOKENS)
       const [ada, root] = [second.as(tokens.ada), second.as(tokens.root)]
       const warning = { webhookId: id, reason: expect.stringMatching(why) }
-      expect(second.log('webhook withheld')).toMatchObject([warning])
+      expect(second.queue.log('webhook withheld')).toMatchObject([warning])
       const secret = await ada.submit({ prompt: 'after' })
       await ada.until(secret)
       await expect

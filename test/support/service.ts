@@ -136,6 +136,8 @@ export async function startService({
     queue: {
       ...{ dataDir: leader?.dataDir ?? dataDir, url: leader?.url ?? url },
       ...{ child: (leader?.child ?? child) as ChildProcess, ...clientOf(leader?.url ?? url) },
+      /** Also from before this service was started. */
+      log: (msg: string) => (leader?.log ?? lines).filter((line) => line.msg === msg),
     },
     child: child as ChildProcess,
     ...clientOf(url),
@@ -192,6 +194,7 @@ type Leader = Readonly<{
   url: string
   dataDir: string
   settings: string
+  log: readonly LogLine[]
   /** Each gets the lines of the log from now on. */
   lines: LogLine[][]
   child: ChildProcess
@@ -235,16 +238,17 @@ async function startLeaderOf(
     killLeftovers(dataDir)
   })
   const heard: LogLine[][] = []
-  const first = new Map<string, LogLine>()
+  const log: LogLine[] = []
+  const find = (msg: string) => log.find((line) => line.msg === msg)
   createInterface(child.stdout).on('line', (text) => {
     const line = JSON.parse(text) as LogLine
-    first.set(line.msg, line)
+    log.push(line)
     for (const each of heard) each.push(line)
   })
-  await vi.waitUntil(() => first.has('queue restored'), { timeout: 30_000 })
-  const url = String(first.get('listening')?.url)
+  await vi.waitUntil(() => find('queue restored'), { timeout: 30_000 })
+  const url = String(find('listening')?.url)
   heard.push(lines)
-  const leader = { url, dataDir, settings, lines: heard, child }
+  const leader = { url, dataDir, settings, log, lines: heard, child }
   leaders.set(followerDir, leader)
   return leader
 }

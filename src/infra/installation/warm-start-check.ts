@@ -29,15 +29,18 @@ export async function checkWarmStart(options: WarmStartCheckOptions): Promise<Fi
 
 type RunningService = Readonly<{ ask(path: string): ReturnType<typeof askService> }>
 
+const Template = v.object({
+  state: v.string(),
+  reason: v.nullable(v.string()),
+  jobs_started: v.number(),
+})
+type Template = v.InferOutput<typeof Template>
+
 const Tasks = v.object({
   tasks: v.array(
     v.object({
       task: v.string(),
-      template: v.object({
-        state: v.string(),
-        reason: v.nullable(v.string()),
-        jobs_started: v.number(),
-      }),
+      nodes: v.array(v.object({ node: v.string(), template: v.nullable(Template) })),
     }),
   ),
 })
@@ -58,19 +61,31 @@ async function checkTemplates(
       return finding('template', 'skipped', 'the service is older than this wanctl. Restart it.')
     }
     const { tasks } = v.parse(Tasks, body)
-    const isTrouble = tasks.some(
-      ({ template: { state, reason } }) =>
-        state === 'failed' || (state === 'off' && reason !== 'WARM_START is off'),
-    )
-    const states = tasks.map(
-      ({ task, template: { state, reason, jobs_started: jobs } }) =>
-        `${task} is ${state}${reason === null ? `, ${jobs} jobs started` : ` (${reason})`}`,
+    const isTrouble = tasks.some(({ nodes }) => nodes.some(({ template }) => fails(template)))
+    const states = tasks.flatMap(({ task, nodes }) =>
+      nodes.map(({ node, template }) => {
+        const place = nodes.length > 1 ? ` on ${node}` : ''
+        return `${task}${place} is ${stateText(template)}`
+      }),
     )
     const hint = isTrouble ? '. Jobs start cold. To try again: wanctl reload TASK' : ''
     return finding('template', isTrouble ? 'warning' : 'ok', `${states.join('; ')}${hint}`)
   } catch (error) {
     return finding('template', 'skipped', `the service did not say: ${messageOf(error)}`)
   }
+}
+
+/** Where no template is wanted, none is missing. */
+const harmless = ['WARM_START is off', 'this node has no GPU']
+
+const fails = (template: Template | null): boolean =>
+  template?.state === 'failed' ||
+  (template?.state === 'off' && !harmless.includes(template.reason ?? ''))
+
+function stateText(template: Template | null): string {
+  if (!template) return 'unknown (the node did not answer in time)'
+  const { state, reason, jobs_started: jobs } = template
+  return `${state}${reason === null ? `, ${jobs} jobs started` : ` (${reason})`}`
 }
 
 const needsToken = 'the service asks for a token of an admin. Set WAN_TOKEN.'

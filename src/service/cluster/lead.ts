@@ -80,6 +80,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   )
   const images = createImageStore(led.db, term)
   await patiently(images.removeOrphans)
+  const withImage = await patiently(images.jobs)
   const records = await patiently(() => openRecords(led, { config, reserve, log }))
   const system = startActorSystem()
   const busyGpus = async () => {
@@ -99,7 +100,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   const { resultsShared } = config
   const guard = createAddressGuard(config.webhookAllow)
   const links = linksOf(config, () => options.linkKey)
-  const work = createClusterWorkFiles({ images, data: config.data, local: files })
+  const work = createClusterWorkFiles({ images, withImage, data: config.data, local: files })
   const actors = createLeaderActors(system, {
     ...{ config, records, fleet, guard, links, log },
     housekeeping: { ...options.housekeeping, removeLeftOvers: files.removeLeftOvers },

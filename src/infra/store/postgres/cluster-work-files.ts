@@ -10,6 +10,8 @@ import { type ImageStore, maxPartBytes } from './image-store.ts'
 
 export type ClusterWorkFilesOptions = Readonly<{
   images: Pick<ImageStore, 'keep' | 'remove'>
+  /** Jobs of which an image is stored already. */
+  withImage: readonly JobId[]
   data: Pick<DataDirectory, 'workDir'>
   /** Files of jobs on this node. */
   local: Pick<WorkFiles, 'discard'>
@@ -19,45 +21,69 @@ export type ClusterWorkFilesOptions = Readonly<{
 /** Shorter than a submission with an image is waited for. */
 const defaultMaxKeepMs = 100_000
 
+/** Commits of jobs wait for a removal: images have up to 20 MiB each. */
+const maxRemovedAtOnce = 10
+
 /**
  * Work files of the leader's queue. Images are in the database, where all nodes find them. Directories of attempts are
  * on the nodes that ran them; those of this node are removed here.
  */
 export function createClusterWorkFiles({
   images,
+  withImage,
   data,
   local,
   maxKeepMs = defaultMaxKeepMs,
 }: ClusterWorkFilesOptions): WorkFiles {
   // Other reads of the leader need a connection too.
   const inTurn = pLimit(2)
-  const unremoved = new Set<JobId>()
+  const oneRemoval = pLimit(1)
+  /** Jobs of which an image may be stored. All others end without a query. */
+  const kept = new Set(withImage)
+  /** Jobs that have ended, and whose images are not removed yet. */
+  const due = new Set<JobId>()
 
   return {
     async keepImage(jobId, uploadId) {
       const path = uploadOf(data, uploadId)
       const until = performance.now() + maxKeepMs
-      unremoved.delete(jobId)
+      kept.add(jobId)
+      due.delete(jobId)
       try {
         await inTurn(() => images.keep(jobId, partsUntil(path, until, maxKeepMs)))
       } catch (error) {
-        unremoved.add(jobId)
+        due.add(jobId)
         throw notStored(error)
       }
       await rm(path, { force: true })
     },
 
     async discard(jobId) {
-      unremoved.add(jobId)
-      await Promise.all([local.discard(jobId), removeImages()])
+      if (kept.has(jobId)) due.add(jobId)
+      const removed = due.size > 0 ? oneRemoval(() => removeDue(jobId)) : undefined
+      await Promise.all([local.discard(jobId), removed])
     },
   }
 
-  /** Also those that could not be removed earlier, while the database did not respond. */
-  async function removeImages(): Promise<void> {
-    for (const jobId of [...unremoved]) {
-      await images.remove(jobId)
-      unremoved.delete(jobId)
+  /**
+   * Jobs that end together share a query. Images that could not be removed earlier, while the database did not respond,
+   * are removed with them.
+   */
+  async function removeDue(jobId: JobId): Promise<void> {
+    const isDue = due.has(jobId)
+    const others = due.values().filter((one) => one !== jobId)
+    const jobs = [...(isDue ? [jobId] : []), ...others.take(maxRemovedAtOnce - 1)]
+    if (jobs.length === 0) return
+    try {
+      await inTurn(() => images.remove(jobs))
+    } catch (error) {
+      // Each of the others has a turn of its own, or has failed before.
+      if (isDue) throw error
+      return
+    }
+    for (const removed of jobs) {
+      due.delete(removed)
+      kept.delete(removed)
     }
   }
 }

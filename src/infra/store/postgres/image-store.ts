@@ -17,7 +17,9 @@ export type ImageStore = {
   keep(jobId: JobId, parts: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<void>
   /** Parts are numbered from 0. Undefined behind the last one. */
   read(jobId: JobId, part: number): Promise<Buffer | undefined>
-  remove(jobId: JobId): Promise<void>
+  remove(jobIds: readonly JobId[]): Promise<void>
+  /** Jobs of which an image is stored, or the beginning of one. */
+  jobs(): Promise<readonly JobId[]>
   /**
    * Removes images without an open job, and resolves with the number of their parts. Only before the first submission of
    * a term: an image is stored before its job is.
@@ -27,7 +29,6 @@ export type ImageStore = {
 
 /** Images of open jobs, so that any node can run them, and a confirmed job survives the loss of a machine. */
 export function createImageStore(db: Kysely<Database>, term: number): ImageStore {
-  const named = (jobId: JobId) => db.selectFrom('image').where('job_id', '=', jobId)
   return {
     async keep(jobId, parts) {
       let part = 0
@@ -36,12 +37,14 @@ export function createImageStore(db: Kysely<Database>, term: number): ImageStore
 
     read: (jobId, part) => readImagePart(db, jobId, part),
 
-    /** Most jobs have no image: a look does not wait for the fence, as a change does. */
-    async remove(jobId) {
-      if (!(await named(jobId).select('job_id').executeTakeFirst())) return
-      await transact(db, async (connection) => {
-        await connection.deleteFrom('image').where('job_id', '=', jobId).execute()
-      })
+    remove: (jobIds) =>
+      transact(db, async (connection) => {
+        await connection.deleteFrom('image').where('job_id', 'in', jobIds).execute()
+      }),
+
+    async jobs() {
+      const rows = await db.selectFrom('image').select('job_id').where('part', '=', 0).execute()
+      return rows.map(({ job_id }) => job_id)
     },
 
     removeOrphans: () =>

@@ -47,16 +47,24 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     const images = createImageStore(db, fence.term)
     const workDir = aDataDirectory()
     const data = { workDir, logsDir: workDir }
-    const files = createClusterWorkFiles({
-      ...{ images, data, local: createWorkFiles(data) },
-      ...(maxKeepMs !== undefined && { maxKeepMs }),
-    })
+    const aSuccessor = async () =>
+      createClusterWorkFiles({
+        ...{ images, withImage: await images.jobs(), data, local: createWorkFiles(data) },
+        ...(maxKeepMs !== undefined && { maxKeepMs }),
+      })
+    const files = await aSuccessor()
     const anUpload = (uploadId: string, bytes: Buffer) => {
       const path = uploadOf(data, uploadId)
       writeFileSync(path, bytes)
       return path
     }
-    return { direct, proxy, images, files, data, anUpload, queue: jobs.queue }
+    const keep = async (...numbers: number[]) => {
+      for (const n of numbers) {
+        anUpload(`${n}`, Buffer.from('image'))
+        await files.keepImage(jobId(n), `${n}`)
+      }
+    }
+    return { direct, proxy, images, files, aSuccessor, data, anUpload, keep, queue: jobs.queue }
   }
 
   const keptIn = async ({ read }: Pick<ImageStore, 'read'>, ...numbers: number[]) => {
@@ -75,9 +83,8 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
   })
 
   it('are removed when their job has ended, with its directory on this node', async () => {
-    const { images, files, data } = await aLeader()
-    await images.keep(jobId(1), [Buffer.from('one')])
-    await images.keep(jobId(2), [Buffer.from('two')])
+    const { images, files, data, keep } = await aLeader()
+    await keep(1, 2)
     await mkdir(join(jobDirectory(data, jobId(1)), '1'), { recursive: true })
     await files.discard(jobId(1))
     expect(await keptIn(images, 1, 2)).toEqual([2])
@@ -85,9 +92,17 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
     await files.discard(jobId(3))
   })
 
+  it('are removed by a later leader too', async () => {
+    const { images, keep, aSuccessor } = await aLeader()
+    await keep(1, 2, 3)
+    const files = await aSuccessor()
+    await Promise.all([1, 3].map((n) => files.discard(jobId(n))))
+    expect(await keptIn(images, 1, 2, 3)).toEqual([2])
+  })
+
   it('are removed later when PostgreSQL does not respond at the end of their job', async () => {
-    const { images, files, proxy } = await aLeader()
-    for (const n of [1, 2, 3]) await images.keep(jobId(n), [Buffer.from('image')])
+    const { images, files, proxy, keep } = await aLeader()
+    await keep(1, 2, 3)
     proxy.goDown()
     await expect(files.discard(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
     proxy.goUp()
@@ -105,8 +120,8 @@ describe.skipIf(missing)('images in PostgreSQL', () => {
   })
 
   it('are not stored by a leader whose term is over', async () => {
-    const { images, files, anUpload, direct } = await aLeader()
-    await images.keep(jobId(1), [Buffer.from('before')])
+    const { images, files, anUpload, keep, direct } = await aLeader()
+    await keep(1)
     await takeTerm(direct)
     anUpload('late', Buffer.from('after'))
     await expect(files.keepImage(jobId(2), 'late')).rejects.toThrow(TermOverError)

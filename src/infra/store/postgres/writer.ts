@@ -26,7 +26,8 @@ export type Line = Readonly<{
   startAnew(): Promise<void>
 }>
 
-type Doubt = { readonly number: number; readonly tell: (isStored: boolean) => void }
+/** `line`: that of the change. */
+type Doubt = Readonly<{ line: Line; number: number; tell(isStored: boolean): void }>
 
 /** One for each term: numbers begin at 1. */
 export function createWriter(db: Kysely<Database>) {
@@ -38,7 +39,7 @@ export function createWriter(db: Kysely<Database>) {
   /** A line of changes that one actor makes. */
   function openLine(): Line {
     let isSurprised = false
-    return {
+    const line: Line = {
       write: (work) => inTurn(write, work),
       startAnew: () =>
         inTurn(async () => {
@@ -46,6 +47,7 @@ export function createWriter(db: Kysely<Database>) {
           isSurprised = false
         }),
     }
+    return line
 
     async function write(
       work: (connection: Kysely<Database>) => Promise<void>,
@@ -60,7 +62,7 @@ export function createWriter(db: Kysely<Database>) {
             isSurprised = false
             return 'surprised'
           }
-          await attempt(work, (isStored) => {
+          await attempt(line, work, (isStored) => {
             fate = isStored
           })
           return 'written'
@@ -72,13 +74,12 @@ export function createWriter(db: Kysely<Database>) {
       }
     }
 
-    /** What is still in doubt becomes a surprise if it turns out to be stored. */
+    /** A change of this line that is still in doubt becomes a surprise if it turns out to be stored. */
     function giveUp({ message, cause }: DatabaseUnreachableError): DatabaseUnreachableError {
-      const mayBeStored = doubt !== undefined
-      if (doubt) {
-        const { number } = doubt
+      const mayBeStored = doubt?.line === line
+      if (doubt && mayBeStored) {
         doubt = {
-          number,
+          ...doubt,
           tell(isStored) {
             isSurprised ||= isStored
           },
@@ -89,6 +90,7 @@ export function createWriter(db: Kysely<Database>) {
   }
 
   async function attempt(
+    line: Line,
     work: (connection: Kysely<Database>) => Promise<void>,
     tell: (isStored: boolean) => void,
   ): Promise<void> {
@@ -104,7 +106,7 @@ export function createWriter(db: Kysely<Database>) {
         numberedBegin(number),
       )
     } catch (error) {
-      if (isComplete) doubt = { number, tell }
+      if (isComplete) doubt = { line, number, tell }
       throw error
     }
   }

@@ -88,6 +88,19 @@ describe.skipIf(missing)('PostgreSQL', () => {
     expect(await queue.commit([submit(2)])).toEqual({ how: 'committed' })
   })
 
+  it('that stays away longer than two changes wait surprises the one whose commit it was', async () => {
+    const { queue, archive, proxy } = await aDatabase()
+    proxy.breakNext('after the commit', 'stays down')
+    const lost = queue.commit([submit(1)])
+    const pin = { op: 'pin', jobId: jobId(1), pinned: true, at: 1 } as const
+    const pinned = archive.commit([pin])
+    expect(await lost).toMatchObject({ how: 'unreachable', error: { mayBeStored: true } })
+    expect(await pinned).toMatchObject({ how: 'unreachable', error: { mayBeStored: false } })
+    proxy.goUp()
+    expect(await archive.commit([pin])).toEqual({ how: 'committed' })
+    expect(await queue.commit([submit(2)])).toMatchObject({ how: 'stale' })
+  })
+
   it('that stays away after a commit is no surprise any more once the queue has been loaded again', async () => {
     const { queue, proxy } = await aDatabase()
     proxy.breakNext('after the commit', 'stays down')

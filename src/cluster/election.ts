@@ -41,6 +41,8 @@ export type ElectionOptions = Readonly<{
   me: NodeIdentity
   clock: DatabaseClock
   observer: ElectionObserver
+  /** Asked before each claim: whether this node could lead. Absent: it could. */
+  canLead?: () => Promise<boolean>
   log: Logger
   /** Time between two beats of the leader, and between two looks of the others. */
   beatMs?: number
@@ -65,6 +67,7 @@ export function startElection({
   me,
   clock,
   observer,
+  canLead = async () => true,
   log,
   beatMs = defaultBeatMs,
   lostMs = defaultLeaderLostMs,
@@ -143,7 +146,8 @@ export function startElection({
   async function lookOrClaim(): Promise<Result> {
     const { row, session, look } = await read()
     seen = watchLeader(seen, row, look, lostMs)
-    const news = mayClaim(me, row, seen, lostMs) ? await claim(row) : follow(row, session)
+    const claims = mayClaim(me, row, seen, lostMs) && (await canLead())
+    const news = claims ? await claim(row) : follow(row, session)
     return { look, ...(news && { news }) }
   }
 

@@ -61,6 +61,21 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
     ])
   })
 
+  it('leaves the lead to others as long as a node could not lead', async () => {
+    const { url } = await postgres.aDatabase()
+    let asked = 0
+    let could = false
+    const canLead = async () => {
+      asked += 1
+      return could
+    }
+    const unable = await aNode(url, 'unable', { lostMs: 300, beatMs: 20, canLead })
+    await expect.poll(() => asked).toBeGreaterThan(3)
+    expect(unable.events).not.toContain('leads in term 1')
+    could = true
+    await expect.poll(() => unable.events).toContain('leads in term 1')
+  })
+
   it('waits for a commit of the leader that has passed its fence, and no longer than the database lets it stand still', async () => {
     const { url, query } = await postgres.aDatabase()
     await query('create table written (term int)')
@@ -208,8 +223,10 @@ describe.skipIf(missing)(`an election on PostgreSQL${missing ? `: ${missing}` : 
   })
 })
 
+type NodeOptions = Readonly<{ lostMs: number; beatMs: number; canLead?: () => Promise<boolean> }>
+
 /** A node in this process. */
-async function aNode(url: string, name: string, times: { lostMs: number; beatMs: number }) {
+async function aNode(url: string, name: string, options: NodeOptions) {
   const events: string[] = []
   const observer: ElectionObserver = {
     leads: (term) => events.push(`leads in term ${term}`),
@@ -231,7 +248,7 @@ async function aNode(url: string, name: string, times: { lostMs: number; beatMs:
     clock: await readDatabaseClock(database.beats),
     observer,
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
-    ...times,
+    ...options,
   })
   onTestFinished(async () => {
     await election.resign().catch(() => {})

@@ -84,7 +84,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   const records = await patiently(() => openRecords(led, { config, reserve, log }))
   const system = startActorSystem()
   const busyGpus = async () => {
-    const { jobs } = await led.jobs.archive.list(everyRunning, 'everything')
+    const { jobs } = await patiently(() => led.jobs.archive.list(everyRunning, 'everything'))
     return jobs.flatMap(({ state }) => ('gpu' in state ? (state.gpu ?? []) : []))
   }
   const queue = createPlace<QueueMessage>('queue')

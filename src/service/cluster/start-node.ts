@@ -6,6 +6,7 @@ import { joinCluster, type Membership } from '../../cluster/membership.ts'
 import { hasOtherNode } from '../../cluster/node-table.ts'
 import type { MailAddress } from '../../cluster/outbox.ts'
 import { createReferences, type References } from '../../cluster/references.ts'
+import { findRunningNode } from '../../cluster/running-nodes.ts'
 import type { Config } from '../../config/config.ts'
 import { version } from '../../config/version.ts'
 import type { Check } from '../../domain/check.ts'
@@ -32,7 +33,7 @@ import { createOwnAttempts } from './own-attempts.ts'
 import { openOwnMachine } from './own-machine.ts'
 import { urlOf } from './own-node.ts'
 import { untilNoticed } from './until-noticed.ts'
-import { watchStore } from './watch-store.ts'
+import { canConnect, watchStore } from './watch-store.ts'
 import { within } from './within.ts'
 
 /** Longer than actors get to stop. */
@@ -141,6 +142,7 @@ export async function startNode(
     me,
     clock,
     observer: { leads: (term) => void becomeLeader(term), follows, deposed: end },
+    canLead: () => canConnect(connect),
     log,
   })
   void checkSharing()
@@ -222,6 +224,8 @@ export async function startNode(
         certainty: { isCertain, isLeaving: () => hasEnded },
         onCommitted: (beganAt) => election?.confirm(beganAt),
       })
+      // This node was stopped meanwhile, or may not go on.
+      if (hasEnded) return await lead.stop()
       for (const actor of lead.published) references.publish(actor)
       gate.close(lead.actors)
       front.serve(answering(lead.app))
@@ -235,12 +239,22 @@ export async function startNode(
     return leadsForCertain(election?.standing())
   }
 
+  function connect(): Promise<unknown> {
+    return inspectServer(url)
+  }
+
+  /** One that beats: the row of a node that has just resigned says for a while that it is present. */
+  async function hasSuccessor(): Promise<boolean> {
+    const { lostMs } = config.node
+    return (await findRunningNode(connection, me.name, { lostMs })) !== undefined
+  }
+
   /** Without a resignation, the next start of this node would take the lead again. */
   function resignIfUseless(): void {
     const stop = watchStore({
-      connect: () => inspectServer(url),
+      connect,
       isCertain,
-      hasSuccessor: () => hasOtherNode(connection, me.name),
+      hasSuccessor,
       onUseless: (why) => void within(maxEndMs, election?.resign()).then(() => end(why)),
     })
     held.defer(stop)

@@ -1,4 +1,4 @@
-/** Whether a leader can still open connections for its store: its beats have one that stays open. */
+/** Whether a node can open connections for its store, as a leader must: its beats have one that stays open. */
 import { DatabaseUnreachableError, messageOf } from '../../domain/errors.ts'
 
 export type StoreWatchOptions = Readonly<{
@@ -6,7 +6,7 @@ export type StoreWatchOptions = Readonly<{
   connect(): Promise<unknown>
   /** Whether the beats of this node succeed. */
   isCertain(): boolean
-  /** Whether another node is present, which can lead instead. */
+  /** Whether another node beats, which may lead instead. */
   hasSuccessor(): Promise<boolean>
   onUseless(why: string): void
   lookMs?: number
@@ -48,6 +48,13 @@ export function watchStore({
     else timer = setTimeout(look, lookMs).unref()
   }
 }
+
+/** Whether a node could lead: it can open connections, or PostgreSQL itself refuses those of every node. */
+export const canConnect = (connect: () => Promise<unknown>): Promise<boolean> =>
+  connect().then(
+    () => true,
+    (error: unknown) => !isOwnFault(error),
+  )
 
 /** An error that the server has sent has a severity. */
 const isOwnFault = (error: unknown): boolean =>

@@ -1,7 +1,17 @@
 import { DatabaseError } from 'pg'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { toStoreError } from '../../../src/infra/store/postgres/postgres-errors.ts'
-import { watchStore } from '../../../src/service/cluster/watch-store.ts'
+import { canConnect, watchStore } from '../../../src/service/cluster/watch-store.ts'
+
+describe('a node could lead', () => {
+  it.each([
+    ['not when it cannot open connections', timesOut, false],
+    ['when PostgreSQL itself refuses connections', isFull, true],
+    ['when it can open connections', async () => {}, true],
+  ])('%s', async (_, connect, could) => {
+    expect(await canConnect(connect)).toBe(could)
+  })
+})
 
 describe('the watch of a leader over its store', () => {
   it('reports once that no connection can be opened while beats succeed', async () => {

@@ -3,7 +3,7 @@
 import type { EtaSource } from '../../domain/estimate.ts'
 import type { GpuId, JobId, Timestamp } from '../../domain/job.ts'
 import { get, type OrderedMap, remove, set, size } from '../ordered-map.ts'
-import { holdOf } from '../queue/nodes.ts'
+import { nodeNameOf } from '../queue/nodes.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { RunningJob } from '../queue/running-jobs.ts'
 import { nearestCheckpoint } from './calibration.ts'
@@ -11,6 +11,7 @@ import type { Outlook } from './duration.ts'
 import type { EstimateOutcome, PastAttempt } from './eta-ports.ts'
 import type { NextJob } from './eta-protocol.ts'
 import {
+  claimsDiffer,
   type Forecast,
   isPlayed,
   outlookIn,
@@ -31,7 +32,7 @@ import { hasLoaded, isColdAt, startOf, type Track } from './track.ts'
 export type Estimator = Readonly<{
   knowledge: knowledge.Knowledge
   queue: QueueSnapshot | undefined
-  /** Whether the next generation is forked from a template. */
+  /** Whether the next generation is forked from a template: that of the first node stands for those of all. */
   startsWarm: boolean
   tracks: OrderedMap<JobId, Track>
   /** The forecast that is read. */
@@ -109,7 +110,7 @@ export function see(estimator: Estimator, seen: QueueSnapshot): Estimator {
     before.givenUpGpus !== seen.givenUpGpus ||
     before.gpuHealth !== seen.gpuHealth ||
     before.gpus !== seen.gpus ||
-    (holdOf(before) === undefined) !== (holdOf(seen) === undefined) ||
+    claimsDiffer(before, seen) ||
     size(seen.waiting) < size(before.waiting)
   let { tracks } = estimator
   for (const { jobId } of seen.running.goneSince(before?.running)) tracks = remove(tracks, jobId)
@@ -253,8 +254,7 @@ function beginForecast(estimator: Estimator, queue: QueueSnapshot, now: Timestam
     const { gpu: gpuLeft, load: loadLeft } = outlook
     return { gpu: job.gpu, gpuLeft, loadLeft, isLoading: !hasLoaded(job) && !job.isLoadOverdue }
   })
-  const { startsWarm } = estimator
-  const start = { at: now, isCold: isColdAt(looked.knowledge.model, queue, now), startsWarm }
+  const start = { at: now, startsWarm: estimator.startsWarm }
   const started = startForecast(queue, busy, looked.knowledge.model, start)
   return { ...looked, next: { forecast: started, costMs: 0 }, isStale: false }
 }
@@ -275,6 +275,7 @@ function trackOf(
 ): readonly [Estimator, Track] {
   const of = get(estimator.tracks, job.jobId)
   const known = of?.epoch === job.epoch ? of : undefined
+  const node = nodeNameOf(queue, job.gpu)
   const start = startOf(job, known, estimator)
   if (known && (known.load === 'forked') === (start === 'warm')) return [estimator, known]
   const { epoch, gpu, shape, claimedAt } = job
@@ -283,7 +284,7 @@ function trackOf(
   const isAll = before.length === past.length || past.length * queue.running.size > maxReplayed
   const learned = isAll ? learnIfDue(estimator, now) : estimator
   const model = isAll ? learned.knowledge.model : learn(before, options)
-  const load = loadOf(start, isColdAt(learned.knowledge.model, queue, claimedAt))
+  const load = loadOf(start, isColdAt(learned.knowledge.model, queue, node, claimedAt))
   const { progress = 0 } = known ?? {}
   const track = { epoch, load, plan: model.plan(gpu, shape, load), progress }
   return [withTrack(learned, job.jobId, track), track]

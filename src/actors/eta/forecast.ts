@@ -1,19 +1,18 @@
 /** Plays the queue forward over all GPUs: when each waiting job's video will be there. */
 import type { GpuId, Shape, Timestamp } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
 import { clamp, hourMs } from '../../domain/time.ts'
 import { valuesFrom } from '../ordered-map.ts'
-import { holdOf } from '../queue/nodes.ts'
+import { mayClaim, nodeNamed, nodeNameOf, type QueueNode } from '../queue/nodes.ts'
 import { healthOf, type QueueSnapshot } from '../queue/queue-state.ts'
-import { Board, type Course, type CoursesOf, type Lane, type Position } from './board.ts'
+import { Board, type Course, type CoursesOf, type Lane, type Position, type Site } from './board.ts'
 import { type Outlook, whole } from './duration.ts'
 import { onGpu, type SpeedModel } from './speed-model.ts'
+import { isColdAt } from './track.ts'
 
 export type Busy = Readonly<{ gpu: GpuId; gpuLeft: Outlook; loadLeft: Outlook; isLoading: boolean }>
 
-export type ForecastQueue = Pick<
-  QueueSnapshot,
-  'nodes' | 'gpus' | 'readyGpus' | 'givenUpGpus' | 'gpuHealth'
->
+export type ForecastQueue = Omit<QueueSnapshot, 'waiting' | 'seqOf'>
 
 /** A GPU whose actor is being started again is there in a moment. */
 const startSeconds = 2
@@ -24,10 +23,6 @@ const startSeconds = 2
  */
 export type Forecast = Readonly<{
   at: Timestamp
-  /** No job is claimed, and nobody knows for how long. */
-  isHeld: boolean
-  /** Whether generations are forked from a template. */
-  startsWarm: boolean
   coursesOf: CoursesOf
   position: Position
   /** Outlooks of the jobs played so far, in the order of the queue. */
@@ -43,29 +38,47 @@ const maxChunk = 1_000
 export function startForecast(
   queue: ForecastQueue,
   busy: readonly Busy[],
-  model: Pick<SpeedModel, 'plan'>,
-  { at, isCold, startsWarm }: { at: Timestamp; isCold: boolean; startsWarm: boolean },
+  model: Pick<SpeedModel, 'plan' | 'isCold'>,
+  { at, startsWarm }: { at: Timestamp; startsWarm: boolean },
 ): Forecast {
   const lanes = lanesOf(queue, busy, at)
+  const busyOf = Map.groupBy(busy, ({ gpu }) => nodeNameOf(queue, gpu))
+  const siteOf = (name: NodeName): Site => {
+    const here = busyOf.get(name) ?? []
+    const loaded = Math.min(
+      Number.POSITIVE_INFINITY,
+      ...here.map(({ loadLeft }) => loadLeft.median),
+    )
+    return {
+      slots: loadSlots(nodeNamed(queue, name), here),
+      warmFrom: isColdAt(model, queue, name, at) ? loaded : 0,
+      startsWarm,
+    }
+  }
   return {
     at,
-    isHeld: holdOf(queue) !== undefined,
-    startsWarm,
     coursesOf: coursesOn(
       lanes.map(({ gpu }) => gpu),
       model,
     ),
     position: {
       lanes,
-      slots: loadSlots(queue, busy),
+      sites: new Map(
+        [...new Set(lanes.map(({ node }) => node))].map((name) => [name, siteOf(name)]),
+      ),
       lastClaim: 0,
-      warmFrom: isCold
-        ? Math.min(Number.POSITIVE_INFINITY, ...busy.map(({ loadLeft }) => loadLeft.median))
-        : 0,
     },
     chunks: [],
   }
 }
+
+/** Whether a node has begun or ceased to take jobs. */
+export const claimsDiffer = (before: ForecastQueue, seen: ForecastQueue): boolean =>
+  before.nodes !== seen.nodes &&
+  [...seen.nodes.values()].some((node) => {
+    const known = before.nodes.get(node.name)
+    return known === undefined || mayClaim(known) !== mayClaim(node)
+  })
 
 /** Plays at most `maxJobs` more jobs. `isWhole`: all jobs that wait now have been played. */
 export function play(
@@ -82,7 +95,7 @@ export function play(
       isWhole = false
       break
     }
-    outlooks.push(forecast.isHeld ? undefined : board.give(job, forecast))
+    outlooks.push(board.give(job, forecast.coursesOf))
     seqs.push(job.seq)
   }
   if (seqs.length === 0) return { forecast, isWhole }
@@ -92,7 +105,7 @@ export function play(
 
 /** Outlook of a job at the end of all that have been played. Undefined if it gets no GPU. */
 export const outlookOfNext = (forecast: Forecast, shape: Shape): Outlook | undefined =>
-  forecast.isHeld ? undefined : new Board(forecast.position).give({ shape }, forecast)
+  new Board(forecast.position).give({ shape }, forecast.coursesOf)
 
 export const isPlayed = (forecast: Forecast, seq: number): boolean => seq <= lastSeq(forecast)
 
@@ -142,29 +155,31 @@ function coursesOn(gpus: readonly GpuId[], model: Pick<SpeedModel, 'plan'>): Cou
 function lanesOf(queue: ForecastQueue, busy: readonly Busy[], at: Timestamp): Lane[] {
   const { gpus, readyGpus, givenUpGpus } = queue
   const jobs = new Map(busy.map((job) => [job.gpu, job]))
+  const claiming = new Set([...queue.nodes.values()].filter(mayClaim).map(({ name }) => name))
   return gpus.flatMap((gpu): Lane[] => {
     const { drained, quarantine } = healthOf(queue, gpu)
     const until = quarantine?.until
     const isOut = quarantine && !quarantine.probing && until === undefined
+    const node = nodeNameOf(queue, gpu)
+    // Nobody knows for how long a node is away or held.
+    if (!claiming.has(node)) return []
     if (drained || isOut || givenUpGpus.has(gpu)) return []
     // A quarantine lasts an hour at most.
     const rest = quarantine && !quarantine.probing ? clamp((until ?? at) - at, 0, hourMs) / 1000 : 0
     const job = jobs.get(gpu)
     if (!job) {
       const free = Math.max(rest, readyGpus.has(gpu) ? 0 : startSeconds)
-      return [{ gpu, free, squares: 0, doubt: 0 }]
+      return [{ gpu, node, free, squares: 0, doubt: 0 }]
     }
     const { median, deviation, doubt } = job.gpuLeft
-    return [{ gpu, free: Math.max(rest, median), squares: deviation ** 2, doubt }]
+    return [{ gpu, node, free: Math.max(rest, median), squares: deviation ** 2, doubt }]
   })
 }
 
-/** When each of the loads that may go on at once may begin, on all nodes together. */
-function loadSlots({ nodes }: ForecastQueue, busy: readonly Busy[]): number[] {
-  let limit = 0
-  for (const { maxConcurrentLoads, gpus, presence } of nodes.values()) {
-    if (presence !== 'lost') limit += Math.min(maxConcurrentLoads, Math.max(1, gpus.length))
-  }
+/** When each of the loads that may go on at once on a node may begin. `busy`: its generations. */
+function loadSlots(node: QueueNode | undefined, busy: readonly Busy[]): number[] {
+  const { maxConcurrentLoads = 1, gpus = [] } = node ?? {}
+  const limit = Math.min(maxConcurrentLoads, Math.max(1, gpus.length))
   const taken = busy
     .filter(({ isLoading }) => isLoading)
     .map(({ loadLeft }) => loadLeft.median)

@@ -41,8 +41,8 @@ export type Load = 'fromDisk' | 'fromMemory' | 'forked'
 
 export type SpeedModel = Readonly<{
   plan(gpu: GpuId, shape: Shape, load: Load): Plan
-  /** Whether the model's files must be read from disk. */
-  isCold(at: Timestamp): boolean
+  /** Whether the model's files must be read from disk. `isThere`: GPUs of the same machine; absent: all are. */
+  isCold(at: Timestamp, isThere?: (gpu: GpuId) => boolean): boolean
   /** There is something to go by. */
   isLearned: boolean
 }>
@@ -55,10 +55,16 @@ export type SpeedModel = Readonly<{
  */
 export function learn(past: readonly PastAttempt[], options: SpeedModelOptions): SpeedModel {
   const { kinds, defaults, bootedAt } = options
-  const loads = past.map(loadedAt).sort((a, b) => a - b)
-  const isCold = (at: Timestamp): boolean =>
+  const loads = past
+    .map((attempt) => ({ gpu: attempt.gpu, loaded: loadedAt(attempt) }))
+    .sort((a, b) => a.loaded - b.loaded)
+  const isCold: SpeedModel['isCold'] = (at, isThere = () => true) =>
     !loads.some(
-      (loaded) => loaded < at && loaded > at - coldAfterMs && !(bootedAt < at && loaded < bootedAt),
+      ({ gpu, loaded }) =>
+        loaded < at &&
+        loaded > at - coldAfterMs &&
+        !(bootedAt < at && loaded < bootedAt) &&
+        isThere(gpu),
     )
   const samples = weigh(past).map(({ attempt, ...weights }) => ({
     gpu: attempt.gpu,

@@ -1,5 +1,7 @@
 /** The record of a running attempt: its load, and the plan that its progress goes by. */
 import type { GenerationStartKind, Timestamp } from '../../domain/job.ts'
+import type { NodeName } from '../../domain/node.ts'
+import { nodeNameOf } from '../queue/nodes.ts'
 import type { QueueSnapshot } from '../queue/queue-state.ts'
 import type { RunningJob } from '../queue/running-jobs.ts'
 import type { Plan } from './published-speeds.ts'
@@ -26,16 +28,21 @@ export function startOf(
   return isExpected ? 'warm' : 'cold'
 }
 
-/** Whether the files of the model have to be read from disk. */
+type Machines = Pick<QueueSnapshot, 'running' | 'nodeOf' | 'nodes' | 'settings'>
+
+/** Whether the files of the model have to be read from the disk of this node. */
 export function isColdAt(
   model: Pick<SpeedModel, 'isCold'>,
-  { running }: QueueSnapshot,
+  queue: Machines,
+  node: NodeName,
   at: Timestamp,
 ): boolean {
-  for (const { reading, trace, generatedAt = Number.POSITIVE_INFINITY } of running.values()) {
-    if (((reading ?? trace)?.began?.encoding ?? generatedAt) < at) return false
+  for (const job of queue.running.values()) {
+    const { gpu, reading, trace, generatedAt = Number.POSITIVE_INFINITY } = job
+    const loadedAt = (reading ?? trace)?.began?.encoding ?? generatedAt
+    if (loadedAt < at && nodeNameOf(queue, gpu) === node) return false
   }
-  return model.isCold(at)
+  return model.isCold(at, (gpu) => nodeNameOf(queue, gpu) === node)
 }
 
 export const hasLoaded = ({ reading }: RunningJob): boolean =>

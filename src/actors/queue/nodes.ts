@@ -83,6 +83,10 @@ export function withEnvironmentOn<State extends Fleet>(
 export const isHeld = ({ hasRoom, environment }: QueueNode): boolean =>
   !hasRoom || claimsAllowed(environment) === 'none'
 
+/** Whether jobs are claimed there now or as soon as a GPU is free. */
+export const mayClaim = (node: QueueNode): boolean =>
+  node.presence === 'present' && holdOfPlace(node) === undefined
+
 /** Undefined while a node with GPUs has room, or none is known. */
 export function fullNode({ nodes }: Pick<Fleet, 'nodes'>): QueueNode | undefined {
   let full: QueueNode | undefined

@@ -1,26 +1,44 @@
 import fc from 'fast-check'
+import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
-import { Board, type Course, type Position } from '../../../src/actors/eta/board.ts'
+import { Board, type Course, type Position, type Site } from '../../../src/actors/eta/board.ts'
 import { plus } from '../../../src/actors/eta/duration.ts'
+import type { Load } from '../../../src/actors/eta/speed-model.ts'
 import type { GpuId } from '../../../src/domain/job.ts'
+import { NodeName } from '../../../src/domain/node.ts'
 import { usual } from '../../support/eta.ts'
 import { gpuId } from '../../support/jobs.ts'
 
 const second = fc.integer({ min: 0, max: 6 })
 const gpus = [0, 1, 2, 3, 4].map(gpuId)
 
-const position: fc.Arbitrary<Position> = fc.record({
-  lanes: fc
-    .array(second, { maxLength: 5 })
-    .map((free) =>
-      free.map((free, index) => ({ gpu: gpuId(index), free, squares: index, doubt: 0 })),
-    ),
+const nodes = ['one', 'two', 'three'].map((name) => v.parse(NodeName, name))
+
+const site: fc.Arbitrary<Site> = fc.record({
   slots: fc.array(second, { minLength: 1, maxLength: 4 }),
-  lastClaim: fc.constant(0),
   warmFrom: second,
+  startsWarm: fc.boolean(),
 })
 
-/** Seconds of a job on each GPU, when the model is read from disk and when it is in memory. */
+const position: fc.Arbitrary<Position> = fc
+  .record({
+    lanes: fc.array(fc.tuple(second, fc.constantFrom(...nodes)), { maxLength: 5 }),
+    sites: fc.tuple(site, site, site),
+  })
+  .map(({ lanes, sites }) => ({
+    lanes: lanes.map(([free, node], index) => ({
+      ...{ gpu: gpuId(index), node, free, squares: index, doubt: 0 },
+    })),
+    sites: new Map(
+      nodes.flatMap((node, index) => {
+        const [one] = sites.slice(index)
+        return one && lanes.some(([, name]) => name === node) ? [[node, one]] : []
+      }),
+    ),
+    lastClaim: 0,
+  }))
+
+/** Seconds of a job on each GPU, for each kind of load. */
 const seconds = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 5, maxLength: 5 })
 const jobs = fc.array(fc.option(fc.constantFrom(...gpus), { nil: undefined }), { maxLength: 30 })
 
@@ -29,25 +47,28 @@ describe('a queue that is played forward', () => {
     fc.assert(
       fc.property(
         position,
-        seconds,
-        seconds,
+        fc.record({ fromDisk: seconds, fromMemory: seconds, forked: seconds }),
         jobs,
         fc.nat(5),
-        (position, cold, warm, jobs, cut) => {
-          const coursesOf = (_: unknown, load: string) =>
-            coursesFrom(load === 'fromDisk' ? cold : warm)
-          const rules = { coursesOf, startsWarm: false }
+        (position, secondsOf, jobs, cut) => {
+          const coursesOf = (_: unknown, load: keyof typeof secondsOf) =>
+            coursesFrom(secondsOf[load])
           let board = new Board(position)
           const plain = {
             ...position,
             lanes: position.lanes.map((lane) => ({ ...lane })),
-            slots: [...position.slots],
+            sites: new Map(
+              [...position.sites].map(([name, site]) => [
+                name,
+                { ...site, slots: [...site.slots] },
+              ]),
+            ),
           }
           for (const [index, failedOn] of jobs.entries()) {
             // As between two turns.
             if (index % (cut + 1) === cut) board = new Board(board.position())
             const job = { shape: usual, ...(failedOn !== undefined && { failedOn }) }
-            expect(board.give(job, rules)).toEqual(giveBySearch(plain, failedOn, coursesOf))
+            expect(board.give(job, coursesOf)).toEqual(giveBySearch(plain, failedOn, coursesOf))
           }
           expect(board.position().lanes).toEqual(plain.lanes)
         },
@@ -67,34 +88,42 @@ const coursesFrom = (seconds: readonly number[]): ReadonlyMap<GpuId, Course> =>
   )
 
 type Plain = {
-  lanes: { gpu: GpuId; free: number; squares: number; doubt: number }[]
-  slots: number[]
+  lanes: { gpu: GpuId; node: NodeName; free: number; squares: number; doubt: number }[]
+  sites: Map<NodeName, { slots: number[]; warmFrom: number; startsWarm: boolean }>
   lastClaim: number
-  warmFrom: number
 }
 
 function giveBySearch(
   plain: Plain,
   failedOn: GpuId | undefined,
-  coursesOf: (shape: unknown, load: string) => ReadonlyMap<GpuId, Course>,
+  coursesOf: (shape: unknown, load: Load) => ReadonlyMap<GpuId, Course>,
 ) {
-  const { lanes, slots } = plain
+  const { lanes, sites } = plain
+  const siteOf = ({ node }: { node: NodeName }) =>
+    sites.get(node) ?? { slots: [], warmFrom: 0, startsWarm: false }
+  const turnOf = (lane: { node: NodeName }) => Math.min(...siteOf(lane).slots)
   const allowed = lanes.filter(({ gpu }) => gpu !== failedOn)
   const candidates = allowed.length > 0 ? allowed : lanes
-  const turn = Math.min(...slots)
-  const soonest = Math.max(plain.lastClaim, turn, Math.min(...candidates.map(({ free }) => free)))
-  const courses = coursesOf(usual, soonest < plain.warmFrom ? 'fromDisk' : 'fromMemory')
-  const [best] = candidates
-    .filter(({ free }) => free <= soonest)
-    .map((lane) => ({ lane, course: courses.get(lane.gpu) }))
-    .sort((a, b) => (a.course?.gpu.median ?? 0) - (b.course?.gpu.median ?? 0))
-  if (!best?.course) return undefined
-  const { lane, course } = best
+  const readyAt = candidates.map((lane) => Math.max(turnOf(lane), lane.free))
+  const soonest = Math.max(plain.lastClaim, Math.min(...readyAt))
+  const loadOn = (lane: { node: NodeName }): Load => {
+    const { startsWarm, warmFrom } = siteOf(lane)
+    return startsWarm ? 'forked' : soonest < warmFrom ? 'fromDisk' : 'fromMemory'
+  }
+  const [first] = lanes
+  if (!first) return undefined
+  const common = coursesOf(usual, loadOn(first))
+  const [lane] = candidates
+    .filter((lane) => Math.max(turnOf(lane), lane.free) <= soonest)
+    .sort((a, b) => (common.get(a.gpu)?.gpu.median ?? 0) - (common.get(b.gpu)?.gpu.median ?? 0))
+  const course = lane && coursesOf(usual, loadOn(lane)).get(lane.gpu)
+  if (!course) return undefined
+  const site = siteOf(lane)
   lane.free = soonest + course.gpu.median
   lane.squares += course.gpu.deviation ** 2
   lane.doubt += course.gpu.doubt
-  slots[slots.indexOf(turn)] = soonest + course.loadSeconds
-  plain.warmFrom = Math.min(plain.warmFrom, soonest + course.loadSeconds)
+  site.slots[site.slots.indexOf(turnOf(lane))] = soonest + course.loadSeconds
+  site.warmFrom = Math.min(site.warmFrom, soonest + course.loadSeconds)
   plain.lastClaim = soonest
   const done = { median: lane.free, deviation: Math.sqrt(lane.squares), doubt: lane.doubt }
   return plus(done, course.conversion)

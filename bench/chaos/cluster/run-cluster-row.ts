@@ -35,6 +35,14 @@ const beforeGapMs = 5_000
 /** A machine that was powered off, and what it was at work on. */
 type PowerOff = Readonly<{ node: string; at: number; attempts: readonly string[] }>
 
+type StoredAttempt = Readonly<{
+  job_id: string
+  epoch: number
+  outcome: string | null
+  /** JSON. */
+  failure: string | null
+}>
+
 /** Kills at random among several nodes, lets everything finish, and judges. */
 export async function runClusterRow(
   row: ClusterRowName,
@@ -123,9 +131,9 @@ export async function runClusterRow(
 
     say('looking at every file')
     const runs = readRuns(root)
-    const attempts = await postgres.query<{ job_id: string; epoch: number; outcome: string }>(
+    const attempts = await postgres.query<StoredAttempt>(
       fleet.database,
-      'select job_id, epoch, outcome from attempt',
+      'select job_id, epoch, outcome, failure from attempt',
     )
     const begun = new Set(runs.map(({ attempt }) => attempt))
     const claimed = attempts.map(({ job_id, epoch }) => `${job_id}/${epoch}`)
@@ -199,17 +207,14 @@ export async function runClusterRow(
   }
 
   /** A node that stands still between a claim and the start of its process starts it when it goes on. */
-  function overtaken(
-    runs: readonly Run[],
-    attempts: readonly Readonly<{ job_id: string; epoch: number; outcome: string }>[],
-  ): Set<string> {
-    const released = new Set(
-      attempts.flatMap(({ job_id, epoch, outcome }) =>
-        outcome === 'released' ? `${job_id}/${epoch}` : [],
+  function overtaken(runs: readonly Run[], attempts: readonly StoredAttempt[]): Set<string> {
+    const givenUp = new Set(
+      attempts.flatMap(({ job_id, epoch, outcome, failure }) =>
+        outcome === 'released' || failure?.includes('"node_lost"') ? `${job_id}/${epoch}` : [],
       ),
     )
     const isLate = ({ gpu, start, attempt }: Run) =>
-      released.has(attempt) &&
+      givenUp.has(attempt) &&
       fleet.losses.some(({ node, at }: Loss) => fleet.nodeOf(gpu)?.name === node && at < start)
     return new Set(runs.filter(isLate).map(({ attempt }) => attempt))
   }
@@ -227,9 +232,7 @@ export async function runClusterRow(
   }
 }
 
-function recordedTwice(
-  attempts: readonly Readonly<{ job_id: string; epoch: number; outcome: string }>[],
-): string[] {
+function recordedTwice(attempts: readonly StoredAttempt[]): string[] {
   const successes = attempts.filter(({ outcome }) => outcome === 'success')
   return [...Map.groupBy(successes, ({ job_id }) => job_id)]
     .filter(([, { length }]) => length > 1)

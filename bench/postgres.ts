@@ -139,7 +139,7 @@ export async function startPostgresServer({
     for (let patience = 400; ; patience--) {
       // The memory of a server that was killed is in use until its connections have ended.
       if (hasEnded(started)) started = launch()
-      const client = new Client(url('postgres'))
+      const client = aClient('postgres')
       try {
         await client.connect()
         await client.end()
@@ -158,8 +158,15 @@ export async function startPostgresServer({
     await ended
   }
 
-  async function query<Row extends object>(database: string, text: string): Promise<Row[]> {
+  /** A server that is killed ends its connections with an error, which the statement under way tells too. */
+  function aClient(database: string): Client {
     const client = new Client(url(database))
+    client.on('error', () => {})
+    return client
+  }
+
+  async function query<Row extends object>(database: string, text: string): Promise<Row[]> {
+    const client = aClient(database)
     await client.connect()
     try {
       return (await client.query<Row>(text)).rows

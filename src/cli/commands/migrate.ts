@@ -7,6 +7,7 @@ import { lockDatabase, lockDirectory } from '../../infra/disk/lock.ts'
 import { detectGpus, type Gpu } from '../../infra/machine/gpus.ts'
 import { migrateToLatest } from '../../infra/store/migrate.ts'
 import { moveToPostgres } from '../../infra/store/postgres/move-to-postgres.ts'
+import { explainRefusal } from '../../infra/store/postgres/refusals.ts'
 import { openDatabase } from '../../infra/store/sqlite/database.ts'
 import { isEmptyFile } from '../../infra/store/sqlite/unusable-database.ts'
 import { createBackups } from '../../infra/upkeep/backups.ts'
@@ -33,7 +34,8 @@ export async function migrate({ to, ...output }: MigrateOptions): Promise<void> 
     show(moved, output, () => textOf(moved))
   } catch (error) {
     if (error instanceof CommandError) throw error
-    throw new CommandError(exitCodes.failed, messageOf(error), { cause: error })
+    const why = explainRefusal(error, to) ?? messageOf(error)
+    throw new CommandError(exitCodes.failed, why, { cause: error })
   }
 }
 

@@ -15,7 +15,9 @@ import { runTool } from '../processes/tool.ts'
 import { inspectServer } from '../store/postgres/inspect-server.ts'
 import { inspectSchema } from '../store/postgres/migrate-postgres.ts'
 import { describeUrl } from '../store/postgres/pool.ts'
+import { explainRefusal } from '../store/postgres/refusals.ts'
 import { findOpenJobs, whyUnmoved } from '../store/postgres/unmoved-jobs.ts'
+import { UnusableDatabaseError } from '../store/unusable-database.ts'
 import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
 import { isOurs } from './own-service.ts'
@@ -78,7 +80,9 @@ async function checkPostgres(url: string, { data: { stateDb } }: Config): Promis
     if (why !== undefined) return finding('database', 'fault', why)
     return finding('database', 'ok', `${describeUrl(url)}, version ${version}`)
   } catch (error) {
-    return finding('database', 'fault', `${describeUrl(url)}: ${messageOf(error)}`)
+    if (error instanceof UnusableDatabaseError) return finding('database', 'fault', error.message)
+    const why = explainRefusal(error, url) ?? `${describeUrl(url)}: ${messageOf(error)}`
+    return finding('database', 'fault', why)
   }
 }
 

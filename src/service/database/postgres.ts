@@ -8,6 +8,7 @@ import { inspectSchema, type SchemaFacts } from '../../infra/store/postgres/migr
 import { openPostgres } from '../../infra/store/postgres/open-postgres.ts'
 import { describeUrl } from '../../infra/store/postgres/pool.ts'
 import { toStoreError } from '../../infra/store/postgres/postgres-errors.ts'
+import { explainRefusal } from '../../infra/store/postgres/refusals.ts'
 import { findOpenJobs, noteMoved, whyUnmoved } from '../../infra/store/postgres/unmoved-jobs.ts'
 import { UnusableDatabaseError } from '../../infra/store/unusable-database.ts'
 import { hasFilesOfJobs } from '../../infra/upkeep/earlier-jobs.ts'
@@ -75,19 +76,15 @@ export async function whenReachable<Result>(
     try {
       return await work()
     } catch (cause) {
+      const why = explainRefusal(cause, url)
+      if (why !== undefined) throw new UnusableDatabaseError(why)
       const error = toStoreError(cause)
       if (!(error instanceof DatabaseUnreachableError)) throw error
-      const place = describeUrl(url)
-      if (isFinal(error)) throw new UnusableDatabaseError(`${place}: ${error.message}`)
-      if (failures === 0) log.warn({ err: error }, `waiting for ${place}`)
+      if (failures === 0) log.warn({ err: error }, `waiting for ${describeUrl(url)}`)
       await delay(retryMs)
     }
   }
 }
-
-/** Waiting does not help: the password is wrong, or the database does not exist. */
-const isFinal = ({ cause }: DatabaseUnreachableError): boolean =>
-  /^(?:28...|3D000)$/.test(`${(cause as { code?: unknown } | undefined)?.code}`)
 
 const jobsElsewhere = (url: string): UnusableDatabaseError =>
   new UnusableDatabaseError(

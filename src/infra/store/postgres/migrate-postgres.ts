@@ -7,6 +7,7 @@ import { UnusableDatabaseError } from '../unusable-database.ts'
 import { wideColumns } from './column-types.ts'
 import { createPool, describeUrl } from './pool.ts'
 import { createPostgresDialect } from './postgres-dialect.ts'
+import { explainNoCreate } from './refusals.ts'
 
 /** Any number that nothing else locks in this database. */
 const migrationLock = 7_283_641
@@ -18,10 +19,15 @@ export type SchemaFacts = Readonly<{
   hasNodes: boolean
 }>
 
-/** Changes nothing. Rejects with `UnusableDatabaseError` when a newer version has changed the schema. */
+/**
+ * Changes nothing. Rejects with `UnusableDatabaseError` when a newer version has changed the schema, or when the role
+ * may not bring it up to date.
+ */
 export const inspectSchema = (url: string): Promise<SchemaFacts> =>
   connected(url, async (db) => {
-    refuseNewer(await migrationsIn(db), url)
+    const present = await migrationsIn(db)
+    refuseNewer(present, url)
+    if (present.length < Object.keys(migrations).length) await requireCreate(db, url)
     const { rows } = await sql<{ jobs: boolean; nodes: boolean }>`
       select to_regclass('job') is not null as jobs, to_regclass('node') is not null as nodes
     `.execute(db)
@@ -71,6 +77,14 @@ function refuseNewer(present: readonly string[], url: string): void {
     `${describeUrl(url)} was written by a newer version of the service: it has "${unknown}". ` +
       'Start that version, or restore the backup made before the upgrade: docs/operations.md says how.',
   )
+}
+
+async function requireCreate(db: Kysely<Database>, url: string): Promise<void> {
+  const { rows } = await sql<{ schema: string; may: boolean | null }>`
+    select current_schema() as schema, has_schema_privilege(current_schema(), 'create') as may
+  `.execute(db)
+  const [{ schema, may } = { schema: '', may: null }] = rows
+  if (may === false) throw new UnusableDatabaseError(explainNoCreate(schema, url))
 }
 
 /** Names of the migrations that a database has had. */

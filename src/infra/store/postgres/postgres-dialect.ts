@@ -20,7 +20,7 @@ import {
   TermOverError,
   type TransactionLimits,
 } from './fence.ts'
-import { toStoreError } from './postgres-errors.ts'
+import { isAborted, toStoreError } from './postgres-errors.ts'
 
 export type PostgresDialectOptions = Readonly<{ fence: Fence; maxQueryMs?: number | undefined }>
 
@@ -65,6 +65,8 @@ class FencedConnection implements DatabaseConnection {
   #isInTransaction = false
   /** Begin of the present transaction, if it is fenced, by the monotonic clock. */
   #beganAt: number | undefined
+  /** First error of the present transaction. PostgreSQL answers later statements with its consequence alone. */
+  #failure: unknown
   #isBroken = false
 
   constructor(client: PoolClient, options: PostgresDialectOptions) {
@@ -128,6 +130,7 @@ class FencedConnection implements DatabaseConnection {
     const { term } = fence
     this.#isInTransaction = true
     this.#beganAt = undefined
+    this.#failure = undefined
     const beganAt = performance.now()
     const results = [await this.#send(beginOf({ term }, this.#limits(), number))].flat()
     const last = results.at(-1) as PgResult
@@ -169,6 +172,8 @@ class FencedConnection implements DatabaseConnection {
     } catch (error) {
       const known = toStoreError(error)
       if (known instanceof DatabaseUnreachableError) this.#isBroken = true
+      if (isAborted(known) && this.#failure !== undefined) throw this.#failure
+      this.#failure = known
       throw known
     }
   }

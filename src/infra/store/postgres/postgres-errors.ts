@@ -37,6 +37,10 @@ export function toStoreError(error: unknown): unknown {
   return error
 }
 
+/** A statement after the failed one of its transaction. */
+export const isAborted = (error: unknown): boolean =>
+  error instanceof Error && codeOf(error) === '25P02'
+
 const isConnectionLost = (error: Error): boolean => {
   const code = codeOf(error)
   return unreachable.test(code) || network.test(code) || driver.test(error.message)

@@ -84,7 +84,6 @@ const commandInWords: Readonly<Record<Command, string>> = { drain: 'Drain', resu
 const CommandButton = ({ node, command }: { node: Node; command: Command }) => (
   <ActionButton
     class="button small"
-    disabled={node.gpus.length === 0}
     onClick={() => {
       asked.value = { node, command }
     }}
@@ -135,8 +134,9 @@ function Confirm({ node: { name }, command }: { node: Node; command: Command }) 
 }
 
 const meaning: Readonly<Record<Command, string>> = {
-  drain: 'Its GPUs end their jobs and take no new ones, also after a restart.',
-  resume: 'Its GPUs take jobs again, drained or in quarantine.',
+  drain:
+    'Its GPUs finish their jobs and take no new ones, also after a restart. So do GPUs added later.',
+  resume: 'Its GPUs take jobs again, drained or in quarantine, and GPUs added later do.',
 }
 
 const done: Readonly<Record<Command, string>> = {

@@ -209,10 +209,46 @@ describe('wanctl nodes', () => {
     const role = isFollower ? 'follower' : 'leader'
     expect(row).toMatch(new RegExp(`^local +present +${role} +0, 1 +yes +`))
     const drained = await run(['nodes', 'drain', 'local'])
-    expect(drained.stdout).toMatch(/^GPUs 0, 1 of local .*wanctl nodes resume local\n$/)
+    expect(drained.stdout).toBe(
+      'local is drained, also for GPUs added later. Its GPUs 0, 1 finish their jobs and take no new ones. ' +
+        'To end that: wanctl nodes resume local\n',
+    )
     expect((await run(['nodes'])).stdout).toContain('no: drained')
     const resumed = await run(['nodes', 'resume', 'local', '--json'])
     expect(JSON.parse(resumed.stdout)).toMatchObject({ name: 'local', drained: false })
+    expect((await run(['nodes', 'resume', 'local'])).stdout).toBe(
+      'local takes jobs again on its GPUs 0, 1.\n',
+    )
+  })
+
+  const aNode = (name: string, gpus: number[], drained: boolean | null) => ({
+    ...{ name, url: `http://${name}:8080`, role: 'follower', state: 'present', version: '1.2.3' },
+    ...{ drained, has_room: true, hold: null, max_concurrent_loads: 1, gpus },
+  })
+
+  it('lists no node as taking jobs that has no GPUs, or that the leader does not know yet', async () => {
+    const list = [
+      aNode('gpu-1', [0], false),
+      aNode('no-gpu', [], false),
+      aNode('resting', [], true),
+      aNode('new', [], null),
+    ]
+    const url = await aServer('application/json', JSON.stringify({ nodes: list }))
+    const lines = (await run(['nodes'], { url })).stdout.split('\n')
+    const jobs = ['yes', 'no: no GPUs', 'no: drained', '\\?']
+    for (const [index, text] of jobs.entries()) {
+      expect(lines[index + 1]).toMatch(new RegExp(`${text} +1\\.2\\.3`))
+    }
+  })
+
+  it('says that a node without GPUs is drained, and resumed', async () => {
+    const url = await aServer('application/json', JSON.stringify(aNode('no-gpu', [], true)))
+    expect((await run(['nodes', 'drain', 'no-gpu'], { url })).stdout).toBe(
+      'no-gpu is drained, also for GPUs added later. It has no GPUs now. To end that: wanctl nodes resume no-gpu\n',
+    )
+    expect((await run(['nodes', 'resume', 'no-gpu'], { url })).stdout).toBe(
+      'no-gpu takes jobs again when it has GPUs.\n',
+    )
   })
 })
 

@@ -20,6 +20,11 @@ const lostNode = {
   ...{ drained: false, has_room: true, hold: null, max_concurrent_loads: 1, gpus: [2, 3] },
 }
 
+const withoutGpus = {
+  ...lostNode,
+  ...{ name: 'no-gpu', url: 'http://no-gpu:8080', state: 'present', gpus: [] },
+}
+
 describe('the nodes of the dashboard', () => {
   needsBrowser()
 
@@ -44,16 +49,18 @@ describe('the nodes of the dashboard', () => {
       const { page, button, faults } = await openDashboard({ service })
       await change(page, /\/ready$/, (answer) => ({
         ...answer,
-        nodes: { present: 1, left: 0, lost: 1, leader: 'local' },
+        nodes: { present: 2, left: 0, lost: 1, leader: 'local' },
       }))
       await change(page, /\/nodes$/, ({ nodes }) => ({
-        nodes: [...(nodes as unknown[]), lostNode],
+        nodes: [...(nodes as unknown[]), lostNode, withoutGpus],
       }))
       const list = page.getByRole('region', { name: 'Nodes' })
-      await list.getByText('1 of 2 present').waitFor()
+      await list.getByText('2 of 3 present').waitFor()
       const row = (name: string) => list.getByRole('listitem').filter({ hasText: name })
       expect(await row('local').innerText()).toMatch(/leads.*2 GPUs.*Present/s)
       expect(await row('gpu-8').innerText()).toMatch(/2 GPUs · version 1\.2\.3.*Lost/s)
+      // A drain also holds for GPUs that are added later.
+      await button('Drain node no-gpu').click({ trial: true })
       expect(await barriersOf(page)).toEqual([])
 
       await button('Drain node local').click()

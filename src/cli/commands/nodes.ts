@@ -39,16 +39,20 @@ function resultText(action: NodeAction, node: Node): string {
   const name = plain(node.name)
   switch (action) {
     case 'drain':
-      return `${gpusText(node)} of ${name} end their jobs and take no others until: wanctl nodes resume ${name}`
+      return `${name} is drained, also for GPUs added later. ${drainText(node)} To end that: wanctl nodes resume ${name}`
     case 'resume':
-      return `${gpusText(node)} of ${name} take jobs again.`
+      return `${name} takes jobs again${node.gpus.length === 0 ? ' when it has GPUs' : ` on its ${gpusText(node)}`}.`
     case 'remove':
       return `${name} is removed. It joins again when it is started.`
   }
 }
 
-const gpusText = ({ gpus }: Node): string =>
-  gpus.length === 0 ? 'No GPUs' : `GPUs ${gpus.join(', ')}`
+const drainText = (node: Node): string =>
+  node.gpus.length === 0
+    ? 'It has no GPUs now.'
+    : `Its ${gpusText(node)} finish their jobs and take no new ones.`
+
+const gpusText = ({ gpus }: Node): string => `GPUs ${gpus.join(', ')}`
 
 async function listNodes(options: ServiceOptions): Promise<void> {
   const answer = await answerOf(parseResponse(connect(options).nodes.$get()))
@@ -63,9 +67,11 @@ async function listNodes(options: ServiceOptions): Promise<void> {
   )
 }
 
-/** Whether its GPUs take jobs. */
-function jobsText({ state, drained, hold }: Node): string {
+/** Whether jobs are started there. */
+function jobsText({ state, drained, hold, gpus }: Node): string {
   if (state !== 'present') return 'no'
+  if (drained === null) return '?'
   if (drained) return 'no: drained'
+  if (gpus.length === 0) return 'no: no GPUs'
   return hold ? `no: ${hold.reason}` : 'yes'
 }

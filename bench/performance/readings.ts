@@ -98,7 +98,7 @@ function aWorld(count: number) {
   let isForecastDue = false
   const metrics = createMetrics({
     gpus: gpus.map((id) => ({ id, device: String(id) })),
-    ...{ version: '', task: 'ti2v-5B', maxQueue: waiting },
+    ...{ node: soleNode, version: '', task: 'ti2v-5B', maxQueue: waiting },
     ...{ minFreeBytes: 0, log: console as never },
   })
   let [eta] = initialEta({

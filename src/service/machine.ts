@@ -6,6 +6,7 @@ import type { Check } from '../domain/check.ts'
 import { messageOf } from '../domain/errors.ts'
 import type { GpuId, Job } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
+import { soleNode } from '../domain/node.ts'
 import { createWorkFiles } from '../infra/disk/data-directory.ts'
 import type { ResultsDirectory } from '../infra/disk/results-directory.ts'
 import { installationLooks } from '../infra/installation/installation.ts'
@@ -19,6 +20,7 @@ import { createVideoFiles } from '../infra/media/video-files.ts'
 import { createMetrics } from '../infra/metrics/metrics.ts'
 import { createForkServer } from '../infra/processes/fork-server.ts'
 import { createClockCheck } from './clock-check.ts'
+import { nameOf } from './cluster/own-node.ts'
 
 export type MachineOptions = Readonly<{
   config: Config
@@ -62,6 +64,7 @@ export function createMachine(
 ) {
   const { data, wan } = config
   const metrics = createMetrics({
+    node: config.databaseUrl === undefined ? soleNode : nameOf(config),
     gpus: owned,
     version,
     task: wan.task,

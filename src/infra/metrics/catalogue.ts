@@ -39,7 +39,7 @@ export function createCatalogue() {
     buildInfo: gauge(
       'wan_build_info',
       'Which version this is and what it runs; always 1.',
-      ...(['version', 'node', 'task'] as const),
+      ...(['version', 'nodejs', 'task'] as const),
     ),
 
     jobs: gauge('wan_jobs', 'Jobs that are not over, by status.', 'status'),
@@ -98,6 +98,11 @@ export function createCatalogue() {
       'For how much longer nothing is deleted by age, as the clock is in doubt; 0 when it is not.',
     ),
 
+    nodeInfo: gauge(
+      'wan_node_info',
+      'The name of this node; always 1. It joins the instance of a target to its node.',
+      'node',
+    ),
     leader: gauge('wan_leader', '1 while this service runs the queue, 0 while another node does.'),
     nodeState: gauge(
       'wan_node_state',

@@ -1,4 +1,5 @@
 import type { Logger } from '../../domain/log.ts'
+import type { NodeName } from '../../domain/node.ts'
 import type { Observe } from '../../domain/observation.ts'
 import type { Gpu } from '../machine/gpus.ts'
 import { createCatalogue } from './catalogue.ts'
@@ -7,6 +8,8 @@ import { setGauges } from './gauges.ts'
 import { createTally } from './tally.ts'
 
 export type MetricsOptions = Readonly<{
+  /** Name of this node. */
+  node: NodeName
   gpus: readonly Gpu[]
   version: string
   task: string
@@ -23,12 +26,13 @@ export type Metrics = Readonly<{
 
 /** Counters and histograms are told what has happened; gauges are read when somebody asks. */
 export function createMetrics(options: MetricsOptions): Metrics {
-  const { gpus, version, task, maxQueue, minFreeBytes, log } = options
+  const { node, gpus, version, task, maxQueue, minFreeBytes, log } = options
   const ids = gpus.map(({ id }) => id)
   const known = createCatalogue()
   const tally = createTally(known, ids)
 
-  known.buildInfo.set({ version, node: process.version, task }, 1)
+  known.buildInfo.set({ version, nodejs: process.version, task }, 1)
+  known.nodeInfo.set({ node }, 1)
   known.queueLimit.set(maxQueue)
   known.diskLimit.set(minFreeBytes)
   for (const { id, name } of gpus) {

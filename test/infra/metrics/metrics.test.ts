@@ -176,6 +176,7 @@ describe('the figures of a service', () => {
         ),
       )
     const ofA = {
+      'wan_node_info{node="a"}': 1,
       wan_leader: 1,
       'wan_node_state{node="a",state="present"}': 1,
       'wan_node_state{node="a",state="left"}': 0,
@@ -193,7 +194,7 @@ describe('the figures of a service', () => {
     })
     const removed = { members: members.slice(0, 1), nodes: nodes.slice(0, 1) }
     expect(await read(removed)).toEqual(ofA)
-    expect(await read()).toEqual({ wan_leader: 0 })
+    expect(await read()).toEqual({ 'wan_node_info{node="a"}': 1, wan_leader: 0 })
   })
 
   it('harm nobody whose doings cannot be counted', async () => {
@@ -394,6 +395,7 @@ const nothingRead: Figures = { readings: new Map(), checks: [] }
 const someMetrics = (log = quiet) =>
   createMetrics({
     log,
+    node: v.parse(NodeName, 'a'),
     gpus: [gpu0, gpu1].map((id) => ({ id, device: String(id) })),
     version: '1.2.3',
     task: 'ti2v-5B',

@@ -1,4 +1,5 @@
 /** A node of a cluster: it runs the GPUs of its machine, takes part in the election, and leads when it is elected. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { ask, startActorSystem } from '../../actors/actor.ts'
 import { type Election, type Leader, startElection } from '../../cluster/election.ts'
 import { openMail } from '../../cluster/mail.ts'
@@ -38,6 +39,8 @@ import { within } from './within.ts'
 
 /** Longer than actors get to stop. */
 const maxShutdownMs = 10_000
+
+const firstLookMs = 2_000
 
 /** Time to end what can be ended in an orderly way when this node may not go on. */
 const maxEndMs = 1_000
@@ -193,11 +196,19 @@ export async function startNode(
   }
 
   async function checkDatabase(): Promise<Check> {
+    const isHeard = () => {
+      const standing = election?.standing()
+      return standing?.role !== 'ended' && standing?.isCertain === true
+    }
+    // At the start, the first look of the election is under way.
+    for (const until = performance.now() + firstLookMs; performance.now() < until; ) {
+      if (lead || isHeard()) break
+      await delay(100)
+    }
     if (lead) return lead.checkDatabase()
     const name = 'database'
     const place = describeUrl(url)
-    const standing = election?.standing()
-    return standing?.role === 'follows' && standing.isCertain
+    return isHeard()
       ? { name, ok: true, detail: place }
       : { name, ok: false, detail: `${place} does not answer.` }
   }

@@ -6,7 +6,7 @@ import type { QueueMessage } from '../actors/queue/queue-protocol.ts'
 import type { Config } from '../config/config.ts'
 import { version } from '../config/version.ts'
 import { createAddressGuard } from '../domain/address-guard.ts'
-import type { Job } from '../domain/job.ts'
+import type { AttemptKey, Job } from '../domain/job.ts'
 import { soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
 import { resultsDirectory } from '../infra/disk/results-directory.ts'
@@ -48,7 +48,10 @@ export async function startAlone(
   const results = resultsDirectory(config.data.resultsDir)
   await removeHalfMade(config, results)
   const find = (jobId: Job['id']) => jobs.archive.find(jobId, 'everything')
-  await endFormerLifeOn(config, { readRunning: async () => running, find, log })
+  const gpuOf = async ({ jobId, epoch }: AttemptKey) =>
+    (await jobs.archive.attempts(jobId)).find((attempt) => attempt.epoch === epoch)?.gpu
+  const former = { readRunning: async () => running, find, gpuOf, log }
+  const unkillable = [...(await endFormerLifeOn(config, former))]
 
   const owned = [...gpus, ...formerGpus(gpus, running)]
   const machine = createMachine(
@@ -65,7 +68,7 @@ export async function startAlone(
   const own = createNodeActors(system, {
     ...{ config, machine, env, queue, housekeeping, log },
     // That was done before anything was claimed.
-    endUnwatched: async () => {},
+    endUnwatched: async () => unkillable.splice(0),
   })
   const fleet = createLocalFleet(own.actors)
   const { videoFiles, workFiles } = machine

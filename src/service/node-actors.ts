@@ -37,8 +37,11 @@ export type NodeActorsOptions = Readonly<{
   /** That of the leader. */
   queue: ActorRef<QueueMessage>
   housekeeping: Pick<Housekeeping, 'removeLeftOvers'>
-  /** Ends processes of attempts that do not run any more, but for those that an actor watches. */
-  endUnwatched(watched: () => readonly AttemptKey[]): Promise<void>
+  /**
+   * Ends processes of attempts that do not run any more, but for those that an actor watches.
+   * Returns the GPUs of those that survive SIGKILL.
+   */
+  endUnwatched(watched: () => readonly AttemptKey[]): Promise<readonly GpuId[]>
   /** The service is not worth running without the actor that stands for the machine. */
   isNodeSignificant?: boolean
   /** Reads a part of the image of a job that another node took; absent: images are on this disk. */
@@ -87,7 +90,7 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
       const whole = fetchImagePart
         ? withFetchedImage(confirmed, { data, startLate, fetchImagePart, log })
         : confirmed
-      return [gpu, noting(whole, watched)]
+      return [gpu, whole]
     }),
   )
 
@@ -105,10 +108,11 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
       const settings = { warmStart, idleMs, impossible }
       return templateBehaviour({ settings, port: starter, queue, observe, log })
     }),
+    // A job whose node was lost returns to no caretaker: its attempt there is ended as if nobody watched it.
     child(system, caretaker, () => caretakerBehaviour({ runners, queue, graceMs, jobTimeoutMs })),
     ...[...runners].map(([gpu, runner]) =>
       child(system, places.get(gpu) ?? createPlace(childOf(gpu)), () =>
-        gpuBehaviour({ gpu, runner, queue, graceMs, jobTimeoutMs }),
+        gpuBehaviour({ gpu, runner: noting(runner, watched), queue, graceMs, jobTimeoutMs }),
       ),
     ),
     child(
@@ -150,8 +154,9 @@ export function createNodeActors(system: ActorSystem, options: NodeActorsOptions
     tellGone,
   }
 
-  function announce(): void {
+  function announce(unkillable: readonly GpuId[]): void {
     options.onAnnounce?.()
+    for (const gpu of unkillable) tell(queue, { type: 'processesLeft', gpu })
     tell(conversion, { type: 'announce' })
     tell(caretaker, { type: 'announce' })
     for (const gpu of places.values()) tell(gpu, { type: 'announce' })

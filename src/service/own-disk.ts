@@ -1,6 +1,6 @@
 /** The data directory of this machine: its lock, and what a former life of the service has left in it. */
 import type { Config } from '../config/config.ts'
-import { type AttemptKey, isOpen, type Job, type JobId } from '../domain/job.ts'
+import { type AttemptKey, type GpuId, isOpen, type Job, type JobId } from '../domain/job.ts'
 import type { Logger } from '../domain/log.ts'
 import { createDirectories, removeUploads } from '../infra/disk/data-directory.ts'
 import { lockDirectory } from '../infra/disk/lock.ts'
@@ -32,15 +32,20 @@ export type FormerLifeOptions = Readonly<{
   /** Conversions may be in progress; otherwise all of them ended with the former life. */
   mayConvert?: boolean
   find(jobId: JobId): Promise<Job | undefined>
+  /** Undefined for an attempt without a record. */
+  gpuOf(attempt: AttemptKey): Promise<GpuId | undefined>
   log: Logger
 }>
 
-/** Ends processes of attempts that do not run any more, and removes their files. */
+/**
+ * Ends processes of attempts that do not run any more, and removes their files.
+ * Returns the GPUs of attempts of which a process survives SIGKILL.
+ */
 export async function endFormerLifeOn(
   { data, archiveDir }: Config,
-  { readRunning, watched, mayConvert = false, find, log }: FormerLifeOptions,
-): Promise<void> {
-  await endFormerLife(data, {
+  { readRunning, watched, mayConvert = false, find, gpuOf, log }: FormerLifeOptions,
+): Promise<readonly GpuId[]> {
+  const unkillable = await endFormerLife(data, {
     async readCurrent() {
       const running = await readRunning()
       const converting = mayConvert ? [] : running.filter(isConverting)
@@ -51,6 +56,13 @@ export async function endFormerLifeOn(
     archiveDir,
     log,
   })
+  const gpus = new Set<GpuId>()
+  for (const attempt of unkillable) {
+    const gpu = await gpuOf(attempt)
+    log.error({ ...attempt, gpu }, 'a process of an attempt that has ended survives SIGKILL')
+    if (gpu !== undefined) gpus.add(gpu)
+  }
+  return [...gpus]
 }
 
 const keyOf = ({ id, epoch }: Job): AttemptKey => ({ jobId: id, epoch })

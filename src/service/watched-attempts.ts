@@ -1,4 +1,4 @@
-/** The attempts that an actor of this process watches. */
+/** The attempts that the actors of GPUs of this process watch. */
 import type { GenerationHandle, GenerationRunner } from '../actors/gpu/gpu-ports.ts'
 import type { AttemptKey } from '../domain/job.ts'
 

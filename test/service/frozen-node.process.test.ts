@@ -2,7 +2,14 @@
 import { readFileSync } from 'node:fs'
 import { Client } from 'pg'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type ClusterNode, nodesOf, startCluster } from '../support/cluster/service-cluster.ts'
+import type { GpuJson } from '../../src/http/views/gpu-view.ts'
+import {
+  type ClusterNode,
+  nodesOf,
+  startCluster,
+  startClusterNode,
+} from '../support/cluster/service-cluster.ts'
+import { canFreeze, freeze } from '../support/freezer.ts'
 import { aPicture } from '../support/pictures.ts'
 import { quick } from '../support/service.ts'
 import { missing, usePostgresServer } from '../support/store/postgres-stores.ts'
@@ -35,6 +42,45 @@ describe.skipIf(missing)(
       await untilIdle(b, a)
       expect(b.log('generation ended')).toEqual([])
       expect(await a.status(id)).toMatchObject({ status: 'running', node: 'a' })
+    })
+  },
+)
+
+describe.skipIf(missing || !canFreeze)(
+  'a node that returns with a generation it cannot end',
+  () => {
+    const server = usePostgresServer()
+
+    it.each(['stood still', 'was killed'])('gives its GPU no job after it %s', async (how) => {
+      const url = await server().createDatabase()
+      const [a, b] = (await startCluster(url, 2)) as [ClusterNode, ClusterNode]
+      await a.request('/nodes/a/drain', { method: 'POST' })
+      const id = await a.submit({ ...quick, prompt: 'a fox [sim:step=1000]' })
+      const { pid } = await b.latestStart()
+      freeze(pid)
+      b.child.kill(how === 'was killed' ? 'SIGKILL' : 'SIGSTOP')
+      await a.request('/nodes/a/resume', { method: 'POST' })
+      await a.until(id, ({ node, stage }) => node === 'a' && stage === 'denoising')
+
+      if (how === 'stood still') b.child.kill('SIGCONT')
+      else await startClusterNode(url, 'b', { dataDir: b.dataDir })
+      await vi.waitFor(
+        async () => {
+          const { gpus } = await a.json<{ gpus: GpuJson[] }>('/gpus')
+          const { state, quarantine } = gpus.find(({ node }) => node === 'b') as GpuJson
+          expect({ state, reason: quarantine?.reason }).toEqual({
+            state: 'quarantined',
+            reason: 'unkillable',
+          })
+        },
+        { timeout: 40_000 },
+      )
+      const waiting = await a.submit({ ...quick, prompt: 'a hen' })
+      await a.request(`/jobs?ids=${id}`, { method: 'DELETE' })
+      expect(await a.until(waiting, ({ status }) => status === 'success')).toMatchObject({
+        node: 'a',
+      })
+      expect(await a.status(id)).toMatchObject({ status: 'error', error: { code: 'unkillable' } })
     })
   },
 )

@@ -117,6 +117,7 @@ export async function startSimulatedNode(options: SimulatedNodeOptions): Promise
     noteWelcome: gate.welcomed,
     async endUnwatched() {
       await reads.openAttemptsOn(ids)
+      return []
     },
     announce() {
       gate.open()

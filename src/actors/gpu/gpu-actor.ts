@@ -65,9 +65,7 @@ export function gpuBehaviour({
 
 /** The queue has a generation stopped on the GPU that signs news of it, if nobody waits for it. */
 export const signed = (report: Exclude<GpuReport, { type: 'gpuReady' }>, gpu: GpuId): QueueNews =>
-  report.type === 'generationStarted' || report.type === 'generationReported'
-    ? { ...report, gpu }
-    : report
+  report.type === 'generationEnded' || report.type === 'runDeclined' ? report : { ...report, gpu }
 
 /** Tells an actor what becomes of a generation. */
 export const observer = (

@@ -48,6 +48,7 @@ export type GpuEffect = Readonly<
 
 /** What the actor tells the queue; the shell adds which GPU and which incarnation it is. */
 export type GpuReport = Readonly<
+  | { type: 'processesLeft' }
   | { type: 'gpuReady'; holding?: AttemptKey }
   | ({ type: 'runDeclined' } & AttemptKey)
   | ({ type: 'generationStarted' } & GenerationStart & AttemptKey)

@@ -54,10 +54,10 @@ export function transition(state: GpuState, message: GpuCommand | GpuNews): GpuS
       return [{ ...state, held: { ...held, reading: message.reading } }, [report(message)]]
     case 'generationEnded': {
       const { result } = message
-      return [
-        idle,
-        [report({ type: 'generationEnded', jobId, epoch, result }), report({ type: 'gpuReady' })],
-      ]
+      // The queue may know this attempt no more, since its node was lost: the GPU is not sound all the same.
+      const left = result.how === 'unkillable' ? [report({ type: 'processesLeft' })] : []
+      const ended = report({ type: 'generationEnded', jobId, epoch, result })
+      return [idle, [...left, ended, report({ type: 'gpuReady' })]]
     }
   }
 }

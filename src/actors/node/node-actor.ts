@@ -49,7 +49,7 @@ export function nodeBehaviour({
         pipe(
           self,
           machine.endUnwatched(),
-          () => ({ type: 'lookEnded' }),
+          (unkillable) => ({ type: 'lookEnded', unkillable }),
           (error) => ({ type: 'lookFailed', error }),
         )
         break
@@ -57,7 +57,7 @@ export function nodeBehaviour({
         tellLater(self, lookAgainMs, { type: 'lookDue' })
         break
       case 'announce':
-        machine.announce()
+        machine.announce(effect.unkillable)
         break
       case 'logFailure':
         log.warn({ err: effect.error }, 'processes that nobody watches could not be looked for')

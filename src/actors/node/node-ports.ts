@@ -17,8 +17,11 @@ export type Machine = Readonly<{
   measured(): ReadonlyMap<GpuId, GpuReading>
   /** The queue knows this machine. */
   noteWelcome(): void
-  /** Ends processes of attempts that do not run any more, and that no actor watches. */
-  endUnwatched(): Promise<void>
-  /** Has all actors that the queue waits for announce themselves. */
-  announce(): void
+  /**
+   * Ends processes of attempts that do not run any more, and that no actor watches.
+   * Returns the GPUs of those that survive SIGKILL.
+   */
+  endUnwatched(): Promise<readonly GpuId[]>
+  /** Has all actors that the queue waits for announce themselves; `unkillable` come first. */
+  announce(unkillable: readonly GpuId[]): void
 }>

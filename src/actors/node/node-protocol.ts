@@ -32,7 +32,9 @@ export type NodeCommand =
 
 /** How the look for processes that nobody watches went, and that one that failed is to be repeated. */
 export type NodeNews = Readonly<
-  { type: 'lookEnded' } | { type: 'lookFailed'; error: unknown } | { type: 'lookDue' }
+  | { type: 'lookEnded'; unkillable: readonly GpuId[] }
+  | { type: 'lookFailed'; error: unknown }
+  | { type: 'lookDue' }
 >
 
 export type NodeMessage = NodeCommand | NodeNews
@@ -63,7 +65,7 @@ export type NodeEffect =
       | { do: 'noteWelcome' }
       | { do: 'endUnwatched' }
       | { do: 'lookLater' }
-      | { do: 'announce' }
+      | { do: 'announce'; unkillable: readonly GpuId[] }
       | { do: 'logFailure'; error: unknown }
       | { do: 'work'; work: NodeWork }
     >

@@ -9,7 +9,7 @@ export const startNode: Step<NodeState, NodeEffect> = [{ phase: 'idle' }, []]
 
 /**
  * A GPU that announces itself idle vouches for it: nothing is left there. So the processes of attempts that do not run
- * any more, and that no actor watches, end first. The queue has stored by then what it made of a loss of this node,
+ * any more, and that no actor watches, end first, and GPUs where one survives are announced as such. The queue has stored by then what it made of a loss of this node,
  * since each welcome comes after that.
  */
 export function transition(state: NodeState, message: NodeMessage): Step<NodeState, NodeEffect> {
@@ -22,7 +22,7 @@ export function transition(state: NodeState, message: NodeMessage): Step<NodeSta
       // What is running may have changed since the look began.
       return state.phase === 'looking' && state.again
         ? [looking, [look]]
-        : [{ phase: 'idle' }, [{ do: 'announce' }]]
+        : [{ phase: 'idle' }, [{ do: 'announce', unkillable: message.unkillable }]]
     // The queue claims for no GPU of this machine before it is announced, and may welcome it no second time.
     case 'lookFailed':
       return [

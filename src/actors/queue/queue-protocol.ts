@@ -57,6 +57,8 @@ export type QueueNews = Readonly<
   | { type: 'gpuReady'; gpu: GpuId; incarnation: string; holding?: AttemptKey }
   /** `givenUp`: nobody will watch over its generation until an operator restarts it. */
   | { type: 'gpuGone'; gpu: GpuId; givenUp: boolean }
+  /** A process of an attempt that has ended there survives SIGKILL. Repeated news changes nothing. */
+  | { type: 'processesLeft'; gpu: GpuId }
   /** A node is there: new, back again, or with other GPUs. Repeated news changes nothing. */
   | { type: 'nodeJoined'; node: NodeName; gpus: readonly GpuId[]; maxConcurrentLoads: number }
   /** The node was stopped, and its generations continue. */

@@ -136,6 +136,10 @@ export function isTrusted(state: Pick<QueueState, 'gpuHealth'>, gpu: GpuId): boo
   return !drained && (quarantine === undefined || quarantine.probing)
 }
 
+/** A process of an attempt there survives SIGKILL, and no operator has resumed the GPU since. */
+export const isUnkillable = (state: Pick<QueueState, 'gpuHealth'>, gpu: GpuId): boolean =>
+  healthOf(state, gpu).quarantine?.reason === 'unkillable'
+
 /** Its actor is there as well: it may be given a job now, or after the one it has. */
 export const isUsable = (state: Pick<QueueState, 'gpuHealth' | 'readyGpus'>, gpu: GpuId): boolean =>
   state.readyGpus.has(gpu) && isTrusted(state, gpu)

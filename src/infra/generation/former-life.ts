@@ -5,7 +5,7 @@ import type { AttemptKey } from '../../domain/job.ts'
 import { JobId } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { attemptDirectory, type DataDirectory } from '../disk/data-directory.ts'
-import { attemptsIn, killAttempts } from '../processes/strays.ts'
+import { attemptsIn, killAttempts, survivorsOf } from '../processes/strays.ts'
 
 /** Number of directories of unknown jobs that are kept. */
 const keptInArchive = 20
@@ -26,6 +26,7 @@ type Current = Readonly<{ running: readonly AttemptKey[]; converting: readonly A
  * Ends processes of a previous run of the service, and removes their directories: those of attempts and jobs that have
  * ended, and those of unknown jobs. An unknown job that was attempted is archived.
  * Attempts that still run are left to the actors that adopt them.
+ * Returns the ended attempts of which a process survives SIGKILL. Their directories are kept, for the next look.
  *
  * Attempts may start meanwhile. An attempt is recorded before it has a directory or a process. So the attempts on this
  * machine are listed first and the records are read afterwards: an attempt that starts later is not in the list.
@@ -33,7 +34,7 @@ type Current = Readonly<{ running: readonly AttemptKey[]; converting: readonly A
 export async function endFormerLife(
   data: Pick<DataDirectory, 'workDir'>,
   { readCurrent, watched = () => [], fateOf, archiveDir, log }: FormerLife,
-): Promise<void> {
+): Promise<readonly AttemptKey[]> {
   const directories = await jobDirectories(data.workDir)
   // Processes outlive the removal of their directory, and of the database that knew them.
   const hidden = await attemptsIn(data.workDir)
@@ -43,26 +44,34 @@ export async function endFormerLife(
   const isOver = (attempt: AttemptKey) => !current.has(nameOf(attempt))
   const over = directories.flatMap(({ attempts }) => attempts.filter(isOver))
   // A conversion is started again from the beginning.
-  const ending = [...over, ...hidden.filter(isOver), ...converting]
+  const ended = [...over, ...hidden.filter(isOver)]
+  const ending = [...ended, ...converting]
   const { found, survivors } = ending.length > 0 ? await killAttempts(ending) : nobody
   if (found > 0) log.warn({ found, unkillable: survivors }, 'processes of a former life were ended')
+  const unkillable = survivors > 0 ? await survivorsOf(ended) : []
+  const isUnkillable = (attempt: AttemptKey) => unkillable.some((one) => isSame(one, attempt))
 
   for (const { jobId, directory, attempts } of directories) {
     const fate = await fateOf(jobId)
     const known = fate !== 'unknown'
     for (const attempt of attempts.filter(isOver)) {
+      if (isUnkillable(attempt)) continue
       log.warn({ ...attempt, known }, 'an attempt of a former life was ended')
       if (known) await rm(attemptDirectory(data, attempt), { recursive: true, force: true })
     }
     if (watched().some((attempt) => attempt.jobId === jobId)) continue
+    if (attempts.some(isUnkillable)) continue
     if (fate === 'unknown' && attempts.length > 0) await archive(directory, archiveDir, jobId)
     else if (fate !== 'open') await rm(directory, { recursive: true, force: true })
   }
+  return unkillable
 }
 
 const nobody = { found: 0, survivors: 0 }
 
 const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
+
+const isSame = (a: AttemptKey, b: AttemptKey): boolean => nameOf(a) === nameOf(b)
 
 async function jobDirectories(workDir: string) {
   const names = await readdir(workDir)

@@ -37,6 +37,16 @@ export const killShim = (attempt: AttemptKey): Promise<Strays> => killAll([attem
 export const killAttempts = (attempts: readonly AttemptKey[]): Promise<Strays> =>
   killAll(attempts, ['shim', 'stray'])
 
+/** Those of these attempts, all killed before, of which a process is left. */
+export async function survivorsOf(attempts: readonly AttemptKey[]): Promise<AttemptKey[]> {
+  const left: AttemptKey[] = []
+  for (const attempt of new Map(attempts.map((one) => [nameOf(one), one])).values()) {
+    const { survivors } = await killAll([attempt], ['shim', 'stray'], 0)
+    if (survivors > 0) left.push(attempt)
+  }
+  return left
+}
+
 /** Attempts whose shims run in a directory of attempts, whether or not their own still exists. */
 export async function attemptsIn(workDir: string): Promise<AttemptKey[]> {
   const attempts: AttemptKey[] = []

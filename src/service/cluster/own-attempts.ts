@@ -1,6 +1,6 @@
 /** Attempts of this node, as the database has them: which of them run, and which have to end. */
 import type { Config } from '../../config/config.ts'
-import { type AttemptKey, runsIn } from '../../domain/job.ts'
+import { type AttemptKey, type GpuId, runsIn } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
 import { whenReachable } from '../database/postgres.ts'
 import { endFormerLifeOn } from '../own-disk.ts'
@@ -33,12 +33,14 @@ export function createOwnAttempts({
     },
 
     /** At each welcome: attempts may have been given to others while this node was lost. */
-    async endUnwatched(watched: () => readonly AttemptKey[]): Promise<void> {
+    async endUnwatched(watched: () => readonly AttemptKey[]): Promise<readonly GpuId[]> {
       const readRunning = () => reads.openAttemptsOn(mine)
       const known = { readRunning, watched, mayConvert: hasLooked }
-      await endFormerLifeOn(config, { ...known, find: reads.find, log })
+      const { find, gpuOf } = reads
+      const unkillable = await endFormerLifeOn(config, { ...known, find, gpuOf, log })
       hasLooked = true
       leftovers.remove()
+      return unkillable
     },
 
     /** Resolves when the jobs of this node have ended. */

@@ -106,6 +106,16 @@ describe('a GPU', () => {
     }
   })
 
+  it('reports processes that survive SIGKILL before it is ready, whoever knows the attempt still', () => {
+    const news = { type: 'generationEnded', result: { how: 'unkillable' }, ...attempt } as const
+    const [, effects] = transition(stopping, news)
+    expect(effects).toEqual([
+      { do: 'report', report: { type: 'processesLeft' } },
+      { do: 'report', report: news },
+      ready,
+    ])
+  })
+
   it.each<GpuMessage>([
     { type: 'stopGeneration', reason: 'canceled', ...attempt },
     { type: 'timeLimitReached', ...attempt },

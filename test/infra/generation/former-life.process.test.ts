@@ -6,6 +6,7 @@ import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { AttemptKey, JobId } from '../../../src/domain/job.ts'
 import { endFormerLife, type FormerLife } from '../../../src/infra/generation/former-life.ts'
+import { canFreeze, freeze } from '../../support/freezer.ts'
 import { jobId } from '../../support/jobs.ts'
 import { anAttempt, cleanUp, isAlive, startShim } from '../../support/shim-attempt.ts'
 
@@ -29,7 +30,11 @@ async function aGeneration({ jobId: job, epoch }: AttemptKey) {
   startShim(attempt)
   await attempt.worker('started')
   const { worker, shim } = await attempt.state()
-  return { isAlive: () => isAlive(shim.pid) && isAlive(worker.pid), isKept: () => existsSync(at) }
+  return {
+    pid: worker.pid,
+    isAlive: () => isAlive(shim.pid) && isAlive(worker.pid),
+    isKept: () => existsSync(at),
+  }
 }
 
 const none = { running: [], converting: [] }
@@ -88,6 +93,21 @@ describe('a look for attempts of a previous run', () => {
     })
     expect(started?.isAlive()).toBe(true)
     expect(started?.isKept()).toBe(true)
+  })
+})
+
+describe.skipIf(!canFreeze)('an attempt of a previous run that survives SIGKILL', () => {
+  it.each(['over', 'unknown'] as const)('is reported, and keeps its files (%s)', async (fate) => {
+    const stuck = await aGeneration(first)
+    const other = await aGeneration(second)
+    const { thaw } = freeze(stuck.pid)
+    const fateOf = async () => fate
+    expect(await look({ fateOf })).toEqual([first])
+    expect([stuck.isKept(), other.isKept()]).toEqual([true, false])
+    // As after the restart of a driver.
+    thaw()
+    expect(await look({ fateOf })).toEqual([])
+    expect(stuck.isKept()).toBe(false)
   })
 })
 

@@ -15,7 +15,7 @@ import { finish, release, traceOf } from './attempt-ends.ts'
 import { assign, thenAssign } from './claim-rules.ts'
 import { takeBack } from './conversion-orders.ts'
 import { failedByEnvironment } from './environment-rules.ts'
-import { noteFailure, noteSuccess, noteUnkillable, takeCare } from './gpu-rules.ts'
+import { noteFailure, noteSuccess, takeCare } from './gpu-rules.ts'
 import { hasGotTo } from './proof-rules.ts'
 import { type QueueStep, stored, withoutGpu, withoutProbe, withRunning } from './queue-steps.ts'
 
@@ -123,7 +123,7 @@ function generationEnded(
   }
 }
 
-/** No `canceled` either, for that would say that nothing of it is left. */
+/** No `canceled` either, for that would say that nothing of it is left. The GPU reports itself. */
 function unkillable(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {
   const failure: Failure = {
     code: 'unkillable',
@@ -131,9 +131,7 @@ function unkillable(state: QueueState, job: RunningJob, at: Timestamp): QueueSte
       'A process of the generation survived SIGKILL, as happens when the driver of a sick GPU hangs. ' +
       'The GPU gets no more jobs until an operator resumes it; the machine may need a restart.',
   }
-  const [noted, effects] = noteUnkillable(state, job.gpu, at)
-  const [next, more] = finish(noted, job, { status: 'error', failure }, at)
-  return [next, [...effects, ...more]]
+  return finish(state, job, { status: 'error', failure }, at)
 }
 
 function orphanLost(state: QueueState, job: RunningJob, at: Timestamp): QueueStep {

@@ -15,7 +15,7 @@ import { type ActorRef, answer } from '../../actor.ts'
 import { nodeNameOf, nodeOn } from '../nodes.ts'
 import type { QueueEffect } from '../queue-effects.ts'
 import type { GpuUse, QueueCommand, QueueNews } from '../queue-protocol.ts'
-import { gpuUse, healthOf, type QueueState } from '../queue-state.ts'
+import { gpuUse, healthOf, isUnkillable, type QueueState } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { assign, expectLoad, thenAssign } from './claim-rules.ts'
 import { endNodeDrain } from './drain-rules.ts'
@@ -30,7 +30,9 @@ export function welcomeGpu(
 ): QueueStep {
   // It is asked again when its node returns.
   if (nodeOn(state, gpu).presence === 'lost') return [state, []]
-  const [known, accounts] = accountFor(state, [gpu], at, holding)
+  // A process that survives SIGKILL is left there until an operator says otherwise.
+  const sound = isUnkillable(state, gpu) ? [] : [gpu]
+  const [known, accounts] = accountFor(state, sound, at, holding)
   if (state.readyGpus.get(gpu) === incarnation) return [known, accounts]
   const [next, effects] = welcome(known, { gpu, incarnation, ...(holding && { holding }) }, at)
   return [next, [...accounts, ...effects]]
@@ -129,9 +131,24 @@ export function drainOrResume(
       : { drained: false, failures: [] }
   const [begun, ended]: QueueStep =
     type === 'resumeGpu' ? endNodeDrain(state, nodeNameOf(state, gpu)) : [state, []]
-  const [next, effects] = withHealth(begun, gpu, health, causeOf(message))
-  return thenAssign([next, [...ended, ...effects, answer(replyTo, gpuUse(next, gpu))]], at)
+  const [set, effects] = withHealth(begun, gpu, health, causeOf(message))
+  const [next, accounts]: QueueStep =
+    type === 'resumeGpu' ? accountForResumed(set, [gpu], at) : [set, []]
+  const answered = answer(replyTo, gpuUse(next, gpu))
+  return thenAssign([next, [...ended, ...effects, ...accounts, answered]], at)
 }
+
+/** The operator's word that no process is left on these GPUs; those that are away announce it themselves. */
+export const accountForResumed = (
+  state: QueueState,
+  gpus: readonly GpuId[],
+  at: Timestamp,
+): QueueStep =>
+  accountFor(
+    state,
+    gpus.filter((gpu) => state.readyGpus.has(gpu)),
+    at,
+  )
 
 /** The job of a GPU is not to be adopted by the next incarnation of its actor. */
 export function disown(
@@ -179,7 +196,12 @@ export function noteSuccess(state: QueueState, gpu: GpuId): QueueStep {
 }
 
 /** Until an operator says otherwise: a second process beside the one that will not go may harm both. */
-export function noteUnkillable(state: QueueState, gpu: GpuId, at: Timestamp): QueueStep {
+export function seeProcessesLeft(
+  state: QueueState,
+  { gpu }: Extract<QueueNews, { type: 'processesLeft' }>,
+  at: Timestamp,
+): QueueStep {
+  if (!isKnown(state, gpu) || isUnkillable(state, gpu)) return [state, []]
   const health = healthOf(state, gpu)
   const strikes = (health.quarantine?.strikes ?? 0) + 1
   return withHealth(state, gpu, {

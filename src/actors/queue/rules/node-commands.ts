@@ -9,6 +9,7 @@ import type { QueueCommand } from '../queue-protocol.ts'
 import { healthOf, type QueueState } from '../queue-state.ts'
 import { thenAssign } from './claim-rules.ts'
 import { setNodeDrained } from './drain-rules.ts'
+import { accountForResumed } from './gpu-rules.ts'
 import { forgetNode } from './lost-node-rules.ts'
 import { type QueueStep, withHealth } from './queue-steps.ts'
 
@@ -33,7 +34,8 @@ export function drainOrResumeNode(
     now = next
     effects = [...effects, ...more]
   }
-  return thenAssign([now, [...effects, answer(replyTo, nodeUse(now, node))]], at)
+  const [next, accounts] = accountForResumed(now, isDrain ? [] : gpusOf(now, name), at)
+  return thenAssign([next, [...effects, ...accounts, answer(replyTo, nodeUse(next, node))]], at)
 }
 
 export function removeNode(

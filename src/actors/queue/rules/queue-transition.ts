@@ -7,7 +7,15 @@ import type { QueueState } from '../queue-state.ts'
 import { onAttempt } from './attempt-rules.ts'
 import { answerOverdueTicket, cancel, continueCancel } from './cancel-rules.ts'
 import { resumeConversions } from './conversion-orders.ts'
-import { disown, drainOrResume, loseGpu, resumeCare, startProbe, welcomeGpu } from './gpu-rules.ts'
+import {
+  disown,
+  drainOrResume,
+  loseGpu,
+  resumeCare,
+  seeProcessesLeft,
+  startProbe,
+  welcomeGpu,
+} from './gpu-rules.ts'
 import { loseNode } from './lost-node-rules.ts'
 import { drainOrResumeNode, removeNode } from './node-commands.ts'
 import { joinNode, leaveNode } from './node-rules.ts'
@@ -99,6 +107,8 @@ function decide(
       return welcomeGpu(state, message, at)
     case 'gpuGone':
       return loseGpu(state, message, at)
+    case 'processesLeft':
+      return seeProcessesLeft(state, message, at)
     case 'templateWaits':
       return askTemplateTurn(state, message, at)
     case 'templateSettled':

@@ -1,7 +1,7 @@
 /** Records that a node reads for its own generations. Another node leads, and writes them. */
 import { HandleEmptyInListsPlugin, Kysely, replaceWithNoncontingentExpression } from 'kysely'
 import { nameKey } from '../../../domain/filename.ts'
-import type { GpuId, Job, JobId } from '../../../domain/job.ts'
+import type { AttemptKey, GpuId, Job, JobId } from '../../../domain/job.ts'
 import { dialectOf } from '../dialect.ts'
 import { selectLost } from '../job-reads.ts'
 import { toJob } from '../job-rows.ts'
@@ -23,6 +23,7 @@ export type NodeReads = {
   known(jobIds: readonly JobId[]): Promise<ReadonlySet<JobId>>
   /** Running jobs on these GPUs, in the order of submission. */
   openAttemptsOn(gpus: readonly GpuId[]): Promise<readonly Job[]>
+  gpuOf(attempt: AttemptKey): Promise<GpuId | undefined>
   /** GPUs among these on which a job that has not ended was when its node was lost. */
   gpusWithLostAttempts(gpus: readonly GpuId[]): Promise<readonly GpuId[]>
   /** Parts are numbered from 0. Undefined behind the last one. */
@@ -79,6 +80,16 @@ export async function openNodeReads(url: string): Promise<NodeReads> {
         .orderBy('seq')
         .execute()
       return rows.map(toJob)
+    },
+
+    async gpuOf({ jobId, epoch }) {
+      const row = await db
+        .selectFrom('attempt')
+        .select('gpu')
+        .where('job_id', '=', jobId)
+        .where('epoch', '=', epoch)
+        .executeTakeFirst()
+      return row?.gpu
     },
 
     async gpusWithLostAttempts(gpus) {

@@ -140,6 +140,7 @@ describe('a GPU with a process that survives SIGKILL', () => {
     const queue = aQueue()
     queue.ready(gpu0)
     queue.submits(1)
+    queue.tell({ type: 'processesLeft', gpu: gpu0 })
     const effects = queue.tell({
       type: 'generationEnded',
       jobId: jobId(1),

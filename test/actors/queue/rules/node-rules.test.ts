@@ -13,7 +13,7 @@ import type {
   SubmitAnswer,
 } from '../../../../src/actors/queue/queue-protocol.ts'
 import { restoreQueue } from '../../../../src/actors/queue/queue-restore.ts'
-import type { QueueSettings } from '../../../../src/actors/queue/queue-state.ts'
+import { healthOf, type QueueSettings } from '../../../../src/actors/queue/queue-state.ts'
 import { transition } from '../../../../src/actors/queue/rules/queue-transition.ts'
 import type { RefusalError } from '../../../../src/domain/errors.ts'
 import type { AttemptKey, GpuId } from '../../../../src/domain/job.ts'
@@ -338,6 +338,40 @@ describe('a node that is lost', () => {
     },
   )
 
+  describe('and returns with a process that survives SIGKILL', () => {
+    const returns = (queue: Queue) => {
+      queue.loses(away)
+      queue.joins(away, [gpu1])
+      queue.tell({ type: 'processesLeft', gpu: gpu1 })
+      return queue.readyAgain(gpu1)
+    }
+    const resumeGpu = { type: 'resumeGpu', gpu: gpu1, replyTo: someone } as const
+
+    it('gets no job there until an operator resumes the GPU', () => {
+      const queue = running(1, 2)
+      expect(claims(returns(queue))).toEqual([])
+      expect(queue.health(gpu1).quarantine).toMatchObject({ reason: 'unkillable', strikes: 1 })
+      // After each later welcome it says so again.
+      expect(queue.tell({ type: 'processesLeft', gpu: gpu1 })).toEqual([])
+      expect(claims(queue.tell(resumeGpu))).toEqual([gpu1])
+    })
+
+    it('does not make its job canceled until an operator resumes the GPU or the node', () => {
+      const resumeNode = { type: 'resumeNode', node: away, replyTo: operator } as const
+      for (const resume of [undefined, resumeGpu, resumeNode]) {
+        const queue = running(1, 2)
+        queue.tell({ type: 'drainGpu', gpu: gpu0, replyTo: someone })
+        returns(queue)
+        if (resume) queue.tell(resume)
+        const effects = [...queue.cancels(2), ...(resume ? queue.ends(2, 'killed') : [])]
+        const outcome = resume
+          ? { status: 'canceled' }
+          : { status: 'error', failure: { code: 'unkillable' } }
+        expect(operations(effects).at(-1)).toMatchObject({ op: 'finish', outcome })
+      }
+    })
+  })
+
   it('stays in doubt for a queue that starts before anybody has accounted for it', () => {
     const store = createPlainStore()
     running(1, 2, {}, store).loses(away)
@@ -506,6 +540,7 @@ function aQueue(
       }),
     closes: () => tell({ type: 'close', mode: 'detach', replyTo: createPlace<'closed'>('nobody') }),
     running: (n: number) => state.running.get(jobId(n)),
+    health: (gpu: GpuId) => healthOf(state, gpu),
     gpu: (gpu: GpuId) => ({ node: state.nodeOf.get(gpu), ready: state.readyGpus.has(gpu) }),
   }
 }

@@ -9,9 +9,10 @@ import {
   startCluster,
   startClusterNode,
 } from '../support/cluster/service-cluster.ts'
+import { crashUntilGivenUp } from '../support/crashes.ts'
 import { canFreeze, freeze } from '../support/freezer.ts'
 import { aPicture } from '../support/pictures.ts'
-import { quick } from '../support/service.ts'
+import { processesOf, quick } from '../support/service.ts'
 import { missing, usePostgresServer } from '../support/store/postgres-stores.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -84,6 +85,31 @@ describe.skipIf(missing || !canFreeze)(
     })
   },
 )
+
+describe.skipIf(missing)('a node that returns with a generation whose GPU has no actor', () => {
+  const server = usePostgresServer()
+
+  it('ends it, so that nothing runs beside the next job of that GPU', async () => {
+    const url = await server().createDatabase()
+    const nodes = await startCluster(url, 2, { FAULT_INJECTION: '1' })
+    const [a, b] = nodes as [ClusterNode, ClusterNode]
+    await a.request('/nodes/a/drain', { method: 'POST' })
+    const id = await a.submit({ ...quick, prompt: 'a fox [sim:step=60]', steps: 90 })
+    const { gpu_id: gpu } = await a.until(id, ({ stage }) => stage === 'denoising')
+    await crashUntilGivenUp(b, [gpu as number])
+    const unwatched = await a.status(id)
+    await a.until(id, ({ step }) => (step ?? 0) > (unwatched.step ?? 0))
+    b.child.kill('SIGSTOP')
+    await a.until(id, ({ status }) => status === 'queued')
+    const leftOnB = () => processesOf(`${b.dataDir}/work/${id}`)
+    expect(leftOnB()).not.toEqual([])
+
+    b.child.kill('SIGCONT')
+    await expect.poll(leftOnB, { timeout: 30_000 }).toEqual([])
+    await a.request('/nodes/a/resume', { method: 'POST' })
+    await a.until(id, ({ node, stage }) => node === 'a' && stage === 'denoising')
+  })
+})
 
 async function submitWithImage(node: ClusterNode, prompt: string): Promise<string> {
   const form = new FormData()

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { forkServerOf, identify } from '../../bench/chaos/processes.ts'
+import { crashUntilGivenUp } from '../support/crashes.ts'
 import { aDataDirectory, processesOf, type Service, startService } from '../support/service.ts'
 import { isFollower, isOnPostgres } from '../support/store/shared-postgres.ts'
 
@@ -151,23 +151,6 @@ describe('a GPU whose actor crashes too often', { timeout: 120_000 }, () => {
     expect(starts).toHaveLength(2)
   })
 })
-
-/** Crashes each actor whenever it is back; more than five times within a minute are too many. */
-async function crashUntilGivenUp(service: Service, ids: readonly number[]): Promise<void> {
-  const actorOf = async (id: number) => (await gpu(service, id)).actor
-  const left = new Set(ids)
-  while (left.size > 0) {
-    for (const id of left) {
-      const before = await actorOf(id)
-      if (before?.state === 'given_up') left.delete(id)
-      if (before?.state !== 'running') continue
-      writeFileSync(join(service.dataDir, 'crash'), `gpu-${id}`)
-      service.child.kill('SIGUSR2')
-      await expect.poll(() => actorOf(id)).not.toMatchObject({ state: 'running' })
-    }
-    await delay(50)
-  }
-}
 
 describe('a GPU that fails one job after the other', () => {
   it('is put into quarantine, is left alone, proves itself, and works again', async () => {

@@ -11,7 +11,7 @@ import { type QueueState, waitingJob } from '../queue-state.ts'
 import type { RunningJob } from '../running-jobs.ts'
 import { end, giveBack } from './attempt-ends.ts'
 import { assign } from './claim-rules.ts'
-import { absent, withNodes } from './node-rules.ts'
+import { absent } from './node-rules.ts'
 import { dequeue, type QueueStep, stored, withRunning } from './queue-steps.ts'
 import { accountFor } from './unaccounted.ts'
 
@@ -45,7 +45,7 @@ export function forgetNode(state: QueueState, name: NodeName, at: Timestamp): Qu
   const nodeOf = new Map(released.nodeOf)
   for (const gpu of gpus) nodeOf.delete(gpu)
   const [accounted, accounts] = accountFor({ ...released, nodes, nodeOf }, gpus, at)
-  return [withNodes(accounted), [...effects, ...accounts]]
+  return [accounted, [...effects, ...accounts]]
 }
 
 /** All of them before another job is claimed: each has its old place by then. */

@@ -24,7 +24,7 @@ export function joinNode(
   }
   const given = gpus.filter((gpu) => state.nodeOf.get(gpu) !== name)
   const taken = known?.gpus.filter((gpu) => !gpus.includes(gpu)) ?? []
-  const owned = withNodes(withoutGpus(owning(state, name, gpus), [...given, ...taken]), node)
+  const owned = withNodeAndGpus(withoutGpus(owning(state, name, gpus), [...given, ...taken]), node)
   const [next, drains] = drainAdded(owned, name)
   const [assigned, effects] = assign(next, at)
   return [assigned, [...drains, ...welcomed(assigned, known, node), ...effects]]
@@ -45,17 +45,24 @@ export function absent(
   const known = state.nodes.get(name) ?? newNode({ name, gpus, maxConcurrentLoads: 1 })
   const owned = owning(state, name, gpus)
   const node = { ...known, presence, templateLoad: undefined }
-  return withNodes(withoutGpus(owned, gpusOf(owned, name)), node)
+  return withNodeAndGpus(withoutGpus(owned, gpusOf(owned, name)), node)
 }
 
-/** With the GPUs that get jobs made again from the nodes. */
-export function withNodes(state: QueueState, ...changed: readonly QueueNode[]): QueueState {
-  const next = changed.reduce<QueueState>(withNode, state)
+/** With the GPUs that get jobs made again from the nodes, if they are others. */
+function withNodeAndGpus(state: QueueState, node: QueueNode): QueueState {
+  const next = withNode(state, node)
+  const known = state.nodes.get(node.name)
+  if (known && hasSameGpus(known, node)) return next
   const gpus = [...next.nodes.values()]
     .filter(({ presence }) => presence !== 'lost')
     .flatMap((node) => node.gpus)
   return { ...next, gpus, running: next.running.withGpus(gpus) }
 }
+
+const hasSameGpus = (a: QueueNode, b: QueueNode): boolean =>
+  (a.presence === 'lost') === (b.presence === 'lost') &&
+  a.gpus.length === b.gpus.length &&
+  a.gpus.every((gpu, index) => gpu === b.gpus[index])
 
 /** A GPU belongs to the node that announced it last. */
 function owning(state: QueueState, name: NodeName, gpus: readonly GpuId[]): QueueState {

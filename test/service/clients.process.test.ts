@@ -103,7 +103,7 @@ describe('a service with tokens', () => {
       (await client.json<{ checks: { name: string; detail: string }[] }>('/ready')).checks
     for (const client of [service, service.as('of-nobody')]) {
       const shown = await checks(client)
-      expect(shown.map(({ name }) => name)).toContain('checkpoint')
+      expect(shown.map(({ name }) => name)).toContain('database')
       for (const { detail } of shown) expect(detail).toBe('Send a token to read this.')
     }
     expect((await checks(ada)).map(({ detail }) => detail)).toContain('usable: 0')

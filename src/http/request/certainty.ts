@@ -47,6 +47,8 @@ export async function withCertainty(
   if (!isRead || !c.res.ok || c.env.outgoing.headersSent || !mayBeWrong()) return
   void c.res.body?.cancel()
   c.res = undefined
+  // Headers are those of the refusal from now on.
+  c.finalized = false
   refuse()
 }
 

@@ -16,8 +16,11 @@ function aLeader() {
   const now = { isCertain: true, isLeaving: false }
   const certainty = { isCertain: () => now.isCertain, isLeaving: () => now.isLeaving }
   const watchers: ActorRef<LiveMessage>[] = []
+  let found = () => {}
   const archive = refOf<ArchiveMessage>('archive', (message) => {
-    if (message.type === 'find') tell(message.replyTo, { job: aRunningJob(1) })
+    if (message.type !== 'find') return true
+    found()
+    tell(message.replyTo, { job: aRunningJob(1) })
     return true
   })
   const events = refOf<EventMessage>('events', (message) => {
@@ -28,7 +31,10 @@ function aLeader() {
   })
   const peers = createPeers('the secret')
   const app = anApp({ archive, events, peers, certainty })
-  return { app, now, watchers, peers }
+  const onFound = (act: () => void) => {
+    found = act
+  }
+  return { app, now, watchers, peers, onFound }
 }
 
 const status = `/status/${jobId(1)}`
@@ -64,6 +70,16 @@ describe('a leader that is not certain', () => {
     const { app, now, peers } = aLeader()
     now.isCertain = false
     const response = await app.request(status, { headers: forwardedBy(peers) })
+    expect(response.headers.get('Wan-Not-Leader')).toBe('1')
+  })
+
+  it('has a forwarded read go to the next leader that was answered when it became uncertain', async () => {
+    const { app, now, peers, onFound } = aLeader()
+    onFound(() => {
+      now.isCertain = false
+    })
+    const response = await app.request(status, { headers: forwardedBy(peers) })
+    expect(response.status).toBe(503)
     expect(response.headers.get('Wan-Not-Leader')).toBe('1')
   })
 

@@ -36,6 +36,9 @@ export function parseBegin(text: string): Readonly<{ number?: number }> | undefi
 /** `maxStatementMs`: time limit of each statement; `undefined`: none, also where the role or the database has one. */
 export type TransactionLimits = Readonly<{ maxStatementMs: number | undefined }>
 
+/** Also where the role or the database asks for more: each transaction waits its turn and then sees what is there. */
+const begin = 'begin isolation level read committed'
+
 /**
  * In one round trip. Where the server confirms commits before they are on disk, this transaction asks for more.
  * `number`: to be written into the row of the leader.
@@ -46,14 +49,14 @@ export const beginOf = (
   number?: number,
 ): string =>
   [
-    'begin',
+    begin,
     ...settingsOf(limits),
     ...(term === undefined ? [] : [durably, lockOf(term, number)]),
   ].join('; ')
 
 /** A read by itself. It is not fenced. */
 export const beginToRead = (limits: TransactionLimits): string =>
-  ['begin read only', ...settingsOf(limits)].join('; ')
+  [`${begin} read only`, ...settingsOf(limits)].join('; ')
 
 /**
  * The server ends a statement when its client has given it up, and a transaction of a client that froze. The settings

@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto'
+import { Client } from 'pg'
 import { pino } from 'pino'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { DatabaseUnreachableError } from '../../src/domain/errors.ts'
 import { inspectServer } from '../../src/infra/store/postgres/inspect-server.ts'
 import { inspectSchema, migratePostgres } from '../../src/infra/store/postgres/migrate-postgres.ts'
+import { openNodeReads } from '../../src/infra/store/postgres/open-node-reads.ts'
 import { describeUrl } from '../../src/infra/store/postgres/pool.ts'
 import { UnusableDatabaseError } from '../../src/infra/store/unusable-database.ts'
-import { whenReachable } from '../../src/service/database/postgres.ts'
+import { whenBack, whenReachable } from '../../src/service/database/postgres.ts'
 import { wanctl } from '../support/cli.ts'
+import { jobId } from '../support/jobs.ts'
 import { startService } from '../support/service.ts'
 import { missing, usePostgresServer } from '../support/store/postgres-stores.ts'
 
@@ -103,5 +107,56 @@ describe.skipIf(missing)('PostgreSQL that refuses a start', () => {
     expect(await refusal(url, inspectSchema)).toBe(
       `permission denied for table kysely_migration. The role must own the tables of the service: alter table … owner to ${role}`,
     )
+  })
+})
+
+describe.skipIf(missing)('PostgreSQL that refuses a node that has worked with it', () => {
+  const server = usePostgresServer()
+  const disconnect = (name: string) =>
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`
+
+  it.each([
+    {
+      what: 'takes no connections',
+      refuse: (name: string) => `alter database ${name} allow_connections = false`,
+      accept: (name: string) => `alter database ${name} allow_connections = true`,
+    },
+    {
+      what: 'has another name',
+      refuse: (name: string) => `alter database ${name} rename to ${name}_aside`,
+      accept: (name: string) => `alter database ${name}_aside rename to ${name}`,
+    },
+    {
+      what: 'has another password',
+      refuse: () => `alter role postgres password 'another'`,
+      accept: () => `alter role postgres password '${server().password}'`,
+    },
+  ])('is waited for while it $what', async ({ refuse, accept }) => {
+    const url = await server().createDatabase()
+    const name = new URL(url).pathname.slice(1)
+    await migratePostgres(url)
+    const operator = new Client(server().url('postgres'))
+    await operator.connect()
+    onTestFinished(() => operator.end())
+    const reads = await openNodeReads(url)
+    onTestFinished(() => reads.close())
+    await reads.find(jobId(1))
+    await operator.query(disconnect(name))
+    await operator.query(refuse(name))
+    const warn = vi.fn()
+    const found = whenBack(() => reads.find(jobId(1)), url, { ...log, warn } as never)
+    await expect.poll(() => warn).toHaveBeenCalled()
+    await operator.query(accept(name))
+    expect(await found).toBeUndefined()
+  })
+
+  it('is waited for while it is restored, with its tables gone', async () => {
+    const url = await server().createDatabase()
+    const name = new URL(url).pathname.slice(1)
+    await migratePostgres(url)
+    const reads = await openNodeReads(url)
+    onTestFinished(() => reads.close())
+    await server().query(name, 'alter table job rename to gone')
+    await expect(reads.find(jobId(1))).rejects.toThrow(DatabaseUnreachableError)
   })
 })

@@ -20,7 +20,7 @@ import type { Memory } from '../../http/request/lane.ts'
 import type { Reserve } from '../../infra/disk/reserve.ts'
 import { createClusterWorkFiles } from '../../infra/store/postgres/cluster-work-files.ts'
 import { createImageStore } from '../../infra/store/postgres/image-store.ts'
-import { openLedPostgres, whenReachable } from '../database/postgres.ts'
+import { openLedPostgres, whenBack } from '../database/postgres.ts'
 import { createLeaderActors } from '../leader-actors.ts'
 import { cancelWaitOf, createLeaderApp, linksOf } from '../leader-app.ts'
 import type { Machine } from '../machine.ts'
@@ -71,7 +71,7 @@ export async function takeLead(term: number, options: LeadOptions) {
   const { config, url, me, machine, own, database, places, references } = options
   const { certainty, onCommitted, onOver, onGivenUp, reserve, memory, peers, log } = options
   const { isCertain } = certainty
-  const patiently = <Result>(work: () => Promise<Result>) => whenReachable(work, url, log)
+  const patiently = <Result>(work: () => Promise<Result>) => whenBack(work, url, log)
   await using resources = new AsyncDisposableStack()
   for (const [gpu, place] of await patiently(() => readGpuPlaces(database.mail))) {
     places.set(gpu, place)

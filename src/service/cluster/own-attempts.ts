@@ -2,7 +2,7 @@
 import type { Config } from '../../config/config.ts'
 import { type AttemptKey, type GpuId, runsIn } from '../../domain/job.ts'
 import type { Logger } from '../../domain/log.ts'
-import { whenReachable } from '../database/postgres.ts'
+import { whenBack } from '../database/postgres.ts'
 import { endFormerLifeOn } from '../own-disk.ts'
 import type { OwnMachine } from './own-machine.ts'
 import { untilIdle } from './until-idle.ts'
@@ -29,7 +29,7 @@ export function createOwnAttempts({
   return {
     /** A node that was cut off may not know yet that its job runs elsewhere. */
     async isCurrent(attempt: AttemptKey): Promise<boolean> {
-      return runsIn(await whenReachable(() => reads.find(attempt.jobId), url, log), attempt)
+      return runsIn(await whenBack(() => reads.find(attempt.jobId), url, log), attempt)
     },
 
     /** At each welcome: attempts may have been given to others while this node was lost. */

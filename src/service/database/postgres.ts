@@ -56,7 +56,7 @@ export const openLedPostgres = (
   url: string,
   { config, gpuModels, term, onCommitted, onOver, log }: LedDatabaseOptions,
 ) =>
-  whenReachable(
+  whenBack(
     () =>
       openPostgres(
         { url, task: config.wan.task, gpuModels },
@@ -66,8 +66,30 @@ export const openLedPostgres = (
     log,
   )
 
-/** Containers that start together do not wait for each other. */
-export async function whenReachable<Result>(
+/**
+ * At a start: containers that start together do not wait for each other. Rejects with `UnusableDatabaseError` where only
+ * an operator can help.
+ */
+export const whenReachable = <Result>(
+  work: () => Promise<Result>,
+  url: string,
+  log: Logger,
+): Promise<Result> =>
+  whenBack(
+    () =>
+      work().catch((error: unknown) => {
+        const why = explainRefusal(error, url)
+        throw why === undefined ? error : new UnusableDatabaseError(why)
+      }),
+    url,
+    log,
+  )
+
+/**
+ * For a node that has worked with this database. It waits whatever the server refuses: an operator may be about to change
+ * a password or to restore the database, and no job is to fail by that.
+ */
+export async function whenBack<Result>(
   work: () => Promise<Result>,
   url: string,
   log: Logger,
@@ -76,8 +98,6 @@ export async function whenReachable<Result>(
     try {
       return await work()
     } catch (cause) {
-      const why = explainRefusal(cause, url)
-      if (why !== undefined) throw new UnusableDatabaseError(why)
       const error = toStoreError(cause)
       if (!(error instanceof DatabaseUnreachableError)) throw error
       if (failures === 0) log.warn({ err: error }, `waiting for ${describeUrl(url)}`)

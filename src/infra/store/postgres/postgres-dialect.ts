@@ -20,7 +20,7 @@ import {
   TermOverError,
   type TransactionLimits,
 } from './fence.ts'
-import { isAborted, toStoreError } from './postgres-errors.ts'
+import { isAborted, isConnectionLost, toStoreError } from './postgres-errors.ts'
 
 export type PostgresDialectOptions = Readonly<{ fence: Fence; maxQueryMs?: number | undefined }>
 
@@ -171,7 +171,7 @@ class FencedConnection implements DatabaseConnection {
         : await this.#client.query(text, parameters.map(storable))
     } catch (error) {
       const known = toStoreError(error)
-      if (known instanceof DatabaseUnreachableError) this.#isBroken = true
+      if (error instanceof Error && isConnectionLost(error)) this.#isBroken = true
       if (isAborted(known) && this.#failure !== undefined) throw this.#failure
       this.#failure = known
       throw known

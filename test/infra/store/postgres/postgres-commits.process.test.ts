@@ -183,6 +183,26 @@ describe.skipIf(missing)('PostgreSQL', () => {
     await expect(work(jobs.queue)).resolves.toBeDefined()
   })
 
+  it('changes records behind another change in a database that isolates transactions more strictly', async () => {
+    const { direct } = await aDatabase()
+    const other = new Client(direct)
+    await other.connect()
+    onTestFinished(() => other.end())
+    const name = new URL(direct).pathname.slice(1)
+    await other.query(`alter database ${name} set default_transaction_isolation = 'serializable'`)
+    const { close, db } = await openPostgres(
+      { url: direct, task: 'ti2v-5B', gpuModels: new Map() },
+      { term: await takeTerm(direct), onOver() {} },
+    )
+    onTestFinished(close)
+    await other.query('begin; update leader set beat = beat + 1')
+    const changed = db.updateTable('delivery_clock').set({ steady: 1 }).execute()
+    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${name}'`
+    await expect.poll(() => server().query(name, waiting)).not.toEqual([])
+    await other.query('commit')
+    await expect(changed).resolves.toBeDefined()
+  })
+
   it('takes no change of a leader whose term is over', async () => {
     const database = await aDatabase()
     const { queue, db, over } = database

@@ -20,6 +20,7 @@ import { findOpenJobs, whyUnmoved } from '../store/postgres/unmoved-jobs.ts'
 import { UnusableDatabaseError } from '../store/unusable-database.ts'
 import { type Finding, finding } from './finding.ts'
 import { installationLooks } from './installation.ts'
+import { checkNodes } from './nodes-check.ts'
 import { isOurs } from './own-service.ts'
 import { checkSharing } from './sharing-check.ts'
 import { simulatorDir } from './simulation.ts'
@@ -41,6 +42,7 @@ export async function diagnose(env: NodeJS.ProcessEnv): Promise<readonly Finding
     checkSharing(config),
     checkMemory(config, simulated),
     checkPort(config),
+    checkNodes(config, env),
     checkWarmStart({ config, env, simulated }),
   ])
   return findings.flat()

@@ -11,6 +11,7 @@ import { soleNode } from '../domain/node.ts'
 import { maxTimerMs } from '../domain/time.ts'
 import { resultsDirectory } from '../infra/disk/results-directory.ts'
 import { detectGpus } from '../infra/machine/gpus.ts'
+import { survivorsOf } from '../infra/processes/strays.ts'
 import { createHousekeeping } from '../infra/upkeep/housekeeping.ts'
 import { readLinkKey } from '../infra/webhooks/link-key.ts'
 import type { ServiceDatabase } from './database/service-database.ts'
@@ -51,7 +52,7 @@ export async function startAlone(
   const gpuOf = async ({ jobId, epoch }: AttemptKey) =>
     (await jobs.archive.attempts(jobId)).find((attempt) => attempt.epoch === epoch)?.gpu
   const former = { readRunning: async () => running, find, gpuOf, log }
-  const unkillable = [...(await endFormerLifeOn(config, former))]
+  const unkillable = await endFormerLifeOn(config, former)
 
   const owned = [...gpus, ...formerGpus(gpus, running)]
   const machine = createMachine(
@@ -67,8 +68,8 @@ export async function startAlone(
   const queue = createPlace<QueueMessage>('queue')
   const own = createNodeActors(system, {
     ...{ config, machine, env, queue, housekeeping, log },
-    // That was done before anything was claimed.
-    endUnwatched: async () => unkillable.splice(0),
+    // That was done before anything was claimed, but some may not have ended yet.
+    endUnwatched: async () => (await survivorsOf(unkillable)).map(({ gpu }) => gpu),
   })
   const fleet = createLocalFleet(own.actors)
   const { videoFiles, workFiles } = machine

@@ -37,14 +37,16 @@ export type FormerLifeOptions = Readonly<{
   log: Logger
 }>
 
+export type Unkillable = AttemptKey & Readonly<{ gpu: GpuId }>
+
 /**
  * Ends processes of attempts that do not run any more, and removes their files.
- * Returns the GPUs of attempts of which a process survives SIGKILL.
+ * Returns the attempts of which a process survives SIGKILL, where their GPU is known.
  */
 export async function endFormerLifeOn(
   { data, archiveDir }: Config,
   { readRunning, watched, mayConvert = false, find, gpuOf, log }: FormerLifeOptions,
-): Promise<readonly GpuId[]> {
+): Promise<readonly Unkillable[]> {
   const unkillable = await endFormerLife(data, {
     async readCurrent() {
       const running = await readRunning()
@@ -56,13 +58,13 @@ export async function endFormerLifeOn(
     archiveDir,
     log,
   })
-  const gpus = new Set<GpuId>()
+  const placed: Unkillable[] = []
   for (const attempt of unkillable) {
     const gpu = await gpuOf(attempt)
     log.error({ ...attempt, gpu }, 'a process of an attempt that has ended survives SIGKILL')
-    if (gpu !== undefined) gpus.add(gpu)
+    if (gpu !== undefined) placed.push({ ...attempt, gpu })
   }
-  return [...gpus]
+  return placed
 }
 
 const keyOf = ({ id, epoch }: Job): AttemptKey => ({ jobId: id, epoch })

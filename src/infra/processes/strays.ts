@@ -38,8 +38,10 @@ export const killAttempts = (attempts: readonly AttemptKey[]): Promise<Strays> =
   killAll(attempts, ['shim', 'stray'])
 
 /** Those of these attempts, all killed before, of which a process is left. */
-export async function survivorsOf(attempts: readonly AttemptKey[]): Promise<AttemptKey[]> {
-  const left: AttemptKey[] = []
+export async function survivorsOf<Attempt extends AttemptKey>(
+  attempts: readonly Attempt[],
+): Promise<Attempt[]> {
+  const left: Attempt[] = []
   for (const attempt of new Map(attempts.map((one) => [nameOf(one), one])).values()) {
     const { survivors } = await killAll([attempt], ['shim', 'stray'], 0)
     if (survivors > 0) left.push(attempt)

@@ -40,7 +40,7 @@ export function createOwnAttempts({
       const unkillable = await endFormerLifeOn(config, { ...known, find, gpuOf, log })
       hasLooked = true
       leftovers.remove()
-      return unkillable
+      return unkillable.map(({ gpu }) => gpu)
     },
 
     /** Resolves when the jobs of this node have ended. */

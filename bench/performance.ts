@@ -21,6 +21,7 @@ import { readings } from './performance/readings.ts'
 import { rest } from './performance/rest.ts'
 import { scale } from './performance/scale.ts'
 import { soak } from './performance/soak.ts'
+import { streams } from './performance/streams.ts'
 import { submits } from './performance/submits.ts'
 import { warmHandover } from './performance/warm-handover.ts'
 import { warmMemory } from './performance/warm-memory.ts'
@@ -70,6 +71,7 @@ const benches: Record<string, (say: Say) => Promise<Report>> = {
   election,
   failover,
   forwarding,
+  streams,
   'cluster-scale': (say) => clusterScale(say, Number(values.nodes)),
 }
 

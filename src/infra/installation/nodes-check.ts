@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import type { Config } from '../../config/config.ts'
 import { messageOf } from '../../domain/errors.ts'
 import { type Finding, finding } from './finding.ts'
-import { askService, isOurs } from './own-service.ts'
+import { askService, isForbidden, isHealth, isOurs, needsToken } from './own-service.ts'
 
 /** A node that does not answer so long cannot be forwarded to either. */
 const patienceMs = 3_000
@@ -23,11 +23,7 @@ export async function checkNodes(config: Config, env: NodeJS.ProcessEnv): Promis
   }
   try {
     const { status, body } = await askService(config, '/nodes', env.WAN_TOKEN || undefined)
-    if (status === 401 || status === 403) {
-      return [
-        finding('nodes', 'skipped', 'the service asks for a token of an admin. Set WAN_TOKEN.'),
-      ]
-    }
+    if (isForbidden(status)) return [finding('nodes', 'skipped', needsToken)]
     const present = v.parse(Nodes, body).nodes.filter(({ state }) => state === 'present')
     const faults = (await Promise.all(present.map(whyUnreachable))).flat()
     const names = present.map(({ name }) => name).join(', ')
@@ -44,8 +40,8 @@ async function whyUnreachable({ name, url }: Node): Promise<string[]> {
   try {
     const signal = AbortSignal.timeout(patienceMs)
     const response = await fetch(new URL('/health', url), { signal })
-    const body = (await response.json()) as object
-    return 'given_up' in body ? [] : [`${url} of the node "${name}" is another service. ${remedy}`]
+    if (isHealth(await response.json())) return []
+    return [`${url} of the node "${name}" is another service. ${remedy}`]
   } catch (error) {
     const { cause } = error as { cause?: unknown }
     const why = messageOf(cause instanceof Error ? cause : error)

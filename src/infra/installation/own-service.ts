@@ -8,11 +8,19 @@ const patienceMs = 2_000
 /** Whether a wan-supervisor listens there. */
 export async function isOurs(address: Address): Promise<boolean> {
   try {
-    return 'given_up' in ((await (await get(address, '/health')).json()) as object)
+    return isHealth(await (await get(address, '/health')).json())
   } catch {
     return false
   }
 }
+
+/** Whether this is what a wan-supervisor responds at `/health`. */
+export const isHealth = (body: unknown): boolean =>
+  typeof body === 'object' && body !== null && 'given_up' in body
+
+export const needsToken = 'the service asks for a token of an admin. Set WAN_TOKEN.'
+
+export const isForbidden = (status: number): boolean => status === 401 || status === 403
 
 /** Status and body of an answer; throws where there is none. `token`: of an admin, if there is one. */
 export async function askService(

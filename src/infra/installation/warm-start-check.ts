@@ -9,7 +9,7 @@ import { detectGpus, type Gpu } from '../machine/gpus.ts'
 import { measureGpus, readDriver } from '../machine/nvidia-smi.ts'
 import { runTool } from '../processes/tool.ts'
 import { type Finding, finding } from './finding.ts'
-import { askService, isOurs } from './own-service.ts'
+import { askService, isForbidden, isOurs, needsToken } from './own-service.ts'
 
 export type WarmStartCheckOptions = Readonly<{
   config: Config
@@ -56,7 +56,7 @@ async function checkTemplates(
   }
   try {
     const { status, body } = await service.ask('/tasks')
-    if (status === 401 || status === 403) return finding('template', 'skipped', needsToken)
+    if (isForbidden(status)) return finding('template', 'skipped', needsToken)
     if (status === 404) {
       return finding('template', 'skipped', 'the service is older than this wanctl. Restart it.')
     }
@@ -87,8 +87,6 @@ function stateText(template: Template | null): string {
   const { state, reason, jobs_started: jobs } = template
   return `${state}${reason === null ? `, ${jobs} jobs started` : ` (${reason})`}`
 }
-
-const needsToken = 'the service asks for a token of an admin. Set WAN_TOKEN.'
 
 /** PyTorch takes seconds to import from a slow disk, and CUDA up to 3 s to start. Then something hangs. */
 const maxProbeMs = 120_000

@@ -30,7 +30,7 @@ export default defineConfig({
           name: 'process',
           include: [process, chaos],
           // Node strips the types of what a thread imports with WebAssembly. Node 24.21 crashes now and then when V8 compiles
-          // a wrapper of it anew while another such thread ends. The service itself runs from JavaScript.
+          // a wrapper of it again while another such thread ends. The service itself runs from JavaScript.
           execArgv: ['--wasm-wrapper-tiering-budget=1000000000'],
           globalSetup: ['bench/built.ts', 'test/support/store/shared-postgres.ts'],
         },

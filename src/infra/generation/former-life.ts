@@ -49,7 +49,8 @@ export async function endFormerLife(
   const { found, survivors } = ending.length > 0 ? await killAttempts(ending) : nobody
   if (found > 0) log.warn({ found, unkillable: survivors }, 'processes of a former life were ended')
   const unkillable = survivors > 0 ? await survivorsOf(ended) : []
-  const isUnkillable = (attempt: AttemptKey) => unkillable.some((one) => isSame(one, attempt))
+  const stuck = new Set(unkillable.map(nameOf))
+  const isUnkillable = (attempt: AttemptKey) => stuck.has(nameOf(attempt))
 
   for (const { jobId, directory, attempts } of directories) {
     const fate = await fateOf(jobId)
@@ -70,8 +71,6 @@ export async function endFormerLife(
 const nobody = { found: 0, survivors: 0 }
 
 const nameOf = ({ jobId, epoch }: AttemptKey): string => `${jobId}/${epoch}`
-
-const isSame = (a: AttemptKey, b: AttemptKey): boolean => nameOf(a) === nameOf(b)
 
 async function jobDirectories(workDir: string) {
   const names = await readdir(workDir)

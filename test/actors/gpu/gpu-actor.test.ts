@@ -106,7 +106,7 @@ describe('a GPU', () => {
     }
   })
 
-  it('reports processes that survive SIGKILL before it is ready, whoever knows the attempt still', () => {
+  it('reports processes that survive SIGKILL before it is ready, also when the queue does not know the attempt', () => {
     const news = { type: 'generationEnded', result: { how: 'unkillable' }, ...attempt } as const
     const [, effects] = transition(stopping, news)
     expect(effects).toEqual([

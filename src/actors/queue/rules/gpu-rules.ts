@@ -131,9 +131,8 @@ export function drainOrResume(
       : { drained: false, failures: [] }
   const [begun, ended]: QueueStep =
     type === 'resumeGpu' ? endNodeDrain(state, nodeNameOf(state, gpu)) : [state, []]
-  const [set, effects] = withHealth(begun, gpu, health, causeOf(message))
-  const [next, accounts]: QueueStep =
-    type === 'resumeGpu' ? accountForResumed(set, [gpu], at) : [set, []]
+  const [changed, effects] = withHealth(begun, gpu, health, causeOf(message))
+  const [next, accounts] = accountForResumed(changed, type === 'resumeGpu' ? [gpu] : [], at)
   const answered = answer(replyTo, gpuUse(next, gpu))
   return thenAssign([next, [...ended, ...effects, ...accounts, answered]], at)
 }
